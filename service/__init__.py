@@ -3,3 +3,8 @@
 What a handler's author needs is importable from here; everything else has a home of its own
 (see ``docs/architecture.md``).
 """
+
+from service.errors import PermanentError, TransientError
+from service.events import SAME_KEY, Event, Result
+
+__all__ = ["SAME_KEY", "Event", "PermanentError", "Result", "TransientError"]

@@ -1,0 +1,346 @@
+"""The values that travel: records, batches of them, events, outcomes.
+
+Nothing here knows Kafka's client, a clock or the event loop.  A *record* is what a source
+stores (bytes); an *event* is a normalized record; an *outcome* is what handling made of an
+event.  The acknowledgement travels with them: every event knows its batch and its index there,
+and :meth:`RecordBatch.ack` is all that a publisher needs to call.
+
+These classes are plain and slotted, not frozen dataclasses: one is made per record, and a frozen
+one costs three times as much to make.  Treat them as immutable all the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+"""Record headers in order; names may repeat, as in Kafka."""
+
+
+class Record(Protocol):
+    """What a source stores: bytes with a place.  Kafka's decoded records fit as they are."""
+
+    @property
+    def offset(self) -> int:
+        """Position in its partition."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Key bytes, opaque to us."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Value bytes; ``None`` is a tombstone."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Headers in order."""
+        ...
+
+
+class SourceRecord:
+    """A record from a source that has no record type of its own (WebSocket, RabbitMQ, tests)."""
+
+    __slots__ = ("headers", "key", "offset", "timestamp", "value")
+
+    def __init__(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        offset: int = 0,
+        timestamp: int = 0,
+        headers: Headers = (),
+    ) -> None:
+        self.value = value
+        self.key = key
+        self.offset = offset
+        self.timestamp = timestamp
+        self.headers = headers
+
+
+class RecordBatch:
+    """A run of records of one partition, as fetched, and which of them are done.
+
+    The unit of flow: channels carry batches, offsets are tracked per batch.  ``done`` has one
+    byte per record, 1 when every effect of the record is durable.  A record may have more than
+    one effect (several handlers, several results); :meth:`hold` adds effects, :meth:`ack` takes
+    one away, and the last one marks the record.
+
+    Args:
+        topic: Where the records come from; for sources without topics the source's own name.
+        partition: Partition number; 0 for sources without partitions.
+        epoch: Number of the assignment it was fetched under.  After a revoke the epoch of the
+            partition moves on and nothing of the old one is dispatched, published or committed.
+        records: In offset order; offsets may have holes.
+        next_offset: One past the last offset that this fetch covered, which can lie beyond the
+            last record (transaction markers, compacted records).
+        size_bytes: Memory held by the values, keys and headers.
+        received_at_s: ``loop.time()`` of the fetch, for latency.
+    """
+
+    __slots__ = (
+        "done",
+        "epoch",
+        "extra",
+        "left",
+        "next_offset",
+        "partition",
+        "received_at_s",
+        "records",
+        "revoked",
+        "size_bytes",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Record],
+        *,
+        next_offset: int,
+        epoch: int = 0,
+        size_bytes: int = 0,
+        received_at_s: float = 0.0,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.records = records
+        self.next_offset = next_offset
+        self.epoch = epoch
+        self.size_bytes = size_bytes
+        self.received_at_s = received_at_s
+        self.done = bytearray(len(records))
+        self.left = len(records)
+        self.extra: dict[int, int] | None = None
+        self.revoked = False
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def hold(self, index: int, effects: int = 1) -> None:
+        """Wait for ``effects`` more acknowledgements of the record at ``index``."""
+        if self.extra is None:
+            self.extra = {}
+        self.extra[index] = self.extra.get(index, 0) + effects
+
+    def ack(self, index: int) -> None:
+        """One effect of the record at ``index`` is durable; O(1), and idempotent once done.
+
+        Safe to call after a revoke: the batch is then only garbage, and nobody reads it.
+        """
+        extra = self.extra
+        if extra is not None:
+            effects = extra.get(index, 0)
+            if effects > 0:
+                extra[index] = effects - 1
+                return
+        if not self.done[index]:
+            self.done[index] = 1
+            self.left -= 1
+            if not self.left:
+                self.on_complete()
+
+    def ack_many(self, indexes: Sequence[int]) -> None:
+        """:meth:`ack` for each of ``indexes``, in one call."""
+        if self.extra is not None:
+            for index in indexes:
+                self.ack(index)
+            return
+        done = self.done
+        left = self.left
+        for index in indexes:
+            if not done[index]:
+                done[index] = 1
+                left -= 1
+        self.left = left
+        if not left:
+            self.on_complete()
+
+    def dead_lettered(self, index: int) -> None:
+        """The record's failure is durable in the dead-letter topic; called before its ack.
+
+        Sources that answer their producer (WebSocket) override this; Kafka has nothing to tell.
+        """
+
+    def on_complete(self) -> None:
+        """Every record is done.  Sources override this to release memory or answer producers."""
+
+
+class Event:
+    """One normalized record: what a handler sees.
+
+    Attributes:
+        data: The decoded value; a mapping for the ``json`` and ``log`` normalizers.  Shared by
+            every handler of the record: treat as read-only.
+        key: The record's key bytes, or ``None``.
+        timestamp: Kafka's milliseconds since the Unix epoch.
+        type: Event type (CloudEvents ``type``), or ``None``.
+        headers: The record's headers in order.
+        batch: The batch that it came in.
+        index: Its place in that batch.
+        attempts: How often handling was tried before, in this process or an earlier one.
+    """
+
+    __slots__ = ("attempts", "batch", "data", "headers", "index", "key", "timestamp", "type")
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        key: bytes | None = None,
+        timestamp: int = 0,
+        type: str | None = None,  # noqa: A002 -- CloudEvents' own name for it
+        headers: Headers = (),
+        batch: RecordBatch,
+        index: int = 0,
+        attempts: int = 0,
+    ) -> None:
+        self.data = data
+        self.key = key
+        self.timestamp = timestamp
+        self.type = type
+        self.headers = headers
+        self.batch = batch
+        self.index = index
+        self.attempts = attempts
+
+    @property
+    def topic(self) -> str:
+        """The topic that it was read from."""
+        return self.batch.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition that it was read from."""
+        return self.batch.partition
+
+    @property
+    def offset(self) -> int:
+        """Its offset in that partition."""
+        return self.batch.records[self.index].offset
+
+    @property
+    def key_text(self) -> str:
+        """The key as text; bytes that are no UTF-8 are escaped, no key is the empty string."""
+        return "" if self.key is None else self.key.decode("utf-8", "backslashreplace")
+
+    def __repr__(self) -> str:
+        return f"Event({self.topic}/{self.partition}/{self.offset})"
+
+
+class SameKey:
+    """The type of :data:`SAME_KEY`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "SAME_KEY"
+
+
+SAME_KEY = SameKey()
+"""A result under its event's own key."""
+
+
+class Result:
+    """One result of a handler, addressed: what to publish and where.
+
+    A handler that returns a plain mapping publishes it to its configured ``output`` under the
+    event's key; a ``Result`` overrides any part of that.
+
+    Args:
+        value: Anything that serializes to JSON; ``bytes`` go out as they are; ``None`` is a
+            tombstone (it needs a key).
+        topic: Topic name; ``None`` means the handler's ``output``.
+        key: Key bytes or text; :data:`SAME_KEY` means the event's own key.
+        headers: Extra headers, after ours.
+        timestamp: Milliseconds; ``None`` lets the producer stamp it.
+    """
+
+    __slots__ = ("headers", "key", "timestamp", "topic", "value")
+
+    def __init__(
+        self,
+        value: Any,
+        *,
+        topic: str | None = None,
+        key: bytes | str | SameKey | None = SAME_KEY,
+        headers: Mapping[str, str | bytes] | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        self.value = value
+        self.topic = topic
+        self.key = key
+        self.headers = headers
+        self.timestamp = timestamp
+
+    def __repr__(self) -> str:
+        return f"Result({self.value!r}, topic={self.topic!r}, key={self.key!r})"
+
+
+class Failure:
+    """Why a record ends in the dead-letter topic.
+
+    Attributes:
+        code: ``decode``, ``schema``, ``version``, ``handler``, ``timeout``, ``too_large``,
+            ``poison`` or ``batch``.
+        detail: One line without payload data, at most 1 KiB when published.
+        stage: ``normalize``, ``handle`` or ``publish``.
+        handler: Name of the handler, or the empty string before there was one.
+        attempts: How often it was tried.
+    """
+
+    __slots__ = ("attempts", "code", "detail", "handler", "stage")
+
+    def __init__(
+        self, code: str, detail: str, *, stage: str, handler: str = "", attempts: int = 1
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        self.stage = stage
+        self.handler = handler
+        self.attempts = attempts
+
+    def __repr__(self) -> str:
+        return f"Failure({self.code!r}, {self.detail!r}, stage={self.stage!r})"
+
+
+class Outcome:
+    """What handling made of one record: results to publish, or a failure to dead-letter.
+
+    Attributes:
+        batch: The record's batch; ``batch.ack(index)`` once everything here is durable.
+        index: The record's place in it.
+        handler: Name of the handler that made it.
+        results: Addressed results, in order; empty acknowledges silently.
+        failure: Set instead of results when the record is to be dead-lettered.
+    """
+
+    __slots__ = ("batch", "failure", "handler", "index", "results")
+
+    def __init__(
+        self,
+        batch: RecordBatch,
+        index: int,
+        *,
+        handler: str = "",
+        results: Sequence[Result] = (),
+        failure: Failure | None = None,
+    ) -> None:
+        self.batch = batch
+        self.index = index
+        self.handler = handler
+        self.results = results
+        self.failure = failure
+
+    def __repr__(self) -> str:
+        what = self.failure if self.failure is not None else f"{len(self.results)} results"
+        return f"Outcome({self.batch.topic}/{self.batch.partition}[{self.index}]: {what!r})"
