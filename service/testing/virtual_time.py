@@ -1,0 +1,143 @@
+"""An event loop whose clock jumps to the next timer instead of waiting for it.
+
+A test of an hour of retries takes a millisecond and sees exact times: ``loop.time()`` starts at
+0.0 and is a whole number of nanoseconds, so ten sleeps of 0.1 s end at exactly 1.0.  When every
+task waits and no timer is set, nothing can ever happen again, and the loop says so, naming the
+tasks, instead of hanging.
+
+Sockets and other threads still wake the loop, but their work takes no virtual time: a timer that
+races a thread wins.  Test such races on a real loop.  This module knows nothing of pytest.
+"""
+
+import asyncio
+import math
+import selectors
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_Ready = list[tuple[selectors.SelectorKey, int]]
+
+THREAD_PATIENCE_S = 5.0
+"""Real seconds to wait for another thread to wake the loop when no timer is set."""
+
+
+class StalledError(RuntimeError):
+    """Every task waits and no timer is set (or the clock is paused before the next one).
+
+    Args:
+        now_s: Virtual time at which it happened.
+        waiting: One line for each unfinished task: its name and where it waits.
+    """
+
+    def __init__(self, now_s: float, waiting: list[str]) -> None:
+        lines = "".join(f"\n  {line}" for line in waiting)
+        super().__init__(f"at {now_s:g} s every task waits and no timer can fire:{lines}")
+        self.now_s = now_s
+        self.waiting = waiting
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Moves the clock by the asked timeout instead of waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.horizon_s = math.inf
+
+    def select(self, timeout: float | None = None) -> _Ready:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is None or self.now_s >= self.horizon_s:
+            return self._wait_for_threads()
+        # Rounded, because t + (when - t) is not always `when`; the error stays below asyncio's
+        # clock resolution of a nanosecond, so the timer that asked for it does fire.
+        self.now_s = round(min(self.now_s + timeout, self.horizon_s), 9)
+        return ready
+
+    def _wait_for_threads(self) -> _Ready:
+        if threading.active_count() > 1:
+            ready = super().select(THREAD_PATIENCE_S)
+            if ready:
+                return ready
+        raise StalledError(self.now_s, [_describe(task) for task in asyncio.all_tasks()])
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """The loop of this module; use it as a loop factory.
+
+    >>> async def nap() -> float:
+    ...     await asyncio.sleep(3600)
+    ...     return asyncio.get_running_loop().time()
+    >>> with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    ...     runner.run(nap())
+    3600.0
+    """
+
+    def __init__(self) -> None:
+        self._clock = _JumpingSelector()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._clock.now_s
+
+    def pause(self) -> None:
+        """Let no more time pass by itself, only through :meth:`advance`."""
+        self._clock.horizon_s = self._clock.now_s
+
+    def resume(self) -> None:
+        """Let time jump again whenever every task waits."""
+        self._clock.horizon_s = math.inf
+
+    async def advance(self, seconds: float) -> None:
+        """Let exactly ``seconds`` pass; timers that are due on the way fire in their order.
+
+        Cancel safety: a cancelled call leaves a paused clock paused, somewhere on the way.
+
+        Raises:
+            ValueError: If ``seconds`` is negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"time does not run backwards: {seconds}")
+        clock = self._clock
+        paused = clock.horizon_s < math.inf
+        clock.horizon_s = round(clock.now_s + seconds, 9) if paused else math.inf
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if paused:
+                self.pause()
+
+
+def virtual_loop() -> VirtualTimeLoop:
+    """The running loop, for tests that pause and advance it.
+
+    Raises:
+        RuntimeError: If no loop runs, or the running one keeps real time.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualTimeLoop):
+        raise RuntimeError("the running loop keeps real time")  # noqa: TRY004 -- not an argument
+    return loop
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run ``main`` to its end on a loop of its own in virtual time, like ``asyncio.run``.
+
+    Raises:
+        StalledError: If every task waits and no timer is set.
+    """
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
+
+
+def _describe(task: asyncio.Task[Any]) -> str:
+    """Name the task and the innermost line of it that Python can see."""
+    frames = task.get_stack(limit=1)
+    if not frames:
+        return f"{task.get_name()} (not started)"
+    code = frames[-1].f_code
+    return f"{task.get_name()} in {code.co_qualname}, line {frames[-1].f_lineno}"
