@@ -9,7 +9,8 @@ These classes are plain and slotted, not frozen dataclasses: one is made per rec
 one costs three times as much to make.  Treat them as immutable all the same.
 """
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
@@ -71,28 +72,37 @@ class RecordBatch:
 
     The unit of flow: channels carry batches, offsets are tracked per batch.  ``done`` has one
     byte per record, 1 when every effect of the record is durable.  A record may have more than
-    one effect (several handlers, several results); :meth:`hold` adds effects, :meth:`ack` takes
-    one away, and the last one marks the record.
+    one effect (several handlers, several results): :meth:`fan_out` and :meth:`hold` add effects,
+    :meth:`ack` takes one away, and the last one marks the record.
 
     Args:
         topic: Where the records come from; for sources without topics the source's own name.
         partition: Partition number; 0 for sources without partitions.
-        epoch: Number of the assignment it was fetched under.  After a revoke the epoch of the
-            partition moves on and nothing of the old one is dispatched, published or committed.
         records: In offset order; offsets may have holes.
         next_offset: One past the last offset that this fetch covered, which can lie beyond the
             last record (transaction markers, compacted records).
+        epoch: Number of the assignment it was fetched under.
         size_bytes: Memory held by the values, keys and headers.
         received_at_s: ``loop.time()`` of the fetch, for latency.
+
+    Attributes:
+        left: Records that are not done yet.
+        dispatched: Records whose handling has started and that are not parked; what is in
+            flight is ``dispatched - (len(batch) - left)``.
+        closing: The partition is being revoked: start nothing new of this batch.
+        revoked: The partition is gone: nothing of this batch is dispatched, published or
+            committed any more.
     """
 
     __slots__ = (
+        "closing",
+        "dispatched",
         "done",
         "epoch",
-        "extra",
         "left",
         "next_offset",
         "partition",
+        "pending",
         "received_at_s",
         "records",
         "revoked",
@@ -120,38 +130,47 @@ class RecordBatch:
         self.received_at_s = received_at_s
         self.done = bytearray(len(records))
         self.left = len(records)
-        self.extra: dict[int, int] | None = None
+        self.pending: array[int] | None = None
+        self.dispatched = 0
+        self.closing = False
         self.revoked = False
 
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def in_flight(self) -> int:
+        """Records whose handling or publishing is under way."""
+        return self.dispatched - (len(self.records) - self.left)
+
+    def fan_out(self, effects: int) -> None:
+        """Wait for ``effects`` acknowledgements of every record, one for each handler."""
+        if effects > 1:
+            self.pending = array("H", [effects]) * len(self.records)
+
     def hold(self, index: int, effects: int = 1) -> None:
         """Wait for ``effects`` more acknowledgements of the record at ``index``."""
-        if self.extra is None:
-            self.extra = {}
-        self.extra[index] = self.extra.get(index, 0) + effects
+        if self.pending is None:
+            self.pending = array("H", [1]) * len(self.records)
+        self.pending[index] += effects
 
     def ack(self, index: int) -> None:
         """One effect of the record at ``index`` is durable; O(1), and idempotent once done.
 
         Safe to call after a revoke: the batch is then only garbage, and nobody reads it.
         """
-        extra = self.extra
-        if extra is not None:
-            effects = extra.get(index, 0)
-            if effects > 0:
-                extra[index] = effects - 1
-                return
-        if not self.done[index]:
+        pending = self.pending
+        if pending is not None and pending[index] > 1:
+            pending[index] -= 1
+        elif not self.done[index]:
             self.done[index] = 1
             self.left -= 1
             if not self.left:
                 self.on_complete()
 
-    def ack_many(self, indexes: Sequence[int]) -> None:
+    def ack_many(self, indexes: Iterable[int]) -> None:
         """:meth:`ack` for each of ``indexes``, in one call."""
-        if self.extra is not None:
+        if self.pending is not None:
             for index in indexes:
                 self.ack(index)
             return
@@ -161,8 +180,27 @@ class RecordBatch:
             if not done[index]:
                 done[index] = 1
                 left -= 1
-        self.left = left
-        if not left:
+        if left != self.left:
+            self.left = left
+            if not left:
+                self.on_complete()
+
+    def ack_all_but(self, indexes: Sequence[int]) -> None:
+        """:meth:`ack` for every record except those at ``indexes`` (distinct).
+
+        The usual case, a filter that drops most of a batch, costs only what is kept.
+        """
+        count = len(self.records)
+        if self.pending is not None or self.left != count:
+            kept = set(indexes)
+            self.ack_many(index for index in range(count) if index not in kept)
+            return
+        done = bytearray(b"\x01") * count
+        for index in indexes:
+            done[index] = 0
+        self.done = done
+        self.left = len(indexes)
+        if count and not indexes:
             self.on_complete()
 
     def dead_lettered(self, index: int) -> None:
