@@ -1,0 +1,1 @@
+"""The commands of ``headrace``: thin, each in a file of its own."""

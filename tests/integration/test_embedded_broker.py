@@ -1,0 +1,62 @@
+"""The broker of the demo starts, serves, and leaves nothing behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded_broker import embedded_broker
+from tests.kafka.client import Kafka
+
+pytestmark = pytest.mark.integration
+
+_PARENT = """
+import asyncio
+from service.cli.embedded_broker import embedded_broker
+
+async def main():
+    async with embedded_broker() as bootstrap:
+        print(bootstrap, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def _refused(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return True
+    writer.close()
+    return False
+
+
+async def test_records_pass_through_it_and_it_is_gone_afterwards() -> None:
+    async with embedded_broker() as bootstrap, Kafka(bootstrap) as kafka:
+        await kafka.create_topic("logs", partitions=4)
+        await kafka.produce("logs", [(b"a", b"1"), (b"a", b"2")])
+        found = await kafka.consume("logs", 2)
+
+    assert [r.value for r in found] == [b"1", b"2"]
+    assert await _refused(bootstrap)
+
+
+async def test_it_ends_when_its_parent_is_killed() -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PARENT, stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
+    )
+    assert parent.stdout is not None
+    bootstrap = (await parent.stdout.readline()).decode().strip()
+    assert not await _refused(bootstrap)
+
+    os.kill(parent.pid, signal.SIGKILL)
+    await parent.wait()
+
+    async with asyncio.timeout(10):
+        while not await _refused(bootstrap):  # noqa: ASYNC110 - another process's port
+            await asyncio.sleep(0.05)

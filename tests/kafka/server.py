@@ -1,0 +1,261 @@
+"""A real Apache Kafka broker (one node, KRaft) as a child process, to be stopped, killed, paused.
+
+Blocking by design: it is used by session fixtures and by programs.  A coroutine that restarts
+the broker in the middle of a test does it by ``asyncio.to_thread``.
+"""
+
+import base64
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from service.cli.guard import guarded
+from tests.kafka.jars import KafkaUnavailableError, broker_jars
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+_READY = "Kafka Server started"
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+
+# Everything a default broker does for a cluster of many, or for a crowd of consumers that start
+# at the same moment, only makes a test slow: replication, 50 partitions an internal topic, the
+# three seconds that a new group waits for more members.
+_FAST = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    # A killed broker may come back only when its old registration has expired (default 9 s).
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
+    "delete.topic.enable": "true",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "log.cleaner.dedupe.buffer.size": "4194304",
+    "num.io.threads": "4",
+    "num.network.threads": "2",
+    "num.partitions": "1",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+}
+
+
+class KafkaServer:
+    """One broker with a data directory and a port of its own.
+
+    The port and the data outlive `stop` and `kill`, so `start` afterwards is a restart of the
+    same broker; `close` ends it for good and removes the data.
+
+    Args:
+        overrides: Broker settings that replace or add to the fast defaults.
+        heap_mb: Largest Java heap.
+        directory: Where the data goes; a fresh temporary directory by default.
+        cpus: Processors the broker may use, all by default (Linux).
+    """
+
+    def __init__(
+        self,
+        *,
+        overrides: Mapping[str, str] | None = None,
+        heap_mb: int = 512,
+        directory: Path | None = None,
+        cpus: frozenset[int] | None = None,
+    ) -> None:
+        self._jars = broker_jars()
+        self._heap_mb = heap_mb
+        self._cpus = cpus
+        self._directory = directory or Path(tempfile.mkdtemp(prefix="headrace-kafka-"))
+        self._port, self._controller_port = free_ports(2)
+        self._settings = self._directory / "server.properties"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard = -1
+        self._configure(overrides or {})
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the broker keeps its records."""
+        return self._directory / "data"
+
+    @property
+    def log(self) -> str:
+        """What the broker printed so far."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists (a paused one does)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Process group of the broker.
+
+        Raises:
+            RuntimeError: If the broker is not running.
+        """
+        if self._process is None:
+            raise RuntimeError("the broker is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the broker and wait until it serves requests.
+
+        Raises:
+            KafkaUnavailableError: If it ends or is not ready within a minute; carries its log.
+        """
+        if not self.data_directory.exists():
+            self._format()
+        seen = len(self.log)
+        argv = self._java("-XX:+UseG1GC", "kafka.Kafka", str(self._settings))
+        if self._cpus is not None:
+            argv = ["taskset", "-c", ",".join(map(str, sorted(self._cpus))), *argv]
+        watched, self._guard = os.pipe()
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                guarded(argv, watched),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C ends the tests, and they end the broker
+                pass_fds=(watched,),
+            )
+        os.close(watched)
+        self._await_ready(seen)
+
+    def stop(self) -> None:
+        """Shut down in order, keeping the data; does nothing when not running."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would, keeping the data."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop in order and start again on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the process: connections stay open and nothing answers."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused broker go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the broker, whatever its state, and remove its data."""
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Start; a broker that does not come up leaves nothing behind."""
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def _log_path(self) -> Path:
+        return self._directory / "broker.log"
+
+    def _configure(self, overrides: Mapping[str, str]) -> None:
+        settings = _FAST | {
+            "listeners": f"PLAINTEXT://{self.bootstrap},"
+            f"CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "log.dirs": str(self.data_directory),
+        }
+        settings |= overrides
+        self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A leading dash would be read as an option.
+        cluster_id = "h" + cluster_id[1:]
+        argv = self._java("-XX:+UseSerialGC", "kafka.tools.StorageTool", "format")
+        argv += ["-t", cluster_id, "-c", str(self._settings)]
+        done = subprocess.run(  # noqa: S603 - our own command line
+            argv, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
+        )
+        if done.returncode != 0:
+            raise KafkaUnavailableError(f"formatting the storage failed: {done.stdout[-2000:]}")
+
+    def _java(self, collector: str, main: str, *arguments: str) -> list[str]:
+        return [
+            "java",
+            f"-Xmx{self._heap_mb}m",
+            collector,
+            f"-Dlog4j2.configurationFile={_LOGGING}",
+            "-cp",
+            f"{self._jars}/*",
+            main,
+            *arguments,
+        ]
+
+    def _await_ready(self, seen: int) -> None:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while _READY not in self.log[seen:]:
+            if not self.running or time.monotonic() > deadline_s:
+                said = self.log[-4000:]
+                self.kill()
+                raise KafkaUnavailableError(f"the broker did not start:\n{said}")
+            time.sleep(_POLL_S)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        try:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, number)
+                os.killpg(self._process.pid, signal.SIGCONT)  # a paused one would never hear it
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        finally:
+            os.close(self._guard)
+            self._process = None
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """`count` different TCP ports of the loopback address that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return tuple(held.getsockname()[1] for held in sockets)
+    finally:
+        for held in sockets:
+            held.close()
