@@ -1,0 +1,90 @@
+"""The narrow view of a Kafka producer that the publisher is written against.
+
+No Kafka client is imported here.  The edge to the real client implements these protocols, and
+so does the in-memory broker of ``service.testing``.
+"""
+
+import asyncio
+from typing import Protocol
+
+from service.errors import ServiceError
+from service.events import Headers
+
+
+class ProduceFailedError(ServiceError):
+    """A batch was refused for good; none of its records is stored.
+
+    After it the producer has to be replaced: its sequence numbers have a gap.
+
+    Args:
+        reason: What the broker or the client said.
+        too_large: The broker refused it for its size.
+    """
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
+class ProduceUnknownError(ServiceError):
+    """It is not known whether the batch is stored; the producer has to be replaced."""
+
+
+class FencedError(ServiceError):
+    """Another producer with the same transactional id has taken over; drop everything."""
+
+
+class BatchWriter(Protocol):
+    """One produce batch being filled for one partition."""
+
+    size_bytes: int
+    count: int
+
+    def append(
+        self, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> bool:
+        """Add a record; ``False`` when the batch is full and took nothing."""
+        ...
+
+
+class ProducerClient(Protocol):
+    """An idempotent producer, as far as the publisher needs one.  Disposable."""
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerUnavailableError: If no broker answers in time.
+        """
+        ...
+
+    async def stop(self, deadline_s: float) -> None:
+        """Close within ``deadline_s``, whatever state it is in.  Never raises."""
+        ...
+
+    async def partition_count(self, topic: str) -> int:
+        """Number of partitions of ``topic``.
+
+        Raises:
+            BrokerUnavailableError: If the topic stays unknown until the deadline.
+        """
+        ...
+
+    def new_batch(self) -> BatchWriter:
+        """An empty batch of at most the configured size."""
+        ...
+
+    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+        """Queue ``batch``; batches of one partition are stored in the order of these calls.
+
+        The caller has at most one unresolved batch a partition.
+
+        Returns:
+            A future of the base offset; it fails with ``ProduceFailedError``,
+            ``ProduceUnknownError`` or ``FencedError``.
+        """
+        ...
+
+    def failed(self) -> str | None:
+        """Why one of the client's own tasks ended, or ``None``."""
+        ...
