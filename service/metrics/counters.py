@@ -1,0 +1,154 @@
+"""What the hot path counts: plain integers in one slotted object per pipeline.
+
+The data path adds to them with ``+=``, once per batch or once per rare event; nothing here
+locks, reads a clock or knows who reads.  Instruments, ``/metrics`` and ``/status`` read the
+same fields whenever they are asked, from another thread if they like: a plain integer cannot
+be seen half written.
+"""
+
+from service.metrics.histogram import Histogram
+
+
+class HandlerCounters:
+    """One handler of one pipeline.
+
+    Attributes:
+        handled: Events that it finished, whatever came of them.
+        failed: Attempts that raised.
+        timed_out: Attempts that ran past ``timeout_s``; also in ``failed``.
+        retries: Attempts after the first.
+        running: Calls that are running now.
+        parked: Events that wait for their next attempt now.
+        durations: Duration of attempts; a fused run of a plain function adds its mean with the
+            number of events.
+    """
+
+    __slots__ = ("durations", "failed", "handled", "parked", "retries", "running", "timed_out")
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.failed = 0
+        self.timed_out = 0
+        self.retries = 0
+        self.running = 0
+        self.parked = 0
+        self.durations = Histogram()
+
+
+class PipelineCounters:
+    """One pipeline.  Everything counts up from the start of the process unless it says "now".
+
+    Attributes:
+        name: The pipeline's name.
+        records_in: Records that entered, from all sources.
+        bytes_in: Their keys, values and headers.
+        batches: Record batches they came in.
+        events_dropped: Records that the overflow policy refused or threw away.
+        results_out: Results that their output topic has acknowledged.
+        acked: Records whose every effect is durable.
+        dead_letters: Records in the dead-letter topic by error code.
+        in_flight: Records taken from the channel and not yet acknowledged, now.
+        commits: Offset commits that the broker accepted.
+        commit_failures: Offset commits that it did not.
+        rebalances: Assignments received.
+        stale_acks: Acknowledgements of a revoked assignment, which are ignored.
+        publish_failures: Produce requests that failed and were tried again.
+        poll_s: Seconds spent waiting for records.
+        normalize_s: Seconds spent turning bytes into events.
+        handle_s: Seconds spent in plain handlers, and waiting for asynchronous ones.
+        publish_s: Seconds spent building batches and waiting for produce requests.
+        backpressure_s: Seconds spent waiting for room in a channel or for a permit.
+        latency: From fetched to acknowledged.
+        handlers: By handler name.
+    """
+
+    __slots__ = (
+        "acked",
+        "backpressure_s",
+        "batches",
+        "bytes_in",
+        "commit_failures",
+        "commits",
+        "dead_letters",
+        "events_dropped",
+        "handle_s",
+        "handlers",
+        "in_flight",
+        "latency",
+        "name",
+        "normalize_s",
+        "poll_s",
+        "publish_failures",
+        "publish_s",
+        "rebalances",
+        "records_in",
+        "results_out",
+        "stale_acks",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.records_in = 0
+        self.bytes_in = 0
+        self.batches = 0
+        self.events_dropped = 0
+        self.results_out = 0
+        self.acked = 0
+        self.dead_letters: dict[str, int] = {}
+        self.in_flight = 0
+        self.commits = 0
+        self.commit_failures = 0
+        self.rebalances = 0
+        self.stale_acks = 0
+        self.publish_failures = 0
+        self.poll_s = 0.0
+        self.normalize_s = 0.0
+        self.handle_s = 0.0
+        self.publish_s = 0.0
+        self.backpressure_s = 0.0
+        self.latency = Histogram()
+        self.handlers: dict[str, HandlerCounters] = {}
+
+    def handler(self, name: str) -> HandlerCounters:
+        """The counters of handler ``name``, made at the first call; keep the result."""
+        counters = self.handlers.get(name)
+        if counters is None:
+            counters = self.handlers[name] = HandlerCounters()
+        return counters
+
+    def record_latency(self, seconds: float, count: int = 1) -> None:
+        """``count`` records were acknowledged ``seconds`` after they were fetched."""
+        self.latency.record(seconds, count)
+
+    def dead_lettered(self, code: str, count: int = 1) -> None:
+        """``count`` records are durable in the dead-letter topic, for the reason ``code``."""
+        self.dead_letters[code] = self.dead_letters.get(code, 0) + count
+
+    @property
+    def retries(self) -> int:
+        """Attempts after the first, over all handlers."""
+        return sum(handler.retries for handler in list(self.handlers.values()))
+
+    @property
+    def parked(self) -> int:
+        """Events that wait for their next attempt now, over all handlers."""
+        return sum(handler.parked for handler in list(self.handlers.values()))
+
+
+class HubCounters:
+    """Dashboards, over all of their subscriptions.
+
+    Attributes:
+        connections: Open now.
+        sent: Events written to clients.
+        dropped: Events that slow clients were told they missed.
+        disconnected_slow: Clients closed for being too slow.
+    """
+
+    __slots__ = ("connections", "disconnected_slow", "dropped", "sent")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.sent = 0
+        self.dropped = 0
+        self.disconnected_slow = 0

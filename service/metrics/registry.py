@@ -1,0 +1,414 @@
+"""Every metric of the service: its name, unit, kind, labels and what it says.
+
+The one place where a metric is declared.  Instruments, ``/metrics``, ``docs/metrics.md``, the
+dashboard and the alert rules use these names, and a test fails when one of them uses another.
+Names are those of the OpenTelemetry semantic conventions (messaging) where those have one, and
+start with ``service.`` where they do not.  How a value is read is not known here.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How values of a metric combine over time."""
+
+    COUNTER = "counter"
+    """Only grows; start over at 0 with the process."""
+    GAUGE = "gauge"
+    """The state of this moment."""
+    HISTOGRAM = "histogram"
+    """Observations counted in buckets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric that the service can report.
+
+    Args:
+        name: OpenTelemetry's name, dotted.
+        unit: UCUM, as OpenTelemetry writes it: ``s``, ``By``, ``1``, ``{record}``.
+        kind: How its values combine.
+        about: One sentence for whoever reads a dashboard.
+        labels: Names of its attributes, dotted.
+    """
+
+    name: str
+    unit: str
+    kind: Kind
+    about: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def prometheus_name(self) -> str:
+        """The name in ``/metrics``: OpenTelemetry's rules for dots, units and ``_total``."""
+        name = prometheus_label(self.name)
+        suffix = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
+        if not name.endswith(suffix):
+            name += suffix
+        return name + "_total" if self.kind is Kind.COUNTER else name
+
+
+def prometheus_label(name: str) -> str:
+    """An attribute's name as Prometheus can write it."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
+
+
+PIPELINE = "service.pipeline"
+HANDLER = "service.handler"
+CODE = "error.type"
+STAGE = "service.stage"
+CAUSE = "service.cause"
+TOPIC = "topic"
+PARTITION = "partition"
+GROUP = "group"
+STATE = "state"
+
+_PIPELINE = (PIPELINE,)
+_HANDLER = (PIPELINE, HANDLER)
+_PARTITION = (PIPELINE, GROUP, TOPIC, PARTITION)
+
+# -- what flows ---------------------------------------------------------------------------------
+
+CONSUMED = Metric(
+    name="messaging.client.consumed.messages",
+    unit="{message}",
+    kind=Kind.COUNTER,
+    about="Records that entered a pipeline, from all of its sources.",
+    labels=_PIPELINE,
+)
+CONSUMED_BYTES = Metric(
+    name="service.consumed.bytes",
+    unit="By",
+    kind=Kind.COUNTER,
+    about="Bytes of the keys, values and headers of those records.",
+    labels=_PIPELINE,
+)
+BATCHES = Metric(
+    name="service.consumed.batches",
+    unit="{batch}",
+    kind=Kind.COUNTER,
+    about="Record batches they came in.",
+    labels=_PIPELINE,
+)
+SENT = Metric(
+    name="messaging.client.sent.messages",
+    unit="{message}",
+    kind=Kind.COUNTER,
+    about="Results that their output topic has acknowledged.",
+    labels=_PIPELINE,
+)
+ACKED = Metric(
+    name="service.acknowledged.records",
+    unit="{record}",
+    kind=Kind.COUNTER,
+    about="Records whose every effect is durable, so that their offset may be committed.",
+    labels=_PIPELINE,
+)
+DEAD_LETTERS = Metric(
+    name="service.dead_letter.records",
+    unit="{record}",
+    kind=Kind.COUNTER,
+    about="Records published to the dead-letter topic, by error code.",
+    labels=(PIPELINE, CODE),
+)
+DROPPED = Metric(
+    name="service.dropped.events",
+    unit="{event}",
+    kind=Kind.COUNTER,
+    about="Records refused or thrown away by the channel's overflow policy.",
+    labels=_PIPELINE,
+)
+PUBLISH_FAILURES = Metric(
+    name="service.publish.failures",
+    unit="{request}",
+    kind=Kind.COUNTER,
+    about="Produce requests that failed and were tried again.",
+    labels=_PIPELINE,
+)
+
+# -- handlers -----------------------------------------------------------------------------------
+
+PROCESS_DURATION = Metric(
+    name="messaging.process.duration",
+    unit="s",
+    kind=Kind.HISTOGRAM,
+    about="Duration of one attempt of a handler.",
+    labels=_HANDLER,
+)
+HANDLED = Metric(
+    name="service.handler.events",
+    unit="{event}",
+    kind=Kind.COUNTER,
+    about="Events that a handler finished, whatever came of them.",
+    labels=_HANDLER,
+)
+HANDLER_FAILURES = Metric(
+    name="service.handler.failures",
+    unit="{attempt}",
+    kind=Kind.COUNTER,
+    about="Attempts of a handler that raised or ran out of time.",
+    labels=_HANDLER,
+)
+HANDLER_TIMEOUTS = Metric(
+    name="service.handler.timeouts",
+    unit="{attempt}",
+    kind=Kind.COUNTER,
+    about="Attempts of a handler that ran out of time.",
+    labels=_HANDLER,
+)
+RETRIES = Metric(
+    name="service.handler.retries",
+    unit="{attempt}",
+    kind=Kind.COUNTER,
+    about="Attempts of a handler after the first.",
+    labels=_HANDLER,
+)
+RUNNING = Metric(
+    name="service.handler.running",
+    unit="{event}",
+    kind=Kind.GAUGE,
+    about="Calls of a handler that are running now.",
+    labels=_HANDLER,
+)
+PARKED = Metric(
+    name="service.handler.parked",
+    unit="{event}",
+    kind=Kind.GAUGE,
+    about="Events that wait for their next attempt now.",
+    labels=_HANDLER,
+)
+
+# -- time ---------------------------------------------------------------------------------------
+
+LATENCY = Metric(
+    name="service.record.latency",
+    unit="s",
+    kind=Kind.HISTOGRAM,
+    about="Time from a record's fetch to its acknowledgement.",
+    labels=_PIPELINE,
+)
+STAGE_TIME = Metric(
+    name="service.stage.time",
+    unit="s",
+    kind=Kind.COUNTER,
+    about="Time spent in poll, normalize, handle, publish and backpressure.",
+    labels=(PIPELINE, STAGE),
+)
+
+# -- what waits ---------------------------------------------------------------------------------
+
+IN_FLIGHT = Metric(
+    name="service.in_flight.records",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Records taken in and not yet acknowledged.",
+    labels=_PIPELINE,
+)
+CHANNEL_DEPTH = Metric(
+    name="service.channel.depth",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Records in the channel between the sources and the pipeline.",
+    labels=_PIPELINE,
+)
+CHANNEL_PEAK = Metric(
+    name="service.channel.peak",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Most records that the channel ever held.",
+    labels=_PIPELINE,
+)
+CHANNEL_CAPACITY = Metric(
+    name="service.channel.capacity",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Most records that the channel may hold.",
+    labels=_PIPELINE,
+)
+CHANNEL_BYTES = Metric(
+    name="service.channel.size",
+    unit="By",
+    kind=Kind.GAUGE,
+    about="Bytes in the channel between the sources and the pipeline.",
+    labels=_PIPELINE,
+)
+
+# -- partitions and commits ---------------------------------------------------------------------
+
+LAG = Metric(
+    name="kafka.consumer_group.lag",
+    unit="{message}",
+    kind=Kind.GAUGE,
+    about="Records between the committed position of a partition and its end.",
+    labels=_PARTITION,
+)
+LAG_TIME = Metric(
+    name="service.partition.lag",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="Age of the oldest record of a partition that is not committed.",
+    labels=_PARTITION,
+)
+PARTITION_IN_FLIGHT = Metric(
+    name="service.partition.in_flight",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Records of a partition taken in and not yet acknowledged.",
+    labels=_PARTITION,
+)
+OLDEST_IN_FLIGHT = Metric(
+    name="service.partition.oldest_in_flight",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="How long the oldest of them has been with the service.",
+    labels=_PARTITION,
+)
+COMMIT_AGE = Metric(
+    name="service.partition.commit_age",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="Time since a partition's last commit while something waits to be committed.",
+    labels=_PARTITION,
+)
+BLOCKED = Metric(
+    name="service.partition.blocked",
+    unit="1",
+    kind=Kind.GAUGE,
+    about="1 while a partition's commit is held back, by what holds it.",
+    labels=(*_PARTITION, CAUSE),
+)
+COMMITS = Metric(
+    name="service.commits",
+    unit="{commit}",
+    kind=Kind.COUNTER,
+    about="Offset commits that the broker accepted.",
+    labels=_PIPELINE,
+)
+COMMIT_FAILURES = Metric(
+    name="service.commit.failures",
+    unit="{commit}",
+    kind=Kind.COUNTER,
+    about="Offset commits that the broker refused or did not answer.",
+    labels=_PIPELINE,
+)
+REBALANCES = Metric(
+    name="service.rebalances",
+    unit="{rebalance}",
+    kind=Kind.COUNTER,
+    about="Assignments received from the consumer group.",
+    labels=_PIPELINE,
+)
+STALE_ACKS = Metric(
+    name="service.stale.acknowledgements",
+    unit="{record}",
+    kind=Kind.COUNTER,
+    about="Acknowledgements of a revoked assignment, which are ignored.",
+    labels=_PIPELINE,
+)
+
+# -- the process --------------------------------------------------------------------------------
+
+LOOP_LAG = Metric(
+    name="service.loop.lag",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="Longest delay of a due timer of the event loop in the last ten seconds.",
+)
+LOOP_BLOCKS = Metric(
+    name="service.loop.blocks",
+    unit="{incident}",
+    kind=Kind.COUNTER,
+    about="Times that something blocked the event loop for longer than the watchdog allows.",
+)
+READY = Metric(
+    name="service.ready",
+    unit="1",
+    kind=Kind.GAUGE,
+    about="1 while the readiness probe succeeds.",
+)
+PHASE = Metric(
+    name="service.phase",
+    unit="1",
+    kind=Kind.GAUGE,
+    about="1 for the phase of life that the process is in, 0 for the others.",
+    labels=(STATE,),
+)
+BROKER_SILENCE = Metric(
+    name="service.broker.silence",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="Time since a broker last answered anything.",
+)
+LOGS_DROPPED = Metric(
+    name="service.log.dropped",
+    unit="{line}",
+    kind=Kind.COUNTER,
+    about="Log lines dropped because the output was blocked.",
+)
+SPANS_DROPPED = Metric(
+    name="service.trace.dropped",
+    unit="{span}",
+    kind=Kind.COUNTER,
+    about="Finished spans dropped because the collector did not keep up.",
+)
+BUILD = Metric(
+    name="service.build",
+    unit="1",
+    kind=Kind.GAUGE,
+    about="Always 1; the labels tell the version.",
+    labels=("version",),
+)
+
+# -- dashboards ---------------------------------------------------------------------------------
+
+DASHBOARDS = Metric(
+    name="service.dashboard.connections",
+    unit="{connection}",
+    kind=Kind.GAUGE,
+    about="Dashboards connected now.",
+)
+DASHBOARD_SENT = Metric(
+    name="service.dashboard.sent",
+    unit="{event}",
+    kind=Kind.COUNTER,
+    about="Events sent to dashboards.",
+)
+DASHBOARD_DROPPED = Metric(
+    name="service.dashboard.dropped",
+    unit="{event}",
+    kind=Kind.COUNTER,
+    about="Events that slow dashboards missed and were told so.",
+)
+DASHBOARD_SLOW = Metric(
+    name="service.dashboard.slow",
+    unit="{connection}",
+    kind=Kind.COUNTER,
+    about="Dashboards disconnected for being too slow.",
+)
+
+METRICS: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+"""Every metric above, in the order of this file."""
+
+DURATION_BOUNDS_S: tuple[float, ...] = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+"""Upper bounds of the buckets of every exported histogram, in seconds."""
