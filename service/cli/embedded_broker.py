@@ -20,6 +20,15 @@ from pathlib import Path
 from service.cli.guard import guarded
 from service.errors import BrokerUnavailableError, ConfigurationError
 
+TOPIC_SETTINGS = {"retention.bytes": "524288", "segment.bytes": "65536"}
+"""Settings for every topic made on this broker, which keep it light for as long as it runs.
+
+The broker holds all records in memory and writes all of them down anew every second or so, which
+without a bound means hundreds of MB each second after an hour at 200 events/s.  It drops
+whole segments only, so a small retention needs small segments.  Half a MiB a partition is some
+2,000 log events.
+"""
+
 _PACKAGE = "noida_db"
 _PROGRAM = "noida-db"
 _START_TIMEOUT_S = 15.0
@@ -41,22 +50,19 @@ async def embedded_broker() -> AsyncIterator[str]:
             it printed.
     """
     program = _find_program()
-    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="headrace-demo-"))
+    directory = Path(await asyncio.to_thread(_make_directory))
     port = _free_port()
     argv = [program, "start", "--only", "kafka", "--kafka-port", str(port)]
     argv += ["--data-dir", str(directory / "data")]
     log = directory / "broker.log"
-    watched, guard = os.pipe()
     try:
-        process = await asyncio.to_thread(_spawn, guarded(argv, watched), watched, log)
+        process = await asyncio.to_thread(_spawn, argv, log)
         try:
             await _answering(port, process, log)
             yield f"127.0.0.1:{port}"
         finally:
             await asyncio.to_thread(_end, process)
     finally:
-        os.close(watched)
-        os.close(guard)
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
@@ -73,21 +79,28 @@ def _find_program() -> str:
     return str(program)
 
 
+def _make_directory() -> str:
+    # In memory where the system has such a directory: the file is rewritten all the time and
+    # nobody reads it again.
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
+    usable = memory.is_dir() and os.access(memory, os.W_OK)
+    return tempfile.mkdtemp(prefix="headrace-demo-", dir=memory if usable else None)
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port: int = held.getsockname()[1]
         return port
 
 
-def _spawn(argv: list[str], watched: int, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(  # noqa: S603 - our own command line
-            argv,
-            stdin=subprocess.DEVNULL,
+            guarded(argv),
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(watched,),
         )
 
 
@@ -114,7 +127,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             # The whole session: the shell that guards the broker would outlive it otherwise.
             os.killpg(process.pid, number)
         try:
-            process.wait(_STOP_TIMEOUT_S)
+            process.communicate(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             continue
         return

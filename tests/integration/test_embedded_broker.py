@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded_broker import embedded_broker
+from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
 from tests.kafka.client import Kafka
 
 pytestmark = pytest.mark.integration
@@ -44,6 +44,21 @@ async def test_records_pass_through_it_and_it_is_gone_afterwards() -> None:
 
     assert [r.value for r in found] == [b"1", b"2"]
     assert await _refused(bootstrap)
+
+
+async def test_it_forgets_old_records_of_topics_with_its_settings() -> None:
+    async with embedded_broker() as bootstrap, Kafka(bootstrap) as kafka:
+        settings = {key.replace(".", "_"): value for key, value in TOPIC_SETTINGS.items()}
+        await kafka.create_topic("logs", 1, **settings)
+        await kafka.produce("logs", [(None, b"x" * 1000)] * 4000)
+
+        kept_bytes = 4_000_000
+        async with asyncio.timeout(20):
+            while kept_bytes > 1_000_000:
+                await asyncio.sleep(0.5)
+                kept_bytes = sum(len(r.value or b"") for r in await kafka.consume("logs"))
+
+        assert kept_bytes > 0
 
 
 async def test_it_ends_when_its_parent_is_killed() -> None:

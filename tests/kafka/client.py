@@ -70,7 +70,7 @@ class Kafka:
         """`name` with a suffix that no other test has, for topics, groups and ids."""
         return f"{name}-{uuid.uuid4().hex[:10]}"
 
-    async def create_topic(self, name: str, partitions: int = 1, **configs: object) -> str:
+    async def create_topic(self, name: str, /, partitions: int = 1, **configs: Any) -> str:
         """Create `name` and wait until every partition has a leader.
 
         Args:

@@ -84,7 +84,6 @@ class KafkaServer:
         self._port, self._controller_port = free_ports(2)
         self._settings = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard = -1
         self._configure(overrides or {})
 
     @property
@@ -130,17 +129,14 @@ class KafkaServer:
         argv = self._java("-XX:+UseG1GC", "kafka.Kafka", str(self._settings))
         if self._cpus is not None:
             argv = ["taskset", "-c", ",".join(map(str, sorted(self._cpus))), *argv]
-        watched, self._guard = os.pipe()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                guarded(argv, watched),
-                stdin=subprocess.DEVNULL,
+                guarded(argv),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C ends the tests, and they end the broker
-                pass_fds=(watched,),
             )
-        os.close(watched)
         self._await_ready(seen)
 
     def stop(self) -> None:
@@ -238,17 +234,15 @@ class KafkaServer:
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, signal.SIGCONT)  # a paused one would never hear it
         try:
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, number)
-                os.killpg(self._process.pid, signal.SIGCONT)  # a paused one would never hear it
             self._process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        finally:
-            os.close(self._guard)
-            self._process = None
+        self._process.communicate()
+        self._process = None
 
 
 def free_ports(count: int) -> tuple[int, ...]:
