@@ -11,6 +11,7 @@
     * FatalError     -- stop the process; Kubernetes restarts the pod
     * ConfigurationError -- refuse to start; lists every problem with its path
     * BrokerUnavailableError -- the broker does not answer; wait, rebuild, go on
+    * UnexpectedOffsetError -- a fetch came out of place; seek back to `expected_offset`
 * ChannelError       -- a misuse or the end of a channel, never an event's fault
     * ChannelFullError      (carries the refused item)
     * ChannelClosedError    (carries the refused item, if there was one)
@@ -122,6 +123,21 @@ class ConfigurationError(ServiceError):
 
 class BrokerUnavailableError(ServiceError):
     """The broker does not answer in time; clients are rebuilt until it does."""
+
+
+class UnexpectedOffsetError(ServiceError):
+    """A batch does not continue its partition where it should; seek back and fetch again.
+
+    Args:
+        where: Topic, partition and epoch of the batch.
+        expected_offset: Lowest offset that the batch may start with: the place to seek to.
+        offset: Where it starts.
+    """
+
+    def __init__(self, where: str, *, expected_offset: int, offset: int) -> None:
+        super().__init__(f"{where}: batch at offset {offset}, expected {expected_offset} or later")
+        self.expected_offset = expected_offset
+        self.offset = offset
 
 
 class ChannelError(Exception):

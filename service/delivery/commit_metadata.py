@@ -1,0 +1,237 @@
+"""What travels with a commit: everything finished beyond it, attempts, and the crash journal.
+
+Kafka stores a short string beside each committed offset.  There, a partition's next owner finds
+which records above the offset need no second run, how often the failing ones were tried, and
+whether the last owner closed the partition or died with it.  Losing the string costs duplicates
+and retries, never records: so whatever is foreign, damaged or belongs to another offset is
+ignored, and what does not fit is left out, highest offsets first.
+
+Text format: ``hr1:`` and unpadded URL-safe base64 of ``crc32 | journal | attempts | runs |
+bitmap``; all numbers are LEB128 varints, all offsets are distances.  Finished ranges are run
+lengths first and a bitmap last; the split that makes the shortest text is taken, since runs suit
+a few stuck records and a bitmap suits the ragged edge of concurrent work.  The checksum covers
+the committed offset too, so a string that some tool copied to another offset is not believed.
+
+Knows nothing of a client, and nothing of why records were finished.
+"""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from service.delivery.skips import Range
+from service.delivery.varints import VarintReader, varint, varint_size
+
+METADATA_MAX_BYTES = 4000
+"""Largest text made here; brokers accept 4096 by default (``offset.metadata.max.bytes``)."""
+
+_PREFIX = "hr1:"
+_CRC_BYTES = 4
+_PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  # base64: 3 in 4
+_ATTEMPTS_MAX_BYTES = 1000
+_JOURNAL_MAX_BYTES = 32
+_RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
+_CRASHES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Written while a partition is open, so that the next owner sees that nobody closed it.
+
+    Attributes:
+        owner: Random number of the process, below 2**32; a process that gets a partition back
+            did not crash.
+        crashes: Owners in a row that ended without closing it, at about the same place.
+        window_end: Nothing at or above this offset was dispatched; 0 means no such promise.
+        alone: Offset of the one record that runs with nothing beside it, if any.
+    """
+
+    owner: int = 0
+    crashes: int = 0
+    window_end: int = 0
+    alone: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is known of a partition at and above its committed offset.
+
+    Attributes:
+        finished: Ranges of finished offsets, ascending, disjoint, all above the committed one.
+        attempts: Failed attempts so far by offset, for records that are still to be retried.
+        journal: ``None`` when the partition was closed in order.
+    """
+
+    finished: tuple[Range, ...] = ()
+    attempts: Mapping[int, int] = field(default_factory=dict[int, int])
+    journal: Journal | None = None
+
+
+NOTHING_KNOWN = Progress()
+"""What foreign, damaged or missing metadata decodes to."""
+
+
+def encode(next_offset: int, progress: Progress) -> str:
+    """Metadata for a commit of ``next_offset``: ASCII, at most :data:`METADATA_MAX_BYTES`.
+
+    Always fits: attempts beyond 1000 bytes and then the highest finished ranges are left out,
+    which :func:`would_overflow` tells in time.  Nothing to say is the empty string.
+    """
+    ranges = [pair for pair in progress.finished if pair[0] > next_offset]
+    if not ranges and not progress.attempts and progress.journal is None:
+        return ""
+    body = _journal_bytes(next_offset, progress.journal)
+    body += _attempts_bytes(next_offset, progress.attempts)
+    body += _ranges_bytes(next_offset, ranges, _PAYLOAD_MAX_BYTES - len(body))
+    checksum = _checksum(next_offset, body).to_bytes(_CRC_BYTES, "big")
+    return _PREFIX + urlsafe_b64encode(checksum + body).rstrip(b"=").decode("ascii")
+
+
+def decode(next_offset: int, text: str | None) -> Progress:
+    """Read back what :func:`encode` wrote for a commit of ``next_offset``.
+
+    Total: anything else, damaged text included, is :data:`NOTHING_KNOWN`.
+    """
+    if text is None or not text.startswith(_PREFIX) or len(text) > METADATA_MAX_BYTES:
+        return NOTHING_KNOWN
+    encoded = text[len(_PREFIX) :]
+    try:
+        payload = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+        checksum, body = payload[:_CRC_BYTES], payload[_CRC_BYTES:]
+        if int.from_bytes(checksum, "big") != _checksum(next_offset, body):
+            return NOTHING_KNOWN
+        return _parse(next_offset, VarintReader(body))
+    except (ValueError, binascii.Error):
+        return NOTHING_KNOWN
+
+
+def would_overflow(next_offset: int, finished: Iterable[Range], end_offset: int) -> bool:
+    """Whether finishing more records below ``end_offset`` might not fit the metadata.
+
+    Ask before fetching, with the end of what would then be delivered; while the answer is yes,
+    stop intake of the partition, and every record finished meanwhile is still remembered.  The
+    bound is over every order in which the unfinished rest could complete: a gap of ``m``
+    positions can break into run lengths of at most ``m`` bytes together, or the tail is a
+    bitmap.  About 15,000 positions always fit, and any number behind a few stuck records.
+
+    Args:
+        next_offset: The offset to be committed.
+        finished: Finished ranges above it.
+        end_offset: One past the highest offset that would be delivered.
+    """
+    # Runs and bitmap share their border, whose varint may still grow by a few bytes.
+    # The count of runs takes up to three more.
+    room = _RANGES_MAX_BYTES - 16
+    runs_bytes = 0
+    at = next_offset
+    for start, end in finished:
+        if (end_offset - at + 7) // 8 <= room - runs_bytes:
+            return False
+        runs_bytes += start - at + varint_size(end - start)
+        if runs_bytes > room:
+            return True
+        at = end
+    return (max(end_offset - at, 0) + 7) // 8 > room - runs_bytes
+
+
+def _checksum(next_offset: int, body: bytes) -> int:
+    return crc32(body, crc32(next_offset.to_bytes(8, "big")))
+
+
+def _journal_bytes(next_offset: int, journal: Journal | None) -> bytes:
+    """1 + crashes (0: closed), owner, window and lone record as distances + 1 (0: none)."""
+    if journal is None:
+        return b"\0"
+    window = max(journal.window_end - next_offset, 0) + 1 if journal.window_end else 0
+    alone = 0 if journal.alone is None else max(journal.alone - next_offset + 1, 0)
+    crashes = min(journal.crashes, _CRASHES_MAX) + 1
+    return varint(crashes) + varint(journal.owner) + varint(window) + varint(alone)
+
+
+def _attempts_bytes(next_offset: int, attempts: Mapping[int, int]) -> bytes:
+    """Count, then (distance, attempts) by offset; lowest offsets first while they fit."""
+    pairs = b""
+    count = 0
+    at = next_offset
+    for offset in sorted(attempts):
+        if offset < next_offset or attempts[offset] <= 0:
+            continue
+        pair = varint(offset - at) + varint(attempts[offset])
+        if len(pairs) + len(pair) > _ATTEMPTS_MAX_BYTES - 2:
+            break
+        pairs += pair
+        count += 1
+        at = offset
+    return varint(count) + pairs
+
+
+def _ranges_bytes(next_offset: int, ranges: Sequence[Range], room: int) -> bytes:
+    """Run count, runs as (gap, length), and the rest as a bitmap up to the end of the body."""
+    runs = bytearray()
+    at = next_offset
+    # Cheapest way to begin: after `split` runs of `border` bytes the bitmap starts at `at`.
+    best = (0, 0, at)
+    fitting: tuple[int, int, int, int] | None = None
+    room -= varint_size(len(ranges))
+    for kept, (start, end) in enumerate(ranges, 1):
+        runs += varint(start - at) + varint(end - start)
+        at = end
+        if 8 * (len(runs) - best[1]) < at - best[2]:
+            best = (kept, len(runs), at)
+        if best[1] + (end - best[2] + 7) // 8 <= room:
+            fitting = (kept, *best)
+    if fitting is None:
+        return b"\0"
+    kept, split, border, at = fitting
+    return varint(split) + runs[:border] + _bitmap(at, ranges[split:kept])
+
+
+def _bitmap(base: int, ranges: Sequence[Range]) -> bytes:
+    """One bit per position from ``base`` on, lowest bit first.  Linear in the positions."""
+    if not ranges:
+        return b""
+    span = ranges[-1][1] - base
+    digits = bytearray(b"0") * span
+    for start, end in ranges:
+        digits[start - base : end - base] = b"1" * (end - start)
+    digits.reverse()
+    return int(digits, 2).to_bytes((span + 7) // 8, "little")
+
+
+def _bitmap_ranges(base: int, bitmap: bytes) -> Iterator[Range]:
+    digits = f"{int.from_bytes(bitmap, 'little'):b}"[::-1] + "0"
+    start = digits.find("1")
+    while start >= 0:
+        end = digits.find("0", start)
+        yield base + start, base + end
+        start = digits.find("1", end)
+
+
+def _parse(next_offset: int, reader: VarintReader) -> Progress:
+    crashes = reader.varint()
+    journal = None
+    if crashes:
+        owner = reader.varint()
+        window = reader.varint()
+        alone = reader.varint()
+        journal = Journal(
+            owner=owner,
+            crashes=crashes - 1,
+            window_end=next_offset + window - 1 if window else 0,
+            alone=next_offset + alone - 1 if alone else None,
+        )
+    attempts: dict[int, int] = {}
+    at = next_offset
+    for _ in range(reader.varint()):
+        at = at + reader.varint()
+        attempts[at] = reader.varint()
+    finished: list[Range] = []
+    at = next_offset
+    for _ in range(reader.varint()):
+        start = at + reader.varint()
+        at = start + reader.varint()
+        finished.append((start, at))
+    finished += _bitmap_ranges(at, reader.rest())
+    return Progress(finished=tuple(finished), attempts=attempts, journal=journal)
