@@ -6,5 +6,14 @@ What a handler's author needs is importable from here; everything else has a hom
 
 from service.errors import PermanentError, TransientError
 from service.events import SAME_KEY, Event, Result
+from service.handlers import HandlerContext, handler
 
-__all__ = ["SAME_KEY", "Event", "PermanentError", "Result", "TransientError"]
+__all__ = [
+    "SAME_KEY",
+    "Event",
+    "HandlerContext",
+    "PermanentError",
+    "Result",
+    "TransientError",
+    "handler",
+]

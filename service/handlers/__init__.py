@@ -1,0 +1,41 @@
+"""The handler API, and the handlers that come with the service.
+
+A handler is a function or a class declared with :func:`handler`; the dispatcher finds it with
+:func:`load_handler`, binds it to its options and calls it.  Handlers know events and results;
+they never learn what a consumer or a publisher is.
+"""
+
+from service.handlers.bound import BoundHandler
+from service.handlers.context import Clients, Emit, HandlerContext
+from service.handlers.registry import known_handlers, load_handler
+from service.handlers.results import MAX_RESULTS, to_results
+from service.handlers.spec import HandlerSpec, Ordering, RunIn, handler
+from service.handlers.state import (
+    Change,
+    KeyedState,
+    MemoryStateStore,
+    Partition,
+    Place,
+    StateStore,
+)
+
+__all__ = [
+    "MAX_RESULTS",
+    "BoundHandler",
+    "Change",
+    "Clients",
+    "Emit",
+    "HandlerContext",
+    "HandlerSpec",
+    "KeyedState",
+    "MemoryStateStore",
+    "Ordering",
+    "Partition",
+    "Place",
+    "RunIn",
+    "StateStore",
+    "handler",
+    "known_handlers",
+    "load_handler",
+    "to_results",
+]

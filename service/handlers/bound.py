@@ -1,0 +1,184 @@
+"""A handler with its options: the object that the dispatcher opens, calls and closes.
+
+``call`` is the shortest way to the user's code that the declaration allows.  For a function of
+the event it is the function itself; only what was asked for (typed input, options, batches,
+generators) adds a layer.
+"""
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from service.events import Event
+from service.handlers.batching import Batcher
+from service.handlers.context import HandlerContext
+from service.handlers.inputs import Converter, converter
+from service.handlers.options import validate_options
+from service.handlers.results import MAX_RESULTS
+from service.handlers.spec import HandlerSpec
+from service.handlers.threads import ThreadCalls
+
+DEFAULT_THREADS: Final = 4
+"""Threads of a handler that declares no concurrency."""
+
+PartitionCallback = Callable[[str, int], Awaitable[None]]
+
+
+class BoundHandler:
+    """One handler of one pipeline.
+
+    Attributes:
+        spec: Its declaration.
+        name: Its name in the configuration.
+        options: The validated options, or ``None``.
+        call: Takes an event; returns what the handler returned, or an awaitable of it.
+        is_async: Whether ``call`` returns an awaitable.
+        tick: ``tick(now_s)`` gives results that are due without an event (see ``docs``); or
+            ``None``.
+        assigned: Awaited before the first event of a partition; or ``None``.
+        revoked: Awaited after the last event of a partition that goes to another member, not of
+            one that comes straight back; or ``None``.
+
+    Raises:
+        ConfigurationError: If the options do not fit.
+    """
+
+    __slots__ = (
+        "_elsewhere",
+        "_instance",
+        "assigned",
+        "call",
+        "is_async",
+        "name",
+        "options",
+        "revoked",
+        "spec",
+        "tick",
+    )
+
+    def __init__(self, spec: HandlerSpec, options: Mapping[str, Any], *, name: str) -> None:
+        self.spec = spec
+        self.name = name
+        self.options = validate_options(spec.options, options, f"handlers.{name}.options")
+        self._instance = _instantiate(spec.target, self.options)
+        self.is_async = spec.is_async
+        self.call: Callable[[Event], Any] = _callable(spec, self._instance, self.options)
+        self._elsewhere: ThreadCalls | None = None
+        if spec.run_in == "thread":
+            threads = spec.concurrency or DEFAULT_THREADS
+            self._elsewhere = ThreadCalls(self.call, threads=threads, name=name)
+            self.call = self._elsewhere.call
+        self.tick: Callable[[float], Any] | None = getattr(self._instance, "tick", None)
+        self.assigned: PartitionCallback | None = getattr(self._instance, "assigned", None)
+        self.revoked: PartitionCallback | None = getattr(self._instance, "revoked", None)
+
+    async def open(self, context: HandlerContext) -> None:
+        """Let the handler open its clients and state; once, before the first call."""
+        await self._lifecycle("open", context)
+
+    async def close(self) -> None:
+        """Let the handler close what it opened itself; once, after the last call."""
+        await self._lifecycle("close")
+        if self._elsewhere is not None:
+            self._elsewhere.close()
+
+    async def _lifecycle(self, method: str, *arguments: Any) -> None:
+        call = getattr(self._instance, method, None)
+        if call is not None:
+            returned = call(*arguments)
+            if inspect.isawaitable(returned):
+                await returned
+
+
+def _instantiate(target: Callable[..., Any], options: Any) -> Any:
+    """A class's instance, made with the options if its constructor takes an argument."""
+    if not isinstance(target, type):
+        return target
+    parameters = inspect.signature(target).parameters
+    return target(options) if parameters else target()
+
+
+def _callable(spec: HandlerSpec, instance: Any, options: Any) -> Callable[[Event], Any]:
+    function: Callable[..., Any] = instance if inspect.isfunction(instance) else instance.__call__
+    if inspect.isasyncgenfunction(function):
+        function = _collected_async(function)
+    elif inspect.isgeneratorfunction(function):
+        function = _collected(function)
+    convert = None if spec.input_type is None else converter(spec.input_type)
+    if spec.batch is not None:
+        batched = Batcher(function, size=spec.batch, linger_s=spec.linger_s).call
+        if convert is None:
+            return batched
+        return _with_input(batched, convert, as_event=spec.parameters[0] == "event")
+    if spec.parameters == ("event",):
+        return function if convert is None else _with_input(function, convert, as_event=True)
+    if spec.parameters == ("input",) and convert is not None:
+        return _with_input(function, convert, as_event=False)
+    return _with_arguments(function, spec.parameters, convert, options)
+
+
+def _with_input(
+    function: Callable[..., Any], convert: Converter, *, as_event: bool
+) -> Callable[[Event], Any]:
+    if as_event:
+        return lambda event: function(_replaced(event, convert(event.data)))
+    return lambda event: function(convert(event.data))
+
+
+def _with_arguments(
+    function: Callable[..., Any],
+    parameters: tuple[str, ...],
+    convert: Converter | None,
+    options: Any,
+) -> Callable[[Event], Any]:
+    def call(event: Event) -> Any:
+        data = event.data if convert is None else convert(event.data)
+        # An event whose input is asked for separately is passed on as it came.
+        given = event if convert is None or "input" in parameters else _replaced(event, data)
+        values = {"event": given, "input": data, "options": options}
+        return function(*(values[parameter] for parameter in parameters))
+
+    return call
+
+
+def _replaced(event: Event, data: Any) -> Event:
+    """The event with other data; the original is shared with the other handlers."""
+    return Event(
+        data,
+        key=event.key,
+        timestamp=event.timestamp,
+        type=event.type,
+        headers=event.headers,
+        batch=event.batch,
+        index=event.index,
+        attempts=event.attempts,
+    )
+
+
+def _collected(function: Callable[..., Iterator[Any]]) -> Callable[..., list[Any]]:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> list[Any]:
+        return list(islice(function(*arguments), MAX_RESULTS + 1))  # one more is "too many"
+
+    return call
+
+
+def _collected_async(
+    function: Callable[..., AsyncIterator[Any]],
+) -> Callable[..., Awaitable[list[Any]]]:
+    @functools.wraps(function)
+    async def call(*arguments: Any) -> list[Any]:
+        results: list[Any] = []
+        iterator = function(*arguments)
+        try:
+            async for result in iterator:
+                results.append(result)
+                if len(results) > MAX_RESULTS:
+                    break
+        finally:
+            await iterator.aclose()  # type: ignore[attr-defined]  # an async generator
+        return results
+
+    return call

@@ -1,0 +1,103 @@
+"""What a handler gets when its pipeline starts: its options, shared clients, state, a way to emit.
+
+Knows no handler and no pipeline; the runtime fills it in.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, TypeAlias
+
+from service.events import Result
+from service.handlers.state import KeyedState, StateStore
+
+Emit: TypeAlias = Callable[[Sequence[Result]], Awaitable[None]]
+"""Publishes results that belong to no event; returns when they are durable."""
+
+
+class Clients:
+    """Clients shared by the handlers of a process: opened once, closed on drain.
+
+    A client is anything that a factory makes: an async context manager (entered here), or an
+    object with ``aclose`` or ``close``.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, Any] = {}
+        self._lock = asyncio.Lock()
+        self._closing = AsyncExitStack()
+
+    async def get(self, key: str, factory: Callable[[], Any]) -> Any:
+        """The client called ``key``, made by ``factory`` at the first call.
+
+        Cancel safety: a cancelled first call has opened nothing.
+        """
+        async with self._lock:
+            if key not in self._open:
+                self._open[key] = await self._enter(factory())
+            return self._open[key]
+
+    async def aclose(self) -> None:
+        """Close every client, the last opened first; a second call does nothing."""
+        self._open.clear()
+        await self._closing.aclose()
+
+    async def _enter(self, made: Any) -> Any:
+        if inspect.isawaitable(made):
+            made = await made
+        if isinstance(made, AbstractAsyncContextManager):
+            return await self._closing.enter_async_context(made)
+        close = getattr(made, "aclose", None) or getattr(made, "close", None)
+        if close is not None:
+            self._closing.push_async_callback(_call, close)
+        return made
+
+
+class HandlerContext:
+    """What a handler's ``open`` is called with.
+
+    Attributes:
+        pipeline: Name of the pipeline.
+        handler: Name of the handler in the configuration.
+        options: The validated options.
+        emit: Publishes results that belong to no event; returns when they are durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        handler: str,
+        options: Any,
+        clients: Clients,
+        state: StateStore,
+        emit: Emit,
+    ) -> None:
+        self.pipeline = pipeline
+        self.handler = handler
+        self.options = options
+        self.emit = emit
+        self._clients = clients
+        self._state = state
+
+    async def client(self, key: str, factory: Callable[[], Any]) -> Any:
+        """A client shared with every handler that asks for the same ``key``.
+
+        Args:
+            key: Names what it is connected to, such as ``"http"`` or a database URL.
+            factory: Makes it at the first call; see :class:`Clients`.
+        """
+        return await self._clients.get(key, factory)
+
+    def state(
+        self, name: str = "state", *, ttl_s: float | None = None, max_keys: int = 1_000_000
+    ) -> KeyedState:
+        """Keyed state of this handler; see :meth:`service.handlers.state.StateStore.keyed`."""
+        return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys)
+
+
+async def _call(close: Callable[[], Any]) -> None:
+    closed = close()
+    if inspect.isawaitable(closed):
+        await closed

@@ -1,0 +1,263 @@
+"""What a handler is, as declared: the ``@handler`` decorator and what it records.
+
+A declaration is checked when it is made (at import), so that a mistake in it shows with the line
+that made it.  Nothing is called and nothing is opened here.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+from service.errors import ConfigurationError
+from service.events import Event
+from service.handlers.inputs import is_data_type
+
+if TYPE_CHECKING:
+    from service.handlers.bound import BoundHandler
+
+Ordering: TypeAlias = Literal["key", "partition", "none"]
+RunIn: TypeAlias = Literal["loop", "thread"]
+
+SPEC_ATTRIBUTE: Final = "__headrace_handler__"
+"""Where the decorator leaves the spec; the decorated function itself stays as it was."""
+
+DEFAULT_LINGER_S: Final = 0.02
+
+_T = TypeVar("_T", bound=Callable[..., Any])
+_SECOND_PARAMETERS: Final = ("event", "options")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerSpec:
+    """One declared handler.
+
+    What is ``None`` here was not declared, and the configuration's default applies; what the
+    configuration names for a handler wins over its declaration.
+
+    Attributes:
+        name: Registered name, or ``package.module:name`` for an undecorated callable.
+        use: ``package.module:qualified.name``, by which another process finds it.
+        target: The function or class.
+        options: Model of the options; ``None`` if it takes none.
+        input_type: Model, struct or dataclass of ``event.data``; ``None`` for no check.
+        parameters: What the callable is called with, in order: ``event``, ``input``, ``options``.
+        is_async: Whether a bound call returns an awaitable.
+        batch: Most events per call; ``None`` for one at a time.
+        linger_s: Longest wait for a batch to fill.
+        run_in: Where a sync handler runs: on the event loop or in a thread.
+        tombstones: Whether it wants events whose value is null (``event.data`` is ``None``).
+        concurrency: Most calls in flight.
+        timeout_s: Longest call.
+        ordering: What must not be handled concurrently.
+    """
+
+    name: str
+    use: str
+    target: Callable[..., Any]
+    options: Any = None
+    input_type: Any = None
+    parameters: tuple[str, ...] = ("event",)
+    is_async: bool = False
+    batch: int | None = None
+    linger_s: float = DEFAULT_LINGER_S
+    run_in: RunIn = "loop"
+    tombstones: bool = False
+    concurrency: int | None = None
+    timeout_s: float | None = None
+    ordering: Ordering | None = None
+
+    def bind(self, options: Mapping[str, Any] | None = None, *, name: str = "") -> "BoundHandler":
+        """The handler with its options, ready to be opened and called.
+
+        Args:
+            options: As configured.
+            name: The handler's name in the configuration; the registered name if empty.
+
+        Raises:
+            ConfigurationError: If the options do not fit; it lists every problem with its path.
+        """
+        from service.handlers.bound import BoundHandler  # noqa: PLC0415 -- they know each other
+
+        return BoundHandler(self, options or {}, name=name or self.name)
+
+
+_registered: dict[str, HandlerSpec] = {}
+
+
+def handler(
+    name: str,
+    *,
+    concurrency: int | None = None,
+    timeout_s: float | None = None,
+    ordering: Ordering | None = None,
+    input_type: Any = None,
+    options: Any = None,
+    batch: int | None = None,
+    linger_s: float = DEFAULT_LINGER_S,
+    run_in: RunIn = "loop",
+    tombstones: bool = False,
+) -> Callable[[_T], _T]:
+    """Declare a function or a class as the handler called ``name``.
+
+    The function (or the class's ``__call__``) takes an :class:`~service.events.Event`, or the
+    model, struct or dataclass that its data must fit, and if it likes the event and the options
+    after it.  It may be sync, async or a generator of either kind.  What it returns is what
+    :func:`~service.handlers.results.to_results` takes.
+
+    Args:
+        name: What ``use:`` in the configuration says; unique in a process.
+        concurrency: Most calls in flight, if the configuration does not say.
+        timeout_s: Longest call in seconds, if the configuration does not say.
+        ordering: ``key``, ``partition`` or ``none``, if the configuration does not say.
+        input_type: Makes ``event.data`` an instance of this type, for a handler that takes the
+            event; one that takes the type itself says so by its annotation.
+        options: Model of the options; a class may also have it as its attribute ``Options``.
+        batch: Call it with a list of up to so many inputs; it returns a list of as many results,
+            in which an exception fails its own event only.
+        linger_s: Longest wait in seconds for a batch to fill.
+        run_in: Run a sync handler that blocks in a ``thread``.
+        tombstones: Also call it for null values, with ``event.data`` being ``None``.
+
+    Raises:
+        ConfigurationError: If the declaration contradicts itself or the name is taken.
+    """
+
+    def declare(target: _T) -> _T:
+        spec = make_spec(
+            target,
+            name=name,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            ordering=ordering,
+            input_type=input_type,
+            options=options,
+            batch=batch,
+            linger_s=linger_s,
+            run_in=run_in,
+            tombstones=tombstones,
+        )
+        known = _registered.get(name)
+        if known is not None and known.use != spec.use:
+            raise ConfigurationError(
+                [f"handler {name!r} is declared by {known.use} and {spec.use}"]
+            )
+        _registered[name] = spec
+        setattr(target, SPEC_ATTRIBUTE, spec)
+        return target
+
+    return declare
+
+
+def registered() -> Mapping[str, HandlerSpec]:
+    """The handlers declared so far, by name."""
+    return _registered
+
+
+def make_spec(
+    target: Callable[..., Any],
+    *,
+    name: str,
+    input_type: Any = None,
+    options: Any = None,
+    batch: int | None = None,
+    linger_s: float = DEFAULT_LINGER_S,
+    run_in: RunIn = "loop",
+    tombstones: bool = False,
+    concurrency: int | None = None,
+    timeout_s: float | None = None,
+    ordering: Ordering | None = None,
+) -> HandlerSpec:
+    """The spec of ``target``, from its signature and the declaration's arguments.
+
+    Raises:
+        ConfigurationError: If they contradict each other.
+    """
+    function = _function_of(target)
+    parameters, annotated = _parameters(function, name, batched=batch is not None)
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    problems = [
+        f"handler {name!r}: {problem}"
+        for wrong, problem in (
+            (batch is not None and batch < 1, f"batch is {batch}, at least 1 is possible"),
+            (linger_s < 0, f"linger_s is {linger_s:g}, but time does not run backwards"),
+            (concurrency is not None and concurrency < 1, f"concurrency is {concurrency}"),
+            (timeout_s is not None and timeout_s <= 0, f"timeout_s is {timeout_s}"),
+            (
+                batch is not None and not inspect.iscoroutinefunction(function),
+                "batch needs an async function",
+            ),
+            (is_async and run_in != "loop", f"run_in: {run_in} is for sync functions"),
+            (
+                input_type is not None and annotated is not None,
+                "the type of the input is given twice, as input_type= and by annotation",
+            ),
+            (
+                "options" in parameters and options is None and not hasattr(target, "Options"),
+                "it takes options but declares no model for them (options=)",
+            ),
+        )
+        if wrong
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return HandlerSpec(
+        name=name,
+        use=f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}",
+        target=target,
+        options=options if options is not None else getattr(target, "Options", None),
+        input_type=input_type if input_type is not None else annotated,
+        parameters=parameters,
+        is_async=is_async or run_in != "loop",
+        batch=batch,
+        linger_s=linger_s,
+        run_in=run_in,
+        tombstones=tombstones,
+        concurrency=concurrency if concurrency is not None or batch is None else 2 * batch,
+        timeout_s=timeout_s,
+        ordering=ordering,
+    )
+
+
+def _function_of(target: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose signature counts: of a class or an instance its ``__call__``."""
+    if inspect.isroutine(target):
+        return target
+    owner = target if isinstance(target, type) else type(target)
+    call: Any = inspect.getattr_static(owner, "__call__", None)
+    return call if inspect.isfunction(call) else target
+
+
+def _parameters(
+    function: Callable[..., Any], name: str, *, batched: bool
+) -> tuple[tuple[str, ...], Any]:
+    """What each parameter of the function wants, and the data type that the first one names."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise ConfigurationError(
+            [f"handler {name!r}: an annotation cannot be resolved ({error}); use input_type="]
+        ) from None
+    wanted = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.name != "self" and parameter.kind in {0, 1}  # positional
+    ]
+    required = [p for p in wanted if p.default is inspect.Parameter.empty]
+    if not wanted or len(required) > 1 + len(_SECOND_PARAMETERS):
+        raise ConfigurationError([f"handler {name!r}: it must take the event"])
+    first = wanted[0].annotation
+    if batched and get_origin(first) is list:
+        first = get_args(first)[0]
+    annotated = first if is_data_type(first) and first is not Event else None
+    parameters = ["event" if annotated is None else "input"]
+    for parameter in wanted[1:]:
+        if parameter.name in _SECOND_PARAMETERS:
+            parameters.append(parameter.name)
+        elif parameter in required:
+            raise ConfigurationError(
+                [f"handler {name!r}: parameter {parameter.name!r} is neither 'event' nor 'options'"]
+            )
+    if batched and len(parameters) > 1:
+        raise ConfigurationError([f"handler {name!r}: a batch handler takes the list only"])
+    return tuple(parameters), annotated

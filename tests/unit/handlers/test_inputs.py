@@ -1,0 +1,102 @@
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+
+from service.errors import SchemaError
+from service.events import Event
+from service.handlers.inputs import converter, is_data_type
+
+
+class _Line(BaseModel):
+    sku: str
+    count: int
+
+
+class _Order(BaseModel):
+    id: str
+    at: datetime
+    state: Literal["new", "paid"] = "new"
+    lines: list[_Line] = []
+
+
+class _StructLine(msgspec.Struct):
+    sku: str
+    count: int
+
+
+class _StructOrder(msgspec.Struct):
+    id: str
+    at: datetime
+    state: Literal["new", "paid"] = "new"
+    lines: list[_StructLine] = []
+
+
+@dataclass
+class _DataLine:
+    sku: str
+    count: int
+
+
+@dataclass
+class _DataOrder:
+    id: str
+    at: datetime
+    lines: list[_DataLine]
+    state: Literal["new", "paid"] = "new"
+
+
+_GOOD = {"id": "a", "at": "2026-01-02T03:04:05Z", "lines": [{"sku": "x", "count": 2}]}
+_TYPES = pytest.mark.parametrize("input_type", [_Order, _StructOrder, _DataOrder])
+
+
+@_TYPES
+def test_data_that_fits_becomes_an_instance(input_type: Any) -> None:
+    order = converter(input_type)(_GOOD)
+
+    assert isinstance(order, input_type)
+    assert order.at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert order.lines[0].count == 2
+
+
+@_TYPES
+def test_raw_bytes_are_read_as_json(input_type: Any) -> None:
+    raw = b'{"id": "a", "at": "2026-01-02T03:04:05Z", "lines": []}'
+
+    assert converter(input_type)(raw).id == "a"
+
+
+@_TYPES
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"id": 17}, "id"),
+        ({"lines": [{"sku": "secret", "count": "17"}]}, "lines.0.count"),
+        ({"lines": [{"sku": "x", "count": 1}, {"sku": "secret"}]}, "lines.1"),
+        ({"state": "secret"}, "state"),
+    ],
+    ids=["wrong type", "text for a number", "missing field", "unknown literal"],
+)
+def test_what_does_not_fit_names_the_field_and_not_its_content(
+    input_type: Any, change: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(SchemaError) as caught:
+        converter(input_type)({**_GOOD, **change})
+
+    assert caught.value.path.startswith(path)
+    assert "secret" not in str(caught.value)
+    assert "17" not in caught.value.reason
+
+
+@_TYPES
+def test_bytes_that_are_no_json_are_a_schema_error(input_type: Any) -> None:
+    with pytest.raises(SchemaError):
+        converter(input_type)(b"{")
+
+
+def test_only_models_structs_and_dataclasses_are_data_types() -> None:
+    assert all(map(is_data_type, (_Order, _StructOrder, _DataOrder)))
+    assert not any(map(is_data_type, (Event, dict, str, list[_Order], None)))

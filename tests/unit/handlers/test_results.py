@@ -1,0 +1,106 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+
+from service.errors import OutputTooLargeError, PermanentError
+from service.events import SAME_KEY, Result
+from service.handlers.results import to_results
+
+
+class _Model(BaseModel):
+    a: int
+
+
+class _Struct(msgspec.Struct):
+    a: int
+
+
+@dataclass
+class _Data:
+    a: int
+
+
+def test_nothing_is_no_result() -> None:
+    assert to_results(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("returned", "value"),
+    [
+        ({"a": 1}, {"a": 1}),
+        (b"raw", b"raw"),
+        (bytearray(b"raw"), b"raw"),
+        ("text", "text"),
+        (3, 3),
+        (False, False),
+        (_Model(a=1), {"a": 1}),
+        (_Struct(a=1), {"a": 1}),
+        (_Data(a=1), {"a": 1}),
+    ],
+    ids=["mapping", "bytes", "bytearray", "text", "number", "false", "model", "struct", "data"],
+)
+def test_one_value_is_one_result_under_the_key_of_its_event(returned: Any, value: Any) -> None:
+    (result,) = to_results(returned)
+
+    assert result.value == value
+    assert result.key is SAME_KEY
+    assert result.topic is None
+
+
+def test_a_result_is_itself() -> None:
+    result = Result({"a": 1}, topic="elsewhere", key="k")
+
+    assert to_results(result) == (result,)
+
+
+def test_a_list_is_as_many_results_as_it_holds_in_order_without_none() -> None:
+    own = Result(2)
+
+    results = to_results([{"a": 1}, None, own, "three"])
+
+    assert [result.value for result in results] == [{"a": 1}, 2, "three"]
+    assert results[1] is own
+
+
+def test_an_iterator_may_give_exactly_the_limit() -> None:
+    assert len(to_results(iter(range(10)), limit=10)) == 10
+
+
+def test_an_endless_iterator_is_too_many_and_is_not_read_on() -> None:
+    numbers = count()
+
+    with pytest.raises(OutputTooLargeError, match="more than 10 results"):
+        to_results(numbers, limit=10)
+
+    assert next(numbers) == 11
+
+
+def test_what_an_iterator_raises_comes_out() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        to_results(broken())
+
+
+@pytest.mark.parametrize("rubbish", [object(), [object()], [["nested"]], len], ids=repr)
+def test_rubbish_is_a_permanent_error_that_names_its_type_and_not_its_content(
+    rubbish: Any,
+) -> None:
+    with pytest.raises(PermanentError, match="nothing to publish") as caught:
+        to_results(rubbish)
+
+    assert "nested" not in str(caught.value)
+
+
+def test_a_coroutine_is_a_missing_await_and_leaves_no_warning() -> None:
+    async def forgotten() -> None: ...
+
+    with pytest.raises(PermanentError, match="await missing"):
+        to_results(forgotten())
