@@ -1,0 +1,60 @@
+"""What the paths of the admin port answer."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import orjson
+
+from service.health.board import StatusBoard
+from service.health.document import status_document
+from service.health.probes import Verdict, liveness, readiness
+from service.health.server import Response, Route
+from service.health.watchdog import LoopWatchdog
+
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+"""Media type of Prometheus' text exposition format."""
+
+
+def admin_routes(
+    board: StatusBoard,
+    *,
+    metrics: Callable[[], bytes],
+    version: str = "",
+    watchdog: LoopWatchdog | None = None,
+) -> Mapping[str, Route]:
+    """The routes of the admin port.
+
+    Args:
+        board: Where the event loop leaves its facts.
+        metrics: Writes Prometheus' text format; called in the admin thread.
+        version: Shown in ``/status``.
+        watchdog: Says in what the loop is blocked.
+    """
+
+    def livez() -> Response:
+        verdict = liveness(board.latest.status, age_s=board.age_s())
+        where = None if watchdog is None else watchdog.blocked_in
+        return _probe(verdict, detail="" if where is None else f", in {where}")
+
+    def readyz() -> Response:
+        return _probe(readiness(board.latest.status, age_s=board.age_s()))
+
+    def status() -> Response:
+        document = status_document(board, version=version, watchdog=watchdog)
+        return Response(
+            content_type="application/json",
+            body=orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        )
+
+    def exposition() -> Response:
+        return Response(content_type=PROMETHEUS_TEXT, body=metrics())
+
+    return {"/livez": livez, "/readyz": readyz, "/metrics": exposition, "/status": status}
+
+
+def _probe(verdict: Verdict, *, detail: str = "") -> Response:
+    if verdict.ok:
+        return Response(body=b"ok\n")
+    return Response(
+        status=HTTPStatus.SERVICE_UNAVAILABLE, body=f"{verdict.reason}{detail}\n".encode()
+    )
