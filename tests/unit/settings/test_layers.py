@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.settings.layers import Layers, is_service_link, leaves
+
+
+def layers_of(environ: dict[str, str], data: dict[str, object] | None = None) -> Layers:
+    layers = Layers()
+    layers.add(data or {}, "file")
+    layers.add_environment(environ, "HEADRACE_")
+    return layers
+
+
+def test_a_variable_names_a_nested_key() -> None:
+    assert layers_of({"HEADRACE_A__B__C": "1"}).data == {"a": {"b": {"c": "1"}}}
+
+
+def test_a_variable_finds_a_key_with_dashes_and_capitals() -> None:
+    layers = layers_of({"HEADRACE_P__MY_LOGS__X": "2"}, {"p": {"My-Logs": {"x": 1}}})
+
+    assert layers.data == {"p": {"My-Logs": {"x": "2"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('["a", "b"]', ["a", "b"]), ("a,b", "a,b"), ('{"x": 1}', {"x": 1}), ("null", None)],
+)
+def test_a_variable_may_hold_json(text: str, expected: object) -> None:
+    assert layers_of({"HEADRACE_A": text}).data == {"a": expected}
+
+
+def test_broken_json_in_a_variable_is_a_problem_with_its_path() -> None:
+    layers = layers_of({"HEADRACE_A__B": "[1,"})
+
+    assert [problem.line() for problem in layers.problems] == [
+        "a.b: is no valid JSON (from HEADRACE_A__B)"
+    ]
+
+
+def test_numbers_among_free_options_are_numbers() -> None:
+    assert layers_of({"HEADRACE_OPTIONS__LIMIT": "5", "HEADRACE_OPTIONS__NAME": "x"}).data == {
+        "options": {"limit": 5, "name": "x"}
+    }
+
+
+@pytest.mark.parametrize("variable", ["HEADRACE_", "HEADRACE_A____B", "HEADRACE___A"])
+def test_a_variable_with_an_empty_part_is_a_problem(variable: str) -> None:
+    assert [problem.path for problem in layers_of({variable: "1"}).problems] == [(variable,)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEADRACE_SERVICE_HOST", "10.0.0.1"),
+        ("HEADRACE_SERVICE_PORT", "8080"),
+        ("HEADRACE_SERVICE_PORT_HTTP", "8080"),
+        ("HEADRACE_PORT", "tcp://10.0.0.1:8080"),
+        ("HEADRACE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("HEADRACE_PORT_8080_TCP_PROTO", "tcp"),
+        ("HEADRACE_PORT_8080_TCP_PORT", "8080"),
+        ("HEADRACE_ADMIN_PORT_8081_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_variables_of_a_kubernetes_service_named_headrace_are_not_ours(
+    variable: str, value: str
+) -> None:
+    assert layers_of({variable: value}).data == {}
+    assert is_service_link(variable, value)
+
+
+@pytest.mark.parametrize(
+    "variable", ["HEADRACE_ADMIN_PORT", "HEADRACE_PORT", "HEADRACE_SERVER__PORT"]
+)
+def test_a_port_number_is_never_taken_for_kubernetes(variable: str) -> None:
+    assert not is_service_link(variable, "8080")
+
+
+def test_a_key_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("a: 1\nb: 2\na: 3\n")
+    layers = Layers()
+
+    layers.add_file(file)
+
+    assert layers.problems[0].line() == (
+        f"{file}: is no valid YAML at line 3, column 1: the key 'a' appears twice"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "should hold a map"),
+        ("a: [", "is no valid YAML at line"),
+        ("a: !!python/object:os.system {}", "is no valid YAML"),
+        ("1: x", "the key should be text"),
+    ],
+)
+def test_a_file_that_is_no_map_of_text_keys_is_a_problem(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    layers = Layers()
+
+    layers.add_file(file)
+
+    assert message in layers.problems[0].line()
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("# nothing\n")
+    layers = Layers()
+
+    layers.add_file(file)
+
+    assert (layers.data, layers.problems) == ({}, [])
+
+
+def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
+    layers = Layers()
+
+    layers.add_file(tmp_path / "nowhere.yaml")
+
+    assert "No such file" in layers.problems[0].line()
+
+
+def test_a_scalar_replaces_a_map_and_its_origins() -> None:
+    layers = Layers()
+    layers.add({"a": {"b": 1}}, "first")
+
+    layers.add({"a": None}, "second")
+
+    assert layers.data == {"a": None}
+    assert layers.origins == {("a",): "second"}
+
+
+_KEYS = st.sampled_from(["a", "b", "c"])
+_MAPS = st.recursive(
+    st.dictionaries(_KEYS, st.integers()),
+    lambda inner: st.dictionaries(_KEYS, inner | st.integers()),
+    max_leaves=8,
+)
+
+
+@given(st.lists(_MAPS, max_size=4))
+def test_every_leaf_has_exactly_one_origin_and_the_last_layer_keeps_its_own(
+    maps: list[dict[str, object]],
+) -> None:
+    layers = Layers()
+    for index, values in enumerate(maps):
+        layers.add(values, str(index))
+
+    merged = dict(leaves(layers.data))
+    if maps:
+        for path, value in leaves(maps[-1]):
+            if value != {}:
+                assert merged[path] == value
+                assert layers.origins[path] == str(len(maps) - 1)
+    for path, value in merged.items():
+        if value != {}:
+            assert path in layers.origins
