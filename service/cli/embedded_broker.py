@@ -13,7 +13,7 @@ import socket
 import stat
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ _POLL_S = 0.02
 
 
 @asynccontextmanager
-async def embedded_broker() -> AsyncIterator[str]:
+async def embedded_broker() -> AsyncGenerator[str]:
     """Run the broker for as long as the block lasts; yields its ``host:port``.
 
     The broker listens on a free port of the loopback address, keeps its data in a temporary

@@ -1,0 +1,2 @@
+# The command that the README gives to everyone.
+make test

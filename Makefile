@@ -1,0 +1,92 @@
+# What a newcomer types.  Each target sets up what it needs, from a clean clone with Python and make.
+#
+#   make demo [DURATION=20]   the whole service on one machine, with a live page
+#   make test                 lint, types, unit tests, integration tests on Apache Kafka
+#   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
+#   make soak                 the fault laboratory, for long
+#   make lint | unit | integration | docs
+
+PYTHON ?= python3
+DURATION ?=
+SUITES ?= tests/integration tests/faults
+
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH_VENV := .cache/bench-venv
+# uv where there is one that runs (a shim may stand there without it): seconds instead of a minute.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+# An activated environment of the caller's must not be the one that gets installed into.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+ifeq ($(UV),)
+make_venv = $(PYTHON) -m venv $(1)
+# Bytecode is written when a module is first imported; compiling all of it takes longer than that.
+install = $(1)/bin/python -m pip install -q --disable-pip-version-check --no-compile $(2)
+else
+make_venv = uv venv -q --clear --seed --python $(PYTHON) $(1)
+install = uv pip install -q --python $(1)/bin/python $(2)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit integration soak bench bench-quick docs clean
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/run.stamp
+	@exec $(BIN)/headrace demo $(if $(DURATION),--duration $(DURATION))
+
+test: lint unit integration
+
+# Cheapest first: a typo fails in a second, not after the types of everything.
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/yamllint --strict .
+	$(BIN)/deptry .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+unit: $(VENV)/dev.stamp
+	$(BIN)/pytest tests/unit
+
+integration: $(VENV)/dev.stamp
+	$(BIN)/pytest $(wildcard $(SUITES))
+
+soak: $(VENV)/dev.stamp
+	HEADRACE_SOAK=1 $(BIN)/pytest tests/faults --timeout=7200
+
+bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
+	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python
+
+bench-quick: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
+	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python --quick
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m docs.check
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(call make_venv,$(VENV))
+
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(call install,$(VENV),--require-hashes -r requirements.lock)
+	$(call install,$(VENV),--no-deps -e .)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(call install,$(VENV),--require-hashes -r requirements-dev.lock)
+	$(call install,$(VENV),--no-deps -e .)
+	@touch $@ $(VENV)/run.stamp
+
+$(BENCH_VENV)/bench.stamp: benchmarks/peers/requirements.lock | $(VENV)/bin/python
+	@mkdir -p $(dir $(BENCH_VENV))
+	$(call make_venv,$(BENCH_VENV))
+	$(call install,$(BENCH_VENV),--require-hashes -r benchmarks/peers/requirements.lock)
+	@touch $@
