@@ -1,0 +1,237 @@
+"""``buffer_unordered``: run many, hand out what is finished, keep each lane in order."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import TypeAlias, TypeVar, cast
+
+from service.errors import StreamError
+from service.streams.calls import Call, Kind, Kinds, Later, Work, as_call, drop
+from service.streams.children import Children
+from service.streams.lanes import Lanes
+from service.streams.polling import PENDING, HeldPull, Pending
+from service.streams.stage import Stage
+from service.streams.workers import Workers
+
+U = TypeVar("U")
+_Item: TypeAlias = U | Call[U]
+
+
+class BufferUnordered(Stage[U]):
+    """Runs the calls among the items of ``source`` and hands out results as they come.
+
+    Counted in items: at most ``limit`` run or are finished and not handed out, at most
+    ``max_waiting`` more were accepted and wait for a slot, a lane or their time; then the source
+    is not pulled.  Results go out in chunks of at most ``limit``; the slots of a chunk are free
+    from the moment it is handed to the consumer, or to a consumer that waits for it.
+
+    Cancel safety: calls go on while a ``pull`` is cancelled; their results go out later.
+    """
+
+    def __init__(
+        self,
+        source: Stage[U | Work[U]],
+        limit: int,
+        ordered_by: Callable[[U | Work[U]], Hashable | None] | None,
+        max_waiting: int,
+    ) -> None:
+        super().__init__(source)
+        self._source = source
+        self._limit = limit
+        self._ordered_by = ordered_by
+        self._max_waiting = max_waiting
+        self._kinds = Kinds()
+        self._lanes = Lanes[_Item[U]]()
+        self._children = Children()
+        self._workers = Workers(limit, self._children, self._finished, self._failed)
+        self._held = HeldPull(source, self._children, self._wake)
+        self._parked: dict[object, asyncio.TimerHandle] = {}
+        self._unfinished = 0  # accepted: queued, in a lane's queue, running or parked
+        self._done: list[U] = []
+        self._done_in_slots = 0  # of those in _done, how many still occupy a slot
+        self._asked = 0
+        self._consumer: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._source_failure: Exception | None = None
+        self._exhausted = False
+
+    @property
+    def working(self) -> bool:
+        """Whether a call, a timer or a pull is under way."""
+        return bool(self._children) or bool(self._parked) or super().working
+
+    async def _pull(self, limit: int) -> list[U] | None:
+        if self._consumer is not None:
+            raise StreamError("another task is already waiting for this stream")
+        limit = min(limit, self._limit)
+        while True:
+            passed = await self._refill(limit)
+            if passed is not None:
+                return passed
+            if self._done:
+                return self._take(limit)
+            if self._failure is not None:
+                await self._stop()
+                raise self._failure
+            if self._exhausted and not self._unfinished:
+                await self._stop()
+                if self._source_failure is not None:
+                    raise self._source_failure
+                return None
+            await self._wait(limit)
+
+    async def _refill(self, limit: int) -> list[U] | None:
+        """Accept what the source has, within the bound; return items that just pass through."""
+        while self._failure is None and not self._exhausted:
+            room = self._room()
+            if not self._worth_a_pull(room):
+                break
+            try:
+                chunk = await self._next(room)
+            except Exception as error:  # noqa: BLE001 - raised after the items before it
+                self._source_failure = error
+                chunk = None
+            if chunk is PENDING:
+                break
+            if chunk is None:
+                self._exhausted = True
+                break
+            if len(chunk) <= limit and self._passes(chunk):
+                return cast("list[U]", chunk)
+            self._accept(chunk)
+            if self._done:  # these do not wait for what else the source may have
+                break
+        return None
+
+    def _passes(self, chunk: list[U | Work[U]]) -> bool:
+        """Whether ``chunk`` is all results and nothing is under way that they could overtake."""
+        if self._unfinished or self._done:
+            return False
+        return self._kinds.all_ready(cast("list[object]", chunk))
+
+    async def _next(self, room: int) -> list[U | Work[U]] | Pending | None:
+        if not (self._unfinished or self._done or self._held.held):
+            return await self._source.pull(room)  # nothing else can happen: wait right here
+        chunk = self._held.poll(room)
+        if chunk is PENDING and not self._done:
+            self._held.hold(room)
+        return chunk
+
+    def _room(self) -> int:
+        """How many items the source may hand over without breaking the bound."""
+        waiting = len(self._workers.queue) - self._workers.slots
+        if self._ordered_by is not None:  # any of them may have to wait for its lane
+            waiting = max(waiting, 0)
+        return self._max_waiting - waiting - len(self._lanes) - len(self._parked)
+
+    def _worth_a_pull(self, room: int) -> bool:
+        """Pull when a good part of the bound is free, or at once when workers have nothing."""
+        if room <= 0:
+            return False
+        return room * 4 >= self._max_waiting or self._workers.slots > len(self._workers.queue)
+
+    def _accept(self, chunk: list[U | Work[U]]) -> None:
+        kind_of = self._kinds.kind
+        ordered_by = self._ordered_by
+        queue, done, lanes = self._workers.queue, self._done, self._lanes
+        try:
+            for item in chunk:
+                kind = kind_of(type(item))
+                key = None if ordered_by is None else ordered_by(item)
+                if kind is Kind.READY:
+                    if key is None or key not in lanes:
+                        done.append(cast("U", item))
+                        continue
+                    lanes.submit(key, cast("U", item))
+                else:
+                    call: Call[U] = as_call(item, kind)
+                    if key is None or lanes.submit(key, call):
+                        queue.append((key, call))
+                self._unfinished += 1
+        except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
+            self._failed(error)
+        self._workers.kick()
+
+    def _take(self, limit: int) -> list[U]:
+        done = self._done
+        if len(done) <= limit:
+            chunk, self._done = done, []
+        else:
+            chunk = done[:limit]
+            del done[:limit]
+        freed = max(0, self._done_in_slots - len(self._done))
+        self._done_in_slots -= freed
+        self._workers.slots += freed
+        self._workers.kick()
+        return chunk
+
+    async def _wait(self, limit: int) -> None:
+        """Sleep until there is a result, a failure, or something from the source."""
+        self._asked = limit
+        self._consumer = asyncio.get_running_loop().create_future()
+        try:
+            await self._consumer
+        except asyncio.CancelledError:
+            # The results that were as good as taken are not: they need slots again.
+            self._workers.slots -= len(self._done) - self._done_in_slots
+            self._done_in_slots = len(self._done)
+            raise
+        finally:
+            self._consumer = None
+
+    def _wake(self) -> None:
+        if self._consumer is not None and not self._consumer.done():
+            self._consumer.set_result(None)
+
+    def _finished(self, key: Hashable | None, result: U | Later[U]) -> bool:
+        """Take the result of a call; return whether its slot is free now."""
+        if isinstance(result, Later):
+            self._park(key, result)
+            return True
+        self._done.append(result)
+        self._unfinished -= 1
+        if key is not None:
+            self._leave(key)
+        if self._consumer is not None:
+            self._wake()
+            if len(self._done) < self._asked:
+                return True
+        self._done_in_slots += 1
+        return False
+
+    def _leave(self, key: Hashable) -> None:
+        """Let the next item of the lane go: to the results if it is one, else to the workers."""
+        while (following := self._lanes.finish(key)) is not None:
+            (item,) = following
+            if self._kinds.kind(type(item)) is Kind.CALL:
+                # In front: it is older than most, and its lane is the only one it can delay.
+                self._workers.queue.appendleft((key, cast("Call[U]", item)))
+                return
+            self._done.append(cast("U", item))
+            self._unfinished -= 1
+
+    def _park(self, key: Hashable | None, later: Later[U]) -> None:
+        token = object()
+        self._parked[token] = asyncio.get_running_loop().call_later(
+            max(later.delay_s, 0), self._unpark, token, key, later.call
+        )
+
+    def _unpark(self, token: object, key: Hashable | None, call: Call[U]) -> None:
+        del self._parked[token]
+        self._workers.queue.appendleft((key, call))
+        self._workers.kick()
+
+    def _failed(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._wake()
+
+    async def _stop(self) -> None:
+        for timer in self._parked.values():
+            timer.cancel()
+        self._parked.clear()
+        self._workers.drop_queue()
+        for waiting in self._lanes.clear():
+            drop(waiting)
+        await self._children.aclose()
+        for pulled in self._held.leftover():
+            drop(pulled)

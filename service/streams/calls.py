@@ -1,0 +1,102 @@
+"""The items that a concurrent combinator runs: what they are, and how they are told apart."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Generic, TypeAlias, TypeVar, cast
+
+U_co = TypeVar("U_co", covariant=True)
+U = TypeVar("U")
+
+
+@dataclass(slots=True)
+class Later(Generic[U_co]):
+    """What a call returns to be continued after ``delay_s`` seconds by ``call``.
+
+    Its slot is free meanwhile; its lane is not, so order is kept.
+    """
+
+    delay_s: float
+    call: "Callable[[], Awaitable[U_co | Later[U_co]]]"
+
+
+Call: TypeAlias = Callable[[], Awaitable[U | Later[U]]]
+"""Work that was not started; dropped unstarted it leaves nothing behind, so it is preferred."""
+
+Work: TypeAlias = Call[U] | Awaitable[U | Later[U]]
+"""What the concurrent combinators run: a call, or an awaitable."""
+
+
+class Kind(Enum):
+    """What an item is to a concurrent combinator."""
+
+    READY = auto()
+    CALL = auto()
+    AWAITABLE = auto()
+
+
+class Kinds:
+    """Tells the kinds of items apart, looking at each type once."""
+
+    __slots__ = ("of", "ready")
+
+    def __init__(self) -> None:
+        self.of: Final[dict[type, Kind]] = {}
+        self.ready: Final[set[type]] = set()
+
+    def all_ready(self, items: list[object]) -> bool:
+        """Whether no item is work; costs one set operation for the whole list."""
+        types = set(map(type, items))
+        if types <= self.ready:
+            return True
+        return all(self.kind(kind) is Kind.READY for kind in types)
+
+    def kind(self, kind: type) -> Kind:
+        """Return what items of the type ``kind`` are."""
+        known = self.of.get(kind)
+        if known is None:
+            known = self.of[kind] = _classify(kind)
+            if known is Kind.READY:
+                self.ready.add(kind)
+        return known
+
+
+def _classify(kind: type) -> Kind:
+    # In the class itself, as Python looks for them: hasattr() would find type.__call__ too.
+    methods = {name for base in kind.__mro__ for name in vars(base)}
+    if "__await__" in methods:
+        return Kind.AWAITABLE
+    return Kind.CALL if "__call__" in methods else Kind.READY
+
+
+class Started(Generic[U]):
+    """An awaitable in the form of a call."""
+
+    __slots__ = ("_awaitable",)
+
+    def __init__(self, awaitable: Awaitable[U]) -> None:
+        self._awaitable = awaitable
+
+    def __call__(self) -> Awaitable[U]:
+        """Hand the awaitable over to be awaited."""
+        return self._awaitable
+
+    @property
+    def awaitable(self) -> Awaitable[U]:
+        """What would be awaited."""
+        return self._awaitable
+
+
+def as_call(item: object, kind: Kind) -> "Call[U]":
+    """Return an item that is work in the form of a call."""
+    if kind is Kind.AWAITABLE:
+        return Started(cast("Awaitable[U | Later[U]]", item))
+    return cast("Call[U]", item)
+
+
+def drop(work: object) -> None:
+    """Let go of work that will not run: a coroutine would else warn that nobody awaited it."""
+    if isinstance(work, Started):
+        work = work.awaitable
+    if isinstance(work, Coroutine):
+        work.close()

@@ -1,0 +1,99 @@
+"""Methods of a stream that run several things at once."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, TypeVar, cast, overload
+
+from service.streams.buffer_unordered import BufferUnordered
+from service.streams.calls import Later, Work
+from service.streams.owned import Owned
+
+if TYPE_CHECKING:
+    from service.streams.stream import Stream
+
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+
+WAITING_PER_SLOT = 16
+"""Default of ``max_waiting`` per slot: enough for a busy lane not to starve the others."""
+
+
+class Concurrency(Owned[T_co]):
+    """``buffer_unordered`` and its like.
+
+    What runs, runs in tasks that the stream owns: it advances while nobody asks for items, and
+    is cancelled and awaited when the stream is closed.  A finished result that was not handed
+    out still occupies its slot, so a slow consumer bounds the work.
+    """
+
+    @overload
+    def buffer_unordered(
+        self: "Owned[Callable[[], Awaitable[U | Later[U]]]]",
+        limit: int,
+        *,
+        ordered_by: Callable[[T_co], Hashable | None] | None = None,
+        max_waiting: int | None = None,
+    ) -> "Stream[U]": ...
+
+    @overload
+    def buffer_unordered(
+        self: "Owned[Awaitable[U | Later[U]]]",
+        limit: int,
+        *,
+        ordered_by: Callable[[T_co], Hashable | None] | None = None,
+        max_waiting: int | None = None,
+    ) -> "Stream[U]": ...
+
+    @overload
+    def buffer_unordered(
+        self: "Owned[U | Callable[[], Awaitable[U | Later[U]]] | Awaitable[U | Later[U]]]",
+        limit: int,
+        *,
+        ordered_by: Callable[[T_co], Hashable | None] | None = None,
+        max_waiting: int | None = None,
+    ) -> "Stream[U]": ...
+
+    def buffer_unordered(
+        self: "Owned[U | Work[U]]",
+        limit: int,
+        *,
+        ordered_by: Callable[[T_co], Hashable | None] | None = None,
+        max_waiting: int | None = None,
+    ) -> "Stream[U]":
+        """Run the items that are calls, at most ``limit`` at once; hand out results as they come.
+
+        An item that is neither callable nor awaitable is a result already.  Prefer callables
+        (without arguments, returning an awaitable) to coroutines: they start nothing early.
+        A call that returns ``Later(delay_s, call)`` is continued by that call after the delay;
+        its slot is free meanwhile.  An exception of a call cancels the others and ends the
+        stream, after the results before it; errors that should not are returned as values.  An
+        exception of the source comes after everything that was accepted before it.
+
+        Results come in chunks of at most ``limit``.  The source is pulled while less than
+        ``max_waiting`` accepted items wait for a slot, a lane or their time.
+
+        Cancel safety: nothing is lost, and what runs goes on running.
+
+        Args:
+            limit: Most calls in flight, at least 1; finished results that were not handed out
+                count.
+            ordered_by: The lane of an item, asked at most once per item: of one lane at most
+                one is in flight, first in first out, also through ``Later``; ``None`` is no
+                lane.
+            max_waiting: Most items accepted beyond those; 16 times ``limit`` by default.  0
+                takes an item only when a slot is free for it; with ``ordered_by`` at least 1.
+
+        Raises:
+            ValueError: If ``limit`` or ``max_waiting`` is out of range.
+        """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        waiting = WAITING_PER_SLOT * limit if max_waiting is None else max_waiting
+        if waiting < (0 if ordered_by is None else 1):
+            raise ValueError(f"max_waiting is too small: {waiting}")
+        stage = BufferUnordered(
+            self._into_stage(),
+            limit,
+            cast("Callable[[U | Work[U]], Hashable | None] | None", ordered_by),
+            waiting,
+        )
+        return self._derived(stage)

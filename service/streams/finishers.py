@@ -1,0 +1,84 @@
+"""Methods that run a stream to its end, or to an answer, and close it."""
+
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeVar, cast
+
+from service.streams.owned import Owned
+from service.streams.stage import ANY
+
+T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+
+
+class Finishers(Owned[T_co]):
+    """``for_each``, ``collect`` and their like.
+
+    Each consumes the stream and closes it, also when it is cancelled or a function raises.
+    Functions may be sync or async; they are called for one item after the other.
+    """
+
+    async def for_each(self, function: Callable[[T_co], Awaitable[object] | object]) -> None:
+        """Call ``function(item)`` for every item; the next one waits until it is done."""
+        async with self:
+            while (chunk := await self._pull(ANY)) is not None:
+                for item in chunk:
+                    answer = function(item)
+                    if answer is not None and isawaitable(answer):
+                        await answer
+
+    async def for_each_chunk(
+        self, function: Callable[[list[T_co]], Awaitable[object] | object]
+    ) -> None:
+        """Call ``function(items)`` for every chunk; the next is pulled when it is done."""
+        async with self:
+            while (chunk := await self._pull(ANY)) is not None:
+                answer = function(chunk)
+                if answer is not None and isawaitable(answer):
+                    await answer
+
+    async def collect(self) -> list[T_co]:
+        """Return all items."""
+        async with self:
+            items: list[T_co] = []
+            while (chunk := await self._pull(ANY)) is not None:
+                items += chunk
+            return items
+
+    async def count(self) -> int:
+        """Return how many items there are."""
+        async with self:
+            total = 0
+            while (chunk := await self._pull(ANY)) is not None:
+                total += len(chunk)
+            return total
+
+    async def fold(self, initial: A, function: Callable[[A, T_co], Awaitable[A] | A]) -> A:
+        """Return ``function(… function(function(initial, first), second) …, last)``."""
+        async with self:
+            state = initial
+            while (chunk := await self._pull(ANY)) is not None:
+                for item in chunk:
+                    answer = function(state, item)
+                    state = cast("A", await answer if isawaitable(answer) else answer)
+            return state
+
+    async def any(self, predicate: Callable[[T_co], Awaitable[object] | object]) -> bool:
+        """Return whether ``predicate(item)`` is true for an item, asking none after it."""
+        async with self:
+            while (chunk := await self._pull(ANY)) is not None:
+                for item in chunk:
+                    answer = predicate(item)
+                    if await answer if isawaitable(answer) else answer:
+                        return True
+            return False
+
+    async def all(self, predicate: Callable[[T_co], Awaitable[object] | object]) -> bool:
+        """Return whether ``predicate(item)`` is true for every item, stopping at the first not."""
+        async with self:
+            while (chunk := await self._pull(ANY)) is not None:
+                for item in chunk:
+                    answer = predicate(item)
+                    if not (await answer if isawaitable(answer) else answer):
+                        return False
+            return True

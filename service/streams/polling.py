@@ -1,0 +1,119 @@
+"""Ask a source whether it has something now, and keep asking in the background if it has not.
+
+Rust polls; Python awaits.  Two things stand in for polling: a pull that is cancelled on the spot
+when it would wait (allowed, because no pull loses an item by being cancelled), and a pull that
+is held in a task of its own while its consumer waits for something else too.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Final, Generic, TypeVar, cast
+
+from service.errors import StreamError
+from service.streams.children import Children, cancelled_by_owner
+from service.streams.stage import Stage
+
+T = TypeVar("T")
+
+
+class Pending(Enum):
+    """The type of ``PENDING``, the answer of a source that has nothing yet."""
+
+    PENDING = "pending"
+
+
+PENDING: Final = Pending.PENDING
+
+
+def poll(pull: Coroutine[object, None, T]) -> T | Pending:
+    """Run ``pull`` if it need not wait; else cancel it and answer ``PENDING``.
+
+    Raises:
+        StreamError: If ``pull`` waits even while it is cancelled, which no pull may do.
+    """
+    try:
+        pull.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    try:
+        pull.throw(asyncio.CancelledError())
+    except asyncio.CancelledError:
+        return PENDING
+    except StopIteration as done:  # it got its items after all and kept them through the cancel
+        return cast("T", done.value)
+    pull.close()
+    raise StreamError("a pull waits although it was cancelled")
+
+
+class HeldPull(Generic[T]):
+    """One pull of ``source`` that goes on while its consumer does something else.
+
+    It is never cancelled by its consumer's cancellation, so nothing is lost; the consumer takes
+    the result whenever it comes back.
+
+    Args:
+        source: What is pulled.
+        children: Who owns the task of a pull that waits.
+        wake: Called (once per held pull, from the event loop) when the result is there.
+    """
+
+    __slots__ = ("_children", "_held", "_outcome", "_source", "_wake")
+
+    def __init__(self, source: Stage[T], children: Children, wake: Callable[[], None]) -> None:
+        self._source = source
+        self._children = children
+        self._wake = wake
+        self._held = False
+        self._outcome: Callable[[], list[T] | None] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether a pull is under way or its result waits to be taken."""
+        return self._held
+
+    def poll(self, limit: int) -> list[T] | Pending | None:
+        """Return what is there now: items, the end (``None``), or ``PENDING``.
+
+        While a pull is held its own limit counts, not this one.
+        """
+        if not self._held:
+            return poll(self._source.pull(limit))
+        if self._outcome is None:
+            return PENDING
+        outcome, self._outcome, self._held = self._outcome, None, False
+        return outcome()
+
+    def hold(self, limit: int) -> None:
+        """Go on pulling in the background; does nothing while a pull is held."""
+        if not self._held:
+            self._held = True
+            self._children.start(self._run(limit))
+
+    def leftover(self) -> list[T]:
+        """Give up the result that nobody took, for an owner that is closing."""
+        outcome, self._outcome = self._outcome, None
+        try:
+            return (outcome() if outcome is not None else None) or []
+        except Exception:  # noqa: BLE001 - nobody is left to raise it to
+            return []
+
+    async def _run(self, limit: int) -> None:
+        try:
+            chunk = await self._source.pull(limit)
+        except asyncio.CancelledError as error:
+            if cancelled_by_owner():
+                raise
+            self._outcome = _raiser(StreamError("a source was cancelled from inside"), error)
+        except Exception as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            self._outcome = _raiser(error)
+        else:
+            self._outcome = lambda: chunk
+        self._wake()
+
+
+def _raiser(error: Exception, cause: BaseException | None = None) -> Callable[[], None]:
+    def fail() -> None:
+        raise error from cause
+
+    return fail

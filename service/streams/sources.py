@@ -1,0 +1,89 @@
+"""Stages at the start of a stream that need no task: iterables, held items, receivers."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from service.streams.stage import CHUNK, Budget, Stage
+
+T = TypeVar("T")
+
+
+class IterSource(Stage[T]):
+    """The items of an iterable, taken from it no sooner than they are asked for.
+
+    An exception of the iterable reaches the consumer after the items before it.
+    """
+
+    def __init__(self, items: Iterable[T], chunk: int = CHUNK) -> None:
+        super().__init__()
+        self._items = iter(items)
+        self._chunk = chunk
+        self._budget = Budget()
+        self._failure: Exception | None = None
+
+    async def _pull(self, limit: int) -> list[T] | None:
+        await self._budget.renew()
+        if self._failure is not None:
+            raise self._failure
+        chunk: list[T] = []
+        try:
+            chunk.extend(islice(self._items, min(limit, self._chunk)))
+        except Exception as error:
+            if not chunk:
+                raise
+            self._failure = error
+        self._budget.spend(len(chunk))
+        return chunk or None
+
+
+class Prefixed(Stage[T]):
+    """Items that were taken already, then the rest of the source they came from."""
+
+    def __init__(self, items: Iterable[T], source: Stage[T]) -> None:
+        super().__init__(source)
+        self._items = list(items)
+        self._source = source
+
+    async def _pull(self, limit: int) -> list[T] | None:
+        if not self._items:
+            return await self._source.pull(limit)
+        chunk = self._items[:limit]
+        del self._items[:limit]
+        return chunk
+
+
+class BatchReceiver(Protocol[T]):
+    """What a stream needs of the receiving end of a channel."""
+
+    async def recv_many(self, buffer: list[T], limit: int) -> int:
+        """Append 1 to ``limit`` items to ``buffer`` and return how many; 0 means finished."""
+        ...
+
+    def close(self) -> None:
+        """Refuse new items; what is buffered can still be received."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drop the receiving end and what is buffered."""
+        ...
+
+
+class ReceiverSource(Stage[T]):
+    """The items of a channel, up to ``chunk`` at a time, until it is closed and drained."""
+
+    def __init__(self, receiver: BatchReceiver[T], chunk: int) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._chunk = chunk
+        self._budget = Budget()
+
+    async def _pull(self, limit: int) -> list[T] | None:
+        await self._budget.renew()
+        items: list[T] = []
+        count = await self._receiver.recv_many(items, min(limit, self._chunk))
+        self._budget.spend(count)
+        return items if count else None
+
+    async def _stop(self) -> None:
+        await self._receiver.aclose()

@@ -1,0 +1,99 @@
+"""A fixed set of long-lived tasks that run calls from a queue.
+
+A task per call costs more than most calls.  Here a worker runs one call after another for as
+long as they do not wait; only when one waits does another worker go on with the queue.  Workers
+wake each other in a chain: whoever starts a call while more is queued wakes the next one, and
+nobody wakes two.  So calls that never wait cost one superfluous wake per chunk, and calls that
+do wait are all started within one pass through the event loop.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from service.errors import StreamError
+from service.streams.calls import drop
+from service.streams.children import Children, cancelled_by_owner
+
+Tag = TypeVar("Tag")
+R = TypeVar("R")
+
+
+class Workers(Generic[Tag, R]):
+    """Runs what is in ``queue``, at most ``slots`` calls at once.
+
+    The owner appends ``(tag, call)`` to ``queue``, calls ``kick``, and gives back a slot by
+    adding to ``slots`` and calling ``kick`` again.
+
+    Args:
+        limit: Most workers; they are started as they are needed.
+        children: Who owns them.
+        finished: Takes the tag and the result of a call; says whether its slot is free at once.
+        failed: Takes the exception of a call.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        children: Children,
+        finished: Callable[[Tag, R], bool],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.queue: deque[tuple[Tag, Callable[[], Awaitable[R]]]] = deque()
+        self.slots = limit
+        self._limit = limit
+        self._children = children
+        self._finished = finished
+        self._failed = failed
+        self._idle: list[asyncio.Future[None]] = []
+        self._started = 0
+        self._waking = False
+
+    def kick(self) -> None:
+        """Let one more worker look at the queue, unless one is on its way or none could go."""
+        if self._waking or self.slots <= 0 or not self.queue:
+            return
+        if self._idle:
+            self._waking = True
+            self._idle.pop().set_result(None)
+        elif self._started < self._limit:
+            self._waking = True
+            self._started += 1
+            self._children.start(self._run())
+
+    def drop_queue(self) -> None:
+        """Let go of what was not started."""
+        for _, call in self.queue:
+            drop(call)
+        self.queue.clear()
+
+    async def _run(self) -> None:
+        queue, idle, finished = self.queue, self._idle, self._finished
+        loop = asyncio.get_running_loop()
+        while True:
+            self._waking = False
+            while queue and self.slots > 0:
+                tag, call = queue.popleft()
+                self.slots -= 1
+                if queue and not self._waking:
+                    self.kick()
+                try:
+                    result = await call()
+                    if finished(tag, result):
+                        self.slots += 1
+                except asyncio.CancelledError as error:
+                    if cancelled_by_owner():
+                        raise
+                    self._fail(StreamError("a call was cancelled from inside"), error)
+                except Exception as error:  # noqa: BLE001 - the consumer raises it
+                    self._fail(error)
+            wake = loop.create_future()
+            idle.append(wake)
+            await wake
+
+    def _fail(self, error: Exception, cause: BaseException | None = None) -> None:
+        """Start nothing more; the owner tells the consumer, who closes the stream."""
+        error.__cause__ = cause or error.__cause__
+        self.drop_queue()
+        self._failed(error)
