@@ -171,21 +171,21 @@ def _ranges_bytes(next_offset: int, ranges: Sequence[Range], room: int) -> bytes
     """Run count, runs as (gap, length), and the rest as a bitmap up to the end of the body."""
     runs = bytearray()
     at = next_offset
-    # Cheapest way to begin: after `split` runs of `border` bytes the bitmap starts at `at`.
-    best = (0, 0, at)
+    # The cheapest so far: the bitmap starts at `base`, after `split` runs of `border` bytes.
+    split, border, base = 0, 0, at
     fitting: tuple[int, int, int, int] | None = None
     room -= varint_size(len(ranges))
     for kept, (start, end) in enumerate(ranges, 1):
         runs += varint(start - at) + varint(end - start)
         at = end
-        if 8 * (len(runs) - best[1]) < at - best[2]:
-            best = (kept, len(runs), at)
-        if best[1] + (end - best[2] + 7) // 8 <= room:
-            fitting = (kept, *best)
+        if 8 * (len(runs) - border) < at - base:
+            split, border, base = kept, len(runs), at
+        if border + (end - base + 7) // 8 <= room:
+            fitting = (kept, split, border, base)
     if fitting is None:
         return b"\0"
-    kept, split, border, at = fitting
-    return varint(split) + runs[:border] + _bitmap(at, ranges[split:kept])
+    kept, split, border, base = fitting
+    return varint(split) + runs[:border] + _bitmap(base, ranges[split:kept])
 
 
 def _bitmap(base: int, ranges: Sequence[Range]) -> bytes:

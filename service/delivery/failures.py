@@ -1,0 +1,66 @@
+"""What a raised exception becomes: a failure with its code and a detail without payload.
+
+Messages of our own errors are written for operators and hold no payload data by contract.  Any
+other exception may quote what it choked on (``invalid literal for int(): 'secret'``), so of it
+only the type and the place where it was raised are told.
+"""
+
+import re
+import unicodedata
+from pathlib import PurePath
+
+from service.errors import ServiceError
+from service.events import Failure
+
+DETAIL_MAX_BYTES = 1024
+"""Longest detail that is published, in UTF-8."""
+
+_SPACES = re.compile(r" {2,}")
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def failure_of(error: Exception, *, stage: str, handler: str = "", attempts: int = 1) -> Failure:
+    """The failure that ``error`` means for its record.
+
+    Args:
+        error: What was raised.
+        stage: ``normalize``, ``handle`` or ``publish``.
+        handler: Name of the handler, or the empty string before there was one.
+        attempts: How often it was tried, this time included.
+    """
+    code = getattr(error, "code", "handler") if isinstance(error, ServiceError) else "handler"
+    return Failure(code, describe(error), stage=stage, handler=handler, attempts=attempts)
+
+
+def describe(error: BaseException) -> str:
+    """One line about ``error`` without payload data, at most :data:`DETAIL_MAX_BYTES`."""
+    kind = type(error)
+    if isinstance(error, ServiceError):
+        message = str(error)
+        return one_line(f"{kind.__name__}: {message}" if message else kind.__name__)
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    traceback = error.__traceback__
+    if traceback is None:
+        return one_line(name)
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    file = PurePath(code.co_filename).name
+    return one_line(f"{name} in {code.co_name} ({file}:{traceback.tb_lineno})")
+
+
+def one_line(text: str, *, max_bytes: int = DETAIL_MAX_BYTES) -> str:
+    """``text`` on one line, cut to ``max_bytes`` of UTF-8 at a character.
+
+    Control, formatting and line-separating characters become spaces, so that nobody can forge a
+    line of a log or turn a terminal's text around; lone surrogates too, which UTF-8 cannot hold.
+    """
+    cut = text[:max_bytes]  # a character is at least a byte: what follows is not needed
+    if not (cut.isascii() and cut.isprintable()):
+        cut = "".join(" " if unicodedata.category(c) in _UNPRINTABLE else c for c in cut)
+    cut = _SPACES.sub(" ", cut).strip()
+    return cut.encode("utf-8")[:max_bytes].decode("utf-8", "ignore")

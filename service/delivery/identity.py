@@ -1,0 +1,69 @@
+"""``headrace-id``: the name of one result, the same after any restart.
+
+A result is named by where its input came from and what made it: pipeline, handler, input topic,
+partition and offset, and its place among the handler's results.  The same input gives the same
+id after a crash, a rebalance or a replay, so that readers can drop duplicates exactly.
+
+``logs/alerts/logs.raw/3/1234-0`` is the first result of the handler ``alerts`` of the pipeline
+``logs`` for offset 1234 of partition 3.  Names are percent-encoded where they hold anything but
+letters, digits and ``_.-~``, so the parts can be told apart whatever they are called.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+ID_HEADER = "headrace-id"
+"""Header that carries the id."""
+
+_FORM = re.compile(rb"([^/]+)/([^/]*)/([^/]+)/(\d{1,10})/(\d{1,19})-(\d{1,10})")
+
+
+@lru_cache(maxsize=4096)
+def id_prefix(pipeline: str, handler: str, topic: str, partition: int) -> bytes:
+    """What all ids of one handler and one input partition begin with; look it up once a batch."""
+    names = "/".join(quote(name, safe="") for name in (pipeline, handler, topic))
+    return f"{names}/{partition}/".encode("ascii")
+
+
+def headrace_id(prefix: bytes, offset: int, index: int) -> bytes:
+    """The id of result number ``index`` for the record at ``offset``.
+
+    >>> headrace_id(id_prefix("logs", "alerts", "logs.raw", 3), 1234, 0)
+    b'logs/alerts/logs.raw/3/1234-0'
+    """
+    return b"%b%d-%d" % (prefix, offset, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The parts of an id.
+
+    Attributes:
+        pipeline: Name of the pipeline.
+        handler: Name of the handler.
+        topic: Topic of the input record.
+        partition: Partition of the input record.
+        offset: Offset of the input record.
+        index: Place of the result among those that the handler made of the record.
+    """
+
+    pipeline: str
+    handler: str
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+
+def parse_id(value: bytes) -> Identity | None:
+    """The parts of ``value``, or ``None`` if it is no id of ours."""
+    match = _FORM.fullmatch(value)
+    if match is None:
+        return None
+    pipeline, handler, topic = (
+        unquote(name.decode("ascii", "replace")) for name in match.groups()[:3]
+    )
+    partition, offset, index = (int(number) for number in match.groups()[3:])
+    return Identity(pipeline, handler, topic, partition, offset, index)

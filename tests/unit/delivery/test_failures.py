@@ -1,0 +1,87 @@
+"""A failure tells what happened, and never what the payload was."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.delivery.failures import describe, failure_of, one_line
+from service.errors import (
+    DecodeError,
+    HandlerTimeoutError,
+    OutputTooLargeError,
+    PermanentError,
+    SchemaError,
+    TransientError,
+    VersionError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DecodeError("no JSON"), "decode"),
+        (SchemaError("level", "no string"), "schema"),
+        (VersionError("9"), "version"),
+        (HandlerTimeoutError(), "timeout"),
+        (OutputTooLargeError(), "too_large"),
+        (PermanentError(), "handler"),
+        (TransientError(), "handler"),
+        (ValueError(), "handler"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_each_error_has_its_code(error: Exception, code: str) -> None:
+    failure = failure_of(error, stage="handle", handler="alerts", attempts=3)
+
+    assert failure.code == code
+    assert (failure.stage, failure.handler, failure.attempts) == ("handle", "alerts", 3)
+
+
+def test_an_error_of_another_library_with_a_code_of_its_own_does_not_forge_ours() -> None:
+    class HttpError(Exception):
+        code = "decode"
+
+    assert failure_of(HttpError(), stage="handle").code == "handler"
+
+
+def test_our_own_errors_speak_for_themselves() -> None:
+    assert describe(SchemaError("level", "no string")) == "SchemaError: level: no string"
+    assert describe(TransientError()) == "TransientError"
+
+
+def test_what_a_foreign_error_quotes_is_not_told_but_its_place_is() -> None:
+    with pytest.raises(ValueError, match="secret") as caught:
+        int("secret")
+
+    detail = describe(caught.value)
+
+    assert "secret" not in detail
+    assert detail.startswith("ValueError in test_what_a_foreign_error_quotes")
+    assert "(test_failures.py:" in detail
+
+
+def test_an_error_that_was_never_raised_has_no_place() -> None:
+    assert describe(ValueError("secret")) == "ValueError"
+
+
+def test_an_error_of_a_module_is_named_with_it() -> None:
+    class BusyError(Exception):
+        __module__ = "library.errors"
+
+    assert describe(BusyError("secret")).startswith("library.errors.test_an_error_of_a_module")
+    assert describe(BusyError("secret")).endswith(".BusyError")
+
+
+def test_line_breaks_and_direction_marks_cannot_forge_a_line() -> None:
+    assert one_line("a\r\nERROR forged\x1b[31m\u2028b\u202ec") == "a ERROR forged [31m b c"
+
+
+@given(text=st.text(), max_bytes=st.integers(4, 40))
+def test_a_line_is_bounded_and_printable_whatever_comes(text: str, max_bytes: int) -> None:
+    line = one_line(text, max_bytes=max_bytes)
+
+    assert len(line.encode("utf-8")) <= max_bytes
+    assert not {unicodedata.category(c) for c in line} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert one_line(line, max_bytes=max_bytes) == line.strip()
