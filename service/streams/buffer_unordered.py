@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Hashable
+from itertools import repeat
 from typing import TypeAlias, TypeVar, cast
 
 from service.errors import StreamError
-from service.streams.calls import Call, Kind, Kinds, Later, Work, as_call, drop
+from service.streams.calls import Call, Kind, Kinds, Later, Started, Work, as_call, drop
 from service.streams.children import Children
 from service.streams.lanes import Lanes
 from service.streams.polling import PENDING, HeldPull, Pending
@@ -45,11 +46,10 @@ class BufferUnordered(Stage[U]):
         self._workers = Workers(limit, self._children, self._finished, self._failed)
         self._held = HeldPull(source, self._children, self._wake)
         self._parked: dict[object, asyncio.TimerHandle] = {}
-        self._unfinished = 0  # accepted: queued, in a lane's queue, running or parked
         self._done: list[U] = []
         self._done_in_slots = 0  # of those in _done, how many still occupy a slot
-        self._asked = 0
-        self._consumer: asyncio.Future[None] | None = None
+        self._asked = 0  # how many results the consumer waits for; 0 while it does not wait
+        self._sleeper: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._source_failure: Exception | None = None
         self._exhausted = False
@@ -60,7 +60,7 @@ class BufferUnordered(Stage[U]):
         return bool(self._children) or bool(self._parked) or super().working
 
     async def _pull(self, limit: int) -> list[U] | None:
-        if self._consumer is not None:
+        if self._asked:
             raise StreamError("another task is already waiting for this stream")
         limit = min(limit, self._limit)
         while True:
@@ -72,7 +72,7 @@ class BufferUnordered(Stage[U]):
             if self._failure is not None:
                 await self._stop()
                 raise self._failure
-            if self._exhausted and not self._unfinished:
+            if self._exhausted and not self._unfinished():
                 await self._stop()
                 if self._source_failure is not None:
                     raise self._source_failure
@@ -104,12 +104,12 @@ class BufferUnordered(Stage[U]):
 
     def _passes(self, chunk: list[U | Work[U]]) -> bool:
         """Whether ``chunk`` is all results and nothing is under way that they could overtake."""
-        if self._unfinished or self._done:
+        if self._unfinished() or self._done:
             return False
-        return self._kinds.all_ready(cast("list[object]", chunk))
+        return self._kinds.common(cast("list[object]", chunk)) is Kind.READY
 
     async def _next(self, room: int) -> list[U | Work[U]] | Pending | None:
-        if not (self._unfinished or self._done or self._held.held):
+        if not (self._unfinished() or self._done or self._held.held):
             return await self._source.pull(room)  # nothing else can happen: wait right here
         chunk = self._held.poll(room)
         if chunk is PENDING and not self._done:
@@ -129,27 +129,40 @@ class BufferUnordered(Stage[U]):
             return False
         return room * 4 >= self._max_waiting or self._workers.slots > len(self._workers.queue)
 
+    def _unfinished(self) -> int:
+        """How many accepted items have no result yet: queued, in a lane, parked or running."""
+        running = self._limit - self._workers.slots - self._done_in_slots
+        return len(self._workers.queue) + len(self._lanes) + len(self._parked) + running
+
     def _accept(self, chunk: list[U | Work[U]]) -> None:
-        kind_of = self._kinds.kind
-        ordered_by = self._ordered_by
-        queue, done, lanes = self._workers.queue, self._done, self._lanes
+        kind = self._kinds.common(cast("list[object]", chunk))
         try:
-            for item in chunk:
-                kind = kind_of(type(item))
-                key = None if ordered_by is None else ordered_by(item)
-                if kind is Kind.READY:
-                    if key is None or key not in lanes:
-                        done.append(cast("U", item))
-                        continue
-                    lanes.submit(key, cast("U", item))
-                else:
-                    call: Call[U] = as_call(item, kind)
-                    if key is None or lanes.submit(key, call):
-                        queue.append((key, call))
-                self._unfinished += 1
+            if kind is Kind.CALL and self._ordered_by is None:
+                self._workers.queue.extend(zip(repeat(None), cast("list[Call[U]]", chunk)))
+            elif kind is Kind.READY and self._ordered_by is None:
+                self._done.extend(cast("list[U]", chunk))
+            else:
+                self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
             self._failed(error)
         self._workers.kick()
+
+    def _sort(self, chunk: list[U | Work[U]]) -> None:
+        """Put every item where it belongs: to the results, to the workers, or in its lane."""
+        kind_of, ordered_by, lanes = self._kinds.of, self._ordered_by, self._lanes
+        queue, done = self._workers.queue, self._done
+        for item in chunk:
+            kind = kind_of[type(item)]
+            key = None if ordered_by is None else ordered_by(item)
+            if kind is Kind.READY:
+                if key is None or key not in lanes:
+                    done.append(cast("U", item))
+                else:
+                    lanes.submit(key, cast("U", item))
+                continue
+            call: Call[U] = as_call(item, kind)
+            if key is None or lanes.submit(key, call):
+                queue.append((key, call))
 
     def _take(self, limit: int) -> list[U]:
         done = self._done
@@ -167,20 +180,22 @@ class BufferUnordered(Stage[U]):
     async def _wait(self, limit: int) -> None:
         """Sleep until there is a result, a failure, or something from the source."""
         self._asked = limit
-        self._consumer = asyncio.get_running_loop().create_future()
+        self._sleeper = asyncio.get_running_loop().create_future()
         try:
-            await self._consumer
+            await self._sleeper
         except asyncio.CancelledError:
             # The results that were as good as taken are not: they need slots again.
             self._workers.slots -= len(self._done) - self._done_in_slots
             self._done_in_slots = len(self._done)
             raise
         finally:
-            self._consumer = None
+            self._asked = 0
+            self._sleeper = None
 
     def _wake(self) -> None:
-        if self._consumer is not None and not self._consumer.done():
-            self._consumer.set_result(None)
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None and not sleeper.done():
+            sleeper.set_result(None)
 
     def _finished(self, key: Hashable | None, result: U | Later[U]) -> bool:
         """Take the result of a call; return whether its slot is free now."""
@@ -188,13 +203,12 @@ class BufferUnordered(Stage[U]):
             self._park(key, result)
             return True
         self._done.append(result)
-        self._unfinished -= 1
         if key is not None:
             self._leave(key)
-        if self._consumer is not None:
+        if self._sleeper is not None:
             self._wake()
-            if len(self._done) < self._asked:
-                return True
+        if len(self._done) < self._asked:
+            return True  # in the hands of a consumer that waits for it and more
         self._done_in_slots += 1
         return False
 
@@ -202,12 +216,11 @@ class BufferUnordered(Stage[U]):
         """Let the next item of the lane go: to the results if it is one, else to the workers."""
         while (following := self._lanes.finish(key)) is not None:
             (item,) = following
-            if self._kinds.kind(type(item)) is Kind.CALL:
+            if isinstance(item, Started) or self._kinds.of[type(item)] is Kind.CALL:
                 # In front: it is older than most, and its lane is the only one it can delay.
                 self._workers.queue.appendleft((key, cast("Call[U]", item)))
                 return
             self._done.append(cast("U", item))
-            self._unfinished -= 1
 
     def _park(self, key: Hashable | None, later: Later[U]) -> None:
         token = object()

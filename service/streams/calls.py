@@ -38,26 +38,22 @@ class Kind(Enum):
 class Kinds:
     """Tells the kinds of items apart, looking at each type once."""
 
-    __slots__ = ("of", "ready")
+    __slots__ = ("of",)
 
     def __init__(self) -> None:
         self.of: Final[dict[type, Kind]] = {}
-        self.ready: Final[set[type]] = set()
+        """The kind of every type that was in a list given to ``common``."""
 
-    def all_ready(self, items: list[object]) -> bool:
-        """Whether no item is work; costs one set operation for the whole list."""
-        types = set(map(type, items))
-        if types <= self.ready:
-            return True
-        return all(self.kind(kind) is Kind.READY for kind in types)
+    def common(self, items: list[object]) -> Kind | None:
+        """Return the kind that all of ``items`` are, or ``None`` if they differ.
 
-    def kind(self, kind: type) -> Kind:
-        """Return what items of the type ``kind`` are."""
-        known = self.of.get(kind)
-        if known is None:
-            known = self.of[kind] = _classify(kind)
-            if known is Kind.READY:
-                self.ready.add(kind)
+        Costs one set operation for the whole list.
+        """
+        kinds = {self.of.get(kind) or self._learn(kind) for kind in set(map(type, items))}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    def _learn(self, kind: type) -> Kind:
+        known = self.of[kind] = _classify(kind)
         return known
 
 
