@@ -1,0 +1,259 @@
+"""Spans of the few records that are traced; for all others, next to nothing.
+
+A record is traced if its ``traceparent`` says *sampled*, or, carrying none, if it is its turn by
+the ratio.  That is found out once per batch, before a tracer is touched (an unsampled span costs
+6 microseconds, a look at a header's flag a twentieth of one).  A traced record has one
+``process`` span, a child of its producer's, from normalization to acknowledgement; its outputs
+carry that span on.  The batches that it travels in have ``poll``, ``send`` and ``commit`` spans,
+linked to it.
+
+The pipeline asks ``if tracing.enabled`` once per batch and ``if tracing.active`` elsewhere; with
+tracing off both stay false and nothing here is called.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+
+from service.clock import wall_clock_s
+from service.events import Record, RecordBatch
+from service.telemetry import traceparent
+
+MAX_ACTIVE = 2000
+"""Traced records at once; while there are so many, no further record is traced."""
+
+MAX_LINKS = 64
+"""Links of one batch span; what is linked beyond them adds nothing for the reader."""
+
+OWN_SPAN = "service.pipeline"
+"""Attribute by which the sampler knows a span whose record was picked here."""
+
+
+class Tracing:
+    """The traced records of one pipeline.
+
+    Args:
+        tracer: Makes the spans; ``None`` turns tracing off.
+        pipeline: Name of the pipeline.
+        group: Consumer group, if there is one.
+        ratio: Share of records without a ``traceparent`` that are traced, 0 to 1.
+        clock: Seconds of the clock that stamps ``RecordBatch.received_at_s``.
+
+    Attributes:
+        enabled: Whether :meth:`begin` is worth calling.
+        active: Traced records by batch; empty nearly always, so ``if tracing.active`` is the
+            test before every other method.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer | None,
+        *,
+        pipeline: str = "",
+        group: str = "",
+        ratio: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.enabled = tracer is not None
+        self.active: dict[int, TracedBatch] = {}
+        self._tracer = tracer or trace.NoOpTracer()
+        self._clock = clock
+        self._every = round(1 / ratio) if ratio > 0 else 0
+        self._until_next = self._every
+        self._spans = 0
+        self._finished: dict[tuple[str, int], list[SpanContext]] = {}
+        self._common: dict[str, str] = {"messaging.system": "kafka", OWN_SPAN: pipeline}
+        if group:
+            self._common["messaging.consumer.group.name"] = group
+
+    def begin(self, batch: RecordBatch) -> None:
+        """Start the spans of the records of ``batch`` that are traced; call it once per batch."""
+        picked = self._pick(batch.records)
+        if not picked:
+            return
+        producers = {index: traceparent.parse(batch.records[index].headers) for index in picked}
+        poll = self._tracer.start_span(
+            f"poll {batch.topic}",
+            context=trace.set_span_in_context(trace.INVALID_SPAN),
+            kind=SpanKind.CLIENT,
+            attributes=self._attributes("poll", "receive", batch)
+            | {"messaging.batch.message_count": len(batch)},
+            links=_links(context for context in producers.values() if context is not None),
+            start_time=self._wall_ns(batch.received_at_s),
+        )
+        poll.end()
+        traced = TracedBatch(batch)
+        for index, producer in producers.items():
+            traced.spans[index] = self._start_process(batch, index, producer, poll)
+        self.active[id(batch)] = traced
+        self._spans += len(traced.spans)
+
+    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
+        """The ``traceparent`` for the outputs of a record: its span's, or the one it came with."""
+        span = self.span(batch, index)
+        if span is not None:
+            return traceparent.render(span.get_span_context())
+        return traceparent.find(batch.records[index].headers)
+
+    def span(self, batch: RecordBatch, index: int) -> Span | None:
+        """The ``process`` span of a record, if it is traced."""
+        traced = self.active.get(id(batch))
+        return None if traced is None else traced.spans.get(index)
+
+    @contextmanager
+    def current(self, batch: RecordBatch, index: int) -> Generator[None]:
+        """Make the record's span the current one, so that a handler's spans and logs join it."""
+        span = self.span(batch, index)
+        if span is None:
+            yield
+            return
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            yield
+
+    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
+        """A record goes to the dead-letter topic."""
+        span = self.span(batch, index)
+        if span is not None:
+            span.set_attribute("error.type", code)
+            span.set_status(Status(StatusCode.ERROR, detail))
+
+    def sent(
+        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
+    ) -> None:
+        """A produce request to ``topic`` with outputs of ``records`` was acknowledged.
+
+        Args:
+            topic: Where to.
+            records: The input records whose outputs it held.
+            since_s: When it was sent, by ``clock``.
+        """
+        spans = [span for batch, index in records if (span := self.span(batch, index)) is not None]
+        if not spans:
+            return
+        self._tracer.start_span(
+            f"send {topic}",
+            context=trace.set_span_in_context(spans[0]),
+            kind=SpanKind.PRODUCER,
+            attributes=self._common
+            | {
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topic,
+            },
+            links=_links(span.get_span_context() for span in spans),
+            start_time=self._wall_ns(since_s),
+        ).end()
+
+    def acked(self, batch: RecordBatch, indexes: Iterable[int]) -> None:
+        """Records of ``batch`` are done: end their spans."""
+        traced = self.active.get(id(batch))
+        if traced is None:
+            return
+        done = set(indexes)
+        for index in [index for index in traced.spans if index in done]:
+            span = traced.spans.pop(index)
+            span.end()
+            self._spans -= 1
+            contexts = self._finished.setdefault((batch.topic, batch.partition), [])
+            if len(contexts) < MAX_LINKS:
+                contexts.append(span.get_span_context())
+        if not traced.spans:
+            del self.active[id(batch)]
+
+    def committed(self, positions: Mapping[tuple[str, int], int], *, since_s: float) -> None:
+        """The group's positions were committed, in a request that was sent at ``since_s``."""
+        for place, next_offset in positions.items():
+            contexts = self._finished.pop(place, None)
+            if not contexts:
+                continue
+            topic, partition = place
+            self._tracer.start_span(
+                f"commit {topic}",
+                context=trace.set_span_in_context(trace.INVALID_SPAN),
+                kind=SpanKind.CLIENT,
+                attributes=self._common
+                | {
+                    "messaging.operation.name": "commit",
+                    "messaging.operation.type": "settle",
+                    "messaging.destination.name": topic,
+                    "messaging.destination.partition.id": str(partition),
+                    "messaging.kafka.offset": next_offset,
+                },
+                links=_links(contexts),
+                start_time=self._wall_ns(since_s),
+            ).end()
+
+    def dropped(self, batch: RecordBatch) -> None:
+        """``batch`` was revoked: whoever gets its partition next traces it again."""
+        traced = self.active.pop(id(batch), None)
+        if traced is None:
+            return
+        for span in traced.spans.values():
+            span.add_event("partition revoked")
+            span.end()
+            self._spans -= 1
+
+    def _pick(self, records: Sequence[Record]) -> list[int]:
+        """Which records are traced."""
+        picked: list[int] = []
+        decided: set[int] = set()
+        for index in [index for index, record in enumerate(records) if record.headers]:
+            value = traceparent.find(records[index].headers)
+            if value is not None:
+                decided.add(index)
+                if traceparent.sampled(value):
+                    picked.append(index)
+        if self._every:
+            picked.extend(index for index in self._turns(len(records)) if index not in decided)
+        return picked[: max(0, MAX_ACTIVE - self._spans)]
+
+    def _turns(self, count: int) -> range:
+        """Which of the next ``count`` records are traced by the ratio: every so many."""
+        first = self._until_next - 1
+        self._until_next = self._every - (count - self._until_next) % self._every
+        return range(first, count, self._every)
+
+    def _start_process(
+        self, batch: RecordBatch, index: int, producer: SpanContext | None, poll: Span
+    ) -> Span:
+        parent = trace.INVALID_SPAN if producer is None else trace.NonRecordingSpan(producer)
+        return self._tracer.start_span(
+            f"process {batch.topic}",
+            context=trace.set_span_in_context(parent),
+            kind=SpanKind.CONSUMER,
+            attributes=self._attributes("process", "process", batch)
+            | {"messaging.kafka.offset": batch.records[index].offset},
+            links=_links((poll.get_span_context(),)),
+        )
+
+    def _attributes(self, name: str, kind: str, batch: RecordBatch) -> dict[str, str | int]:
+        return {
+            **self._common,
+            "messaging.operation.name": name,
+            "messaging.operation.type": kind,
+            "messaging.destination.name": batch.topic,
+            "messaging.destination.partition.id": str(batch.partition),
+        }
+
+    def _wall_ns(self, at_s: float) -> int:
+        return int((wall_clock_s() - max(0.0, self._clock() - at_s)) * 1e9)
+
+
+class TracedBatch:
+    """The spans of a batch by index; holds the batch, so that its identity is not reused."""
+
+    __slots__ = ("batch", "spans")
+
+    def __init__(self, batch: RecordBatch) -> None:
+        self.batch = batch
+        self.spans: dict[int, Span] = {}
+
+
+def _links(contexts: Iterable[SpanContext]) -> list[Link]:
+    """At most :data:`MAX_LINKS` links, each context once."""
+    each = {context.span_id: context for context in contexts}
+    return [Link(context) for context in islice(each.values(), MAX_LINKS)]
