@@ -1,0 +1,170 @@
+"""A circuit breaker for one handler: stop intake while what it depends on is down.
+
+While a database is away, retrying every record burns each one's attempts and sends good records
+to the dead-letter topic.  So after enough transient failures the circuit opens: no call is
+started, nothing is dead-lettered, records wait where they are and the source stops reading.
+After a while a few probes go through; the first success closes it again.
+
+Only transient failures count: a record that can never succeed says nothing about the database.
+
+Pure: times are ``loop.time()`` seconds, handed in.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+
+class CircuitState(Enum):
+    """Where the circuit is."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitPolicy:
+    """When to open and when to try again.
+
+    Args:
+        failures: Transient failures in a row that open the circuit; 0 turns it off.
+        ratio: Share of failures among the last ``window`` calls that opens it too, above 0 and
+            at most 1; for dependencies that fail often but not always.  1 leaves it to
+            ``failures``.
+        window: Calls that ``ratio`` looks at; it is not consulted before there were that many.
+        reset_s: Seconds from opening to the first probe; doubles with each probe that fails.
+        reset_max_s: Longest such wait.
+        probes: Calls let through at once while it is half open.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    failures: int = 20
+    ratio: float = 1.0
+    window: int = 100
+    reset_s: float = 1.0
+    reset_max_s: float = 30.0
+    probes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.failures < 0 or self.window < 1 or self.probes < 1:
+            raise ValueError("failures must be at least 0, window and probes at least 1")
+        if not 0 < self.ratio <= 1 or not 0 < self.reset_s <= self.reset_max_s:
+            raise ValueError("ratio must be in (0, 1], reset_s above 0 and at most reset_max_s")
+
+
+class CircuitBreaker:
+    """Decides whether a call may start; told how each one that started has ended.
+
+    :meth:`enter` gives a ticket, and exactly one of :meth:`succeeded`, :meth:`failed` and
+    :meth:`cancelled` takes it back.  Calls that were under way when the circuit opened hold
+    tickets of an earlier age, which say nothing any more and are ignored.
+
+    Args:
+        policy: When to open and when to try again.
+    """
+
+    __slots__ = (
+        "_age",
+        "_failures",
+        "_opened_at_s",
+        "_outcomes",
+        "_policy",
+        "_probing",
+        "_reset_s",
+        "_row",
+        "_state",
+    )
+
+    def __init__(self, policy: CircuitPolicy) -> None:
+        self._policy = policy
+        self._state = CircuitState.CLOSED
+        self._age = 0
+        self._row = 0
+        self._failures = 0
+        self._outcomes: deque[bool] = deque(maxlen=policy.window)  # True: failed
+        self._opened_at_s = 0.0
+        self._reset_s = policy.reset_s
+        self._probing = 0
+
+    def state(self, now_s: float) -> CircuitState:
+        """Where it is at ``now_s``; open becomes half open by time alone."""
+        if self._state is CircuitState.OPEN and now_s >= self._opened_at_s + self._reset_s:
+            return CircuitState.HALF_OPEN
+        return self._state
+
+    def enter(self, now_s: float) -> int | None:
+        """A ticket for one call, or ``None`` if none may start now.  O(1)."""
+        if self._state is CircuitState.CLOSED:
+            return self._age
+        if self.state(now_s) is CircuitState.OPEN or self._probing >= self._policy.probes:
+            return None
+        self._state = CircuitState.HALF_OPEN
+        self._probing += 1
+        return self._age
+
+    def retry_at_s(self) -> float | None:
+        """When to ask again after a refusal; ``None`` when a probe's end decides, or closed."""
+        if self._state is CircuitState.OPEN:
+            return self._opened_at_s + self._reset_s
+        return None
+
+    def succeeded(self, ticket: int) -> None:
+        """The call ended well, or failed for good by its record's own fault."""
+        if ticket != self._age:
+            return
+        if self._state is CircuitState.HALF_OPEN:
+            self._close()
+            return
+        self._row = 0
+        self._count(failed=False)
+
+    def failed(self, ticket: int, now_s: float) -> None:
+        """The call failed in a way that may pass, a timeout included."""
+        if ticket != self._age or not self._policy.failures:
+            return
+        if self._state is CircuitState.HALF_OPEN:
+            self._open(now_s, min(self._reset_s * 2, self._policy.reset_max_s))
+            return
+        self._row += 1
+        self._count(failed=True)
+        if self._row >= self._policy.failures or self._too_many():
+            self._open(now_s, self._policy.reset_s)
+
+    def cancelled(self, ticket: int) -> None:
+        """The call was cancelled, which says nothing about it; a probe's place is free again."""
+        if ticket == self._age and self._state is CircuitState.HALF_OPEN:
+            self._probing -= 1
+
+    def _count(self, *, failed: bool) -> None:
+        if len(self._outcomes) == self._policy.window:
+            self._failures -= self._outcomes[0]
+        self._outcomes.append(failed)
+        self._failures += failed
+
+    def _too_many(self) -> bool:
+        full = len(self._outcomes) == self._policy.window
+        return (
+            full
+            and self._policy.ratio < 1
+            and self._failures >= self._policy.ratio * len(self._outcomes)
+        )
+
+    def _open(self, now_s: float, reset_s: float) -> None:
+        self._start_age(CircuitState.OPEN)
+        self._opened_at_s = now_s
+        self._reset_s = reset_s
+
+    def _close(self) -> None:
+        self._start_age(CircuitState.CLOSED)
+        self._reset_s = self._policy.reset_s
+
+    def _start_age(self, state: CircuitState) -> None:
+        self._state = state
+        self._age += 1
+        self._row = 0
+        self._failures = 0
+        self._outcomes.clear()
+        self._probing = 0
