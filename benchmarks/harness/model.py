@@ -1,0 +1,124 @@
+"""The vocabulary of the benchmarks: a job, who competes in it, and what a run of one measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one run of one contender takes place.
+
+    Args:
+        bootstrap: Broker, ``host:port``.
+        source: Input topic, loaded before the contender starts.
+        outputs: Real topic of each logical output of the job.
+        group: Consumer group, new for every run.
+        directory: An empty directory for files of the run.
+        peers_python: Interpreter of the environment that the peers are installed in.
+        options: Extra facts of the job, such as a rate or a number of processes.
+    """
+
+    bootstrap: str
+    source: str
+    outputs: Mapping[str, str]
+    group: str
+    directory: Path
+    peers_python: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The topic of a job with one output."""
+        (topic,) = self.outputs.values()
+        return topic
+
+
+Command = Callable[[Place], list[str]]
+"""Makes the command line of a contender; the program runs until SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A program that does the job.
+
+    Args:
+        name: As it appears in the report.
+        command: How it is started.
+        share: Part of the job's events it gets; slow ones get fewer, so that a round ends.
+        quick: Whether it takes part in the quick run.
+        commits: Whether it commits offsets to its group (checked after the run).
+        note: What a reader must know when comparing.
+    """
+
+    name: str
+    command: Command
+    share: float = 1.0
+    quick: bool = True
+    commits: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One expected output record, with its value already in canonical form."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is to be done: inputs, and exactly which outputs they must lead to.
+
+    Args:
+        name: Word for command line and file names.
+        title: One line for the report.
+        count: Events of a full run.
+        quick_count: Events of a quick run.
+        record: Key and value of the event with this number.
+        expected: The outputs of the event with this number, in canonical form.
+        canonical: Brings an output's value into the form that is compared.
+        outputs: Logical names of the output topics.
+        partitions: Of the input topic and of each output topic.
+        keyed: Whether outputs carry keys and each key's outputs keep their order.
+        sequence: Number of an output within its key, from its canonical value.
+        committed_only: Whether outputs count only when their transaction is committed.
+        contenders: Who competes; the first one is the one all ratios refer to.
+        options: Given to the contenders.
+    """
+
+    name: str
+    title: str
+    count: int
+    quick_count: int
+    record: Callable[[int], tuple[bytes | None, bytes]]
+    expected: Callable[[int], tuple[Output, ...]]
+    canonical: Callable[[bytes], bytes]
+    contenders: tuple[Contender, ...]
+    outputs: tuple[str, ...] = ("out",)
+    partitions: int = 4
+    keyed: bool = False
+    sequence: Callable[[bytes], int] | None = None
+    committed_only: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run of one contender measured.
+
+    Args:
+        events_per_s: Inputs done per second, between the first and the last visible output.
+        cpu_s_per_million: CPU seconds of the contender (all its processes) per million inputs.
+        peak_rss_mb: Largest resident memory, in MB (10^6 bytes), summed over its processes.
+        broker_cpu_s_per_million: CPU seconds of the broker in the same time.
+        problem: Why the run does not count; empty for a good one.
+    """
+
+    events_per_s: float = 0.0
+    cpu_s_per_million: float = 0.0
+    peak_rss_mb: float = 0.0
+    broker_cpu_s_per_million: float = 0.0
+    problem: str = ""
