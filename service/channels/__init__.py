@@ -1,0 +1,29 @@
+"""Channels: bounded queues with backpressure, permits, batches and a clean end.
+
+Usable alone: of the rest of the service they know only the errors.  The semantics are those of
+tokio's ``mpsc``, ``oneshot``, ``broadcast`` and ``watch``, with Python's names and exceptions.
+"""
+
+from service.channels.mpsc import channel, unbounded_channel
+from service.channels.overflow import Conflate, Overflow
+from service.channels.permits import OwnedPermit, Permit, Permits
+from service.channels.receiver import Receiver
+from service.channels.sender import Sender, WeakSender
+from service.channels.statistics import ChannelStatistics
+from service.channels.unbounded import UnboundedSender, WeakUnboundedSender
+
+__all__ = [
+    "ChannelStatistics",
+    "Conflate",
+    "Overflow",
+    "OwnedPermit",
+    "Permit",
+    "Permits",
+    "Receiver",
+    "Sender",
+    "UnboundedSender",
+    "WeakSender",
+    "WeakUnboundedSender",
+    "channel",
+    "unbounded_channel",
+]

@@ -1,0 +1,145 @@
+"""What senders of every kind have in common: being counted, cloned, closed and held weakly."""
+
+import warnings
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from service.channels.core import Core
+from service.channels.lane import Lane
+from service.channels.statistics import ChannelStatistics
+from service.errors import ChannelClosedError
+
+T = TypeVar("T")
+
+
+class Handle(Generic[T]):
+    """What bounded and unbounded senders have in common: being counted, cloned and closed."""
+
+    __slots__ = ("_closed", "_core", "_lane")
+
+    def __init__(self, core: Core[T]) -> None:
+        core.senders += 1
+        self._core = core
+        self._lane = core.lane
+        self._closed = False
+
+    # -- ending ----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close this sender only; the channel ends with its last one.  Idempotent.
+
+        What was sent stays; a ``send`` of another task that is waiting through this handle goes
+        on waiting.
+        """
+        if not self._closed:
+            self._retire()
+            self._core.sender_gone()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, in the shape of other asynchronous closers; it does not wait."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._closed:
+            return
+        if not self._core.slots.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+        loop = self._core.loop
+        if loop is None or not loop.is_closed():
+            self.close()
+
+    def _retire(self) -> None:
+        self._closed = True
+        self._lane = Lane(self._core.buffer)  # one that never opens
+
+    def _live_core(self, item: object = None) -> Core[T]:
+        if self._closed:
+            raise ChannelClosedError(item)
+        return self._core
+
+    # -- facts -----------------------------------------------------------------------------
+
+    async def closed(self) -> None:
+        """Wait until the receiver is closed or dropped.
+
+        Cancel safety: nothing to lose.
+        """
+        await self._core.wait_closed()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the receiver is closed or dropped (or this handle is closed)."""
+        return self._closed or self._core.slots.closed
+
+    @property
+    def capacity(self) -> int:
+        """Slots that are free right now: not taken, reserved, or promised to someone in line."""
+        return self._core.free
+
+    @property
+    def max_capacity(self) -> int | None:
+        """The bound in slots; None if unbounded."""
+        return self._core.capacity
+
+    @property
+    def strong_count(self) -> int:
+        """Living senders, owned permits included."""
+        return self._core.senders
+
+    @property
+    def weak_count(self) -> int:
+        """Living weak senders."""
+        return self._core.weak_senders
+
+    def same_channel(self, other: "Handle[T]") -> bool:
+        """Whether both send to the same receiver."""
+        return self._core is other._core  # noqa: SLF001 -- the same class
+
+    def statistics(self) -> ChannelStatistics:
+        """Everything there is to know about the channel, now."""
+        return self._core.statistics()
+
+
+class WeakHandle(Generic[T]):
+    """Knows a channel without keeping it open."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Core[T]) -> None:
+        core.weak_senders += 1
+        self._core = core
+
+    def __del__(self) -> None:
+        self._core.weak_senders -= 1
+
+    @property
+    def strong_count(self) -> int:
+        """Living senders, owned permits included."""
+        return self._core.senders
+
+    @property
+    def weak_count(self) -> int:
+        """Living weak senders, this one included."""
+        return self._core.weak_senders
