@@ -59,6 +59,8 @@ class PipelineCounters:
         publish_s: Seconds spent building batches and waiting for produce requests.
         backpressure_s: Seconds spent waiting for room in a channel or for a permit.
         latency: From fetched to acknowledged.
+        send_durations: Of produce requests, each counted once.
+        commit_durations: Of commit requests.
         handlers: By handler name.
     """
 
@@ -67,6 +69,7 @@ class PipelineCounters:
         "backpressure_s",
         "batches",
         "bytes_in",
+        "commit_durations",
         "commit_failures",
         "commits",
         "dead_letters",
@@ -83,6 +86,7 @@ class PipelineCounters:
         "rebalances",
         "records_in",
         "results_out",
+        "send_durations",
         "stale_acks",
     )
 
@@ -107,6 +111,8 @@ class PipelineCounters:
         self.publish_s = 0.0
         self.backpressure_s = 0.0
         self.latency = Histogram()
+        self.send_durations = Histogram()
+        self.commit_durations = Histogram()
         self.handlers: dict[str, HandlerCounters] = {}
 
     def handler(self, name: str) -> HandlerCounters:

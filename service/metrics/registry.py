@@ -32,6 +32,7 @@ class Metric:
         kind: How its values combine.
         about: One sentence for whoever reads a dashboard.
         labels: Names of its attributes, dotted.
+        constant: Attributes that the conventions require and that are always the same.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     kind: Kind
     about: str
     labels: tuple[str, ...] = ()
+    constant: tuple[tuple[str, str], ...] = ()
 
     @property
     def prometheus_name(self) -> str:
@@ -58,6 +60,7 @@ def prometheus_label(name: str) -> str:
 PIPELINE = "service.pipeline"
 HANDLER = "service.handler"
 CODE = "error.type"
+OPERATION = "messaging.operation.name"
 STAGE = "service.stage"
 CAUSE = "service.cause"
 TOPIC = "topic"
@@ -77,6 +80,7 @@ CONSUMED = Metric(
     kind=Kind.COUNTER,
     about="Records that entered a pipeline, from all of its sources.",
     labels=_PIPELINE,
+    constant=((OPERATION, "poll"),),
 )
 CONSUMED_BYTES = Metric(
     name="service.consumed.bytes",
@@ -98,6 +102,7 @@ SENT = Metric(
     kind=Kind.COUNTER,
     about="Results that their output topic has acknowledged.",
     labels=_PIPELINE,
+    constant=((OPERATION, "send"),),
 )
 ACKED = Metric(
     name="service.acknowledged.records",
@@ -128,6 +133,14 @@ PUBLISH_FAILURES = Metric(
     labels=_PIPELINE,
 )
 
+OPERATION_DURATION = Metric(
+    name="messaging.client.operation.duration",
+    unit="s",
+    kind=Kind.HISTOGRAM,
+    about="Time from a produce or commit request to its answer.",
+    labels=(PIPELINE, OPERATION),
+)
+
 # -- handlers -----------------------------------------------------------------------------------
 
 PROCESS_DURATION = Metric(
@@ -136,6 +149,7 @@ PROCESS_DURATION = Metric(
     kind=Kind.HISTOGRAM,
     about="Duration of one attempt of a handler.",
     labels=_HANDLER,
+    constant=((OPERATION, "process"),),
 )
 HANDLED = Metric(
     name="service.handler.events",

@@ -1,0 +1,66 @@
+"""What the standard ``OTEL_*`` variables ask for.
+
+The exporters read their own variables (endpoints, headers, certificates, timeouts, intervals);
+here is only decided whether there is an exporter at all, and the sampling ratio.
+Specification: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+"""
+
+from collections.abc import Mapping
+
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_SDK_DISABLED,
+    OTEL_TRACES_SAMPLER,
+    OTEL_TRACES_SAMPLER_ARG,
+)
+
+OTEL_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
+OTEL_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+
+
+def pushes_traces(environ: Mapping[str, str]) -> bool:
+    """Whether spans are exported by OTLP: an endpoint is set and nothing speaks against it."""
+    return _pushes(environ, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_TRACES_EXPORTER)
+
+
+def pushes_metrics(environ: Mapping[str, str]) -> bool:
+    """Whether metrics are pushed by OTLP; Prometheus' pull is independent of it."""
+    return _pushes(environ, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, OTEL_METRICS_EXPORTER)
+
+
+def _pushes(environ: Mapping[str, str], endpoint: str, exporter: str) -> bool:
+    if environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return False
+    if not (environ.get(endpoint) or environ.get(OTEL_EXPORTER_OTLP_ENDPOINT)):
+        return False
+    names = [name.strip() for name in environ.get(exporter, "").split(",") if name.strip()]
+    return not names or "otlp" in names
+
+
+def sample_ratio(environ: Mapping[str, str], default: float) -> float:
+    """Share of the records without a sampling decision that are traced, 0 to 1.
+
+    ``OTEL_TRACES_SAMPLER`` wins over ``default``; with or without the ``parentbased_`` prefix a
+    producer's own decision is always followed.
+    """
+    name = environ.get(OTEL_TRACES_SAMPLER, "").strip().removeprefix("parentbased_")
+    match name:
+        case "always_on":
+            return 1.0
+        case "always_off":
+            return 0.0
+        case "traceidratio":
+            return _ratio(environ.get(OTEL_TRACES_SAMPLER_ARG, ""))
+        case _:
+            return default
+
+
+def _ratio(text: str) -> float:
+    """The specification's default is 1 where the argument is missing or wrong."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        return 1.0
+    return ratio if 0 <= ratio <= 1 else 1.0
