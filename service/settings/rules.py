@@ -20,6 +20,7 @@ from service.settings.sources import (
     WebSocketClientSourceSettings,
     WebSocketSourceSettings,
 )
+from service.where import WhereError, compile_where
 
 _SYMMETRIC = ("HS", "none")
 
@@ -306,6 +307,10 @@ def _handler(
         )
     if handler.output is not None and handler.output == pipeline.dead_letter:
         yield Problem((*here, "output"), "is the dead-letter topic")
+    try:
+        compile_where(handler.where)
+    except WhereError as error:
+        yield Problem((*here, "where", *error.keys), error.reason)
     retry = handler.retry
     if retry.initial_s > retry.max_s:
         yield Problem((*here, "retry", "initial_s"), f"is above max_s ({retry.max_s:g} s)")

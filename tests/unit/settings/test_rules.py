@@ -303,6 +303,21 @@ MISCONFIGURATIONS = {
         f"{H}.retry.initial_s",
         "above max_s (10 s)",
     ),
+    "a filter without an operator": (
+        pipeline(handler="where: {field: level}"),
+        f"{H}.where",
+        "needs one of equals",
+    ),
+    "a filter on text where a list belongs": (
+        pipeline(handler="where: {any: [{field: level, in: WARN}]}"),
+        f"{H}.where.any[0].in",
+        "should be a list",
+    ),
+    "an expression that does not parse": (
+        pipeline(handler="where: {expression: 'level =='}"),
+        f"{H}.where.expression",
+        "is no JMESPath expression",
+    ),
     "delays in the wrong order": (
         pipeline(handler="ordering: none, retry: {delay_topics: [r.1m, r.5s]}"),
         f"{H}.retry.delay_topics",

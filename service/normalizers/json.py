@@ -1,0 +1,71 @@
+"""JSON objects, by orjson, with the rules that orjson leaves out.
+
+``decode``: invalid UTF-8 or JSON, a byte-order mark, trailing bytes, NaN or Infinity, integers
+outside 64 bits, nesting too deep.  ``schema``: JSON that is no object.  Of a repeated key the last
+value wins.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.events import Failure, Record
+from service.normalizers.base import TOMBSTONE, Limits, refused
+from service.normalizers.documents import decode_document, decode_documents
+
+_JSON_NAMES: Mapping[type, str] = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+class JsonNormalizer:
+    """Decodes JSON objects to ``dict``.
+
+    Args:
+        limits: What one value may cost.
+    """
+
+    name = "json"
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = Limits() if limits is None else limits
+
+    def decode_many(self, records: Sequence[Record]) -> list[Any]:
+        """One ``dict``, failure or tombstone per record."""
+        datas = self.decode_documents(records)
+        refuse_others(datas)
+        return datas
+
+    def decode_documents(self, records: Sequence[Record]) -> list[Any]:
+        """Whatever JSON there is, a failure or a tombstone per record."""
+        return decode_documents([record.value for record in records], self._limits, self.salvage)
+
+    def salvage(self, value: bytes, error: str) -> Any:
+        """What a value that is no JSON becomes; subclasses may read it in another way."""
+        del value
+        return refused("decode", error)
+
+    def decode(self, value: bytes | None) -> Any:
+        """One value, step by step: what :meth:`decode_many` must agree with."""
+        data = decode_document(value, self._limits, self.salvage)
+        if type(data) in (dict, Failure) or data is TOMBSTONE:
+            return data
+        return not_an_object(data)
+
+
+def refuse_others(datas: list[Any]) -> None:
+    """Replace what is neither an object nor a failure nor a tombstone by a failure."""
+    if list(map(type, datas)).count(dict) == len(datas):
+        return
+    for index, data in enumerate(datas):
+        if type(data) not in (dict, Failure) and data is not TOMBSTONE:
+            datas[index] = not_an_object(data)
+
+
+def not_an_object(data: Any) -> Failure:
+    """The failure of JSON that is something else than an object."""
+    return refused("schema", f"should be an object, is {_JSON_NAMES[type(data)]}")

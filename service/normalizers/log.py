@@ -1,0 +1,93 @@
+"""Log events: JSON logs, and plain lines such as ``WARN: Database connection pool is full``.
+
+``level`` comes out in upper case, with ``WARNING`` as ``WARN`` and ``ERR`` as ``ERROR``; every
+other field of a JSON log is kept as it is.  A plain line gives ``level`` and ``message``; it
+starts with a word and a colon (``[error]: disk full``), or with one of the usual levels in
+capitals and a space (``ERROR disk full``).  Anything else is ``decode``; a ``level`` that is no
+string is ``schema``.
+"""
+
+import re
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+from service.events import Failure, Record
+from service.normalizers.base import TOMBSTONE, refused
+from service.normalizers.json import JsonNormalizer, refuse_others
+
+LEVELS = frozenset({
+    "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "ERROR", "CRITICAL", "FATAL", "ALERT", "EMERGENCY",
+})  # fmt: skip
+"""The usual levels, as they come out; any other word is kept too, in upper case."""
+
+ALIASES = {"WARNING": "WARN", "ERR": "ERROR"}
+
+_USUAL = "|".join(sorted({*LEVELS, *ALIASES}, key=len, reverse=True))
+_LINE = re.compile(
+    rf"\s*(?:\[\s*)?(?:(?P<level>[A-Za-z]{{1,16}})(?:\s*\])?:(?=\s|$)"
+    rf"|(?P<usual>{_USUAL})(?:\s*\])?(?=\s))\s*(?P<message>.*)",
+    re.DOTALL,
+)
+_level_of = itemgetter("level")
+
+
+class LogNormalizer(JsonNormalizer):
+    """Decodes log events to ``dict``.
+
+    Args:
+        limits: What one value may cost.
+    """
+
+    name = "log"
+
+    def decode_many(self, records: Sequence[Record]) -> list[Any]:
+        """One ``dict`` with a normalized ``level``, failure or tombstone per record."""
+        datas = self.decode_documents(records)
+        try:
+            if LEVELS.issuperset(map(_level_of, datas)):
+                return datas  # each has a usual level, so each is an object
+        except (KeyError, TypeError):
+            pass  # a log without a level or with a list in it, a failure, no object
+        refuse_others(datas)
+        for index, data in enumerate(datas):
+            if type(data) is dict:
+                level = data.get("level")
+                if type(level) is str:
+                    if level not in LEVELS:
+                        data["level"] = normal_level(level)
+                elif "level" in data:
+                    datas[index] = _wrong_level()
+        return datas
+
+    def decode(self, value: bytes | None) -> Any:
+        """One value, step by step: what :meth:`decode_many` must agree with."""
+        data = super().decode(value)
+        if data is TOMBSTONE or type(data) is Failure or "level" not in data:
+            return data
+        if not isinstance(data["level"], str):
+            return _wrong_level()
+        return {**data, "level": normal_level(data["level"])}
+
+    def salvage(self, value: bytes, error: str) -> Any:
+        """Read ``value`` as a plain line; text that starts like JSON is judged as JSON."""
+        if value.lstrip()[:1] in {b"{", b'"', b""} or value.startswith(b"\xef\xbb\xbf"):
+            return super().salvage(value, error)
+        try:
+            line = _LINE.fullmatch(value.decode("utf-8"))
+        except UnicodeDecodeError:
+            return refused("decode", "is no UTF-8")
+        if line is None:
+            return refused("decode", "is neither JSON nor a line that starts with a level")
+        level = line.group("level") or line.group("usual")
+        return {"level": normal_level(level), "message": line.group("message").rstrip()}
+
+
+def normal_level(level: str) -> str:
+    """``level`` in upper case without spaces around it, and short (``WARN``, ``ERROR``)."""
+    upper = level.strip().upper()
+    return ALIASES.get(upper, upper)
+
+
+def _wrong_level() -> Failure:
+    return refused("schema", "level: should be a string")

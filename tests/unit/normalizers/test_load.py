@@ -1,0 +1,117 @@
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from service.errors import ConfigurationError, SchemaError
+from service.events import Failure, Record, SourceRecord
+from service.normalizers import BUILT_IN, TOMBSTONE, Limits, load_normalizer
+
+
+def upper(record: Record, *, prefix: str = "") -> str:
+    if record.value == b"bad":
+        raise SchemaError("a", "is bad")
+    if record.value == b"worse":
+        raise RuntimeError("s3cret payload")
+    return prefix + (record.value or b"").decode().upper()
+
+
+class Counting:
+    name = "counting"
+
+    def __init__(self, *, start: int) -> None:
+        self._start = start
+
+    def decode_many(self, records: Sequence[Record]) -> list[Any]:
+        if any(record.value == b"bad" for record in records):
+            raise RuntimeError
+        return [self._start + index for index in range(len(records))]
+
+
+class Forgetful:
+    name = "forgetful"
+
+    def decode_many(self, records: Sequence[Record]) -> list[Any]:
+        del records
+        return []
+
+
+@pytest.fixture(autouse=True)
+def _own_module() -> Iterator[None]:
+    module = ModuleType("own_normalizers")
+    module.__dict__.update(upper=upper, Counting=Counting, Forgetful=Forgetful, number=1)
+    sys.modules["own_normalizers"] = module
+    yield
+    del sys.modules["own_normalizers"]
+
+
+def records(*values: bytes | None) -> list[SourceRecord]:
+    return [SourceRecord(value) for value in values]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_normalizers_are_found_by_name(name: str) -> None:
+    assert load_normalizer(name).name == name
+
+
+def test_a_function_gets_records_and_options() -> None:
+    normalizer = load_normalizer("own_normalizers:upper", options={"prefix": ">"})
+
+    assert normalizer.decode_many(records(b"a", None)) == [">A", TOMBSTONE]
+
+
+def test_what_a_function_raises_becomes_a_failure_without_its_text() -> None:
+    normalizer = load_normalizer("own_normalizers:upper")
+
+    schema, other = normalizer.decode_many(records(b"bad", b"worse"))
+
+    assert (schema.code, schema.detail) == ("schema", "a: is bad")
+    assert (other.code, other.detail) == ("decode", "the normalizer raised RuntimeError")
+
+
+def test_a_function_is_spared_large_values() -> None:
+    normalizer = load_normalizer("own_normalizers:upper", Limits(max_value_bytes=1))
+
+    assert normalizer.decode_many(records(b"ab"))[0].code == "too_large"
+
+
+def test_a_class_decodes_whole_chunks() -> None:
+    normalizer = load_normalizer("own_normalizers:Counting", options={"start": 5})
+
+    assert normalizer.decode_many(records(b"a", b"b")) == [5, 6]
+
+
+def test_a_class_that_raises_fails_only_for_the_record_at_fault() -> None:
+    normalizer = load_normalizer("own_normalizers:Counting", options={"start": 5})
+
+    good, bad = normalizer.decode_many(records(b"a", b"bad"))
+
+    assert good == 5
+    assert isinstance(bad, Failure)
+
+
+def test_a_class_that_loses_records_fails_them_all() -> None:
+    normalizer = load_normalizer("own_normalizers:Forgetful")
+
+    datas = normalizer.decode_many(records(b"a", b"b"))
+
+    assert [data.code for data in datas] == ["decode", "decode"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("avro", {}, "is none of json, log, cloudevents, raw"),
+        ("no.such.module:f", {}, "cannot be imported: ModuleNotFoundError"),
+        ("own_normalizers:missing", {}, "cannot be imported: AttributeError"),
+        ("own_normalizers:number", {}, "is not callable"),
+        ("own_normalizers:Counting", {"stat": 1}, "refuses them: TypeError"),
+    ],
+)
+def test_a_normalizer_that_cannot_be_had_is_a_configuration_error(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_normalizer(name, options=options)
