@@ -283,6 +283,9 @@ class SameKey:
     def __repr__(self) -> str:
         return "SAME_KEY"
 
+    def __reduce__(self) -> str:
+        return "SAME_KEY"  # still the same object after a journey between processes
+
 
 SAME_KEY = SameKey()
 """A result under its event's own key."""

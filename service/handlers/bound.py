@@ -9,19 +9,17 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from service.events import Event
 from service.handlers.batching import Batcher
 from service.handlers.context import HandlerContext
 from service.handlers.inputs import Converter, converter
 from service.handlers.options import validate_options
+from service.handlers.processes import ProcessCalls
 from service.handlers.results import MAX_RESULTS
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
-
-DEFAULT_THREADS: Final = 4
-"""Threads of a handler that declares no concurrency."""
 
 PartitionCallback = Callable[[str, int], Awaitable[None]]
 
@@ -58,17 +56,24 @@ class BoundHandler:
         "tick",
     )
 
-    def __init__(self, spec: HandlerSpec, options: Mapping[str, Any], *, name: str) -> None:
+    def __init__(
+        self, spec: HandlerSpec, options: Mapping[str, Any], *, name: str, concurrency: int
+    ) -> None:
         self.spec = spec
         self.name = name
         self.options = validate_options(spec.options, options, f"handlers.{name}.options")
-        self._instance = _instantiate(spec.target, self.options)
         self.is_async = spec.is_async
-        self.call: Callable[[Event], Any] = _callable(spec, self._instance, self.options)
-        self._elsewhere: ThreadCalls | None = None
+        self.call: Callable[[Event], Any]
+        self._instance: Any = None
+        self._elsewhere: ThreadCalls | ProcessCalls | None = None
+        if spec.run_in == "process":
+            self._elsewhere = ProcessCalls(spec.use, options, processes=concurrency, name=name)
+            self.call = self._elsewhere.call
+        else:
+            self._instance = _instantiate(spec.target, self.options)
+            self.call = _callable(spec, self._instance, self.options)
         if spec.run_in == "thread":
-            threads = spec.concurrency or DEFAULT_THREADS
-            self._elsewhere = ThreadCalls(self.call, threads=threads, name=name)
+            self._elsewhere = ThreadCalls(self.call, threads=concurrency, name=name)
             self.call = self._elsewhere.call
         self.tick: Callable[[float], Any] | None = getattr(self._instance, "tick", None)
         self.assigned: PartitionCallback | None = getattr(self._instance, "assigned", None)
@@ -82,7 +87,7 @@ class BoundHandler:
         """Let the handler close what it opened itself; once, after the last call."""
         await self._lifecycle("close")
         if self._elsewhere is not None:
-            self._elsewhere.close()
+            await self._elsewhere.close()
 
     async def _lifecycle(self, method: str, *arguments: Any) -> None:
         call = getattr(self._instance, method, None)

@@ -5,6 +5,7 @@ that made it.  Nothing is called and nothing is opened here.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from service.handlers.bound import BoundHandler
 
 Ordering: TypeAlias = Literal["key", "partition", "none"]
-RunIn: TypeAlias = Literal["loop", "thread"]
+RunIn: TypeAlias = Literal["loop", "thread", "process"]
 
 SPEC_ATTRIBUTE: Final = "__headrace_handler__"
 """Where the decorator leaves the spec; the decorated function itself stays as it was."""
 
 DEFAULT_LINGER_S: Final = 0.02
+
+DEFAULT_THREADS: Final = 4
+"""Threads of a handler that declares no concurrency."""
+
+_LIFECYCLE: Final = ("open", "close", "tick", "assigned", "revoked")
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 _SECOND_PARAMETERS: Final = ("event", "options")
@@ -45,7 +51,7 @@ class HandlerSpec:
         is_async: Whether a bound call returns an awaitable.
         batch: Most events per call; ``None`` for one at a time.
         linger_s: Longest wait for a batch to fill.
-        run_in: Where a sync handler runs: on the event loop or in a thread.
+        run_in: Where a sync handler runs: on the event loop, in a thread, in a process.
         tombstones: Whether it wants events whose value is null (``event.data`` is ``None``).
         concurrency: Most calls in flight.
         timeout_s: Longest call.
@@ -67,19 +73,31 @@ class HandlerSpec:
     timeout_s: float | None = None
     ordering: Ordering | None = None
 
-    def bind(self, options: Mapping[str, Any] | None = None, *, name: str = "") -> "BoundHandler":
+    def bind(
+        self,
+        options: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        concurrency: int | None = None,
+    ) -> "BoundHandler":
         """The handler with its options, ready to be opened and called.
 
         Args:
             options: As configured.
             name: The handler's name in the configuration; the registered name if empty.
+            concurrency: Most calls at a time as configured; as declared if ``None``.
 
         Raises:
             ConfigurationError: If the options do not fit; it lists every problem with its path.
         """
         from service.handlers.bound import BoundHandler  # noqa: PLC0415 -- they know each other
 
-        return BoundHandler(self, options or {}, name=name or self.name)
+        return BoundHandler(
+            self,
+            options or {},
+            name=name or self.name,
+            concurrency=concurrency or self.concurrency or 1,
+        )
 
 
 _registered: dict[str, HandlerSpec] = {}
@@ -116,7 +134,8 @@ def handler(
         batch: Call it with a list of up to so many inputs; it returns a list of as many results,
             in which an exception fails its own event only.
         linger_s: Longest wait in seconds for a batch to fill.
-        run_in: Run a sync handler that blocks in a ``thread``.
+        run_in: Run a sync handler that blocks in a ``thread``, one that burns CPU in a
+            ``process``, with as many of them as its concurrency.
         tombstones: Also call it for null values, with ``event.data`` being ``None``.
 
     Raises:
@@ -176,6 +195,7 @@ def make_spec(
     function = _function_of(target)
     parameters, annotated = _parameters(function, name, batched=batch is not None)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     problems = [
         f"handler {name!r}: {problem}"
         for wrong, problem in (
@@ -193,6 +213,14 @@ def make_spec(
                 "the type of the input is given twice, as input_type= and by annotation",
             ),
             (
+                run_in == "process" and "<locals>" in use,
+                "run_in: process needs a function that another process can import",
+            ),
+            (
+                run_in == "process" and any(hasattr(target, name) for name in _LIFECYCLE),
+                f"run_in: process knows none of {', '.join(_LIFECYCLE)}",
+            ),
+            (
                 "options" in parameters and options is None and not hasattr(target, "Options"),
                 "it takes options but declares no model for them (options=)",
             ),
@@ -203,7 +231,7 @@ def make_spec(
         raise ConfigurationError(problems)
     return HandlerSpec(
         name=name,
-        use=f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}",
+        use=use,
         target=target,
         options=options if options is not None else getattr(target, "Options", None),
         input_type=input_type if input_type is not None else annotated,
@@ -213,10 +241,18 @@ def make_spec(
         linger_s=linger_s,
         run_in=run_in,
         tombstones=tombstones,
-        concurrency=concurrency if concurrency is not None or batch is None else 2 * batch,
+        concurrency=_default_concurrency(batch, run_in) if concurrency is None else concurrency,
         timeout_s=timeout_s,
         ordering=ordering,
     )
+
+
+def _default_concurrency(batch: int | None, run_in: RunIn) -> int | None:
+    if batch is not None:
+        return 2 * batch  # one batch fills while another one runs
+    if run_in == "process":
+        return os.cpu_count() or 1
+    return DEFAULT_THREADS if run_in == "thread" else None
 
 
 def _function_of(target: Callable[..., Any]) -> Callable[..., Any]:

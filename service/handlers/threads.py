@@ -30,6 +30,6 @@ class ThreadCalls:
         """An awaitable of the function's result; what it raises comes out of it."""
         return asyncio.get_running_loop().run_in_executor(self._pool, self._function, event)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let the threads end after what they run; calls that wait for one are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
