@@ -67,6 +67,33 @@ class SourceRecord:
         self.headers = headers
 
 
+class Failure:
+    """Why a record ends in the dead-letter topic.
+
+    Attributes:
+        code: ``decode``, ``schema``, ``version``, ``handler``, ``timeout``, ``too_large``,
+            ``poison`` or ``batch``.
+        detail: One line without payload data, at most 1 KiB when published.
+        stage: ``normalize``, ``handle`` or ``publish``.
+        handler: Name of the handler, or the empty string before there was one.
+        attempts: How often it was tried.
+    """
+
+    __slots__ = ("attempts", "code", "detail", "handler", "stage")
+
+    def __init__(
+        self, code: str, detail: str, *, stage: str, handler: str = "", attempts: int = 1
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        self.stage = stage
+        self.handler = handler
+        self.attempts = attempts
+
+    def __repr__(self) -> str:
+        return f"Failure({self.code!r}, {self.detail!r}, stage={self.stage!r})"
+
+
 class RecordBatch:
     """A run of records of one partition, as fetched, and which of them are done.
 
@@ -87,6 +114,7 @@ class RecordBatch:
 
     Attributes:
         left: Records that are not done yet.
+        failure: Why all of it goes to the dead-letter topic unread, if so.
         dispatched: Records whose handling has started and that are not parked; what is in
             flight is ``dispatched - (len(batch) - left)``.
         closing: The partition is being revoked: start nothing new of this batch.
@@ -99,6 +127,7 @@ class RecordBatch:
         "dispatched",
         "done",
         "epoch",
+        "failure",
         "left",
         "next_offset",
         "partition",
@@ -132,6 +161,7 @@ class RecordBatch:
         self.left = len(records)
         self.pending: array[int] | None = None
         self.dispatched = 0
+        self.failure: Failure | None = None
         self.closing = False
         self.revoked = False
 
@@ -153,6 +183,18 @@ class RecordBatch:
         if self.pending is None:
             self.pending = array("H", [1]) * len(self.records)
         self.pending[index] += effects
+
+    def settle(self, index: int) -> None:
+        """Wait for one acknowledgement of the record at ``index``, whatever was expected."""
+        if self.pending is not None:
+            self.pending[index] = 1
+
+    def valid(self) -> bool:
+        """Whether work on this batch may still be dispatched and published.
+
+        Sources that can lose a partition without being told in time override this.
+        """
+        return not self.revoked
 
     def ack(self, index: int) -> None:
         """One effect of the record at ``index`` is durable; O(1), and idempotent once done.
@@ -213,6 +255,10 @@ class RecordBatch:
         """Every record is done.  Sources override this to release memory or answer producers."""
 
 
+_NOWHERE = RecordBatch("", 0, (SourceRecord(None),), next_offset=1)
+"""Where an event comes from that somebody made by hand, in a test."""
+
+
 class Event:
     """One normalized record: what a handler sees.
 
@@ -230,15 +276,14 @@ class Event:
 
     __slots__ = ("attempts", "batch", "data", "headers", "index", "key", "timestamp", "type")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- positional, because one is made per record
         self,
         data: Any,
-        *,
         key: bytes | None = None,
         timestamp: int = 0,
         type: str | None = None,  # noqa: A002 -- CloudEvents' own name for it
         headers: Headers = (),
-        batch: RecordBatch,
+        batch: RecordBatch = _NOWHERE,
         index: int = 0,
         attempts: int = 0,
     ) -> None:
@@ -327,31 +372,7 @@ class Result:
         return f"Result({self.value!r}, topic={self.topic!r}, key={self.key!r})"
 
 
-class Failure:
-    """Why a record ends in the dead-letter topic.
-
-    Attributes:
-        code: ``decode``, ``schema``, ``version``, ``handler``, ``timeout``, ``too_large``,
-            ``poison`` or ``batch``.
-        detail: One line without payload data, at most 1 KiB when published.
-        stage: ``normalize``, ``handle`` or ``publish``.
-        handler: Name of the handler, or the empty string before there was one.
-        attempts: How often it was tried.
-    """
-
-    __slots__ = ("attempts", "code", "detail", "handler", "stage")
-
-    def __init__(
-        self, code: str, detail: str, *, stage: str, handler: str = "", attempts: int = 1
-    ) -> None:
-        self.code = code
-        self.detail = detail
-        self.stage = stage
-        self.handler = handler
-        self.attempts = attempts
-
-    def __repr__(self) -> str:
-        return f"Failure({self.code!r}, {self.detail!r}, stage={self.stage!r})"
+Results: TypeAlias = Sequence[Result] | dict[str, Any]
 
 
 class Outcome:
@@ -360,28 +381,61 @@ class Outcome:
     Attributes:
         batch: The record's batch; ``batch.ack(index)`` once everything here is durable.
         index: The record's place in it.
-        handler: Name of the handler that made it.
-        results: Addressed results, in order; empty acknowledges silently.
+        results: Addressed results, in order; empty acknowledges silently; a ``dict`` is one
+            result to the handler's own output, which is nearly always the case.
         failure: Set instead of results when the record is to be dead-lettered.
     """
 
-    __slots__ = ("batch", "failure", "handler", "index", "results")
+    __slots__ = ("batch", "failure", "index", "results")
 
     def __init__(
         self,
         batch: RecordBatch,
         index: int,
-        *,
-        handler: str = "",
-        results: Sequence[Result] = (),
+        results: Results = (),
         failure: Failure | None = None,
     ) -> None:
         self.batch = batch
         self.index = index
-        self.handler = handler
         self.results = results
         self.failure = failure
 
     def __repr__(self) -> str:
-        what = self.failure if self.failure is not None else f"{len(self.results)} results"
+        what = self.results if self.failure is None else self.failure
         return f"Outcome({self.batch.topic}/{self.batch.partition}[{self.index}]: {what!r})"
+
+
+class EventBatch:
+    """A record batch after normalizing: the decoded values beside their records.
+
+    Attributes:
+        batch: Where they come from.
+        data: The decoded value of each record; a :class:`Failure` where it did not decode, and
+            :data:`TOMBSTONE` where there was none.
+        indexes: Places of the values that handlers may see, ascending; ``None`` means all.
+        tombstones: Places of the null values.
+        failed: Places of the values that did not decode; their dead letters are under way.
+        types: The event type of each record, or ``None`` if the format has none.
+    """
+
+    __slots__ = ("batch", "data", "failed", "indexes", "tombstones", "types")
+
+    def __init__(
+        self,
+        batch: RecordBatch,
+        data: Sequence[Any],
+        *,
+        indexes: Sequence[int] | None = None,
+        tombstones: Sequence[int] = (),
+        failed: Sequence[int] = (),
+        types: Sequence[str | None] | None = None,
+    ) -> None:
+        self.batch = batch
+        self.data = data
+        self.failed = failed
+        self.indexes = indexes
+        self.tombstones = tombstones
+        self.types = types
+
+    def __len__(self) -> int:
+        return len(self.data)

@@ -81,6 +81,11 @@ class StoredBatch(Protocol):
         """One past the last offset that it covers, holes included."""
         ...
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of its records; an estimate before :meth:`decode`."""
+        ...
+
     def decode(self) -> Sequence[Record]:
         """Check and decode; called at most once.
 

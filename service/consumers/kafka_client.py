@@ -1,0 +1,312 @@
+"""The edge to aiokafka's consumer: every call has a deadline, every error is ours.
+
+The client object is disposable.  What its own tasks do not survive, what they hide (heartbeats
+that go unanswered, metadata that stays old) and what can hang is made visible here as
+:class:`~service.consumers.base.ClientHealth` or ended by a deadline; the Kafka source decides
+when to replace the client.  Private names that the health report reads are pinned by a test.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from service.clock import wall_clock_s
+from service.consumers.base import (
+    AssignmentListener,
+    ClientHealth,
+    CommitRefusedError,
+    CommittedOffset,
+    Fetched,
+    TopicPartition,
+    partition_set,
+)
+from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_tap import Tap, client_partition, make_tap
+from service.errors import BrokerUnavailableError
+
+PRIVATE_NAMES: Final = {
+    "GroupCoordinator": (
+        "_coordination_task",
+        "_heartbeat_task",
+        "_commit_refresh_task",
+        "_do_heartbeat",
+        "generation",
+        "fetch_committed_offsets",
+    ),
+    "Fetcher": ("_fetch_task",),
+    "AIOKafkaClient": ("_sync_task", "cluster"),
+    "ClusterMetadata": ("_last_successful_refresh_ms",),
+}
+"""What the health report reads of the client beyond its public names, by class."""
+
+DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
+    "session_timeout_ms": 30_000,
+    "heartbeat_interval_ms": 3_000,
+    "rebalance_timeout_ms": 25_000,
+    "request_timeout_ms": 30_000,
+    "max_poll_interval_ms": 120_000,
+    "retry_backoff_ms": 200,
+    "metadata_max_age_ms": 20_000,
+    "fetch_max_bytes": 1024 * 1024,
+    "max_partition_fetch_bytes": 256 * 1024,
+    "fetch_max_wait_ms": 100,
+}
+"""Client settings that a user may override; see ``docs/configuration.md`` for the inequalities."""
+
+FIXED_OPTIONS: Final[Mapping[str, Any]] = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "isolation_level": "read_committed",
+    # one assignor only: the client asks the group to join once for each of them
+    "partition_assignment_strategy": (StickyPartitionAssignor,),
+}
+"""Client settings that the guarantees depend on."""
+
+CONNECT_TIMEOUT_S: Final = 15.0
+CALL_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 3.0
+
+
+class KafkaConsumerClient:
+    """One consumer, from :meth:`start` to :meth:`stop`.
+
+    Args:
+        topics: Topics to subscribe to.
+        group_id: Consumer group.
+        options: Connection and client settings, on top of :data:`DEFAULT_OPTIONS`.
+    """
+
+    def __init__(self, topics: Collection[str], group_id: str, options: Mapping[str, Any]) -> None:
+        self._topics = tuple(topics)
+        self._group_id = group_id
+        self._options = {**DEFAULT_OPTIONS, **options, **FIXED_OPTIONS}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._tap: Tap | None = None
+        self._last_heartbeat_at_s = 0.0
+
+    @property
+    def session_timeout_s(self) -> float:
+        """How long the group waits for a heartbeat."""
+        return float(self._options["session_timeout_ms"]) / 1000
+
+    async def start(self, listener: AssignmentListener) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.start`."""
+        install_bounded_decoders()
+        # Topics are subscribed after the start: with them, start() waits for an assignment
+        # without a limit.
+        self._consumer = AIOKafkaConsumer(group_id=self._group_id, **self._options)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._consumer.start()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
+        self._last_heartbeat_at_s = _now()
+        self._watch_heartbeats()
+        self._tap = make_tap(self._consumer)
+        self._consumer.subscribe(
+            topics=list(self._topics), listener=_Listener(listener, self._heard)
+        )
+
+    def _heard(self) -> None:
+        self._last_heartbeat_at_s = _now()
+
+    def _watch_heartbeats(self) -> None:
+        """Note each heartbeat that is answered; the client itself tells nobody."""
+        coordinator = self._consumer._coordinator  # type: ignore[union-attr]  # noqa: SLF001
+        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def noted() -> bool:
+            answered = await beat()
+            if answered:
+                self._heard()
+            return answered
+
+        coordinator._do_heartbeat = noted  # noqa: SLF001
+
+    async def stop(self) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.stop`."""
+        consumer, self._consumer, self._tap = self._consumer, None, None
+        if consumer is None:
+            return
+        await _quietly(consumer.stop(), STOP_TIMEOUT_S)
+        for task in _client_tasks(consumer).values():
+            if task is not None and not task.done():
+                task.cancel()
+        # stop() can fail before it reaches this, and then leaves the sockets open
+        await _quietly(consumer._client.close(), STOP_TIMEOUT_S)  # noqa: SLF001
+
+    def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
+        """See :meth:`service.consumers.base.ConsumerClient.take`."""
+        return self._tap.take(partitions) if self._tap is not None else []
+
+    async def wait(self, timeout_s: float) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.wait`."""
+        if self._tap is None:
+            await asyncio.sleep(timeout_s)
+        else:
+            await self._tap.wait(timeout_s)
+
+    def seek(self, partition: TopicPartition, position: int) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.seek`."""
+        if self._consumer is not None:
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(client_partition(partition), position)
+
+    async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.commit`."""
+        consumer = self._require()
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await consumer.commit(
+                    {
+                        client_partition(partition): OffsetAndMetadata(*offset)
+                        for partition, offset in offsets.items()
+                    }
+                )
+        except (CommitFailedError, IllegalStateError) as exc:
+            raise CommitRefusedError(repr(exc)) from exc
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"commit: {exc!r}") from exc
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """See :meth:`service.consumers.base.ConsumerClient.committed`.
+
+        Not the client's public ``committed()``: it drops the metadata.
+        """
+        coordinator = self._require()._coordinator  # noqa: SLF001
+        answer = await self._ask(
+            coordinator.fetch_committed_offsets([client_partition(p) for p in partitions])
+        )
+        return {
+            TopicPartition(key.topic, key.partition): CommittedOffset(at.offset, at.metadata or "")
+            for key, at in answer.items()
+        }
+
+    async def beginning_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """See :meth:`service.consumers.base.ConsumerClient.beginning_offsets`."""
+        wanted = [client_partition(partition) for partition in partitions]
+        answer = await self._ask(self._require().beginning_offsets(wanted))
+        return {TopicPartition(key.topic, key.partition): at for key, at in answer.items()}
+
+    async def end_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """See :meth:`service.consumers.base.ConsumerClient.end_offsets`."""
+        wanted = [client_partition(partition) for partition in partitions]
+        answer = await self._ask(self._require().end_offsets(wanted))
+        return {TopicPartition(key.topic, key.partition): at for key, at in answer.items()}
+
+    async def _ask(self, question: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await question
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(repr(exc)) from exc
+
+    def end_offset_seen(self, partition: TopicPartition) -> int | None:
+        """See :meth:`service.consumers.base.ConsumerClient.end_offset_seen`."""
+        if self._consumer is None:
+            return None
+        try:
+            end: int | None = self._consumer.highwater(client_partition(partition))
+        except (IllegalStateError, AssertionError, AttributeError):
+            return None
+        return end
+
+    def health(self) -> ClientHealth:
+        """See :meth:`service.consumers.base.ConsumerClient.health`."""
+        consumer = self._require()
+        coordinator = consumer._coordinator  # noqa: SLF001
+        refreshed_ms = consumer._client.cluster._last_successful_refresh_ms  # noqa: SLF001
+        return ClientHealth(
+            last_heartbeat_at_s=self._last_heartbeat_at_s,
+            last_metadata_at_s=_now() - max(0.0, wall_clock_s() - refreshed_ms / 1000),
+            generation=coordinator.generation,
+            failed=_failure(consumer),
+            rebalancing=consumer._subscription.reassignment_in_progress,  # noqa: SLF001
+        )
+
+    def _require(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise BrokerUnavailableError("the client is closed")
+        return self._consumer
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hands the client's callbacks on, in our own types."""
+
+    def __init__(self, listener: AssignmentListener, heard: Callable[[], None]) -> None:
+        self._listener = listener
+        self._heard = heard
+
+    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+        await self._listener.on_revoked(partition_set(revoked))
+
+    def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        self._heard()  # a completed join is as good as a heartbeat
+        self._listener.on_assigned(partition_set(assigned))
+
+
+def _client_tasks(consumer: AIOKafkaConsumer) -> "dict[str, asyncio.Task[Any] | None]":
+    """The client's own tasks: it goes silent when one of them ends."""
+    coordinator = consumer._coordinator  # noqa: SLF001
+    fetcher = consumer._fetcher  # noqa: SLF001
+    return {
+        "fetcher": getattr(fetcher, "_fetch_task", None),
+        "coordination": getattr(coordinator, "_coordination_task", None),
+        "heartbeat": getattr(coordinator, "_heartbeat_task", None),
+        "metadata": consumer._client._sync_task,  # noqa: SLF001
+    }
+
+
+def _failure(consumer: AIOKafkaConsumer) -> str | None:
+    for name, task in _client_tasks(consumer).items():
+        if task is None or not task.done():
+            continue
+        if name == "heartbeat" and (task.cancelled() or task.exception() is None):
+            continue  # ends normally before each rejoin
+        reason = "cancelled" if task.cancelled() else repr(task.exception())
+        return f"the client's {name} task has ended: {reason}"
+    return None
+
+
+async def _quietly(step: Awaitable[Any], timeout_s: float) -> None:
+    """Run one closing step; its failure is noise, our own cancellation is not.
+
+    Closing can raise ``CancelledError`` although nobody cancelled us, because the client awaits
+    tasks that it has cancelled.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            await step
+    except asyncio.CancelledError:
+        if task is not None and task.cancelling() > before:
+            raise
+    except Exception:  # noqa: BLE001 -- whatever it is, the client is thrown away
+        return
+
+
+def missing_topic(error: BaseException) -> bool:
+    """Whether ``error`` comes from a topic that does not exist."""
+    return isinstance(error.__cause__, UnknownTopicOrPartitionError)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

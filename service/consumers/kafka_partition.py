@@ -1,0 +1,179 @@
+"""One partition of the Kafka source: which phase it is in, and what is known of its progress.
+
+Pure apart from the batches that it holds: no client, no clock.  The source drives it; the
+committer reads it.  A partition outlives its assignments: when it comes straight back and the
+group's stored offset is the one that we wrote, nobody else has touched it, and what we know to
+be finished stays finished.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from service.consumers.base import CommittedOffset, TopicPartition
+from service.delivery.commit_metadata import Progress, decode, encode, would_overflow
+from service.delivery.offsets import PartitionOffsets
+from service.delivery.skips import Range, SkipSet
+from service.events import RecordBatch
+
+_SWEEP_BATCHES = 64
+"""Finished batches are let go in sweeps of about this many."""
+
+
+class Phase(Enum):
+    """Where a partition is in its life with us."""
+
+    PREPARING = "preparing"
+    """Assigned; its position is not known yet, nothing is read."""
+    RUNNING = "running"
+    """Read, dispatched, committed."""
+    HALTED = "halted"
+    """Stopped by policy; needs a person, stays assigned."""
+    REVOKED = "revoked"
+    """Not ours; kept only to recognise it when it comes straight back."""
+
+
+class HeldPartition:
+    """A partition that is, or just was, assigned to us.
+
+    Attributes:
+        phase: See :class:`Phase`.
+        epoch: Counts assignments; batches carry it.
+        offsets: Progress under the current epoch; ``None`` before the first preparation.
+        halted_because: Why it is halted.
+        acknowledged: What the broker last confirmed as committed by us or before us.
+        committed_at_s: ``loop.time()`` of that.
+    """
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.phase = Phase.PREPARING
+        self.epoch = 0
+        self.offsets: PartitionOffsets | None = None
+        self.halted_because = ""
+        self.acknowledged: int | None = None
+        self.committed_at_s = 0.0
+        self.assigned_at_s = 0.0
+        self.attempts: dict[int, int] = {}
+        self._old_batches: list[RecordBatch] = []
+        self._live: list[RecordBatch] = []
+        self._own_commits: set[int] = set()
+
+    def assign(self, now_s: float) -> None:
+        """It is (again) ours; :meth:`resume` follows when its committed offset is known."""
+        self.epoch += 1
+        self.assigned_at_s = now_s
+        self.phase = Phase.PREPARING
+
+    def resume(self, committed: CommittedOffset | None, start: int) -> int:
+        """Decide where to read from, and begin a new epoch of progress.
+
+        Args:
+            committed: What the group has stored, if anything.
+            start: Where to begin if it has not.
+
+        Returns:
+            The position to read from.
+        """
+        position, progress = start, Progress()
+        if committed is not None:
+            position = committed.next_offset
+            progress = decode(position, committed.metadata)
+        known = self.offsets
+        ours = known is not None and position in self._own_commits
+        finished: Sequence[Range] = progress.finished
+        self.attempts = dict(progress.attempts)
+        if known is not None and ours:
+            position = known.next_offset
+            finished = list(known.finished_ranges())
+        self.acknowledged = None if committed is None else committed.next_offset
+        self._own_commits = {position}
+        if self.acknowledged is not None:
+            self._own_commits.add(self.acknowledged)
+        self.offsets = PartitionOffsets(
+            self.partition.topic,
+            self.partition.partition,
+            epoch=self.epoch,
+            position=position,
+            skips=SkipSet(finished),
+        )
+        self._live = []
+        self.phase = Phase.RUNNING
+        return position
+
+    def restart(self, position: int) -> None:
+        """Begin a new epoch of progress at ``position``, whatever was known before."""
+        self.offsets = None
+        self.resume(None, position)
+
+    def deliver(self, batch: RecordBatch) -> int:
+        """Track ``batch``; returns how many of its records were finished before."""
+        if self.offsets is None:
+            raise RuntimeError("deliver before resume")
+        if len(self._live) > _SWEEP_BATCHES and not self._live[0].left:
+            self._live = [live for live in self._live if live.left]
+        self._live.append(batch)
+        return self.offsets.deliver(batch)
+
+    def close(self) -> None:
+        """Start nothing more of what was delivered; what runs may finish."""
+        for batch in self._live:
+            batch.closing = True
+
+    def revoke(self) -> None:
+        """Nothing of what was delivered may be published or committed any more."""
+        self.close()
+        if self.offsets is not None:
+            self.offsets.revoke()
+        for batch in self._live:
+            batch.revoked = True
+        self._old_batches = [batch for batch in (*self._old_batches, *self._live) if batch.left]
+        self._live = []
+        self.phase = Phase.REVOKED
+
+    @property
+    def in_flight(self) -> int:
+        """Records of this epoch whose handling or publishing is under way."""
+        return sum(batch.in_flight for batch in self._live if batch.left)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of earlier epochs can still become durable."""
+        self._old_batches = [batch for batch in self._old_batches if batch.in_flight > 0]
+        return not self._old_batches
+
+    @property
+    def live_batches(self) -> Sequence[RecordBatch]:
+        """Batches of this epoch, oldest first, finished ones among them."""
+        return self._live
+
+    def has_metadata_room(self, records: int) -> bool:
+        """Whether ``records`` more could finish in any order and still be remembered."""
+        offsets = self.offsets
+        if offsets is None:
+            return False
+        low, end = offsets.next_offset, offsets.expected_offset
+        if end - low <= records:  # far from the limit: do not compute ranges
+            return True
+        return not would_overflow(low, offsets.finished_ranges(), end + records)
+
+    def due(self) -> CommittedOffset | None:
+        """What should be committed now, if it differs from what the broker has."""
+        offsets = self.offsets
+        if offsets is None or self.phase is Phase.REVOKED:
+            return None
+        offsets.compact()
+        if not offsets.commit_due(self.acknowledged):
+            return None
+        next_offset = offsets.next_offset
+        if self.attempts:
+            self.attempts = {at: n for at, n in self.attempts.items() if at >= next_offset}
+        progress = Progress(finished=tuple(offsets.finished_ranges()), attempts=self.attempts)
+        self._own_commits.add(next_offset)
+        return CommittedOffset(next_offset, encode(next_offset, progress))
+
+    def confirmed(self, next_offset: int, now_s: float) -> None:
+        """The broker has stored ``next_offset``."""
+        if self.acknowledged is None or next_offset > self.acknowledged:
+            self.acknowledged = next_offset
+        self._own_commits = {at for at in self._own_commits if at >= next_offset}
+        self.committed_at_s = now_s

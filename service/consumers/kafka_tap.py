@@ -1,0 +1,260 @@
+"""Takes fetched record batches out of the client's prefetch buffer, undecoded.
+
+The client's public ``getmany`` builds a ``ConsumerRecord`` per record (about 1 µs each), loses
+records when one partition's data is damaged, and waits for rebalances without a limit.  The tap
+reads the same buffer directly: a batch is decoded once, by us, when there is room for it, and
+the next fetch is on the wire while this one is processed.
+
+This is the one file that touches the private names of the consumer's fetch path.  They are
+listed in :data:`PRIVATE_NAMES`, a test pins them, and :func:`make_tap` falls back to ``getmany``
+when an upgrade of the client has moved one of them.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from service.consumers.base import (
+    ClientFailedError,
+    CorruptBatchError,
+    Fetched,
+    OffsetGoneError,
+    TopicPartition,
+)
+from service.events import Record
+
+PRIVATE_NAMES: Final = {
+    "AIOKafkaConsumer": ("_fetcher", "_coordinator", "_subscription", "_client"),
+    "Fetcher": ("_records", "_wait_consume_future", "_notify", "_create_fetch_waiter"),
+    "FetchResult": ("_partition_records", "_update_position", "check_assignment"),
+    "FetchError": ("_error",),
+    "PartitionRecords": (
+        "_records",
+        "_isolation_level",
+        "_consume_aborted_up_to",
+        "_contains_abort_marker",
+        "_aborted_producers",
+        "next_fetch_offset",
+    ),
+}
+"""What is read of the client beyond its public names, by class."""
+
+_COMPRESSION_MASK: Final = 0x07
+
+
+class Tap(Protocol):
+    """Where fetched batches come out of the client."""
+
+    def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
+        """See :meth:`service.consumers.base.ConsumerClient.take`."""
+        ...
+
+    async def wait(self, timeout_s: float) -> None:
+        """See :meth:`service.consumers.base.ConsumerClient.wait`."""
+        ...
+
+
+def make_tap(consumer: AIOKafkaConsumer) -> Tap:
+    """The fastest tap that this version of the client allows; ``consumer`` must be started."""
+    fetcher = getattr(consumer, "_fetcher", None)
+    if all(hasattr(fetcher, name) for name in PRIVATE_NAMES["Fetcher"]):
+        return PrefetchTap(consumer)
+    return GetmanyTap(consumer)
+
+
+class PrefetchTap:
+    """Reads the prefetch buffer directly."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._fetcher = consumer._fetcher  # noqa: SLF001 -- see the module's docstring
+        self._coordinator = consumer._coordinator  # noqa: SLF001
+        self._subscription = consumer._subscription  # noqa: SLF001
+
+    def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
+        """Take everything fetched for ``partitions``; the client fetches on at once."""
+        if self._coordinator is not None:
+            try:
+                self._coordinator.check_errors()
+            except KafkaError as exc:
+                raise ClientFailedError(f"group coordination: {exc!r}") from exc
+        with self._subscription.fetch_context():
+            pass  # tells the client that it is being polled
+        if self._subscription.reassignment_in_progress:
+            return []
+        buffer = self._fetcher._records  # noqa: SLF001
+        taken: list[Fetched] = []
+        for key in [key for key in buffer if key in partitions]:
+            result = buffer.pop(key)
+            self._fetcher._notify(self._fetcher._wait_consume_future)  # noqa: SLF001
+            partition = TopicPartition(key.topic, key.partition)
+            if type(result) is not FetchResult:
+                _raise_fetch_error(partition, result._error)  # noqa: SLF001
+            if result.check_assignment(key) and result.has_more():
+                taken.append(_split(partition, result))
+        return taken
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for the next answer to a fetch."""
+        waiter = self._fetcher._create_fetch_waiter()  # noqa: SLF001
+        try:
+            await asyncio.wait([waiter], timeout=timeout_s)
+        finally:
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # the next take() reports it
+            else:
+                waiter.cancel()
+
+
+def _raise_fetch_error(partition: TopicPartition, error: Exception) -> None:
+    if isinstance(error, OffsetOutOfRangeError):
+        offsets: dict[Any, int] = error.args[0] if error.args else {}
+        raise OffsetGoneError(partition, next(iter(offsets.values()), -1)) from error
+    raise ClientFailedError(f"fetching {partition}: {error!r}") from error
+
+
+def _split(partition: TopicPartition, result: Any) -> Fetched:
+    """Cut one partition's answer into its stored batches and move the client's position on.
+
+    Aborted transactions and control batches become empty batches: they cover offsets, so that
+    commits can move across them, but hold no records.
+    """
+    source = result._partition_records  # noqa: SLF001
+    position: int = source.next_fetch_offset
+    stored = source._records  # noqa: SLF001
+    size_bytes: int = stored.size_in_bytes()
+    batches: list[_Batch] = []
+    while stored.has_next():
+        try:
+            raw = stored.next_batch()
+            intact = raw.validate_crc()
+        except KafkaError as exc:
+            batches.append(_Batch(partition, None, position, position + 1, repr(exc)))
+            break
+        first_offset: int = raw.base_offset
+        next_offset: int = raw.next_offset
+        if not intact:
+            batches.append(_Batch(partition, None, first_offset, next_offset, "checksum differs"))
+            continue
+        wanted = not raw.is_control_batch
+        if raw.producer_id is not None and raw.producer_id >= 0:
+            wanted = _committed(source, raw) and wanted
+        batches.append(_Batch(partition, raw if wanted else None, first_offset, next_offset))
+    if batches:
+        source.next_fetch_offset = max(position, batches[-1].next_offset)
+        span = max(1, source.next_fetch_offset - batches[0].first_offset)
+        for batch in batches:
+            covered = batch.next_offset - batch.first_offset
+            batch.size_bytes = size_bytes * covered // span
+    result._update_position()  # noqa: SLF001
+    return Fetched(partition, position, batches)
+
+
+def _committed(source: Any, raw: Any) -> bool:
+    """Whether a transactional batch may be read: false inside an aborted transaction."""
+    if source._isolation_level != READ_COMMITTED:  # noqa: SLF001
+        return True
+    source._consume_aborted_up_to(raw.base_offset)  # noqa: SLF001
+    aborted: set[int] = source._aborted_producers  # noqa: SLF001
+    if raw.is_control_batch:
+        if source._contains_abort_marker(raw):  # noqa: SLF001
+            aborted.discard(raw.producer_id)
+        return False
+    return not (raw.is_transactional and raw.producer_id in aborted)
+
+
+class _Batch:
+    """A stored batch; without ``raw`` it only covers offsets, or is known to be damaged."""
+
+    __slots__ = ("_damage", "_partition", "_raw", "first_offset", "next_offset", "size_bytes")
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        raw: Any,
+        first_offset: int,
+        next_offset: int,
+        damage: str | None = None,
+    ) -> None:
+        self._partition = partition
+        self._raw = raw
+        self._damage = damage
+        self.first_offset = first_offset
+        self.next_offset = next_offset
+        self.size_bytes = 0
+
+    def decode(self) -> Sequence[Record]:
+        if self._damage is not None:
+            raise self._corrupt(self._damage)
+        raw, self._raw = self._raw, None
+        if raw is None:
+            return ()
+        compressed = getattr(raw, "compression_type", _COMPRESSION_MASK) & _COMPRESSION_MASK
+        try:
+            records: list[Record] = list(raw)
+        except Exception as exc:  # codecs raise whatever they like
+            raise self._corrupt(repr(exc)) from exc
+        if compressed:
+            self.size_bytes = sum(len(record.value or b"") for record in records)
+        return records
+
+    def _corrupt(self, reason: str) -> CorruptBatchError:
+        return CorruptBatchError(self._partition, self.first_offset, self.next_offset, reason)
+
+
+class GetmanyTap:
+    """The public way, for a client whose private names have moved: slower, same guarantees."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._buffer: dict[TopicPartition, list[Any]] = {}
+
+    def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
+        """What :meth:`wait` has read for ``partitions``."""
+        taken = [partition for partition in self._buffer if partition in partitions]
+        return [
+            Fetched(partition, records[0].offset, [_DecodedBatch(records)])
+            for partition in taken
+            if (records := self._buffer.pop(partition))
+        ]
+
+    async def wait(self, timeout_s: float) -> None:
+        """Poll once; never cancelled half-way by us, since that would lose records."""
+        if self._buffer:
+            await asyncio.sleep(timeout_s)
+            return
+        try:
+            answer = await self._consumer.getmany(
+                timeout_ms=int(timeout_s * 1000), max_records=2_000
+            )
+        except OffsetOutOfRangeError as exc:
+            key, position = next(iter(exc.args[0].items()))
+            raise OffsetGoneError(TopicPartition(key.topic, key.partition), position) from exc
+        except KafkaError as exc:
+            raise ClientFailedError(repr(exc)) from exc
+        for key, records in answer.items():
+            self._buffer[TopicPartition(key.topic, key.partition)] = records
+
+
+class _DecodedBatch:
+    """Records that the client has decoded already."""
+
+    __slots__ = ("_records", "first_offset", "next_offset", "size_bytes")
+
+    def __init__(self, records: list[Any]) -> None:
+        self._records = records
+        self.first_offset: int = records[0].offset
+        self.next_offset: int = records[-1].offset + 1
+        self.size_bytes = sum(len(record.value or b"") for record in records)
+
+    def decode(self) -> Sequence[Record]:
+        return self._records
+
+
+def client_partition(partition: TopicPartition) -> ClientPartition:
+    """Our partition as the client's own type."""
+    return ClientPartition(partition.topic, partition.partition)
