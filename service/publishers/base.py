@@ -5,7 +5,7 @@ so does the in-memory broker of ``service.testing``.
 """
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.errors import ServiceError
 from service.events import Headers
@@ -32,6 +32,18 @@ class ProduceUnknownError(ServiceError):
 
 class FencedError(ServiceError):
     """Another producer with the same transactional id has taken over; drop everything."""
+
+
+class TopicInfo(NamedTuple):
+    """Limits of a topic.
+
+    Attributes:
+        partitions: How many it has.
+        max_message_bytes: Largest record batch that it takes, and so the largest record.
+    """
+
+    partitions: int
+    max_message_bytes: int
 
 
 class BatchWriter(Protocol):
@@ -62,8 +74,8 @@ class ProducerClient(Protocol):
         """Close within ``deadline_s``, whatever state it is in.  Never raises."""
         ...
 
-    async def partition_count(self, topic: str) -> int:
-        """Number of partitions of ``topic``.
+    async def topic_info(self, topic: str) -> TopicInfo:
+        """What the publisher must know before it writes to ``topic``.
 
         Raises:
             BrokerUnavailableError: If the topic stays unknown until the deadline.

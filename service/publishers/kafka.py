@@ -1,0 +1,354 @@
+"""The Kafka publisher: results into produce batches, the broker's answers into acknowledgements.
+
+One publisher, with one idempotent producer, serves all pipelines of a process.  Adding a record
+is synchronous and cheap; a batch goes out when it is full, when its pipeline has nothing more
+for now, or after the linger time, and never while another one of its partition is on the wire.
+
+The producer is disposable.  When it fails it is replaced, and what was not acknowledged is sent
+again in the same order; a record whose batch was refused for its size is dead-lettered.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from service.errors import BrokerUnavailableError
+from service.events import Headers
+from service.publishers.base import (
+    FencedError,
+    ProduceFailedError,
+    ProducerClient,
+    TopicInfo,
+)
+from service.publishers.kafka_partitioner import Partitioner
+from service.publishers.output import FULL_BYTES, Entry, OutputPartition, Sealed
+
+log = structlog.get_logger(__name__)
+
+LINGER_S: Final = 0.01
+"""Longest wait of a record in a batch that is not full, while more keeps coming."""
+PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Unacknowledged output at which publishing waits."""
+FLUSH_BEFORE_REBUILD_S: Final = 5.0
+SETTLE_POLL_S: Final = 0.02
+STOP_TIMEOUT_S: Final = 3.0
+SMALL_TOPIC_BYTES: Final = 512 * 1024
+"""Topics that take less than this have their batches measured record by record."""
+BACKOFF_FIRST_S: Final = 0.2
+BACKOFF_MAX_S: Final = 5.0
+RECORD_OVERHEAD_BYTES: Final = 128
+"""Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
+
+
+class KafkaPublisher:
+    """See the module.
+
+    Args:
+        make_producer: Builds a new producer client; called again after each failure.
+        rng: Jitter of the reconnect back-off.
+
+    Attributes:
+        topics: Output topics that are known; :meth:`learn` adds to them.
+        published: Records acknowledged so far.
+        failures: Batches that failed so far.
+    """
+
+    def __init__(
+        self,
+        make_producer: Callable[[], ProducerClient],
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._make_producer = make_producer
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
+        self._producer: ProducerClient | None = None
+        self._outputs: dict[tuple[str, int], OutputPartition] = {}
+        self.topics: dict[str, TopicInfo] = {}
+        self._partitioner = Partitioner()
+        self._dirty = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._broken: Exception | None = None
+        self._pending = 0
+        self._pending_bytes = 0
+        self._stopping = False
+        self.published = 0
+        self.failures = 0
+
+    # -- adding ----------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether a producer is up."""
+        return self._producer is not None and self._broken is None
+
+    @property
+    def pending(self) -> int:
+        """Output records that are not acknowledged yet."""
+        return self._pending
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their size."""
+        return self._pending_bytes
+
+    def knows(self, topic: str) -> bool:
+        """Whether :meth:`add` may be called for ``topic``; else await :meth:`learn` first."""
+        return topic in self.topics
+
+    async def learn(self, topic: str) -> None:
+        """Find out about ``topic``, however long the broker takes.  Cancel safe."""
+        backoff_s = BACKOFF_FIRST_S
+        while topic not in self.topics:
+            producer = self._producer
+            if producer is not None:
+                try:
+                    self.topics[topic] = await producer.topic_info(topic)
+                except BrokerUnavailableError as exc:
+                    log.warning("output topic unknown", topic=topic, error=str(exc))
+                else:
+                    return
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
+
+    def max_record_bytes(self, topic: str) -> int:
+        """Largest key, value and headers together that ``topic`` takes."""
+        return self.topics[topic].max_message_bytes - RECORD_OVERHEAD_BYTES
+
+    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
+        """The partition of a key, as every Kafka client computes it.
+
+        Args:
+            topic: A topic that is in :attr:`topics`.
+            key: The output key.
+            spare: Number to take instead when there is no key; the input's partition, so that
+                records without keys keep their order.
+        """
+        count = self.topics[topic].partitions
+        return spare % count if key is None else self._partitioner.partition(key, count)
+
+    def add(self, topic: str, partition: int, entry: Entry) -> None:
+        """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
+
+        Args:
+            topic: A topic that is in :attr:`topics`.
+            partition: From :meth:`partition_for`.
+            entry: The record, at most :meth:`max_record_bytes` long.
+        """
+        output = self._outputs.get((topic, partition))
+        if output is None:
+            limit_bytes = self.topics[topic].max_message_bytes
+            output = OutputPartition(topic, partition, limit_bytes)
+            self._outputs[topic, partition] = output
+        timestamp_ms, key, value, headers = entry[:4]
+        writer = output.writer
+        if writer is None:
+            if self._producer is not None:
+                writer = output.writer = self._producer.new_batch()
+            output.since_s = _now()
+        elif output.limit_bytes < SMALL_TOPIC_BYTES:
+            size = output.size_bytes + record_size(key, value, headers)
+            if size > output.limit_bytes:
+                writer = None
+        if writer is None:
+            size = record_size(key, value, headers)
+            if output.writer is not None:
+                output.seal()
+                self.add(topic, partition, entry)
+                return
+        else:
+            before = writer.size_bytes
+            if not writer.append(timestamp_ms, key, value, headers):
+                output.seal()
+                self.add(topic, partition, entry)
+                return
+            size = writer.size_bytes - before
+        output.entries.append(entry)
+        output.size_bytes += size
+        self._pending += 1
+        self._pending_bytes += size
+
+    def added(self, *, urgent: bool) -> None:
+        """A run of :meth:`add` calls has ended; ``urgent`` when nothing more is coming for now."""
+        if not self._pending:
+            return
+        self._idle.clear()
+        if urgent:
+            for output in self._outputs.values():
+                if output.entries:
+                    output.urgent = True
+        if self._pending_bytes > PENDING_BYTES_MAX:
+            self._room.clear()
+        self._dirty.set()
+
+    def oldest_pending_s(self) -> float:
+        """For how long the oldest batch on the wire has been waiting for its answer."""
+        sent = [output.sent_at_s for output in self._outputs.values() if output.on_wire]
+        return _now() - min(sent) if sent else 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether :meth:`room` would wait."""
+        return not self._room.is_set()
+
+    async def room(self) -> None:
+        """Wait until less than :data:`PENDING_BYTES_MAX` is unacknowledged.  Cancel safe."""
+        await self._room.wait()
+
+    async def flush(self) -> None:
+        """Wait until everything added so far is acknowledged.  Cancel safe."""
+        for output in self._outputs.values():
+            output.urgent = True
+        self._dirty.set()
+        await self._idle.wait()
+
+    # -- sending ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send until cancelled or :meth:`close`, replacing the producer whenever it fails."""
+        backoff_s = BACKOFF_FIRST_S
+        while not self._stopping:
+            producer = self._make_producer()
+            try:
+                await producer.start()
+                self._producer = producer
+                self._broken = None
+                backoff_s = BACKOFF_FIRST_S
+                await self._send_loop(producer)
+            except (BrokerUnavailableError, ProduceFailedError, FencedError) as exc:
+                log.warning("kafka producer failed", error=str(exc))
+                await self._settle_wire()
+            finally:
+                self._producer = None
+                await producer.stop(STOP_TIMEOUT_S)
+            for output in self._outputs.values():
+                output.unsent()
+            if not self._stopping:
+                await asyncio.sleep(backoff_s * self._rng.uniform(0.8, 1.2))
+                backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
+
+    async def close(self, deadline_s: float) -> None:
+        """Flush within ``deadline_s`` and let :meth:`run` end."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.flush()
+        except TimeoutError:
+            log.warning("output not acknowledged in time", records=self._pending)
+        self._stopping = True
+        self._dirty.set()
+
+    async def _send_loop(self, producer: ProducerClient) -> None:
+        while not self._stopping:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if self._broken is not None:
+                raise self._broken
+            if (failure := producer.failed()) is not None:
+                raise ProduceFailedError(failure)
+            wait_s = await self._send_ready(producer)
+            if wait_s is not None:
+                asyncio.get_running_loop().call_later(wait_s, self._dirty.set)
+
+    async def _send_ready(self, producer: ProducerClient) -> float | None:
+        """Send what may go now; returns seconds until something else may."""
+        now_s = _now()
+        next_s: float | None = None
+        for output in list(self._outputs.values()):
+            if output.on_wire is not None:
+                continue  # its answer sets the event again
+            if not output.sealed and output.entries:
+                left_s = output.since_s + LINGER_S - now_s
+                if output.urgent or output.size_bytes >= FULL_BYTES or left_s <= 0:
+                    output.seal()
+                    output.urgent = False
+                else:
+                    next_s = left_s if next_s is None else min(next_s, left_s)
+            if output.sealed:
+                await self._send(producer, output)
+        return next_s
+
+    async def _send(self, producer: ProducerClient, output: OutputPartition) -> None:
+        sealed = output.sealed.popleft()
+        writer = sealed.writer
+        if writer is None:  # to be sent again: fill a new batch, as much as it takes
+            writer = producer.new_batch()
+            entries = sealed.entries
+            for position, entry in enumerate(entries):
+                if not writer.append(entry.timestamp_ms, entry.key, entry.value, entry.headers):
+                    rest = entries[position:]
+                    share = sealed.size_bytes * len(rest) // len(entries)
+                    output.sealed.appendleft(Sealed(None, rest, share))
+                    sealed = Sealed(writer, entries[:position], sealed.size_bytes - share)
+                    break
+        output.on_wire = sealed
+        output.sent_at_s = _now()
+        answer = await producer.send(output.topic, output.partition, writer)
+        answer.add_done_callback(partial(self._answered, output, sealed))
+
+    def _answered(
+        self, output: OutputPartition, sealed: Sealed, answer: "asyncio.Future[int]"
+    ) -> None:
+        """The broker's answer to one batch: acknowledge its inputs, or replace the producer."""
+        error = None if answer.cancelled() else answer.exception()
+        if output.on_wire is not sealed:
+            return  # the producer was replaced meanwhile, and this batch is sent again
+        output.on_wire = None
+        if error is None and not answer.cancelled():
+            for entry in sealed.entries:
+                if entry.failed:
+                    entry.batch.dead_lettered(entry.place)
+                entry.batch.ack(entry.place)
+            self.published += len(sealed.entries)
+            self._settled(sealed)
+            if output.sealed or output.entries:
+                self._dirty.set()
+            return
+        self.failures += 1
+        if not (isinstance(error, ProduceFailedError) and error.too_large):
+            output.sealed.appendleft(Sealed(None, sealed.entries, sealed.size_bytes))
+        elif len(sealed.entries) > 1:
+            output.split(sealed)
+        else:
+            self._settled(sealed)
+            sealed.entries[0].refused(sealed.entries[0], str(error))
+        self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
+        self._dirty.set()
+
+    def _settled(self, sealed: Sealed) -> None:
+        """A batch is off our hands."""
+        self._pending -= len(sealed.entries)
+        self._pending_bytes -= sealed.size_bytes
+        if self._pending_bytes <= PENDING_BYTES_MAX:
+            self._room.set()
+        if not self._pending:
+            self._idle.set()
+
+    async def _settle_wire(self) -> None:
+        """Give batches that are on the wire time to be answered before their producer goes.
+
+        What is not answered by then is sent again, and may be stored twice.
+        """
+        for _ in range(int(FLUSH_BEFORE_REBUILD_S / SETTLE_POLL_S)):
+            if all(output.on_wire is None for output in self._outputs.values()):
+                return
+            await asyncio.sleep(SETTLE_POLL_S)
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Bytes of one record in a batch, with Kafka's own; an upper bound."""
+    return (
+        RECORD_OVERHEAD_BYTES
+        + len(key or b"")
+        + len(value or b"")
+        + sum(len(name) + len(content or b"") + 10 for name, content in headers)
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

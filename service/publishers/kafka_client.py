@@ -1,0 +1,225 @@
+"""The edge to aiokafka's producer: idempotent, all replicas, whole batches only.
+
+Records are appended straight to the client's compiled batch builder, which is what the client's
+own ``append`` does after some 200 ns of bookkeeping.  The private names that this takes are in
+:data:`PRIVATE_NAMES` and pinned by a test.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
+
+from service.errors import BrokerUnavailableError
+from service.events import Headers
+from service.publishers.base import (
+    BatchWriter,
+    FencedError,
+    ProduceFailedError,
+    ProduceUnknownError,
+    TopicInfo,
+)
+
+PRIVATE_NAMES: Final = {
+    "BatchBuilder": ("_builder", "_relative_offset"),
+    "AIOKafkaProducer": ("_sender",),
+    "Sender": ("sender_task",),
+}
+"""What is used of the client beyond its public names, by class."""
+
+DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
+    "request_timeout_ms": 10_000,
+    "max_batch_size": 256 * 1024,
+    "max_request_size": 1024 * 1024,
+    "retry_backoff_ms": 100,
+    "metadata_max_age_ms": 20_000,
+}
+FIXED_OPTIONS: Final[Mapping[str, Any]] = {
+    "acks": "all",
+    "enable_idempotence": True,
+    # the publisher decides when a batch goes out
+    "linger_ms": 0,
+}
+
+CONNECT_TIMEOUT_S: Final = 15.0
+CALL_TIMEOUT_S: Final = 10.0
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
+"""Kafka's default ``max.message.bytes``, assumed where the configuration may not be read."""
+
+
+class KafkaProducerClient:
+    """One producer, from :meth:`start` to :meth:`stop`.
+
+    Args:
+        options: Connection and client settings, on top of :data:`DEFAULT_OPTIONS`.
+        connection: The part of ``options`` that an admin client takes too.
+    """
+
+    def __init__(self, options: Mapping[str, Any], connection: Mapping[str, Any]) -> None:
+        self._options = {**DEFAULT_OPTIONS, **options, **FIXED_OPTIONS}
+        self._connection = dict(connection)
+        self._producer: AIOKafkaProducer | None = None
+        self._max_message_bytes: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """See :meth:`service.publishers.base.ProducerClient.start`."""
+        producer = AIOKafkaProducer(**self._options)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await producer.start()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await _close(producer, 1.0)
+            raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
+        except asyncio.CancelledError:
+            await _close(producer, 1.0)
+            raise
+        self._producer = producer
+
+    async def stop(self, deadline_s: float) -> None:
+        """See :meth:`service.publishers.base.ProducerClient.stop`."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _close(producer, deadline_s)
+
+    async def topic_info(self, topic: str) -> TopicInfo:
+        """See :meth:`service.publishers.base.ProducerClient.topic_info`."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                partitions = await self._require().partitions_for(topic)
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"topic {topic}: {exc!r}") from exc
+        if topic not in self._max_message_bytes:
+            self._max_message_bytes[topic] = await self._read_limit(topic)
+        return TopicInfo(len(partitions), self._max_message_bytes[topic])
+
+    async def _read_limit(self, topic: str) -> int:
+        """The topic's ``max.message.bytes``; its default where we may not read it."""
+        admin = AIOKafkaAdminClient(**self._connection, request_timeout_ms=5000)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await admin.start()
+                answers = await admin.describe_configs(
+                    [ConfigResource(ConfigResourceType.TOPIC, topic)]
+                )
+            for answer in answers:
+                for resource in answer.resources:
+                    for entry in resource[4]:
+                        if entry[0] == "max.message.bytes":
+                            return int(entry[1])
+        except (KafkaError, OSError, TimeoutError, IndexError, ValueError):
+            pass
+        finally:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await admin.close()
+        return DEFAULT_MAX_MESSAGE_BYTES
+
+    def new_batch(self) -> BatchWriter:
+        """See :meth:`service.publishers.base.ProducerClient.new_batch`."""
+        return _Writer(self._require().create_batch())
+
+    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+        """See :meth:`service.publishers.base.ProducerClient.send`."""
+        if not isinstance(batch, _Writer):
+            raise TypeError("a batch of another client")
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            stored = await self._require().send_batch(batch.finish(), topic, partition=partition)
+        except (KafkaError, OSError, AssertionError, BrokerUnavailableError) as exc:
+            outcome.set_exception(ProduceFailedError(f"not queued: {exc!r}"))
+            return outcome
+
+        def settle(future: "asyncio.Future[Any]") -> None:
+            if outcome.done():
+                return
+            if future.cancelled():
+                outcome.set_exception(ProduceUnknownError("cancelled"))
+            elif (error := future.exception()) is not None:
+                outcome.set_exception(_translated(error))
+            else:
+                outcome.set_result(future.result().offset)
+
+        stored.add_done_callback(settle)
+        return outcome
+
+    def failed(self) -> str | None:
+        """See :meth:`service.publishers.base.ProducerClient.failed`."""
+        if self._producer is None:
+            return "closed"
+        task = self._producer._sender.sender_task  # noqa: SLF001
+        if task is None or not task.done():
+            return None
+        reason = "cancelled" if task.cancelled() else repr(task.exception())
+        return f"the client's sender task has ended: {reason}"
+
+    def _require(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise BrokerUnavailableError("the producer is closed")
+        return self._producer
+
+
+class _Writer:
+    """Appends straight to the compiled builder and keeps the wrapper's count at the end."""
+
+    __slots__ = ("_append", "_builder", "count", "size_bytes")
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+        self._append = builder._builder.append  # noqa: SLF001 -- see the module's docstring
+        self.count = 0
+        self.size_bytes = 0
+
+    def append(
+        self, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> bool:
+        """See :meth:`service.publishers.base.BatchWriter.append`."""
+        if type(headers) is not list:
+            headers = list(headers)
+        added = self._append(self.count, timestamp_ms, key, value, headers)
+        if added is None:
+            return False
+        self.count += 1
+        self.size_bytes += added.size
+        return True
+
+    def finish(self) -> Any:
+        """The client's own batch, closed."""
+        self._builder._relative_offset = self.count  # noqa: SLF001
+        self._builder.close()
+        return self._builder
+
+
+def _translated(error: BaseException) -> Exception:
+    if isinstance(error, ProducerFenced | InvalidProducerEpoch):
+        return FencedError(repr(error))
+    if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+        return ProduceFailedError(repr(error), too_large=True)
+    if isinstance(error, OutOfOrderSequenceNumber) or type(error) is KafkaError:
+        return ProduceUnknownError(repr(error))
+    return ProduceFailedError(repr(error))
+
+
+async def _close(producer: AIOKafkaProducer, deadline_s: float) -> None:
+    """Close, first politely, then the sockets; nothing of it may raise."""
+    with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
+        async with asyncio.timeout(deadline_s):
+            await producer.stop()
+            return
+    sender_task = getattr(producer._sender, "sender_task", None)  # noqa: SLF001
+    if sender_task is not None:
+        sender_task.cancel()
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            await producer.client.close()

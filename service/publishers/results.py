@@ -1,0 +1,307 @@
+"""Outcomes into output records: encoded, named, sized, addressed.
+
+One writer per handler and pipeline; it knows the handler's output topic and the pipeline's
+dead-letter topic, and hands finished entries to the publisher.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from service.clock import wall_clock_ms
+from service.delivery.dead_letters import dead_letter
+from service.delivery.failures import failure_of
+from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
+from service.errors import OutputTooLargeError, PermanentError
+from service.events import (
+    Failure,
+    Headers,
+    Outcome,
+    RecordBatch,
+    Result,
+    SameKey,
+)
+from service.metrics import PipelineCounters
+from service.publishers.kafka import KafkaPublisher, record_size
+from service.publishers.output import Entry
+
+CONTENT_TYPE: Final = ("content-type", b"application/json")
+BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
+TRACE_HEADER: Final = "traceparent"
+
+
+class ResultWriter:
+    """Publishes the outcomes of one handler.
+
+    Args:
+        publisher: Where records go.
+        pipeline: Name of the pipeline, for ids.
+        handler: Name of the handler, for ids; empty for failures before any handler.
+        output: Topic of results that name none; ``None`` if every result has to.
+        dead_letter: Topic of failures.
+        counters: The pipeline's counters.
+        idle: Tells whether nothing more is coming for now, so that batches should go out.
+        trace: Makes the ``traceparent`` of a record's outputs from its headers.
+    """
+
+    def __init__(
+        self,
+        publisher: KafkaPublisher,
+        *,
+        pipeline: str,
+        handler: str,
+        output: str | None,
+        dead_letter: str,
+        counters: PipelineCounters,
+        idle: Callable[[], bool],
+        trace: Callable[[Headers], bytes | None] | None = None,
+    ) -> None:
+        self._publisher = publisher
+        self._pipeline = pipeline
+        self._handler = handler
+        self._output = output
+        self._dead_letter = dead_letter
+        self._counters = counters
+        self._idle = idle
+        self._trace = _passed_on if trace is None else trace
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that are written whatever the handler returns."""
+        return tuple(topic for topic in (self._output, self._dead_letter) if topic is not None)
+
+    async def prepare(self) -> None:
+        """Find out about the configured topics, however long the broker takes.  Cancel safe."""
+        for topic in self.topics:
+            await self._publisher.learn(topic)
+
+    def publish(self, outcomes: Sequence[Outcome | None]) -> Awaitable[None] | None:
+        """Publish ``outcomes``; ``None`` among them are calls of a revoked partition.
+
+        Returns:
+            Something to await before more is published, or ``None``.
+        """
+        began_s = perf_counter()
+        late = self._write(outcomes)
+        publisher = self._publisher
+        publisher.added(urgent=self._idle())
+        self._counters.publish_s += perf_counter() - began_s
+        if late:
+            return self._write_late(late)
+        return publisher.room() if publisher.full else None
+
+    def _write(self, outcomes: Sequence[Outcome | None]) -> list[Outcome]:
+        """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
+        valid_batch: RecordBatch | None = None
+        for position, outcome in enumerate(outcomes):
+            if outcome is None:
+                continue
+            batch = outcome.batch
+            if batch is not valid_batch:
+                if not batch.valid():
+                    batch.dispatched -= 1  # dropped: whoever owns the partition does it again
+                    continue
+                valid_batch = batch
+            try:
+                known = self._write_one(outcome)
+            except PermanentError as exc:
+                failure = failure_of(exc, stage="publish", handler=self._handler)
+                known = self._bury(outcome, failure)
+            if not known:
+                return [left for left in outcomes[position:] if left is not None]
+        return []
+
+    async def _write_late(self, outcomes: list[Outcome]) -> None:
+        """Write outcomes whose topics have to be looked up first, in order."""
+        while outcomes:
+            for topic in self._topics_of(outcomes[0]):
+                await self._publisher.learn(topic)
+            outcomes = self._write(outcomes)
+            self._publisher.added(urgent=True)
+        await self._publisher.room()
+
+    def _topics_of(self, outcome: Outcome) -> set[str]:
+        topics = {self._dead_letter}
+        if outcome.failure is None and not isinstance(outcome.results, dict):
+            topics |= {result.topic for result in outcome.results if result.topic is not None}
+        return topics | set(self.topics)
+
+    def _write_one(self, outcome: Outcome) -> bool:
+        """Write one outcome's records; false if a topic is not known.
+
+        Raises:
+            PermanentError: If a result cannot be published.
+        """
+        results = outcome.results
+        if outcome.failure is not None:
+            return self._bury(outcome, outcome.failure)
+        batch, index = outcome.batch, outcome.index
+        record = batch.records[index]
+        if isinstance(results, dict):
+            topic = self._output
+            if topic is None:
+                raise PermanentError("the result names no topic and the handler has no output")
+            if topic not in self._publisher.topics:
+                return False
+            self._add(_Output(topic, record.key, encode(results), None), outcome, 0)
+            return True
+        if not results:
+            batch.ack(index)
+            return True
+        addressed = [self._address(result, record.key) for result in results]
+        if any(output.topic not in self._publisher.topics for output in addressed):
+            return False
+        if len(addressed) > 1:
+            batch.hold(index, len(addressed) - 1)
+        for place, output in enumerate(addressed):
+            self._add(output, outcome, place)
+        return True
+
+    def _address(self, result: Result, own_key: bytes | None) -> "_Output":
+        """Topic, key and encoded value of a result, checked before any of them is queued."""
+        topic = result.topic or self._output
+        if topic is None:
+            raise PermanentError("the result names no topic and the handler has no output")
+        key = own_key if isinstance(result.key, SameKey) else result.key
+        if isinstance(key, str):
+            key = key.encode()
+        value = None if result.value is None else encode(result.value)
+        if value is None and key is None:
+            raise PermanentError("a result without a value (a tombstone) needs a key")
+        if topic in self._publisher.topics:
+            self._check_size(topic, key, value, result)
+        return _Output(topic, key, value, result)
+
+    def _check_size(
+        self, topic: str, key: bytes | None, value: bytes | None, result: Result | None
+    ) -> None:
+        size = len(value or b"") + len(key or b"") + _OUR_HEADERS_BYTES
+        if result is not None and result.headers:
+            size += record_size(None, None, _headers_of(result.headers))
+        limit = self._publisher.max_record_bytes(topic)
+        if size > limit:
+            raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
+
+    def _add(self, output: "_Output", outcome: Outcome, place: int) -> None:
+        topic, key, value, result = output
+        batch, index = outcome.batch, outcome.index
+        record = batch.records[index]
+        prefix = id_prefix(self._pipeline, self._handler, batch.topic, batch.partition)
+        content_type = CONTENT_TYPE
+        timestamp = None
+        extra: Headers = ()
+        if result is None:
+            self._check_size(topic, key, value, None)
+        else:
+            timestamp = result.timestamp
+            if isinstance(result.value, bytes):
+                content_type = BINARY_CONTENT_TYPE
+            if result.headers:
+                extra = _headers_of(result.headers)
+        headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
+        if record.headers and (parent := self._trace(record.headers)) is not None:
+            headers.append((TRACE_HEADER, parent))
+        if extra:
+            headers.extend(extra)
+        publisher = self._publisher
+        publisher.add(
+            topic,
+            publisher.partition_for(topic, key, batch.partition),
+            Entry(timestamp, key, value, headers, batch, index, self._refused),
+        )
+
+    def _bury(self, outcome: Outcome, failure: Failure) -> bool:
+        """Write the dead-letter record of ``outcome``; false if its topic is not known."""
+        topic = self._dead_letter
+        publisher = self._publisher
+        if topic not in publisher.topics:
+            outcome.failure = failure
+            return False
+        batch, index = outcome.batch, outcome.index
+        record = batch.records[index]
+        letter = dead_letter(
+            failure,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            origin=(batch.topic, batch.partition, record.offset),
+            failed_at_ms=wall_clock_ms(),
+            max_bytes=publisher.max_record_bytes(topic),
+        )
+        self._counters.dead_lettered(failure.code)
+        publisher.add(
+            topic,
+            publisher.partition_for(topic, letter.key, batch.partition),
+            Entry(
+                None, letter.key, letter.value, letter.headers, batch, index, _give_up, failed=True
+            ),
+        )
+        return True
+
+    def _refused(self, entry: Entry, reason: str) -> None:
+        """The broker refused a record for its size: dead-letter its input instead."""
+        failure = Failure("too_large", reason, stage="publish", handler=self._handler)
+        self._bury(Outcome(entry.batch, entry.place), failure)
+
+
+class _Output(NamedTuple):
+    """A result with its address, encoded."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    result: Result | None
+
+
+def encode(value: Any) -> bytes:
+    """A result's value as bytes: JSON, unless it is bytes already.
+
+    Raises:
+        PermanentError: If it has no JSON, or a number that is not finite.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError as exc:
+        raise PermanentError(f"the result is no JSON: {exc}") from exc
+    # orjson writes NaN and infinities as null without a word
+    if b"null" in encoded and not _finite(value):
+        raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
+    return encoded
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return value - value == 0  # false for NaN and both infinities
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return True
+
+
+def _headers_of(headers: Mapping[str, str | bytes]) -> Headers:
+    return [
+        (name, content.encode() if isinstance(content, str) else content)
+        for name, content in headers.items()
+    ]
+
+
+def _passed_on(headers: Headers) -> bytes | None:
+    """The input's ``traceparent`` as it is: the output belongs to the same trace."""
+    for name, content in headers:
+        if name == TRACE_HEADER:
+            return content
+    return None
+
+
+def _give_up(entry: Entry, reason: str) -> None:
+    """A dead letter that its topic refuses stays unacknowledged: losing it is not an option."""
+    raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")
+
+
+_OUR_HEADERS_BYTES = 512
+"""Room for our own headers; ids are bounded by the lengths of names."""
