@@ -1,0 +1,42 @@
+"""One event on its way through one handler: what runs in a worker, as often as it takes."""
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from service.events import Event, Outcome
+from service.streams import Later
+
+if TYPE_CHECKING:
+    from service.dispatch.dispatcher import Dispatcher
+
+
+class Call:
+    """A handler's call for one event; ``buffer_unordered`` runs it.
+
+    Attributes:
+        event: The event; its ``attempts`` count failed ones.
+        lane: Its lane, or ``None``.
+        wait_s: Wait this long before the first run; a retry that begins outside a worker.
+    """
+
+    __slots__ = ("dispatcher", "event", "lane", "wait_s")
+
+    def __init__(
+        self, dispatcher: "Dispatcher", event: Event, lane: Hashable | None, wait_s: float = 0.0
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.event = event
+        self.lane = lane
+        self.wait_s = wait_s
+
+    async def __call__(self) -> "Outcome | Later[Outcome | None] | None":
+        """Run one attempt.
+
+        Returns:
+            The outcome; ``Later`` to wait and run again with the lane held and the slot free;
+            ``None`` when the event's partition was revoked.
+        """
+        if self.wait_s:
+            wait_s, self.wait_s = self.wait_s, 0.0
+            return Later(wait_s, self)
+        return await self.dispatcher.attempt(self)

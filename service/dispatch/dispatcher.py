@@ -1,0 +1,283 @@
+"""Runs one handler on event batches: plain functions in one loop, coroutines as calls.
+
+A plain function runs here and now, a whole batch in one pass; only an event that has to be tried
+again, or that waits behind one in its lane, becomes a :class:`~service.dispatch.call.Call`.  For
+a coroutine function every event becomes one.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Hashable, Sequence
+from enum import Enum
+from time import perf_counter
+
+from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
+from service.dispatch.call import Call
+from service.dispatch.deadlines import Deadlines
+from service.dispatch.lanes import LANES, Ordering
+from service.errors import FatalError, HandlerTimeoutError
+from service.events import Event, EventBatch, Outcome, RecordBatch, Result, Results
+from service.handlers.bound import BoundHandler
+from service.handlers.results import to_results
+from service.metrics.counters import HandlerCounters, PipelineCounters
+from service.streams import Later
+from service.where import Where
+
+
+class CallState(Enum):
+    """What a call is doing."""
+
+    RUNNING = "running"
+    PARKED = "parked"
+
+
+class Dispatcher:
+    """One handler of one pipeline.
+
+    Args:
+        handler: The handler, bound to its options.
+        where: Which events it gets; ``None`` means all.
+        ordering: What must not be overtaken.
+        timeout_s: Longest call of a coroutine function.
+        retry: What follows a failed attempt.
+        tombstones: Whether null values are handled, as events whose ``data`` is ``None``.
+        counters: The pipeline's counters.
+        rng: Jitter of retries.
+
+    Attributes:
+        running: Calls that run, and since when (``loop.time()``).
+        parked: Calls that wait for their next attempt, and since when.
+    """
+
+    def __init__(
+        self,
+        handler: BoundHandler,
+        *,
+        where: Where | None,
+        ordering: Ordering,
+        timeout_s: float,
+        retry: RetryPolicy,
+        counters: PipelineCounters,
+        tombstones: bool = False,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.handler = handler
+        self.name = handler.name
+        self._call = handler.call
+        self._where = where
+        self._lane: Callable[[Event], Hashable | None] = LANES[ordering]
+        self._retry = retry
+        self._tombstones = tombstones
+        self._pipeline = counters
+        self._counters: HandlerCounters = counters.handler(handler.name)
+        self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
+        self._deadlines = Deadlines(timeout_s)
+        self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
+        self.running: dict[Call, float] = {}
+        self.parked: dict[Call, float] = {}
+
+    def handle(self, batches: Sequence[EventBatch]) -> list[Outcome | Call]:
+        """Outcomes of a plain function, or the calls of a coroutine function.
+
+        Events that the filter does not want, or whose handler returns nothing, are acknowledged
+        here and do not appear.
+        """
+        items: list[Outcome | Call] = []
+        run = self._calls if self.handler.is_async else self._outcomes
+        for events in batches:
+            batch = events.batch
+            if batch.closing:
+                continue
+            wanted = self._select(events)
+            batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
+            if wanted:
+                run(events, wanted, items)
+        return items
+
+    def _select(self, events: EventBatch) -> Sequence[int]:
+        if self._where is None:
+            wanted = events.indexes
+            wanted = range(len(events)) if wanted is None else wanted
+        else:
+            wanted = self._where.select_many(events.data)
+            if events.indexes is not None:
+                allowed = set(events.indexes)
+                wanted = [index for index in wanted if index in allowed]
+        if self._tombstones and events.tombstones:
+            wanted = sorted({*wanted, *events.tombstones})
+        return wanted
+
+    def _event(self, events: EventBatch, index: int) -> Event:
+        record = events.batch.records[index]
+        value = record.value
+        return Event(
+            events.data[index] if value is not None else None,
+            record.key,
+            record.timestamp,
+            None if events.types is None else events.types[index],
+            record.headers,
+            events.batch,
+            index,
+        )
+
+    def _calls(
+        self, events: EventBatch, wanted: Sequence[int], items: list[Outcome | Call]
+    ) -> None:
+        lane = self._lane
+        events.batch.dispatched -= len(wanted)  # counted again as each one starts
+        for index in wanted:
+            event = self._event(events, index)
+            items.append(Call(self, event, lane(event)))
+
+    def _outcomes(
+        self, events: EventBatch, wanted: Sequence[int], items: list[Outcome | Call]
+    ) -> None:
+        call = self._call
+        batch, data, types = events.batch, events.data, events.types
+        records = batch.records
+        silent: list[int] = []
+        began_s = perf_counter()
+        for index in wanted:
+            record = records[index]
+            value = data[index]
+            event = Event(
+                value if record.value is not None else None,
+                record.key,
+                record.timestamp,
+                None if types is None else types[index],
+                record.headers,
+                batch,
+                index,
+            )
+            if self._waiting and (lane := self._lane(event)) in self._waiting:
+                items.append(self._wait_in_lane(event, lane, 0.0))
+                continue
+            try:
+                returned = call(event)
+                if returned is None:
+                    silent.append(index)
+                    continue
+                results: Results = returned if type(returned) is dict else to_results(returned)
+            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+                items.append(self._failed_inline(event, exc))
+                continue
+            items.append(Outcome(batch, index, results))
+        took_s = perf_counter() - began_s
+        count = len(wanted)
+        self._pipeline.handle_s += took_s
+        self._counters.handled += count
+        self._counters.durations.record(took_s / count, count)
+        if silent:
+            batch.ack_many(silent)
+
+    def _failed_inline(self, event: Event, error: Exception) -> Outcome | Call:
+        """A plain function raised: dead-letter, or try again in a worker with the lane held."""
+        decided = self._after(event, error)
+        if isinstance(decided, Outcome):
+            return decided
+        return self._wait_in_lane(event, self._lane(event), decided)
+
+    def _wait_in_lane(self, event: Event, lane: Hashable | None, wait_s: float) -> Call:
+        if lane is not None:
+            self._waiting[lane] = self._waiting.get(lane, 0) + 1
+        event.batch.dispatched -= 1
+        call = Call(self, event, lane, wait_s)
+        if wait_s:
+            self._park(call, asyncio.get_running_loop().time())
+        return call
+
+    def _park(self, call: Call, now_s: float) -> None:
+        self.parked[call] = now_s
+        self._counters.parked += 1
+
+    def _unpark(self, call: Call) -> None:
+        if self.parked.pop(call, None) is not None:
+            self._counters.parked -= 1
+
+    def find(self, batch: RecordBatch, index: int) -> tuple[CallState, float, int] | None:
+        """Where a record is here: its state, since when (``loop.time()``), and its attempts.
+
+        O(calls); for status pages.
+        """
+        for state, calls in ((CallState.RUNNING, self.running), (CallState.PARKED, self.parked)):
+            for call, since_s in calls.items():
+                if call.event.batch is batch and call.event.index == index:
+                    return state, since_s, call.event.attempts + (state is CallState.RUNNING)
+        return None
+
+    async def attempt(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
+        """One attempt of ``call``, in a worker."""
+        event = call.event
+        batch = event.batch
+        self._unpark(call)
+        if batch.closing:
+            self._leave(call)
+            return None
+        batch.dispatched += 1
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        self.running[call] = began_s
+        counters = self._counters
+        try:
+            if self.handler.is_async:
+                returned = await self._deadlines.run(self._call(event))
+            else:
+                returned = self._call(event)
+            results: Results = returned if type(returned) is dict else to_results(returned)
+        except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            decided = self._after(event, exc)
+            if not isinstance(decided, Outcome):
+                batch.dispatched -= 1
+                self._park(call, loop.time())
+                return Later(decided, call)
+            outcome = decided
+        else:
+            outcome = Outcome(batch, event.index, results)
+        finally:
+            del self.running[call]
+        took_s = loop.time() - began_s
+        counters.handled += 1
+        counters.durations.record(took_s)
+        self._pipeline.handle_s += took_s
+        self._leave(call)
+        return outcome
+
+    def _leave(self, call: Call) -> None:
+        lane = call.lane
+        left = self._waiting.get(lane) if lane is not None else None
+        if left is None:
+            return
+        if left > 1:
+            self._waiting[lane] = left - 1
+        else:
+            del self._waiting[lane]
+
+    def _after(self, event: Event, error: Exception) -> Outcome | float:
+        """What follows a failed attempt: an outcome, or seconds to wait for the next one.
+
+        Raises:
+            FatalError: If the handler says that the process cannot go on.
+        """
+        if isinstance(error, FatalError):
+            raise error
+        counters = self._counters
+        counters.failed += 1
+        if isinstance(error, HandlerTimeoutError):
+            counters.timed_out += 1
+        event.attempts += 1
+        decision = after_failure(
+            self._retry, event.attempts, error, self._random, handler=self.name
+        )
+        if isinstance(decision, Retry):
+            counters.retries += 1
+            return decision.delay_s
+        if isinstance(decision, Delay):
+            return Outcome(event.batch, event.index, (self._delayed(event, decision),))
+        return Outcome(event.batch, event.index, failure=decision.failure)
+
+    def _delayed(self, event: Event, decision: Delay) -> Result:
+        record = event.batch.records[event.index]
+        headers: dict[str, str | bytes] = dict(record.headers)
+        headers["headrace-attempts"] = str(event.attempts)
+        headers["headrace-rung"] = str(decision.rung)
+        return Result(record.value, topic=decision.topic, key=record.key, headers=headers)

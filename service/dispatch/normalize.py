@@ -1,0 +1,87 @@
+"""The normalize step: record batches in, event batches and decode failures out."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from service.events import EventBatch, Failure, Outcome, RecordBatch
+from service.metrics import PipelineCounters
+from service.normalizers import TOMBSTONE, Normalized, Normalizer
+
+
+class Normalize:
+    """Decodes whole batches; what does not decode goes to ``failed`` as an outcome.
+
+    Args:
+        normalizer: Bytes to data, total.
+        effects: How many handlers will acknowledge each record.
+        failed: Takes the outcomes of records that do not decode.
+        counters: Time spent is added there.
+    """
+
+    def __init__(
+        self,
+        normalizer: Normalizer,
+        *,
+        effects: int,
+        failed: Callable[[list[Outcome]], object],
+        counters: PipelineCounters,
+    ) -> None:
+        self._decode_many = normalizer.decode_many
+        self._effects = effects
+        self._failed = failed
+        self._counters = counters
+
+    def __call__(self, batches: Sequence[RecordBatch]) -> list[EventBatch]:
+        """Normalize ``batches``; those of a revoked partition are dropped."""
+        began_s = perf_counter()
+        events = [self._normalize(batch) for batch in batches if not batch.closing]
+        self._counters.normalize_s += perf_counter() - began_s
+        return events
+
+    def _normalize(self, batch: RecordBatch) -> EventBatch:
+        count = len(batch)
+        batch.dispatched += count
+        if batch.failure is not None:
+            self._failed([Outcome(batch, i, failure=batch.failure) for i in range(count)])
+            return EventBatch(batch, [batch.failure] * count, indexes=(), failed=range(count))
+        data = self._decode_many(batch.records)
+        finished_before = batch.left != count
+        if self._effects > 1:
+            batch.fan_out(self._effects)
+        kinds = set(map(type, data))
+        if not finished_before and kinds.isdisjoint(_SPECIAL):
+            return EventBatch(batch, data)
+        return self._sort(batch, data)
+
+    def _sort(self, batch: RecordBatch, data: list[object]) -> EventBatch:
+        """Tell values, tombstones, failures and records finished before apart."""
+        indexes: list[int] = []
+        tombstones: list[int] = []
+        failures: list[Outcome] = []
+        failed: list[int] = []
+        types: list[str | None] | None = None
+        done = bytes(batch.done)
+        for index, value in enumerate(data):
+            if done[index]:
+                continue
+            if isinstance(value, Failure):
+                # one dead letter, however many handlers would have seen it
+                batch.settle(index)
+                failed.append(index)
+                failures.append(Outcome(batch, index, failure=value))
+            elif value is TOMBSTONE:
+                tombstones.append(index)
+            else:
+                indexes.append(index)
+            if isinstance(value, Normalized):
+                types = types or [None] * len(data)
+                types[index] = value.type
+                data[index] = value.data
+        if failures:
+            self._failed(failures)
+        return EventBatch(
+            batch, data, indexes=indexes, tombstones=tombstones, failed=failed, types=types
+        )
+
+
+_SPECIAL = {Failure, Normalized, type(TOMBSTONE)}

@@ -1,0 +1,109 @@
+"""One pipeline: the road from a channel of record batches to published results.
+
+Read :meth:`Pipeline.run`: it is the whole of it.  A pipeline with one handler is one stream
+expression; with several, the normalized events fan out to a branch per handler, each with a
+channel, an order and a limit of its own, so that a slow handler does not hold up a quick one
+until its channel is full.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.channels import Receiver, Sender, channel
+from service.dispatch import Dispatcher, Normalize, lane_of
+from service.events import EventBatch, RecordBatch
+from service.publishers.results import ResultWriter
+from service.streams import ReceiverStream, Stream
+
+PLAIN_LIMIT: Final = 4096
+"""Slots of a plain function: its outcomes are ready at once and pass through in whole lists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One handler's part of a pipeline.
+
+    Attributes:
+        dispatcher: Events to outcomes.
+        writer: Outcomes to records.
+        limit: Most calls in flight.
+    """
+
+    dispatcher: Dispatcher
+    writer: ResultWriter
+    limit: int
+
+    async def run(self, events: Stream[EventBatch], *, max_waiting: int) -> None:
+        """Handle and publish ``events`` until they end."""
+        plain = not self.dispatcher.handler.is_async
+        await (
+            events.map_chunks(self.dispatcher.handle)
+            .buffer_unordered(
+                max(self.limit, PLAIN_LIMIT) if plain else self.limit,
+                ordered_by=lane_of,
+                max_waiting=max_waiting,
+            )
+            .for_each_chunk(self.writer.publish)
+        )
+
+
+def _records(events: EventBatch) -> int:
+    return len(events)
+
+
+class Pipeline:
+    """A normalizer, its handlers, and the channel in front of them.
+
+    Args:
+        name: Its name in the configuration.
+        inbox: Receiving end of the channel that the sources fill.
+        normalize: Record batches to event batches.
+        branches: One per handler; at least one.
+        capacity: Most records that wait in front of a handler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inbox: Receiver[RecordBatch],
+        *,
+        normalize: Normalize,
+        branches: Sequence[Branch],
+        capacity: int,
+    ) -> None:
+        self.name = name
+        self.inbox = inbox
+        self._normalize = normalize
+        self.branches = branches
+        self._capacity = capacity
+
+    async def run(self) -> None:
+        """Process until every sender of the channel is gone and the channel is empty.
+
+        Cancel safety: a cancelled run has dropped what was in the channel; nothing that was
+        dropped is acknowledged.
+        """
+        for branch in self.branches:
+            await branch.writer.prepare()
+        events = ReceiverStream(self.inbox, chunk=1).map_chunks(self._normalize)
+        if len(self.branches) == 1:
+            await self.branches[0].run(events, max_waiting=self._capacity)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            senders: list[Sender[EventBatch]] = []
+            for branch in self.branches:
+                sender, receiver = channel(self._capacity, items_of=_records)
+                senders.append(sender)
+                tasks.create_task(
+                    branch.run(ReceiverStream(receiver, chunk=1), max_waiting=self._capacity)
+                )
+
+            async def fan_out(chunk: list[EventBatch]) -> None:
+                for sender in senders:
+                    await sender.send_many(chunk)
+
+            await events.for_each_chunk(fan_out)
+            for sender in senders:
+                sender.close()
