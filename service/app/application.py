@@ -1,0 +1,162 @@
+"""The running service: what is built from a configuration, started, drained and reported on."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from service.app.build import BuiltPipeline, build_pipeline
+from service.app.connection import connection_options
+from service.app.report import ExitReport
+from service.app.status import snapshot
+from service.consumers.base import Source
+from service.handlers.context import Clients
+from service.handlers.results import to_results
+from service.metrics import Phase, ServiceStatus
+from service.publishers.base import ProducerClient
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.kafka_client import KafkaProducerClient
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+COMMIT_BUDGET_S: Final = 5.0
+PRODUCER_BUDGET_S: Final = 5.0
+TICK_S: Final = 1.0
+"""Time between two ticks of the handlers that have timers."""
+
+
+class Application:
+    """One process's worth of Headrace.
+
+    Lifecycle: :meth:`run` builds nothing more, starts everything, and returns an
+    :class:`ExitReport` after :meth:`request_drain`.
+
+    Args:
+        settings: The configuration.
+
+    Raises:
+        ConfigurationError: If a handler, a filter or a normalizer does not fit.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.phase = Phase.STARTING
+        self.clients = Clients()
+        self.publisher = KafkaPublisher(self._make_producer)
+        self.pipelines: dict[str, BuiltPipeline] = {
+            name: build_pipeline(name, settings, self.publisher, self.clients)
+            for name in settings.pipelines
+        }
+        self.started_at_s = asyncio.get_running_loop().time()
+        self._drain = asyncio.Event()
+
+    def _make_producer(self) -> ProducerClient:
+        kafka = self.settings.kafka
+        connection = connection_options(kafka)
+        return KafkaProducerClient({**kafka.producer_options(), **connection}, connection)
+
+    def request_drain(self) -> None:
+        """Stop intake, finish what was accepted, commit, leave, and let :meth:`run` return."""
+        self._drain.set()
+
+    def snapshot(self) -> ServiceStatus:
+        """See :class:`service.metrics.StatusSource`."""
+        return snapshot(self)
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Every source of every pipeline."""
+        return [source for built in self.pipelines.values() for source in built.sources.values()]
+
+    async def run(self) -> ExitReport:
+        """Serve until drained.
+
+        Raises:
+            BaseExceptionGroup: If a part of the service fails in a way that nothing heals.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self.publisher.run(), name="publisher")]
+            await self._open_handlers()
+            background.extend(self._ticks(tasks))
+            running = [
+                tasks.create_task(built.pipeline.run(), name=f"pipeline {name}")
+                for name, built in self.pipelines.items()
+            ]
+            reading = [
+                tasks.create_task(source.run(built.inbox.clone()), name=f"source {source.name}")
+                for built in self.pipelines.values()
+                for source in built.sources.values()
+            ]
+            for built in self.pipelines.values():
+                built.inbox.close()
+            self.phase = Phase.RUNNING
+            log.info("running", pipelines=sorted(self.pipelines))
+            await self._drain.wait()
+            report = await self._drained(running, reading)
+            for task in background:
+                task.cancel()
+        await self._close_handlers()
+        self.phase = Phase.STOPPED
+        return report
+
+    async def _open_handlers(self) -> None:
+        for built in self.pipelines.values():
+            for branch in built.pipeline.branches:
+                handler = branch.dispatcher.handler
+                await handler.open(built.contexts[handler.name])
+
+    async def _close_handlers(self) -> None:
+        for built in self.pipelines.values():
+            for branch in built.pipeline.branches:
+                await branch.dispatcher.handler.close()
+        await self.clients.aclose()
+
+    def _ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
+        return [
+            tasks.create_task(self._tick(built, branch.dispatcher.handler), name="ticks")
+            for built in self.pipelines.values()
+            for branch in built.pipeline.branches
+            if branch.dispatcher.handler.tick is not None
+        ]
+
+    async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
+        """Give a handler the time, and publish what has become due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            await built.emitters[handler.name].emit(to_results(handler.tick(loop.time())))
+
+    async def _drained(
+        self, running: Sequence["asyncio.Task[None]"], reading: Sequence["asyncio.Task[None]"]
+    ) -> ExitReport:
+        """Stop intake → finish → flush → commit → leave, inside one budget."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        deadline_s = began_s + self.settings.drain_timeout_s
+        self.phase = Phase.DRAINING
+        log.info("draining", budget_s=self.settings.drain_timeout_s)
+        for source in self.sources:
+            source.stop_intake()
+        _, late = await asyncio.wait(running, timeout=max(0.0, deadline_s - loop.time()))
+        for task in late:
+            task.cancel()
+        await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
+        await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
+        for task in reading:
+            task.cancel()
+        report = self._report(late=len(late))
+        report.took_s = loop.time() - began_s
+        return report
+
+    def _report(self, *, late: int) -> ExitReport:
+        report = ExitReport(unpublished=self.publisher.pending)
+        for built in self.pipelines.values():
+            report.done += built.counters.acked
+            report.parked += built.counters.parked
+            for source in built.kafka_sources:
+                report.abandoned.extend(source.left)
+                report.uncommitted.extend(source.uncommitted)
+        report.drained = not (late or report.unpublished or report.abandoned or report.uncommitted)
+        return report

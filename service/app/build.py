@@ -1,0 +1,218 @@
+"""Builds one pipeline's parts from its configuration; opens nothing."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from service.app.connection import connection_options
+from service.app.emitter import Emitter
+from service.channels import Sender, channel
+from service.consumers.base import ConsumerClient, Source, TopicPartition
+from service.consumers.kafka import KafkaSource, KafkaSourceOptions
+from service.consumers.kafka_client import KafkaConsumerClient
+from service.delivery.budget import MemoryBudget
+from service.delivery.retry import DelayTopic, RetryPolicy
+from service.dispatch import Dispatcher, Normalize
+from service.events import RecordBatch
+from service.handlers import load_handler
+from service.handlers.context import Clients, HandlerContext
+from service.handlers.state import MemoryStateStore
+from service.metrics import PipelineCounters, PipelineMeter
+from service.normalizers import Limits, load_normalizer
+from service.pipeline import Branch, Pipeline
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.results import ResultWriter
+from service.settings import HandlerSettings, KafkaSourceSettings, PipelineSettings, Settings
+from service.where import compile_where
+
+
+@dataclass(slots=True, kw_only=True)
+class BuiltPipeline:
+    """A pipeline with everything that belongs to it.
+
+    Attributes:
+        pipeline: The road itself.
+        inbox: A sender of its channel, for sources that are added later; close it when done.
+        sources: What feeds it, by name in the configuration.
+        counters: What it counts.
+        meter: Rates from the counters.
+        emitters: By handler name.
+        contexts: By handler name.
+    """
+
+    name: str
+    settings: PipelineSettings
+    pipeline: Pipeline
+    inbox: Sender[RecordBatch]
+    sources: dict[str, Source]
+    counters: PipelineCounters
+    meter: PipelineMeter
+    emitters: dict[str, Emitter]
+    contexts: dict[str, HandlerContext]
+
+    @property
+    def kafka_sources(self) -> list[KafkaSource]:
+        """Its Kafka sources."""
+        return [source for source in self.sources.values() if isinstance(source, KafkaSource)]
+
+
+def build_pipeline(
+    name: str, settings: Settings, publisher: KafkaPublisher, clients: Clients
+) -> BuiltPipeline:
+    """Build the pipeline called ``name``.
+
+    Raises:
+        ConfigurationError: If a handler, its options, a filter or the normalizer does not fit.
+    """
+    config = settings.pipelines[name]
+    counters = PipelineCounters(name)
+    inbox, receiver = channel(
+        config.channel.capacity,
+        max_bytes=config.channel.max_bytes,
+        items_of=len,
+        bytes_of=_size_bytes,
+    )
+
+    def idle() -> bool:
+        return not len(receiver)
+
+    def writer(handler: str, output: str | None) -> ResultWriter:
+        return ResultWriter(
+            publisher,
+            pipeline=name,
+            handler=handler,
+            output=output,
+            dead_letter=config.dead_letter,
+            counters=counters,
+            idle=idle,
+        )
+
+    branches: list[Branch] = []
+    emitters: dict[str, Emitter] = {}
+    contexts: dict[str, HandlerContext] = {}
+    for handler_name, handler in config.handlers.items():
+        results = writer(handler_name, handler.output)
+        branch = _branch(handler_name, handler, results, counters)
+        branches.append(branch)
+        emitters[handler_name] = Emitter(results, f"{name}.{handler_name}")
+        contexts[handler_name] = HandlerContext(
+            pipeline=name,
+            handler=handler_name,
+            options=branch.dispatcher.handler.options,
+            clients=clients,
+            state=MemoryStateStore(time.monotonic),
+            emit=emitters[handler_name].emit,
+        )
+    early = writer("", None)
+    normalize = Normalize(
+        load_normalizer(
+            config.normalizer,
+            Limits(config.limits.max_value_bytes, config.limits.max_depth),
+            config.normalizer_options,
+        ),
+        effects=len(branches),
+        failed=early.publish,
+        counters=counters,
+    )
+    built = BuiltPipeline(
+        name=name,
+        settings=config,
+        pipeline=Pipeline(
+            name,
+            receiver,
+            normalize=normalize,
+            branches=branches,
+            capacity=config.channel.capacity,
+        ),
+        inbox=inbox,
+        sources={},
+        counters=counters,
+        meter=PipelineMeter(counters),
+        emitters=emitters,
+        contexts=contexts,
+    )
+    for source_name, source in config.sources.items():
+        if isinstance(source, KafkaSourceSettings):
+            built.sources[source_name] = _kafka_source(
+                f"{name}.{source_name}", source, settings, config, counters
+            )
+    return built
+
+
+def _branch(
+    name: str, config: HandlerSettings, writer: ResultWriter, counters: PipelineCounters
+) -> Branch:
+    spec = load_handler(config.use)
+    bound = spec.bind(config.options, name=name)
+    chosen = config.model_fields_set
+
+    def setting(key: str) -> Any:
+        declared = getattr(spec, key)
+        return getattr(config, key) if key in chosen or declared is None else declared
+
+    retry = config.retry
+    dispatcher = Dispatcher(
+        bound,
+        where=None if config.where is None else compile_where(config.where),
+        ordering=setting("ordering"),
+        timeout_s=setting("timeout_s"),
+        retry=RetryPolicy(
+            attempts=retry.attempts,
+            initial_s=retry.initial_s,
+            max_s=max(retry.max_s, retry.initial_s),
+            jitter=retry.jitter,
+            delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
+        ),
+        counters=counters,
+        tombstones=config.tombstones or spec.tombstones,
+    )
+    return Branch(dispatcher=dispatcher, writer=writer, limit=setting("concurrency"))
+
+
+def _kafka_source(
+    name: str,
+    source: KafkaSourceSettings,
+    settings: Settings,
+    config: PipelineSettings,
+    counters: PipelineCounters,
+) -> KafkaSource:
+    kafka = settings.kafka
+    extra = {} if source.instance_id is None else {"group_instance_id": source.instance_id}
+
+    def make_client() -> ConsumerClient:
+        options = {**kafka.consumer_options(), **connection_options(kafka), **extra}
+        return KafkaConsumerClient(source.topics, source.group_id, options)
+
+    return KafkaSource(
+        name,
+        make_client,
+        budget=MemoryBudget[TopicPartition](
+            max_records=_share(settings, settings.memory.max_records),
+            max_bytes=_share(settings, settings.memory.max_bytes),
+        ),
+        counters=counters,
+        group=source.group_id,
+        options=KafkaSourceOptions(
+            start=source.start,
+            out_of_range=source.out_of_range,
+            undecodable=source.undecodable,
+            commit_interval_s=config.commit.interval_ms / 1000,
+            commit_records=config.commit.records,
+            revoke_timeout_s=kafka.revoke_drain_timeout_s,
+            session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
+        ),
+    )
+
+
+def _share(settings: Settings, total: int) -> int:
+    """The part of a process-wide bound that one Kafka source gets."""
+    count = sum(
+        isinstance(source, KafkaSourceSettings)
+        for pipeline in settings.pipelines.values()
+        for source in pipeline.sources.values()
+    )
+    return max(1, total // max(1, count))
+
+
+def _size_bytes(batch: RecordBatch) -> int:
+    return batch.size_bytes

@@ -1,0 +1,34 @@
+"""What was left when the process ended."""
+
+from dataclasses import dataclass, field
+
+EXIT_OK = 0
+EXIT_TEMPORARY = 75
+
+
+@dataclass(slots=True, kw_only=True)
+class ExitReport:
+    """The outcome of a drain.
+
+    Attributes:
+        drained: Everything accepted is done, published and committed.
+        took_s: From the request to the end.
+        done: Records whose every effect was durable, over the process's life.
+        parked: Records that waited for a retry and were left to the next owner.
+        abandoned: Lowest record left per partition, as ``topic/partition/offset``.
+        unpublished: Results that the broker has not acknowledged.
+        uncommitted: Partitions whose last position is not committed.
+    """
+
+    drained: bool = True
+    took_s: float = 0.0
+    done: int = 0
+    parked: int = 0
+    abandoned: list[str] = field(default_factory=list[str])
+    unpublished: int = 0
+    uncommitted: list[str] = field(default_factory=list[str])
+
+    @property
+    def exit_code(self) -> int:
+        """0 when everything is drained, else 75: the next start goes on where this one ended."""
+        return EXIT_OK if self.drained else EXIT_TEMPORARY

@@ -1,0 +1,78 @@
+"""Runs an application under signals, with its admin port, until it has drained."""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from service.app.application import Application
+from service.app.report import EXIT_OK, EXIT_TEMPORARY
+from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EXIT_INTERNAL: Final = 70
+
+
+async def run_service(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; a second one stops at once.
+
+    Returns:
+        The process's exit code: 0 drained, 75 something is left or no broker came in time.
+
+    Raises:
+        ConfigurationError: If a handler, a filter or a normalizer does not fit.
+    """
+    application = Application(settings)
+    _drain_on_signals(application)
+    async with AsyncExitStack() as stack:
+        board = StatusBoard(application)
+        watchdog = LoopWatchdog(board)
+        admin = AdminServer(
+            settings.admin.host,
+            settings.admin.port,
+            admin_routes(board, metrics=lambda: b"", watchdog=watchdog),
+        )
+        admin.start()
+        stack.callback(admin.close)
+        watchdog.start()
+        stack.callback(watchdog.close)
+        log.info("admin port open", host=settings.admin.host, port=admin.port)
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(board.run(), name="status board")
+            report = await application.run()
+            beating.cancel()
+        log.info(
+            "stopped",
+            drained=report.drained,
+            took_s=round(report.took_s, 3),
+            done=report.done,
+            parked=report.parked,
+            abandoned=report.abandoned,
+            unpublished=report.unpublished,
+            uncommitted=report.uncommitted,
+        )
+        return report.exit_code
+
+
+def _drain_on_signals(application: Application) -> None:
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    def on_signal(number: int) -> None:
+        nonlocal received
+        received += 1
+        log.info("signal", name=signal.Signals(number).name)
+        if received > 1:
+            os._exit(EXIT_TEMPORARY)
+        application.request_drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+__all__ = ["EXIT_INTERNAL", "EXIT_OK", "EXIT_TEMPORARY", "run_service"]

@@ -1,0 +1,146 @@
+"""The facts of this moment, gathered from the parts that know them."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.app.build import BuiltPipeline
+from service.clock import wall_clock_ms
+from service.consumers.kafka import KafkaSource
+from service.consumers.kafka_partition import HeldPartition, Phase
+from service.events import RecordBatch
+from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
+from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, ServiceStatus
+
+if TYPE_CHECKING:
+    from service.app.application import Application
+
+
+def snapshot(application: "Application") -> ServiceStatus:
+    """See :class:`service.metrics.StatusSource`."""
+    now_s = asyncio.get_running_loop().time()
+    contacts = [
+        source.last_contact_s
+        for built in application.pipelines.values()
+        for source in built.kafka_sources
+    ]
+    since = application.started_at_s
+    silent_s = max((now_s - (since if at is None else at) for at in contacts), default=0.0)
+    return ServiceStatus(
+        phase=application.phase,
+        pipelines={
+            name: _pipeline(application, built, silent_s, now_s)
+            for name, built in application.pipelines.items()
+        },
+        broker_silent_s=max(0.0, silent_s),
+    )
+
+
+def _pipeline(
+    application: "Application", built: BuiltPipeline, silent_s: float, now_s: float
+) -> PipelineStatus:
+    counters = built.counters
+    reading = built.meter.read(now_s)
+    channel = built.pipeline.inbox.statistics()
+    partitions = tuple(
+        _partition(application, built, source, held, silent_s, now_s)
+        for source in built.kafka_sources
+        for held in source.partitions
+    )
+    counters.in_flight = sum(partition.in_flight for partition in partitions)
+    return PipelineStatus(
+        rate_in=reading.rate_in,
+        rate_out=reading.rate_out,
+        latency_ms=reading.latency_ms,
+        dead_letters=dict(counters.dead_letters),
+        channel=ChannelStatus(
+            depth=channel.depth,
+            peak=channel.peak,
+            capacity=channel.capacity or 0,
+            bytes=channel.buffered_bytes,
+        ),
+        partitions=partitions,
+        in_flight=counters.in_flight,
+        parked=counters.parked,
+    )
+
+
+def _partition(  # noqa: PLR0917 -- one private use, all of one partition
+    application: "Application",
+    built: BuiltPipeline,
+    source: KafkaSource,
+    held: HeldPartition,
+    silent_s: float,
+    now_s: float,
+) -> PartitionStatus:
+    offsets = held.offsets
+    lag = source.lag(held) or 0
+    oldest = None if offsets is None else offsets.oldest_unfinished
+    age_s = lag_s = 0.0
+    record: RecordFacts | None = None
+    if oldest is not None:
+        age_s = now_s - oldest.batch.received_at_s
+        stored = oldest.batch.records[oldest.index]
+        lag_s = max(0.0, (wall_clock_ms() - stored.timestamp) / 1000)
+        record = _record(built, oldest.offset, stored.key, oldest.batch, oldest.index, age_s, now_s)
+    behind = offsets is not None and offsets.commit_due(held.acknowledged)
+    since_s = held.committed_at_s or held.assigned_at_s
+    commit_age_s = now_s - since_s if (behind or oldest is not None) else 0.0
+    facts = PartitionFacts(
+        oldest=record,
+        lag=lag,
+        broker_silent_s=silent_s,
+        publish_pending_s=application.publisher.oldest_pending_s(),
+        commit_failing_s=source.commit_failing_s(),
+        intake_blocked_s=source.intake_blocked_s(),
+        rebalancing_s=source.rebalancing_s(),
+        paused=held.phase is Phase.HALTED,
+    )
+    return PartitionStatus(
+        topic=held.partition.topic,
+        partition=held.partition.partition,
+        group=source.group,
+        lag=lag,
+        lag_s=lag_s,
+        in_flight=0 if offsets is None else offsets.outstanding,
+        oldest_in_flight_s=age_s,
+        commit_age_s=commit_age_s,
+        paused=held.phase is Phase.HALTED,
+        blocking=blocking(facts),
+    )
+
+
+def _record(  # noqa: PLR0917 -- one private use, all of one record
+    built: BuiltPipeline,
+    offset: int,
+    key: bytes | None,
+    batch: RecordBatch,
+    index: int,
+    age_s: float,
+    now_s: float,
+) -> RecordFacts:
+    """Where the oldest record is: running, parked, being published, or waiting for its turn."""
+    state, state_s, handler, attempts = RecordState.WAITING, age_s, None, 0
+    for branch in built.pipeline.branches:
+        found = branch.dispatcher.find(batch, index)
+        if found is not None:
+            call_state, since_s, attempts = found
+            state = RecordState(call_state.value)
+            state_s, handler = now_s - since_s, branch.dispatcher.name
+            break
+    else:
+        if batch.dispatched and not _has_waiting(built):
+            state = RecordState.PUBLISHING
+    return RecordFacts(
+        offset=offset,
+        age_s=age_s,
+        state=state,
+        state_s=state_s,
+        key=key,
+        handler=handler,
+        attempts=attempts,
+    )
+
+
+def _has_waiting(built: BuiltPipeline) -> bool:
+    """Whether calls wait for a slot or a lane, so that an idle record may be one of them."""
+    return any(branch.dispatcher.running for branch in built.pipeline.branches)
