@@ -41,6 +41,8 @@ class Journal:
     """Written while a partition is open, so that the next owner sees that nobody closed it.
 
     Attributes:
+        open: Somebody is working on it; ``False`` when it was closed in order, but under
+            suspicion.
         owner: Random number of the process, below 2**32; a process that gets a partition back
             did not crash.
         crashes: Owners in a row that ended without closing it, at about the same place.
@@ -48,6 +50,7 @@ class Journal:
         alone: Offset of the one record that runs with nothing beside it, if any.
     """
 
+    open: bool = True
     owner: int = 0
     crashes: int = 0
     window_end: int = 0
@@ -61,7 +64,7 @@ class Progress:
     Attributes:
         finished: Ranges of finished offsets, ascending, disjoint, all above the committed one.
         attempts: Failed attempts so far by offset, for records that are still to be retried.
-        journal: ``None`` when the partition was closed in order.
+        journal: ``None`` when the partition was closed in order and nothing is suspected.
     """
 
     finished: tuple[Range, ...] = ()
@@ -141,13 +144,13 @@ def _checksum(next_offset: int, body: bytes) -> int:
 
 
 def _journal_bytes(next_offset: int, journal: Journal | None) -> bytes:
-    """1 + crashes (0: closed), owner, window and lone record as distances + 1 (0: none)."""
+    """2 * crashes + open + 1 (0: none), owner, window and lone record as distances + 1."""
     if journal is None:
         return b"\0"
     window = max(journal.window_end - next_offset, 0) + 1 if journal.window_end else 0
     alone = 0 if journal.alone is None else max(journal.alone - next_offset + 1, 0)
-    crashes = min(journal.crashes, _CRASHES_MAX) + 1
-    return varint(crashes) + varint(journal.owner) + varint(window) + varint(alone)
+    state = 2 * min(journal.crashes, _CRASHES_MAX) + journal.open + 1
+    return varint(state) + varint(journal.owner) + varint(window) + varint(alone)
 
 
 def _attempts_bytes(next_offset: int, attempts: Mapping[int, int]) -> bytes:
@@ -210,15 +213,16 @@ def _bitmap_ranges(base: int, bitmap: bytes) -> Iterator[Range]:
 
 
 def _parse(next_offset: int, reader: VarintReader) -> Progress:
-    crashes = reader.varint()
+    state = reader.varint()
     journal = None
-    if crashes:
+    if state:
         owner = reader.varint()
         window = reader.varint()
         alone = reader.varint()
         journal = Journal(
             owner=owner,
-            crashes=crashes - 1,
+            open=bool((state - 1) % 2),
+            crashes=(state - 1) // 2,
             window_end=next_offset + window - 1 if window else 0,
             alone=next_offset + alone - 1 if alone else None,
         )
