@@ -135,12 +135,14 @@ class MemoryBudgetMachine(RuleBasedStateMachine):
         self.max_bytes = 400
         self.budget = MemoryBudget[str](max_records=self.max_records, max_bytes=self.max_bytes)
         self.assigned: set[str] = set()
+        self.shared_when_empty = True
         self.held: dict[str, list[tuple[int, int]]] = {}
 
     @rule(partitions=st.sets(names))
     def rebalance(self, partitions: set[str]) -> None:
         self.budget.assign(partitions)
         self.assigned = partitions
+        self.shared_when_empty = not any(self.held.values())
 
     @rule(name=names, share=st.floats(0, 1), record_bytes=st.integers(0, 30))
     def fetch(self, name: str, share: float, record_bytes: int) -> None:
@@ -175,13 +177,21 @@ class MemoryBudgetMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_partition_that_holds_nothing_has_its_share(self) -> None:
-        if not self.assigned or any(self.held.get(name) for name in set("abcdef") - self.assigned):
-            return  # memory of departed partitions comes out of everyone's room until it is gone
-        share = self.max_records // (2 * len(self.assigned))
-        spare = self.max_records - self.budget.used_records
+        """Or what is left, where a rebalance found memory in use under the old shares."""
+        spare_records = self.max_records - self.budget.used_records
+        spare_bytes = self.max_bytes - self.budget.used_bytes
         for name in self.assigned:
-            if not self.held.get(name):
-                assert self.budget.room_for(name).records >= min(share, spare)
+            if self.held.get(name):
+                continue
+            records = self.max_records // (2 * len(self.assigned))
+            size_bytes = self.max_bytes // (2 * len(self.assigned))
+            room = self.budget.room_for(name)
+            if self.shared_when_empty:
+                assert room.records >= records
+                assert room.size_bytes >= size_bytes
+            elif spare_records and spare_bytes:
+                assert room.records >= min(records, spare_records)
+                assert room.size_bytes >= min(size_bytes, spare_bytes)
 
 
 TestMemoryBudget = MemoryBudgetMachine.TestCase
