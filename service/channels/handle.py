@@ -1,9 +1,8 @@
 """What senders of every kind have in common: being counted, cloned, closed and held weakly."""
 
-import warnings
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
+from service.channels.closing import Closing, warn_forgotten
 from service.channels.core import Core
 from service.channels.lane import Lane
 from service.channels.statistics import ChannelStatistics
@@ -12,7 +11,7 @@ from service.errors import ChannelClosedError
 T = TypeVar("T")
 
 
-class Handle(Generic[T]):
+class Handle(Closing, Generic[T]):
     """What bounded and unbounded senders have in common: being counted, cloned and closed."""
 
     __slots__ = ("_closed", "_core", "_lane")
@@ -35,37 +34,14 @@ class Handle(Generic[T]):
             self._retire()
             self._core.sender_gone()
 
-    async def aclose(self) -> None:
-        """:meth:`close`, in the shape of other asynchronous closers; it does not wait."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.close()
 
     def __del__(self) -> None:
         if self._closed:
             return
         if not self._core.slots.closed:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+            warn_forgotten(self)
         loop = self._core.loop
         if loop is None or not loop.is_closed():
             self.close()

@@ -4,18 +4,17 @@ A permit's ``send`` cannot fail and does not wait, so work that must not be done
 done after the slot is certain.  This module knows nothing of how a slot is waited for.
 """
 
-import warnings
 from collections.abc import Callable
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from service.channels.closing import Closing, warn_forgotten
 from service.channels.core import Core
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Permit(Generic[T]):
+class Permit(Closing, Generic[T]):
     """One reserved slot: use it with :meth:`send`, or give it back with :meth:`release`.
 
     As a context manager it gives the slot back if it was not used.
@@ -43,25 +42,12 @@ class Permit(Generic[T]):
         if core is not None:
             core.release(1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.release()
 
     def __del__(self) -> None:
         if self._core is not None:
-            warnings.warn(
-                f"{self!r} was neither used nor released",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+            warn_forgotten(self)
             self.release()
 
     def _take_core(self) -> Core[T]:
@@ -71,7 +57,7 @@ class Permit(Generic[T]):
         return core
 
 
-class OwnedPermit(Generic[S, T]):
+class OwnedPermit(Closing, Generic[S, T]):
     """A permit that took its sender along and counts as a living sender.
 
     Both ways to use it give the sender back.  As a context manager it gives its slot back and
@@ -113,22 +99,12 @@ class OwnedPermit(Generic[S, T]):
             core.release(1)
             core.sender_gone()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.close()
 
     def __del__(self) -> None:
         if self._core is not None:
-            warnings.warn(
-                f"{self!r} was neither used nor closed", ResourceWarning, stacklevel=2, source=self
-            )
+            warn_forgotten(self)
             self.close()
 
     def _take_core(self) -> Core[T]:
@@ -138,7 +114,7 @@ class OwnedPermit(Generic[S, T]):
         return core
 
 
-class Permits(Generic[T]):
+class Permits(Closing, Generic[T]):
     """Several slots reserved together; iterating yields them one permit at a time.
 
     As a context manager it gives back what was not taken out.
@@ -168,18 +144,10 @@ class Permits(Generic[T]):
         if left:
             self._core.release(left)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.release()
 
     def __del__(self) -> None:
         if self._left:
-            warnings.warn(f"{self!r} was not released", ResourceWarning, stacklevel=2, source=self)
+            warn_forgotten(self)
             self.release()

@@ -1,11 +1,10 @@
 """The one end of a channel that takes items out."""
 
 import asyncio
-import warnings
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from service.channels.blocking import run_on_loop
+from service.channels.closing import Closing, warn_forgotten
 from service.channels.core import Core
 from service.channels.lane import BUDGET
 from service.channels.statistics import ChannelStatistics
@@ -14,7 +13,7 @@ from service.errors import ChannelBusyError, ChannelClosedError, ChannelEmptyErr
 T = TypeVar("T")
 
 
-class Receiver(Generic[T]):
+class Receiver(Closing, Generic[T]):
     """Takes items in the order in which they were sent; ``async for`` ends with the channel.
 
     The channel has ended for the receiver when no item is buffered and none can come any more:
@@ -145,36 +144,13 @@ class Receiver(Generic[T]):
         self._core.destroy()
         self._core.wake_if_finished()
 
-    async def aclose(self) -> None:
-        """:meth:`drop`, in the shape of other asynchronous closers; it does not wait."""
-        self.drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.drop()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.drop()
 
     def __del__(self) -> None:
         core = self._core
         if not core.dropped and (core.senders > 0 or core.buffer):
-            warnings.warn(f"{self!r} was not dropped", ResourceWarning, stacklevel=2, source=self)
+            warn_forgotten(self)
             self.drop()
 
     # -- facts -----------------------------------------------------------------------------
