@@ -5,26 +5,48 @@ cancellation.  Usable alone: it knows nothing of Kafka or of events.
 """
 
 from service.streams.calls import Later
-from service.streams.constructors import empty, iter, once, pending, repeat, repeat_with  # noqa: A004
+from service.streams.constructors import (
+    empty,
+    iter,  # noqa: A004 - the name that the field knows it by
+    once,
+    pending,
+    repeat,
+    repeat_with,
+)
+from service.streams.generators import from_async, stream, try_unfold, unfold
 from service.streams.lanes import Lanes
+from service.streams.peekable import Peekable
 from service.streams.receiver import ReceiverStream
-from service.streams.result import Err, Ok, Result
+from service.streams.result import Err, Ok, Partial, Result
+from service.streams.selection import interval, select, select_all, select_biased
 from service.streams.stage import Stage
 from service.streams.stream import Stream
+from service.streams.stream_map import StreamMap
 
 __all__ = [
     "Err",
     "Lanes",
     "Later",
     "Ok",
+    "Partial",
+    "Peekable",
     "ReceiverStream",
     "Result",
     "Stage",
     "Stream",
+    "StreamMap",
     "empty",
+    "from_async",
+    "interval",
     "iter",
     "once",
     "pending",
     "repeat",
     "repeat_with",
+    "select",
+    "select_all",
+    "select_biased",
+    "stream",
+    "try_unfold",
+    "unfold",
 ]

@@ -1,7 +1,7 @@
 """``buffer_unordered``: run many, hand out what is finished, keep each lane in order."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import repeat
 from typing import TypeAlias, TypeVar, cast
 
@@ -54,11 +54,6 @@ class BufferUnordered(Stage[U]):
         self._source_failure: Exception | None = None
         self._exhausted = False
 
-    @property
-    def working(self) -> bool:
-        """Whether a call, a timer or a pull is under way."""
-        return bool(self._children) or bool(self._parked) or super().working
-
     async def _pull(self, limit: int) -> list[U] | None:
         if self._asked:
             raise StreamError("another task is already waiting for this stream")
@@ -70,10 +65,8 @@ class BufferUnordered(Stage[U]):
             if self._done:
                 return self._take(limit)
             if self._failure is not None:
-                await self._stop()
                 raise self._failure
             if self._exhausted and not self._unfinished():
-                await self._stop()
                 if self._source_failure is not None:
                     raise self._source_failure
                 return None
@@ -238,13 +231,17 @@ class BufferUnordered(Stage[U]):
             self._failure = error
         self._wake()
 
-    async def _stop(self) -> None:
+    def _owned_tasks(self) -> Iterable[Children]:
+        return (self._children,)
+
+    def _halt(self) -> None:
         for timer in self._parked.values():
             timer.cancel()
         self._parked.clear()
         self._workers.drop_queue()
         for waiting in self._lanes.clear():
             drop(waiting)
-        await self._children.aclose()
+
+    async def _release(self) -> None:
         for pulled in self._held.leftover():
             drop(pulled)

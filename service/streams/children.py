@@ -36,8 +36,17 @@ class Children:
         for task in self._tasks:
             task.cancel()
 
+    async def dismiss(self) -> None:
+        """Cancel every task and wait until all have ended, unless the wait is cancelled.
+
+        Cancel safety: a cancelled call stops waiting at once and may be repeated.
+        """
+        if self._tasks:
+            self.cancel()
+            await asyncio.wait(tuple(self._tasks))
+
     async def aclose(self) -> None:
-        """Cancel every task and wait until all have ended.
+        """Cancel every task and wait until all have ended, whatever happens.
 
         Cancel safety: when this call is cancelled it still waits for the tasks, which are
         ending anyway, and raises only then; no task is left behind.

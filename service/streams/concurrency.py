@@ -1,16 +1,21 @@
 """Methods of a stream that run several things at once."""
 
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from service.streams.buffer_unordered import BufferUnordered
+from service.streams.buffered import Buffered
 from service.streams.calls import Later, Work
+from service.streams.fused import fuse, mapping
 from service.streams.owned import Owned
+from service.streams.stage import ANY, at_least_one
 
 if TYPE_CHECKING:
     from service.streams.stream import Stream
 
 T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 U = TypeVar("U")
 
 WAITING_PER_SLOT = 16
@@ -85,8 +90,7 @@ class Concurrency(Owned[T_co]):
         Raises:
             ValueError: If ``limit`` or ``max_waiting`` is out of range.
         """
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
+        at_least_one("limit", limit)
         waiting = WAITING_PER_SLOT * limit if max_waiting is None else max_waiting
         if waiting < (0 if ordered_by is None else 1):
             raise ValueError(f"max_waiting is too small: {waiting}")
@@ -97,3 +101,52 @@ class Concurrency(Owned[T_co]):
             waiting,
         )
         return self._derived(stage)
+
+    @overload
+    def buffered(self: "Owned[Callable[[], Awaitable[U]]]", limit: int) -> "Stream[U]": ...
+
+    @overload
+    def buffered(self: "Owned[Awaitable[U]]", limit: int) -> "Stream[U]": ...
+
+    @overload
+    def buffered(
+        self: "Owned[U | Callable[[], Awaitable[U]] | Awaitable[U]]", limit: int
+    ) -> "Stream[U]": ...
+
+    def buffered(
+        self: "Owned[U | Callable[[], Awaitable[U]] | Awaitable[U]]", limit: int
+    ) -> "Stream[U]":
+        """Run the items that are calls, at most ``limit`` at once, keeping the source's order.
+
+        An item is taken from the source when a place is free for it, and keeps the place until
+        its result is handed out: a slow call holds up what is behind it, which is the bound.
+        Ready items and exceptions are treated as by ``buffer_unordered``.
+
+        Cancel safety: nothing is lost, and what runs goes on running.
+
+        Raises:
+            ValueError: If ``limit`` is less than 1.
+        """
+        return self._derived(Buffered[U](self._into_stage(), at_least_one("limit", limit)))
+
+    async def for_each_concurrent(
+        self, limit: int | None, function: Callable[[T_co], Awaitable[object]]
+    ) -> None:
+        """Run ``function(item)`` for every item, at most ``limit`` at once, to the end of all.
+
+        The first exception cancels the others and is raised.  Consumes and closes the stream.
+
+        Args:
+            limit: Most at once, at least 1; ``None`` is no limit.
+            function: Its result is ignored.
+
+        Raises:
+            ValueError: If ``limit`` is less than 1.
+        """
+        room = ANY if limit is None else at_least_one("limit", limit)
+        calls = fuse(self._into_stage(), mapping(_binding(function)))
+        await self._derived(BufferUnordered[object](calls, room, None, 0)).count()
+
+
+def _binding(function: Callable[[T], Awaitable[U]]) -> Callable[[T], Callable[[], Awaitable[U]]]:
+    return lambda item: partial(function, item)

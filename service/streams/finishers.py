@@ -9,6 +9,7 @@ from service.streams.stage import ANY
 
 T_co = TypeVar("T_co", covariant=True)
 A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Finishers(Owned[T_co]):
@@ -82,3 +83,22 @@ class Finishers(Owned[T_co]):
                     if not (await answer if isawaitable(answer) else answer):
                         return False
             return True
+
+    async def concat(self: "Owned[list[A]]") -> list[A]:
+        """Return the items of all lists in one; an empty list if there is none."""
+        async with self:
+            items: list[A] = []
+            while (chunk := await self._pull(ANY)) is not None:
+                for part in chunk:
+                    items += part
+            return items
+
+    async def unzip(self: "Owned[tuple[A, B]]") -> tuple[list[A], list[B]]:
+        """Return the first and the second halves of all pairs."""
+        async with self:
+            first: list[A] = []
+            second: list[B] = []
+            while (chunk := await self._pull(ANY)) is not None:
+                first += [pair[0] for pair in chunk]
+                second += [pair[1] for pair in chunk]
+            return first, second

@@ -23,23 +23,33 @@ class Pending(Enum):
     PENDING = "pending"
 
 
+class Resting(Enum):
+    """The type of ``RESTING``, the answer of a source that first lets other tasks run."""
+
+    RESTING = "resting"
+
+
 PENDING: Final = Pending.PENDING
+RESTING: Final = Resting.RESTING
 
 
-def poll(pull: Coroutine[object, None, T]) -> T | Pending:
+def poll(pull: Coroutine[object, None, T]) -> T | Pending | Resting:
     """Run ``pull`` if it need not wait; else cancel it and answer ``PENDING``.
+
+    ``RESTING`` means that it only let the event loop turn, to keep within its budget, and may
+    well have something at once after that.
 
     Raises:
         StreamError: If ``pull`` waits even while it is cancelled, which no pull may do.
     """
     try:
-        pull.send(None)
+        waits_for = pull.send(None)
     except StopIteration as done:
         return cast("T", done.value)
     try:
         pull.throw(asyncio.CancelledError())
     except asyncio.CancelledError:
-        return PENDING
+        return RESTING if waits_for is None else PENDING  # sleep(0) yields None, the rest futures
     except StopIteration as done:  # it got its items after all and kept them through the cancel
         return cast("T", done.value)
     pull.close()
@@ -58,12 +68,12 @@ class HeldPull(Generic[T]):
         wake: Called (once per held pull, from the event loop) when the result is there.
     """
 
-    __slots__ = ("_children", "_held", "_outcome", "_source", "_wake")
+    __slots__ = ("_children", "_held", "_outcome", "_source", "wake")
 
     def __init__(self, source: Stage[T], children: Children, wake: Callable[[], None]) -> None:
         self._source = source
         self._children = children
-        self._wake = wake
+        self.wake = wake
         self._held = False
         self._outcome: Callable[[], list[T] | None] | None = None
 
@@ -73,16 +83,19 @@ class HeldPull(Generic[T]):
         return self._held
 
     def poll(self, limit: int) -> list[T] | Pending | None:
-        """Return what is there now: items, the end (``None``), or ``PENDING``.
-
-        While a pull is held its own limit counts, not this one.
-        """
+        """Return what is there now: items, the end (``None``), or ``PENDING``."""
         if not self._held:
-            return poll(self._source.pull(limit))
+            found = poll(self._source.pull(limit))
+            return PENDING if found is RESTING else found
         if self._outcome is None:
             return PENDING
         outcome, self._outcome, self._held = self._outcome, None, False
-        return outcome()
+        chunk = outcome()
+        if chunk is not None and len(chunk) > limit:  # it was asked for when more was wanted
+            rest = chunk[limit:]
+            del chunk[limit:]
+            self._outcome, self._held = (lambda: rest), True
+        return chunk
 
     def hold(self, limit: int) -> None:
         """Go on pulling in the background; does nothing while a pull is held."""
@@ -109,7 +122,7 @@ class HeldPull(Generic[T]):
             self._outcome = _raiser(error)
         else:
             self._outcome = lambda: chunk
-        self._wake()
+        self.wake()
 
 
 def _raiser(error: Exception, cause: BaseException | None = None) -> Callable[[], None]:

@@ -31,3 +31,11 @@ class Err(Generic[E_co]):
 
 Result: TypeAlias = Ok[V_co] | Err[E_co]
 """What the ``try_*`` methods read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial(Generic[V_co, E_co]):
+    """What ``try_chunks`` had together when an error came: the error, and the items before it."""
+
+    items: list[V_co]
+    error: E_co

@@ -85,5 +85,5 @@ class ReceiverSource(Stage[T]):
         self._budget.spend(count)
         return items if count else None
 
-    async def _stop(self) -> None:
+    async def _release(self) -> None:
         await self._receiver.aclose()

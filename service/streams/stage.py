@@ -11,7 +11,10 @@ promises true are kept here, once, for all of them:
 
 import asyncio
 import sys
+from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
+
+from service.streams.children import Children
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -29,7 +32,8 @@ chunk of real work does not hold the event loop for long.
 class Stage(Generic[T_co]):
     """One step of a stream.
 
-    Subclasses write ``_pull`` and, when they start tasks or timers, ``_stop`` and ``working``.
+    Subclasses write ``_pull``; those that own tasks, timers or more say so through the four
+    methods after it.
 
     Args:
         sources: The stages that this one pulls from, and therefore owns.
@@ -37,47 +41,83 @@ class Stage(Generic[T_co]):
 
     def __init__(self, *sources: "Stage[object]") -> None:
         self._sources = sources
-        self._ended = False
+        self._over = False  # `_pull` is not called any more
+        self._ended = False  # and nothing runs any more
+        self._last_error: Exception | None = None
 
     async def pull(self, limit: int) -> list[T_co] | None:
         """Wait for at least one item and return what is there, up to ``limit`` (at least 1).
 
-        The list belongs to the caller.  ``None`` means the end, and is repeated for ever.
+        The list belongs to the caller.  ``None`` means the end, and is repeated for ever.  When
+        it, or an exception, is reported, no task runs on behalf of the stage any more.
 
-        Cancel safety: a cancelled ``pull`` has lost no item.
+        Cancel safety: a cancelled ``pull`` has lost no item, nor the exception.
         """
         if self._ended:
             return None
-        try:
-            chunk = await self._pull(limit)
-        except Exception:
-            self._ended = True
-            raise
-        if chunk is None:
-            self._ended = True
-        return chunk
+        if not self._over:
+            try:
+                chunk = await self._pull(limit)
+            except Exception as error:  # noqa: BLE001 - raised below, when nothing runs any more
+                self._last_error = error
+            else:
+                if chunk is not None:
+                    return chunk
+            self._over = True
+        await self._dismiss()
+        self._ended = True
+        if self._last_error is not None:
+            raise self._last_error
+        return None
 
     async def aclose(self) -> None:
         """End the stage: cancel and await what it started, then close what it pulls from.
 
-        Closing twice does nothing more.
+        Closing twice does nothing more.  Cancel safety: when cancelled, it still finishes.
         """
-        self._ended = True
+        self._over = self._ended = True
+        self._halt()
         try:
-            await self._stop()
+            for children in self._owned_tasks():
+                await children.aclose()
+            await self._release()
         finally:
-            await close_all(self._sources)
+            await close_all(tuple(self._owned_stages()))
 
     @property
     def working(self) -> bool:
         """Whether tasks run on behalf of this stage or of one that it owns."""
-        return any(source.working for source in self._sources)
+        return any(map(bool, self._owned_tasks())) or any(
+            stage.working for stage in self._owned_stages()
+        )
 
     async def _pull(self, limit: int) -> list[T_co] | None:
         raise NotImplementedError
 
-    async def _stop(self) -> None:
-        """Cancel and await what this stage itself started."""
+    def _owned_tasks(self) -> Iterable[Children]:
+        """The tasks that this stage started."""
+        return ()
+
+    def _owned_stages(self) -> "Iterable[Stage[object]]":
+        """The stages that are closed with this one."""
+        return self._sources
+
+    def _halt(self) -> None:
+        """Start nothing more: drop what waits, cancel timers.  May be called twice."""
+
+    async def _release(self) -> None:
+        """Let go of the rest, when no task runs any more."""
+
+    async def _dismiss(self) -> None:
+        """Cancel every task and wait for its end, as ``aclose`` does, but as part of a pull.
+
+        Cancel safety: a cancelled call stops waiting at once and may be repeated.
+        """
+        self._halt()
+        for children in self._owned_tasks():
+            await children.dismiss()
+        for stage in self._owned_stages():
+            await stage._dismiss()  # noqa: SLF001 - the same for what it owns
 
 
 async def close_all(stages: "tuple[Stage[object], ...]") -> None:
@@ -88,6 +128,17 @@ async def close_all(stages: "tuple[Stage[object], ...]") -> None:
         await stages[0].aclose()
     finally:
         await close_all(stages[1:])
+
+
+def at_least_one(name: str, value: int) -> int:
+    """Return ``value``.
+
+    Raises:
+        ValueError: If it is less than 1.
+    """
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    return value
 
 
 class Budget:

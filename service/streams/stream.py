@@ -2,16 +2,28 @@
 
 from typing import TypeVar
 
+from service.streams.composition import Composition
 from service.streams.concurrency import Concurrency
 from service.streams.finishers import Finishers
+from service.streams.results import Results
+from service.streams.sequences import Sequences
 from service.streams.stage import Stage
 from service.streams.transforms import Transforms
+from service.streams.try_finishers import TryFinishers
 
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 
 
-class Stream(Transforms[T_co], Concurrency[T_co], Finishers[T_co]):
+class Stream(
+    Transforms[T_co],
+    Sequences[T_co],
+    Concurrency[T_co],
+    Composition[T_co],
+    Results[T_co],
+    Finishers[T_co],
+    TryFinishers[T_co],
+):
     """Items that come one after the other; iterate over it, or say what to do with them.
 
     A stream is lazy: nothing happens until somebody asks for an item.  It is fused: after the

@@ -7,6 +7,7 @@ from service.streams import fused, limits
 from service.streams.owned import Owned
 
 if TYPE_CHECKING:
+    from service.streams.peekable import Peekable
     from service.streams.stream import Stream
 
 T_co = TypeVar("T_co", covariant=True)
@@ -96,3 +97,9 @@ class Transforms(Owned[T_co]):
     def fuse(self) -> "Stream[T_co]":
         """Return a stream that stays ended once it has ended, as every stream here does."""
         return self._derived(self._into_stage())
+
+    def peekable(self) -> "Peekable[T_co]":
+        """Return the same stream, with ``peek`` and ``next_if``."""
+        from service.streams.peekable import Peekable  # noqa: PLC0415 - it is a Stream itself
+
+        return Peekable(self._into_stage())

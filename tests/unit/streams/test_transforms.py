@@ -1,11 +1,10 @@
-import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from service import streams
 from service.streams import Stream
-from tests.unit.streams.feed import Feed, settle
+from tests.unit.streams.feed import Feed
 
 
 def even(number: int) -> bool:
@@ -134,65 +133,3 @@ async def test_counts_of_nothing_are_fine(name: str) -> None:
     stream: Stream[int] = getattr(streams.iter(range(3)), name)(0)
 
     assert await stream.count() == (0 if name == "take" else 3)
-
-
-CHAINS: dict[str, Callable[[Stream[int]], Stream[int]]] = {
-    "map": lambda s: s.map(lambda n: n),
-    "filter": lambda s: s.filter(lambda _: True),
-    "filter_map": lambda s: s.filter_map(lambda n: n),
-    "inspect": lambda s: s.inspect(lambda _: None),
-    "enumerate": lambda s: s.enumerate().map(lambda pair: pair[1]),
-    "dedup": lambda s: s.dedup(),
-    "map_chunks": lambda s: s.map_chunks(list),
-    "take": lambda s: s.take(100),
-    "take_while": lambda s: s.take_while(lambda _: True),
-    "map_while": lambda s: s.map_while(lambda n: n),
-    "skip": lambda s: s.skip(0),
-    "skip_while": lambda s: s.skip_while(lambda _: False),
-    "step_by": lambda s: s.step_by(1),
-    "scan": lambda s: s.scan(0, lambda state, n: (state, n)),
-    "fuse": lambda s: s.fuse(),
-    "by_ref": lambda s: s.by_ref(),
-    "buffer_unordered": lambda s: s.buffer_unordered(3),
-}
-
-
-@pytest.mark.parametrize("name", CHAINS)
-async def test_a_cancelled_wait_loses_nothing(name: str) -> None:
-    feed = Feed[int]()
-    source = streams.ReceiverStream(feed)
-    received: list[int] = []
-    async with source, CHAINS[name](source) as stream:
-        for number in range(1, 7):
-            waiting = asyncio.get_running_loop().create_task(anext(stream))
-            for _ in range(number):
-                await asyncio.sleep(0)  # lets the wait get a little further each time
-            feed.push(number)
-            waiting.cancel()
-            await settle()
-            if not waiting.cancelled():
-                received.append(waiting.result())
-        feed.close()
-        received += [item async for item in stream]
-
-    assert received == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.parametrize("name", CHAINS)
-async def test_str_25_the_end_is_final_and_the_source_is_not_asked_again(name: str) -> None:
-    feed = Feed(1, 2, ended=True)
-    source = streams.ReceiverStream(feed)
-    async with source, CHAINS[name](source) as stream:
-        assert [item async for item in stream] == [1, 2]
-        feed.push(3)
-
-        assert [item async for item in stream] == []
-
-
-@pytest.mark.parametrize("name", [name for name in CHAINS if name != "by_ref"])
-async def test_closing_the_last_of_a_chain_closes_the_receiver(name: str) -> None:
-    feed = Feed(1)
-
-    await CHAINS[name](streams.ReceiverStream(feed)).aclose()
-
-    assert feed.dropped

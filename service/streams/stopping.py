@@ -1,0 +1,69 @@
+"""``take_until``: end a stream from outside."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import TypeVar
+
+from service.streams.bell import Bell
+from service.streams.calls import drop
+from service.streams.children import Children
+from service.streams.polling import PENDING, HeldPull
+from service.streams.stage import Stage
+
+T = TypeVar("T")
+
+
+class TakeUntil(Stage[T]):
+    """Items of the source until ``stop`` is done, which is looked at first.
+
+    A coroutine is run, and cancelled with the stage; a future or task is only watched.  What
+    ``stop`` returns or raises is of no interest.  An item that the source hands over at the
+    same moment is dropped with the source.
+    """
+
+    def __init__(self, source: Stage[T], stop: Awaitable[object]) -> None:
+        super().__init__(source)
+        self._stop: Awaitable[object] | None = stop
+        self._children = Children()
+        self._bell = Bell()
+        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._stopped = False
+
+    async def _pull(self, limit: int) -> list[T] | None:
+        if self._stop is not None:
+            self._watch(self._stop)
+            self._stop = None
+            await asyncio.sleep(0)  # a stop that is done already comes before the first item
+        while not self._stopped:
+            chunk = self._held.poll(limit)
+            if chunk is not PENDING:
+                return chunk
+            self._held.hold(limit)
+            await self._bell.wait()
+        return None
+
+    def _watch(self, stop: Awaitable[object]) -> None:
+        if isinstance(stop, asyncio.Future):
+            stop.add_done_callback(lambda _: self._set())
+            self._stopped = stop.done()
+        else:
+            self._children.start(self._run(stop))
+
+    async def _run(self, stop: Awaitable[object]) -> None:
+        try:
+            with contextlib.suppress(Exception):  # that it ended counts, not how
+                await stop
+        finally:
+            self._set()
+
+    def _set(self) -> None:
+        self._stopped = True
+        self._bell.ring()
+
+    def _owned_tasks(self) -> Iterable[Children]:
+        return (self._children,)
+
+    async def _release(self) -> None:
+        if isinstance(self._stop, Coroutine):
+            drop(self._stop)
