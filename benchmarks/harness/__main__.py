@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import sys
@@ -21,11 +22,13 @@ from benchmarks.harness.summary import summarize
 from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
-_JOBS = ("logs",)
-_QUICK_JOBS = ("logs",)
+_JOBS = ("logs", "keyed", "io", "fanout", "exactly_once", "scale")
+_QUICK_JOBS = ("logs", "io")
 
 
 def main() -> None:
+    # Its warnings about topics that were made a moment ago are expected and repaired by itself.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     arguments = _parse(sys.argv[1:])
     jobs: list[Job] = [import_module(f"benchmarks.jobs.{name}").JOB for name in arguments.jobs]
     broker_cpus, contender_cpus = _processors(os.cpu_count() or 1)

@@ -1,7 +1,7 @@
 """The vocabulary of the benchmarks: a job, who competes in it, and what a run of one measured."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -13,19 +13,19 @@ class Place:
         bootstrap: Broker, ``host:port``.
         source: Input topic, loaded before the contender starts.
         outputs: Real topic of each logical output of the job.
+        dead_letter: A topic for what a contender cannot process; must stay empty.
         group: Consumer group, new for every run.
         directory: An empty directory for files of the run.
         peers_python: Interpreter of the environment that the peers are installed in.
-        options: Extra facts of the job, such as a rate or a number of processes.
     """
 
     bootstrap: str
     source: str
     outputs: Mapping[str, str]
+    dead_letter: str
     group: str
     directory: Path
     peers_python: str
-    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def output(self) -> str:
@@ -48,6 +48,8 @@ class Contender:
         share: Part of the job's events it gets; slow ones get fewer, so that a round ends.
         quick: Whether it takes part in the quick run.
         commits: Whether it commits offsets to its group (checked after the run).
+        yardstick: Whether it touches no broker at all but times itself, and prints a `Run` as
+            JSON: what the machine could do if the rest cost nothing.
         note: What a reader must know when comparing.
     """
 
@@ -56,6 +58,7 @@ class Contender:
     share: float = 1.0
     quick: bool = True
     commits: bool = True
+    yardstick: bool = False
     note: str = ""
 
 
@@ -86,7 +89,7 @@ class Job:
         sequence: Number of an output within its key, from its canonical value.
         committed_only: Whether outputs count only when their transaction is committed.
         contenders: Who competes; the first one is the one all ratios refer to.
-        options: Given to the contenders.
+        pinned: Whether a contender gets one processor of its own; else all of them.
     """
 
     name: str
@@ -102,7 +105,7 @@ class Job:
     keyed: bool = False
     sequence: Callable[[bytes], int] | None = None
     committed_only: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
+    pinned: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from asyncio.subprocess import Process
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from benchmarks.harness.check import Fingerprint, problem_of
 from benchmarks.harness.cluster import Cluster, connect
 from benchmarks.harness.meter import Usage, usage_of
@@ -87,26 +89,30 @@ async def run_once(setting: Setting, heat: Heat) -> Run:
             name: await cluster.create_topic(f"{job.name}.{name}", job.partitions)
             for name in job.outputs
         }
+        dead_letter = await cluster.create_topic(f"{job.name}.dead", 1)
         with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
             place = Place(
                 bootstrap=setting.bootstrap,
                 source=heat.source,
                 outputs=outputs,
+                dead_letter=dead_letter,
                 group=f"{job.name}.{uuid.uuid4().hex[:8]}",
                 directory=Path(directory),
                 peers_python=setting.peers_python,
-                options=job.options,
             )
             run = await _run_at(place, setting, heat, cluster)
-        for topic in outputs.values():
+        for topic in (*outputs.values(), dead_letter):
             await cluster.delete_topic(topic)
     return run
 
 
 async def _run_at(place: Place, setting: Setting, heat: Heat, cluster: Cluster) -> Run:
     log = place.directory / "contender.log"
-    process = await _start(setting, heat.contender.command(place), log)
+    cpus = setting.cpus if heat.job.pinned else ""
+    process = await _start(cpus, heat.contender.command(place), log)
     try:
+        if heat.contender.yardstick:
+            return await _yardstick(process, log, setting.start_limit_s)
         return await _measure(_Watch(place, setting, heat, cluster, process))
     except _RunFailedError as failure:
         said = log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -115,8 +121,20 @@ async def _run_at(place: Place, setting: Setting, heat: Heat, cluster: Cluster) 
         await _stop(process)
 
 
-async def _start(setting: Setting, command: list[str], log: Path) -> Process:
-    pinned = ["taskset", "-c", setting.cpus] if setting.cpus else []
+async def _yardstick(process: Process, log: Path, limit_s: float) -> Run:
+    try:
+        async with asyncio.timeout(limit_s):
+            status = await process.wait()
+    except TimeoutError:
+        raise _RunFailedError(f"no result in {limit_s:g} s") from None
+    if status != 0:
+        raise _RunFailedError(f"ended with status {status}")
+    printed = await asyncio.to_thread(log.read_bytes)
+    return Run(**orjson.loads(printed.splitlines()[-1]))
+
+
+async def _start(cpus: str, command: list[str], log: Path) -> Process:
+    pinned = ["taskset", "-c", cpus] if cpus else []
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     with log.open("wb") as out:
         return await asyncio.create_subprocess_exec(
@@ -166,6 +184,11 @@ class _Watch:
                 raise _RunFailedError(f"committed {at} of {self.heat.count} offsets")
             await asyncio.sleep(0.1)
 
+    async def dead_letters(self) -> str:
+        """What is wrong if anything was dead-lettered; empty if nothing was."""
+        dead = await self.cluster.visible({"dead": self.place.dead_letter}, 1)
+        return f"{dead} dead letters" if dead else ""
+
     async def _look(self) -> _Point:
         if self.process.returncode is not None:
             raise _RunFailedError(f"ended by itself with status {self.process.returncode}")
@@ -202,7 +225,7 @@ async def _measure(watch: _Watch) -> Run:
         cpu_s_per_million=(last.usage.cpu_s - first.usage.cpu_s) / events * 1e6,
         broker_cpu_s_per_million=(last.broker.cpu_s - first.broker.cpu_s) / events * 1e6,
         peak_rss_mb=last.usage.peak_rss_mb,
-        problem=problem_of(job, found, heat.expected),
+        problem=problem_of(job, found, heat.expected) or await watch.dead_letters(),
     )
 
 

@@ -8,10 +8,11 @@ from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
 
 
 def pipeline(place: Place) -> dict[str, Any]:
+    """The worked example, on the topics of the run."""
     return {
         "sources": {"kafka": {"topics": [place.source], "group_id": place.group}},
         "normalizer": "log",
-        "dead_letter": None,
+        "dead_letter": place.dead_letter,
         "handlers": {
             "alerts": {
                 "use": "log_alerts",
@@ -47,5 +48,12 @@ JOB = Job(
             note="keeps positions in its own recovery store and commits nothing to Kafka",
         ),
         Contender(name="Faust", command=peer("faust_app"), share=0.03, quick=False),
+        Contender(
+            name="in-process floor",
+            command=peer("floor"),
+            yardstick=True,
+            note="decode the record batches, parse, check and append, all in memory: the least "
+            "that Python pays for this job",
+        ),
     ),
 )

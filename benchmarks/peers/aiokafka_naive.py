@@ -30,7 +30,7 @@ async def run(args: Arguments) -> None:
                 for record in records:
                     alert = alert_bytes(record.value)
                     if alert is not None:
-                        sent.append(await producer.send(args.output, alert))
+                        sent.append(await producer.send(args.output, alert, key=record.key))
             await asyncio.gather(*sent)
             if fetched:
                 await consumer.commit()

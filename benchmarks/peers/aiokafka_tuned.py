@@ -1,8 +1,10 @@
 """The fastest loop on aiokafka's public interface: batch builders out, acknowledgements overlapped.
 
-Results are appended to a record batch for the input's partition and sent whole, which spares the
-accumulator's work per record.  The next chunk is fetched while up to eight batches await their
-acknowledgement; positions are committed, twice a second, when all of them have it.
+Results are appended to a record batch and sent whole, which spares the accumulator's work per
+record.  The batch goes to the partition that the input came from: with as many partitions on
+both sides and the input's key that is where Kafka's partitioner would put it, without hashing.
+The next chunk is fetched while up to eight batches await their acknowledgement; positions are
+committed, twice a second, when all of them have it.
 """
 
 import asyncio
@@ -19,8 +21,7 @@ IN_FLIGHT = 8
 COMMIT_INTERVAL_S = 0.5
 
 
-async def run(args: Arguments) -> None:
-    loop = asyncio.get_running_loop()
+def clients(args: Arguments, transactional_id: str | None = None) -> tuple[Any, Any]:
     consumer = AIOKafkaConsumer(
         args.source,
         bootstrap_servers=args.bootstrap,
@@ -32,11 +33,18 @@ async def run(args: Arguments) -> None:
     )
     producer = AIOKafkaProducer(
         bootstrap_servers=args.bootstrap,
+        transactional_id=transactional_id,
         acks="all",
         enable_idempotence=True,
         max_batch_size=256 * 1024,
         linger_ms=0,
     )
+    return consumer, producer
+
+
+async def run(args: Arguments) -> None:
+    loop = asyncio.get_running_loop()
+    consumer, producer = clients(args)
     await producer.start()
     await consumer.start()
     sent: list[Any] = []
@@ -51,14 +59,14 @@ async def run(args: Arguments) -> None:
                     alert = alert_bytes(record.value)
                     if alert is None:
                         continue
-                    if builder.append(key=None, value=alert, timestamp=None) is None:
+                    if builder.append(key=record.key, value=alert, timestamp=None) is None:
                         sent.append(
                             await producer.send_batch(
                                 builder, args.output, partition=place.partition
                             )
                         )
                         builder = producer.create_batch()
-                        builder.append(key=None, value=alert, timestamp=None)
+                        builder.append(key=record.key, value=alert, timestamp=None)
                 if builder.record_count():
                     sent.append(
                         await producer.send_batch(builder, args.output, partition=place.partition)

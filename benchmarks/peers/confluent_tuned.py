@@ -6,43 +6,49 @@ after a flush, every half second, so nothing uncommitted can be lost.
 """
 
 import time
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from benchmarks.peers.alerts import alert_bytes, arguments, exit_on_sigterm
+from benchmarks.peers.alerts import Arguments, alert_bytes, arguments, exit_on_sigterm
 
 CHUNK = 5000
 COMMIT_INTERVAL_S = 0.5
+
+
+def consumer_settings(args: Arguments) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": args.bootstrap,
+        "group.id": args.group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "queued.min.messages": 200_000,
+        "fetch.wait.max.ms": 50,
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+
+
+def producer_settings(args: Arguments, failures: list[KafkaError]) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": args.bootstrap,
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 10,
+        "partitioner": "murmur2_random",  # Kafka's own; librdkafka's default is another
+        "batch.size": 1_000_000,
+        "batch.num.messages": 100_000,
+        "queue.buffering.max.messages": 1_000_000,
+        "delivery.report.only.error": True,
+        "on_delivery": lambda error, _message: failures.append(error),
+    }
 
 
 def main() -> None:
     exit_on_sigterm()
     args = arguments()
     failures: list[KafkaError] = []
-    consumer = Consumer(
-        {
-            "bootstrap.servers": args.bootstrap,
-            "group.id": args.group,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "queued.min.messages": 200_000,
-            "fetch.wait.max.ms": 50,
-            "partition.assignment.strategy": "cooperative-sticky",
-        }
-    )
-    producer = Producer(
-        {
-            "bootstrap.servers": args.bootstrap,
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 10,
-            "batch.size": 1_000_000,
-            "batch.num.messages": 100_000,
-            "queue.buffering.max.messages": 1_000_000,
-            "delivery.report.only.error": True,
-            "on_delivery": lambda error, _message: failures.append(error),
-        }
-    )
+    consumer = Consumer(consumer_settings(args))
+    producer = Producer(producer_settings(args, failures))
     consumer.subscribe([args.source])
     commit_at_s = time.monotonic() + COMMIT_INTERVAL_S
     dirty = False
@@ -55,7 +61,7 @@ def main() -> None:
                     raise RuntimeError(record.error())
                 alert = alert_bytes(record.value())
                 if alert is not None:
-                    batch.append({"value": alert})
+                    batch.append({"key": record.key(), "value": alert})
             if batch:
                 producer.produce_batch(args.output, batch)
             producer.poll(0)

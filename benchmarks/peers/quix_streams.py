@@ -16,9 +16,11 @@ def main() -> None:
             consumer_group=args.group,
             auto_offset_reset="earliest",
             auto_create_topics=False,
-            commit_interval=0.5,
+            # Results of a transaction are seen when it commits, so that one commits more often.
+            commit_interval=0.1 if args.extra else 0.5,
             loglevel="WARNING",
             state_dir=Path(state),
+            processing_guarantee=args.extra[0] if args.extra else "at-least-once",
             consumer_extra_config={"queued.min.messages": 200_000, "fetch.wait.max.ms": 50},
             producer_extra_config={
                 "acks": "all",
