@@ -51,6 +51,7 @@ class PipelineCounters:
         commits: Offset commits that the broker accepted.
         commit_failures: Offset commits that it did not.
         rebalances: Assignments received.
+        offset_resets: Positions that were out of the log's range.
         stale_acks: Acknowledgements of a revoked assignment, which are ignored.
         publish_failures: Produce requests that failed and were tried again.
         poll_s: Seconds spent waiting for records.
@@ -80,6 +81,7 @@ class PipelineCounters:
         "latency",
         "name",
         "normalize_s",
+        "offset_resets",
         "poll_s",
         "publish_failures",
         "publish_s",
@@ -103,6 +105,7 @@ class PipelineCounters:
         self.commits = 0
         self.commit_failures = 0
         self.rebalances = 0
+        self.offset_resets = 0
         self.stale_acks = 0
         self.publish_failures = 0
         self.poll_s = 0.0

@@ -314,6 +314,13 @@ REBALANCES = Metric(
     about="Assignments received from the consumer group.",
     labels=_PIPELINE,
 )
+OFFSET_RESETS = Metric(
+    name="service.offset.resets",
+    unit="{reset}",
+    kind=Kind.COUNTER,
+    about="Positions that were no longer in the log, so that the out-of-range policy was applied.",
+    labels=_PIPELINE,
+)
 STALE_ACKS = Metric(
     name="service.stale.acknowledgements",
     unit="{record}",

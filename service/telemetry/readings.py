@@ -150,6 +150,7 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.COMMITS: _pipeline(lambda each: each.commits),
     registry.COMMIT_FAILURES: _pipeline(lambda each: each.commit_failures),
     registry.REBALANCES: _pipeline(lambda each: each.rebalances),
+    registry.OFFSET_RESETS: _pipeline(lambda each: each.offset_resets),
     registry.STALE_ACKS: _pipeline(lambda each: each.stale_acks),
     registry.LOOP_LAG: _process(lambda sources: sources.loop_lag_s()),
     registry.LOOP_BLOCKS: _process(lambda sources: sources.loop_blocks()),
