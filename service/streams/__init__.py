@@ -4,7 +4,7 @@ Made after tokio-stream's and futures-rs's ``StreamExt``, with asyncio's rules f
 cancellation.  Usable alone: it knows nothing of Kafka or of events.
 """
 
-from service.streams.calls import Later
+from service.streams.calls import Call, Later, Work
 from service.streams.constructors import (
     empty,
     iter,  # noqa: A004 - the name that the field knows it by
@@ -19,11 +19,14 @@ from service.streams.peekable import Peekable
 from service.streams.receiver import ReceiverStream
 from service.streams.result import Err, Ok, Partial, Result
 from service.streams.selection import interval, select, select_all, select_biased
+from service.streams.shared import BroadcastStream, WatchStream
 from service.streams.stage import Stage
 from service.streams.stream import Stream
 from service.streams.stream_map import StreamMap
 
 __all__ = [
+    "BroadcastStream",
+    "Call",
     "Err",
     "Lanes",
     "Later",
@@ -35,6 +38,8 @@ __all__ = [
     "Stage",
     "Stream",
     "StreamMap",
+    "WatchStream",
+    "Work",
     "empty",
     "from_async",
     "interval",

@@ -1,15 +1,28 @@
 """Methods that run a stream to its end, or to an answer, and close it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from service.streams.owned import Owned
 from service.streams.stage import ANY
 
 T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+class BatchSender(Protocol[T_contra]):
+    """What a stream needs of the sending end of a channel."""
+
+    async def send_many(self, items: Sequence[T_contra]) -> None:
+        """Send every item, waiting while the channel is full."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close this sender."""
+        ...
 
 
 class Finishers(Owned[T_co]):
@@ -37,6 +50,19 @@ class Finishers(Owned[T_co]):
                 answer = function(chunk)
                 if answer is not None and isawaitable(answer):
                     await answer
+
+    async def forward(self, sender: "BatchSender[T_co]") -> None:
+        """Send all items, waiting while the channel is full, then close ``sender``.
+
+        Cancel safety: closes both, so items on their way are lost; do not cancel it to pause.
+
+        Raises:
+            ChannelClosedError: If the receiving end is gone; carries what was not sent.
+        """
+        try:
+            await self.for_each_chunk(sender.send_many)
+        finally:
+            await sender.aclose()
 
     async def collect(self) -> list[T_co]:
         """Return all items."""
