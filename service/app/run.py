@@ -4,18 +4,23 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Final
 
 import structlog
 
 from service.app.application import Application
+from service.app.collector import calm_collector
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
+from service.health.probes import readiness
 from service.settings import Settings
+from service.telemetry import Sources, Telemetry
 
 log = structlog.get_logger(__name__)
 
 EXIT_INTERNAL: Final = 70
+VERSION: Final = version("headrace")
 
 
 async def run_service(settings: Settings) -> int:
@@ -30,16 +35,35 @@ async def run_service(settings: Settings) -> int:
     application = Application(settings)
     _drain_on_signals(application)
     async with AsyncExitStack() as stack:
+        telemetry = Telemetry(
+            version=VERSION, traces_sample_ratio=settings.telemetry.traces_sample_ratio
+        )
+        stack.callback(telemetry.close)
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
+        sources = Sources(
+            counters=lambda: [built.counters for built in application.pipelines.values()],
+            status=lambda: board.latest.status,
+            ready=lambda: readiness(board.latest.status, age_s=board.age_s()).ok,
+            loop_lag_s=board.loop_lag_s,
+            loop_blocks=lambda: watchdog.incidents,
+            spans_dropped=telemetry.spans_dropped,
+            version=VERSION,
+        )
         admin = AdminServer(
             settings.admin.host,
             settings.admin.port,
-            admin_routes(board, metrics=lambda: b"", watchdog=watchdog),
+            admin_routes(
+                board,
+                metrics=telemetry.exposition(sources),
+                version=VERSION,
+                watchdog=watchdog,
+            ),
         )
         admin.start()
         stack.callback(admin.close)
         watchdog.start()
+        calm_collector()
         stack.callback(watchdog.close)
         log.info("admin port open", host=settings.admin.host, port=admin.port)
         async with asyncio.TaskGroup() as tasks:
