@@ -113,6 +113,8 @@ class RecordBatch:
         received_at_s: ``loop.time()`` of the fetch, for latency.
 
     Attributes:
+        attempts: Failed attempts by index, in this process or an earlier one, the most of any
+            handler; ``None`` while nothing has failed.
         left: Records that are not done yet.
         failure: Why all of it goes to the dead-letter topic unread, if so.
         dispatched: Records whose handling has started and that are not parked; what is in
@@ -123,6 +125,7 @@ class RecordBatch:
     """
 
     __slots__ = (
+        "attempts",
         "closing",
         "dispatched",
         "done",
@@ -160,6 +163,7 @@ class RecordBatch:
         self.done = bytearray(len(records))
         self.left = len(records)
         self.pending: array[int] | None = None
+        self.attempts: dict[int, int] | None = None
         self.dispatched = 0
         self.failure: Failure | None = None
         self.closing = False
@@ -188,6 +192,12 @@ class RecordBatch:
         """Wait for one acknowledgement of the record at ``index``, whatever was expected."""
         if self.pending is not None:
             self.pending[index] = 1
+
+    def note_attempts(self, index: int, attempts: int) -> None:
+        """Remember that the record at ``index`` failed ``attempts`` times, across a restart."""
+        if self.attempts is None:
+            self.attempts = {}
+        self.attempts[index] = max(attempts, self.attempts.get(index, 0))
 
     def valid(self) -> bool:
         """Whether work on this batch may still be dispatched and published.

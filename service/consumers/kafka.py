@@ -589,7 +589,7 @@ class KafkaSource:
             self._counters.commits += 1
             now_s = self._last_contact_s = _now()
             for name, offset in due.items():
-                self._held[name].confirmed(offset.next_offset, now_s)
+                self._held[name].confirmed(offset, now_s)
 
     # -- watching --------------------------------------------------------------------------
 

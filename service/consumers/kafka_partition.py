@@ -12,7 +12,7 @@ from enum import Enum
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.delivery.commit_metadata import Progress, decode, encode, would_overflow
 from service.delivery.offsets import PartitionOffsets
-from service.delivery.skips import Range, SkipSet
+from service.delivery.skips import SkipSet, union
 from service.events import RecordBatch
 
 _SWEEP_BATCHES = 64
@@ -41,6 +41,7 @@ class HeldPartition:
         offsets: Progress under the current epoch; ``None`` before the first preparation.
         halted_because: Why it is halted.
         acknowledged: What the broker last confirmed as committed by us or before us.
+        attempts: Failed attempts by offset, of records that an earlier owner left to us.
         committed_at_s: ``loop.time()`` of that.
     """
 
@@ -54,6 +55,7 @@ class HeldPartition:
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
         self.attempts: dict[int, int] = {}
+        self._stored: CommittedOffset | None = None
         self._old_batches: list[RecordBatch] = []
         self._live: list[RecordBatch] = []
         self._own_commits: set[int] = set()
@@ -80,12 +82,14 @@ class HeldPartition:
             progress = decode(position, committed.metadata)
         known = self.offsets
         ours = known is not None and position in self._own_commits
-        finished: Sequence[Range] = progress.finished
+        finished = progress.finished
         self.attempts = dict(progress.attempts)
         if known is not None and ours:
+            # Somebody else may have worked here without moving the offset: both count.
+            finished = tuple(union(finished, known.finished_ranges()))
             position = known.next_offset
-            finished = list(known.finished_ranges())
         self.acknowledged = None if committed is None else committed.next_offset
+        self._stored = committed
         self._own_commits = {position}
         if self.acknowledged is not None:
             self._own_commits.add(self.acknowledged)
@@ -112,7 +116,27 @@ class HeldPartition:
         if len(self._live) > _SWEEP_BATCHES and not self._live[0].left:
             self._live = [live for live in self._live if live.left]
         self._live.append(batch)
+        if self.attempts:
+            self._restore_attempts(batch)
         return self.offsets.deliver(batch)
+
+    def _restore_attempts(self, batch: RecordBatch) -> None:
+        places = {record.offset: index for index, record in enumerate(batch.records)}
+        restored = {places[at]: n for at, n in self.attempts.items() if at in places}
+        if restored:
+            batch.attempts = restored
+        self.attempts = {at: n for at, n in self.attempts.items() if at >= batch.next_offset}
+
+    def _attempts(self) -> dict[int, int]:
+        """Failed attempts of everything that is not finished, delivered to us or not."""
+        attempts = dict(self.attempts)
+        for batch in self._live:
+            if batch.left and batch.attempts:
+                done, records = batch.done, batch.records
+                for index, count in batch.attempts.items():
+                    if not done[index]:
+                        attempts[records[index].offset] = count
+        return attempts
 
     def close(self) -> None:
         """Start nothing more of what was delivered; what runs may finish."""
@@ -157,23 +181,30 @@ class HeldPartition:
         return not would_overflow(low, offsets.finished_ranges(), end + records)
 
     def due(self) -> CommittedOffset | None:
-        """What should be committed now, if it differs from what the broker has."""
+        """What should be committed now, if it differs from what the broker has.
+
+        Also when only the metadata does: a stuck record holds the offset, and what finishes
+        behind it must be remembered all the same.
+        """
         offsets = self.offsets
         if offsets is None or self.phase is Phase.REVOKED:
             return None
         offsets.compact()
-        if not offsets.commit_due(self.acknowledged):
-            return None
         next_offset = offsets.next_offset
-        if self.attempts:
-            self.attempts = {at: n for at, n in self.attempts.items() if at >= next_offset}
-        progress = Progress(finished=tuple(offsets.finished_ranges()), attempts=self.attempts)
+        if not offsets.commit_due(self.acknowledged) and not offsets.outstanding:
+            return None
+        progress = Progress(finished=tuple(offsets.finished_ranges()), attempts=self._attempts())
+        due = CommittedOffset(next_offset, encode(next_offset, progress))
+        if due == self._stored:
+            return None
         self._own_commits.add(next_offset)
-        return CommittedOffset(next_offset, encode(next_offset, progress))
+        return due
 
-    def confirmed(self, next_offset: int, now_s: float) -> None:
-        """The broker has stored ``next_offset``."""
-        if self.acknowledged is None or next_offset > self.acknowledged:
+    def confirmed(self, committed: CommittedOffset, now_s: float) -> None:
+        """The broker has stored ``committed``."""
+        next_offset = committed.next_offset
+        if self.acknowledged is None or next_offset >= self.acknowledged:
             self.acknowledged = next_offset
+            self._stored = committed
         self._own_commits = {at for at in self._own_commits if at >= next_offset}
         self.committed_at_s = now_s

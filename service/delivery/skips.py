@@ -15,6 +15,21 @@ Range: TypeAlias = tuple[int, int]
 """Offsets ``start <= offset < end``; never empty."""
 
 
+def union(left: Iterable[Range], right: Iterable[Range]) -> list[Range]:
+    """What is in either, as few ranges as possible.
+
+    >>> union([(1, 3), (8, 9)], [(2, 5), (5, 6)])
+    [(1, 6), (8, 9)]
+    """
+    merged: list[Range] = []
+    for start, end in sorted((*left, *right)):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
 class SkipSet:
     """Finished offsets beyond the committed one; records in it are acknowledged on arrival.
 

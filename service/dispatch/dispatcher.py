@@ -110,6 +110,7 @@ class Dispatcher:
     def _event(self, events: EventBatch, index: int) -> Event:
         record = events.batch.records[index]
         value = record.value
+        tried = events.batch.attempts
         return Event(
             events.data[index] if value is not None else None,
             record.key,
@@ -118,6 +119,7 @@ class Dispatcher:
             record.headers,
             events.batch,
             index,
+            0 if tried is None else tried.get(index, 0),
         )
 
     def _calls(
@@ -134,7 +136,7 @@ class Dispatcher:
     ) -> None:
         call = self._call
         batch, data, types = events.batch, events.data, events.types
-        records = batch.records
+        records, tried = batch.records, batch.attempts
         silent: list[int] = []
         began_s = perf_counter()
         for index in wanted:
@@ -149,6 +151,8 @@ class Dispatcher:
                 batch,
                 index,
             )
+            if tried is not None:
+                event.attempts = tried.get(index, 0)
             if self._waiting and (lane := self._lane(event)) in self._waiting:
                 items.append(self._wait_in_lane(event, lane, 0.0))
                 continue
@@ -265,6 +269,7 @@ class Dispatcher:
         if isinstance(error, HandlerTimeoutError):
             counters.timed_out += 1
         event.attempts += 1
+        event.batch.note_attempts(event.index, event.attempts)
         decision = after_failure(
             self._retry, event.attempts, error, self._random, handler=self.name
         )

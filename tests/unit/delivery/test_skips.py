@@ -1,13 +1,14 @@
 """What an earlier owner finished is not run again."""
 
 import doctest
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.delivery import skips as skips_module
-from service.delivery.skips import Range, SkipSet
+from service.delivery.skips import Range, SkipSet, union
 from service.events import RecordBatch, SourceRecord
 
 
@@ -73,3 +74,19 @@ def test_it_acknowledges_exactly_its_own_records(
 
     assert [bool(done) for done in batch.done] == [record.offset in skips for record in records]
     assert skipped == len(records) - batch.left
+
+
+@settings(max_examples=300)
+@given(left=steps, right=steps)
+def test_a_union_holds_what_either_holds_and_no_two_ranges_touch(
+    left: list[tuple[int, int]], right: list[tuple[int, int]]
+) -> None:
+    both = union(ranges_of(left), ranges_of(right))
+
+    held = {offset for start, end in both for offset in range(start, end)}
+    assert held == {
+        offset
+        for start, end in (*ranges_of(left), *ranges_of(right))
+        for offset in range(start, end)
+    }
+    assert all(before[1] < after[0] for before, after in pairwise(both))

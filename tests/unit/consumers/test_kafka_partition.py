@@ -1,0 +1,221 @@
+"""A partition through assignments, revokes and losses, with other owners in between."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.consumers.base import CommittedOffset, TopicPartition
+from service.consumers.kafka_partition import HeldPartition, Phase
+from service.delivery.commit_metadata import Progress, decode, encode
+from service.events import RecordBatch, SourceRecord
+
+PARTITION = TopicPartition("logs", 0)
+
+
+def held_at(position: int = 0, committed: CommittedOffset | None = None) -> HeldPartition:
+    held = HeldPartition(PARTITION)
+    held.assign(0.0)
+    held.resume(committed, position)
+    return held
+
+
+def deliver(held: HeldPartition, count: int) -> RecordBatch:
+    assert held.offsets is not None
+    first = held.offsets.expected_offset
+    records = [SourceRecord(b"", offset=first + place) for place in range(count)]
+    batch = RecordBatch("logs", 0, records, next_offset=first + count, epoch=held.epoch)
+    held.deliver(batch)
+    return batch
+
+
+def ranges_of(offsets: set[int]) -> tuple[tuple[int, int], ...]:
+    return tuple((offset, offset + 1) for offset in sorted(offsets))
+
+
+def test_a_batch_before_the_position_is_known_is_a_mistake() -> None:
+    held = HeldPartition(PARTITION)
+    held.assign(0.0)
+
+    with pytest.raises(RuntimeError, match="resume"):
+        held.deliver(RecordBatch("logs", 0, (), next_offset=1))
+
+
+def test_what_is_finished_beyond_a_stuck_record_is_committed_although_nothing_moves() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 4)
+
+    batch.ack_many([1, 3])
+    due = held.due()
+
+    assert due is not None
+    assert due.next_offset == 0
+    assert decode(0, due.metadata).finished == ((1, 2), (3, 4))
+    held.confirmed(due, 1.0)
+    assert held.due() is None
+
+
+def test_a_partition_that_comes_straight_back_goes_on_where_it_was() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 4)
+    batch.ack_many([0, 2])
+    due = held.due()
+    assert due is not None
+    held.confirmed(due, 1.0)
+    held.revoke()
+    batch.ack(1)  # was on the wire when the partition went
+
+    held.assign(2.0)
+    position = held.resume(due, 0)
+    again = deliver(held, 1)
+
+    assert position == 3
+    assert [record.offset for record in again.records] == [3]
+
+
+def test_what_another_owner_finished_is_not_run_again_even_at_the_same_offset() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 4)
+    batch.ack(1)
+    held.revoke()
+    theirs = CommittedOffset(0, encode(0, Progress(finished=((2, 3),), attempts={0: 2})))
+
+    held.assign(2.0)
+    held.resume(theirs, 0)
+    again = deliver(held, 4)
+
+    assert list(again.done) == [0, 1, 1, 0]
+    assert again.attempts == {0: 2}
+
+
+def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 3)
+    batch.note_attempts(0, 3)
+    batch.note_attempts(2, 1)
+    batch.ack(2)
+    due = held.due()
+    assert due is not None
+
+    restarted = held_at(committed=due)
+    untouched = restarted.due()
+    again = deliver(restarted, 3)
+
+    assert untouched is None  # nothing new to say before the records are here again
+    assert again.attempts == {0: 3}
+    assert list(again.done) == [0, 0, 1]
+    again.note_attempts(0, 4)
+    later = restarted.due()
+    assert later is not None
+    assert decode(*later).attempts == {0: 4}
+    again.ack_many([0, 1])
+    last = restarted.due()
+    assert last == CommittedOffset(3, "")
+
+
+def test_nothing_is_due_after_a_revoke() -> None:
+    held = held_at()
+    batch = deliver(held, 1)
+    held.revoke()
+
+    batch.ack(0)
+
+    assert held.due() is None
+
+
+class HeldPartitionMachine(RuleBasedStateMachine):
+    """The group's store, the durable outputs, and one other owner, as plain sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = HeldPartition(PARTITION)
+        self.held.assign(0.0)
+        self.held.resume(None, 0)
+        self.stored: CommittedOffset | None = None
+        self.durable: set[int] = set()
+        self.in_flight: list[tuple[RecordBatch, int]] = []
+        self.delivered_to = 0
+        self.due: CommittedOffset | None = None
+
+    def mine(self) -> bool:
+        return self.held.phase is Phase.RUNNING
+
+    @precondition(mine)
+    @rule(count=st.integers(1, 6))
+    def fetch(self, count: int) -> None:
+        batch = deliver(self.held, count)
+        self.delivered_to = max(self.delivered_to, batch.next_offset)
+        for index, record in enumerate(batch.records):
+            if not batch.done[index]:
+                self.in_flight.append((batch, index))
+            else:
+                assert record.offset in self.durable
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def become_durable(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(self.in_flight) - 1))
+        batch, index = self.in_flight.pop(place)
+        self.durable.add(batch.records[index].offset)
+        batch.ack(index)
+
+    @rule(stored=st.booleans(), answered=st.booleans())
+    def commit(self, *, stored: bool, answered: bool) -> None:
+        due = self.held.due()
+        if due is None:
+            return
+        assert self.mine()
+        if stored:
+            self.stored = due
+            if answered:
+                self.held.confirmed(due, 0.0)
+
+    @precondition(mine)
+    @rule(dropped=st.booleans())
+    def lose_it(self, *, dropped: bool) -> None:
+        self.held.revoke()
+        if dropped:
+            self.in_flight.clear()
+
+    @precondition(lambda self: not self.mine())
+    @rule(more=st.sets(st.integers(0, 12)), commits=st.booleans())
+    def another_owner_works(self, more: set[int], *, commits: bool) -> None:
+        position = 0 if self.stored is None else self.stored.next_offset
+        metadata = "" if self.stored is None else self.stored.metadata
+        known = {
+            offset
+            for start, end in decode(position, metadata).finished
+            for offset in range(start, end)
+        } | {position + step for step in more}
+        self.durable |= {position + step for step in more}
+        if commits:
+            while position in known:
+                position += 1
+            beyond = {offset for offset in known if offset > position}
+            self.stored = CommittedOffset(
+                position, encode(position, Progress(finished=ranges_of(beyond)))
+            )
+
+    @precondition(lambda self: not self.mine())
+    @rule()
+    def come_back(self) -> None:
+        self.held.assign(0.0)
+        position = self.held.resume(self.stored, 0)
+        assert set(range(position)) <= self.durable
+
+    @invariant()
+    def the_commit_never_passes_a_record_that_is_not_durable(self) -> None:
+        if self.stored is None:
+            return
+        assert set(range(self.stored.next_offset)) <= self.durable
+        for start, end in decode(*self.stored).finished:
+            assert set(range(start, end)) <= self.durable
+
+    @invariant()
+    def nothing_is_due_while_it_is_not_ours(self) -> None:
+        if not self.mine():
+            assert self.held.due() is None
+
+
+TestHeldPartition = HeldPartitionMachine.TestCase
+TestHeldPartition.settings = settings(max_examples=400, stateful_step_count=30)
