@@ -1,0 +1,208 @@
+"""Reads one topic for dashboards with aiokafka: no group, nothing committed, only committed data.
+
+Every await on the client has a deadline, every error becomes one of ours, and what the client
+hides (a fetch task that died, a partition that silently stops) is found by asking the broker for
+the end of a log that has been quiet.  The client object is disposable.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from service.consumers.base import OffsetGoneError, TopicPartition
+from service.consumers.topic_reader import Run, UnknownTopicError
+from service.errors import BrokerUnavailableError
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "fetch_max_bytes": 4 * 1024 * 1024,
+    "max_partition_fetch_bytes": 512 * 1024,
+    "fetch_max_wait_ms": 500,
+    "request_timeout_ms": 10_000,
+    "retry_backoff_ms": 200,
+    "metadata_max_age_ms": 20_000,
+    "group_id": None,
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "isolation_level": "read_committed",
+}
+"""Client settings; those of the connection come on top."""
+
+CONNECT_TIMEOUT_S: Final = 15.0
+CALL_TIMEOUT_S: Final = 5.0
+READ_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 3.0
+POLL_S: Final = 0.5
+"""How long a read waits for something new."""
+
+QUIET_S: Final = 20.0
+"""After so long without a record the broker is asked whether there should have been one."""
+
+MAX_RECORDS: Final = 500
+"""Most records of one read, so that the loop is not held up by decoding them."""
+
+
+class KafkaReaders:
+    """Opens :class:`KafkaReader` objects.
+
+    Args:
+        connection: Client settings of the connection; asked at each open, so that secrets that
+            have been replaced are used.
+    """
+
+    def __init__(self, connection: Callable[[], Mapping[str, Any]]) -> None:
+        self._connection = connection
+
+    async def open(self, topic: str) -> "KafkaReader":
+        """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
+        consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
+        reader = KafkaReader(consumer, topic)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await reader.connect()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await reader.close()
+            raise BrokerUnavailableError(f"{topic}: cannot connect: {exc!r}") from exc
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+
+class KafkaReader:
+    """All partitions that a topic had when it was opened.
+
+    Args:
+        consumer: A client that is not started.
+        topic: Its name.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._partitions: list[ClientPartition] = []
+        self._positions: dict[int, int] = {}
+        self._heard_at_s = asyncio.get_running_loop().time()
+
+    async def connect(self) -> None:
+        """Start the client and find the topic's partitions.
+
+        Raises:
+            UnknownTopicError: If there is no such topic.
+        """
+        await self._consumer.start()
+        # asked for all topics: asking for one by name would create it on brokers that do so
+        if self._topic not in await self._consumer.topics():
+            raise UnknownTopicError(self._topic)
+        self._consumer.assign([ClientPartition(self._topic, 0)])
+        while not (numbers := self._consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 -- the client has no event for it
+            await asyncio.sleep(0.05)
+        self._partitions = [ClientPartition(self._topic, n) for n in sorted(numbers)]
+        self._consumer.assign(self._partitions)
+
+    async def beginning(self) -> dict[int, int]:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        return _numbered(await self._call(self._consumer.beginning_offsets(self._partitions)))
+
+    async def end(self) -> dict[int, int]:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        return _numbered(await self._call(self._consumer.end_offsets(self._partitions)))
+
+    async def at_timestamp(self, timestamp_ms: int) -> dict[int, int]:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        asked = dict.fromkeys(self._partitions, timestamp_ms)
+        found = await self._call(self._consumer.offsets_for_times(asked))
+        end = await self.end()
+        return {
+            p.partition: end[p.partition] if at is None else at.offset for p, at in found.items()
+        }
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        for partition in self._partitions:
+            position = positions.get(partition.partition)
+            if position is not None:
+                self._consumer.seek(partition, position)
+                self._positions[partition.partition] = position
+
+    async def read(self) -> list[Run]:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                fetched = await self._consumer.getmany(
+                    timeout_ms=int(POLL_S * 1000), max_records=MAX_RECORDS
+                )
+                runs = await self._runs(fetched)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as exc:
+            raise self._gone() from exc
+        except (KafkaError, IllegalStateError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"{self._topic}: cannot read: {exc!r}") from exc
+        now_s = asyncio.get_running_loop().time()
+        if runs:
+            self._heard_at_s = now_s
+        elif now_s - self._heard_at_s > QUIET_S:
+            await self._check_quiet()
+            self._heard_at_s = now_s
+        return runs
+
+    async def close(self) -> None:
+        """See :class:`service.consumers.topic_reader.TopicReader`."""
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._consumer.stop()
+        except Exception:  # noqa: BLE001, S110 -- it is thrown away whatever state it is in
+            pass
+        except asyncio.CancelledError:
+            # stop() also raises this when one of the client's own tasks was cancelled before
+            if task is not None and task.cancelling() > cancelled:
+                raise
+
+    async def _runs(self, fetched: Mapping[ClientPartition, list[Any]]) -> list[Run]:
+        """What moved: records, or only the position (transaction markers, compacted runs)."""
+        runs: list[Run] = []
+        for partition in self._partitions:
+            number = partition.partition
+            position = await self._consumer.position(partition)
+            records = fetched.get(partition, ())
+            if records or position != self._positions.get(number):
+                self._positions[number] = position
+                runs.append(Run(number, records, position))
+        return runs
+
+    def _gone(self) -> OffsetGoneError:
+        number, position = next(iter(self._positions.items()), (0, 0))
+        return OffsetGoneError(TopicPartition(self._topic, number), position)
+
+    async def _check_quiet(self) -> None:
+        """Find out whether the silence is the topic's or the client's.
+
+        Raises:
+            BrokerUnavailableError: If it is the client's, or if partitions were added.
+        """
+        numbers = self._consumer.partitions_for_topic(self._topic) or set()
+        if len(numbers) > len(self._partitions):
+            raise BrokerUnavailableError(f"{self._topic}: has more partitions now")
+        end = await self.end()
+        if any(last > self._positions.get(number, last) for number, last in end.items()):
+            raise BrokerUnavailableError(f"{self._topic}: has records that do not arrive")
+
+    async def _call(self, call: Any) -> Any:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await call
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"{self._topic}: {exc!r}") from exc
+
+
+def _numbered(offsets: Mapping[ClientPartition, int]) -> dict[int, int]:
+    return {partition.partition: offset for partition, offset in offsets.items()}

@@ -1,0 +1,120 @@
+"""Events that clients send over WebSocket, and the answers they wait for.
+
+Knows :class:`~service.peer.Peer` and the pipeline's channel, no sockets and no tokens.  One
+message is one batch, sent into the channel before the next message is read: a full channel stops
+the reading of that socket, which TCP turns into waiting at the other end.
+"""
+
+import asyncio
+import random
+
+from service.channels import Sender
+from service.clock import wall_clock_ms, wall_clock_s
+from service.consumers.websocket_answers import Answers, WebSocketBatch
+from service.consumers.websocket_frames import BadFrameError, Submission, split
+from service.errors import ChannelClosedError, ChannelFullError
+from service.events import RecordBatch, SourceRecord
+from service.peer import CloseCode, Peer
+
+_RECORD_OVERHEAD_BYTES = 200
+"""About what the objects around one record take; counts towards the channel's bytes."""
+
+
+class WebSocketSource:
+    """A source of one pipeline; :meth:`serve` is the route that producers connect to.
+
+    Args:
+        name: The source's name; stands where Kafka's records have their topic.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._inbox: Sender[RecordBatch] | None = None
+        self._stopped = asyncio.Event()
+        self._answers: set[Answers] = set()
+
+    # -- Source ----------------------------------------------------------------------------
+
+    async def run(self, inbox: Sender[RecordBatch]) -> None:
+        """See :meth:`service.consumers.base.Source.run`."""
+        self._inbox = inbox
+        await self._stopped.wait()
+
+    def stop_intake(self) -> None:
+        """See :meth:`service.consumers.base.Source.stop_intake`.
+
+        Producers that go on are told to come back; what they sent before is still answered.
+        """
+        self._inbox = None
+        self._stopped.set()
+
+    async def close(self, deadline_s: float) -> None:
+        """See :meth:`service.consumers.base.Source.close`: send the last answers."""
+        del deadline_s  # nothing here waits
+        for answers in self._answers:
+            answers.flush()
+
+    # -- a producer's connection -----------------------------------------------------------
+
+    async def serve(self, peer: Peer) -> None:
+        """Take events from ``peer`` until it goes away."""
+        producer = _Producer(self.name, Answers(peer))
+        self._answers.add(producer.answers)
+        try:
+            async for message in peer.messages():
+                raw = message.encode() if isinstance(message, str) else message
+                try:
+                    submissions = split(raw)
+                except BadFrameError as error:
+                    peer.close_soon(CloseCode.BAD_REQUEST, str(error))
+                    return
+                if submissions:
+                    await self._submit(producer, submissions)
+        finally:
+            self._answers.discard(producer.answers)
+
+    async def _submit(self, producer: "_Producer", submissions: list[Submission]) -> None:
+        batch = producer.batch(submissions)
+        inbox = self._inbox
+        if inbox is None:
+            batch.refuse("unavailable", "shutting down; connect again")
+            return
+        try:
+            await inbox.send(batch)
+        except ChannelFullError:
+            batch.refuse("overloaded", "the pipeline is full; try again")
+        except ChannelClosedError:
+            batch.refuse("unavailable", "shutting down; connect again")
+
+
+class _Producer:
+    """One connection as a partition of its own: it has an order, and identities that last.
+
+    Results are identified by partition and offset, so these must not come again after a restart
+    or in another process: the partition is drawn at random and offsets count up from the time.
+    """
+
+    def __init__(self, source: str, answers: Answers) -> None:
+        self.answers = answers
+        self._source = source
+        self._partition = random.getrandbits(31)
+        self._offset = int(wall_clock_s() * 1e6)
+
+    def batch(self, submissions: list[Submission]) -> WebSocketBatch:
+        timestamp = wall_clock_ms()
+        records: list[SourceRecord] = []
+        size_bytes = 0
+        for submission in submissions:
+            records.append(SourceRecord(submission.value, offset=self._offset, timestamp=timestamp))
+            self._offset += 1
+            size_bytes += len(submission.value) + _RECORD_OVERHEAD_BYTES
+        return WebSocketBatch(
+            self._source,
+            self._partition,
+            records,
+            ids=[submission.id_json for submission in submissions],
+            answers=self.answers,
+            next_offset=self._offset,
+            size_bytes=size_bytes,
+            received_at_s=asyncio.get_running_loop().time(),
+        )

@@ -1,0 +1,213 @@
+"""One WebSocket of the public port: a :class:`~service.peer.Peer` over the library's connection.
+
+The only file that touches what the library does not promise; ``test_connection.py`` pins those
+names.  It writes ready-made frames straight to the transport, which is sound because this server
+never sends fragmented messages, and it never waits for a socket: :meth:`EdgeConnection.supervise`
+is called a few times a second and decides from what it sees.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
+from websockets.protocol import Event, State
+
+from service.peer import CloseCode, PeerGoneError
+from service.server.limits import TokenBucket
+from service.server.principal import ANYBODY, Principal
+
+PING_AFTER_WRITE_S = 1.5
+"""A peer that was written to is pinged this often: kernels take data for programs that hang."""
+
+PING_IDLE_S = 20.0
+"""A peer that was not written to is pinged this often."""
+
+CLOSE_GRACE_S = 1.0
+"""How long a peer has to answer a close frame before it is cut."""
+
+MAX_UNSENT_BYTES = 256 * 1024
+"""Most bytes that wait for a socket; a peer that lets more pile up is cut."""
+
+
+class ConnectionRegistry:
+    """Every socket of the server, those in their handshake included.
+
+    Args:
+        max_connections: Of the open WebSockets; handshakes may come on top, up to a tenth more.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        self.connections: set[EdgeConnection] = set()
+        self._empty = asyncio.Event()
+        self._max_sockets = max_connections + max(max_connections // 10, 50)
+
+    def add(self, connection: "EdgeConnection") -> bool:
+        """Whether there is room for one more socket."""
+        self.connections.add(connection)
+        self._empty.clear()
+        return len(self.connections) <= self._max_sockets
+
+    def discard(self, connection: "EdgeConnection") -> None:
+        """``connection`` is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def empty(self) -> None:
+        """Wait until no connection is left."""
+        if self.connections:
+            await self._empty.wait()
+
+
+class EdgeConnection(ServerConnection):
+    """Adds to the library's connection what bounds it in memory and time."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, *args: Any, registry: ConnectionRegistry, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._registry = registry
+        self.on_lost: Callable[[], None] | None = None
+        self.principal: Principal = ANYBODY
+        self.token: str | None = None
+        self.path = ""
+        self.messages_allowed: TokenBucket | None = None
+        self.write_timeout_s = 5.0
+        self.cut_as_slow = False
+        self._consumer_waits = True
+        self._pinged_at_s: float | None = None
+        self._heard_at_s = self.loop.time()
+        self._written_at_s = 0.0
+        self._stuck_since_s: float | None = None
+        self._cut_at_s: float | None = None
+
+    # -- Peer ------------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """See :attr:`service.peer.Peer.writable`."""
+        return self.protocol.state is State.OPEN and not self.transport.get_write_buffer_size()
+
+    @property
+    def address(self) -> str:
+        """See :attr:`service.peer.Peer.address`."""
+        remote = self.remote_address
+        return str(remote[0]) if remote else ""
+
+    def write(self, frames: bytes) -> None:
+        """See :meth:`service.peer.Peer.write`."""
+        if self.protocol.state is not State.OPEN or self.transport.is_closing():
+            return
+        self.transport.write(frames)
+        self._written_at_s = self.loop.time()
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.cut()
+
+    async def deliver(self, frames: bytes) -> None:
+        """See :meth:`service.peer.Peer.deliver`."""
+        await self.drain()  # the write limit is 0: this waits until the socket took everything
+        if self.protocol.state is not State.OPEN:
+            raise PeerGoneError("the connection is closed")
+        self.write(frames)
+
+    def close_soon(self, code: CloseCode, reason: str) -> None:
+        """See :meth:`service.peer.Peer.close_soon`."""
+        if self.protocol.state is not State.OPEN:
+            return
+        self.protocol.send_close(code, reason)
+        self.send_data()
+        self._cut_at_s = self.loop.time() + CLOSE_GRACE_S
+
+    async def messages(self) -> AsyncIterator[str | bytes]:
+        """See :meth:`service.peer.Peer.messages`; too many a second cost the connection."""
+        while True:
+            self._consumer_waits = True
+            try:
+                message = await self.recv()
+            except ConnectionClosed:
+                return
+            self._consumer_waits = False
+            if self.messages_allowed and not self.messages_allowed.take(self.loop.time()):
+                self.close_soon(CloseCode.TOO_MANY, "too many messages")
+                return
+            yield message
+
+    # -- supervision -----------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Drop the connection without a word; what is unsent is thrown away."""
+        self.transport.abort()
+
+    def supervise(self, now_s: float) -> None:
+        """Ping, and cut who does not answer, does not read or does not close."""
+        if self._cut_at_s is not None:
+            if now_s >= self._cut_at_s:
+                self.cut()
+            return
+        if self.protocol.state is State.CLOSING:
+            self._cut_at_s = now_s + CLOSE_GRACE_S
+        if self.protocol.state is not State.OPEN:
+            return
+        if self._is_stuck(now_s) or self._is_silent(now_s):
+            self.cut_as_slow = True
+            self.close_soon(CloseCode.TOO_SLOW, "too slow; resume with the last next")
+            return
+        self._ping_if_due(now_s)
+
+    def _is_stuck(self, now_s: float) -> bool:
+        """Whether the socket has taken nothing more for too long."""
+        if not self.transport.get_write_buffer_size():
+            self._stuck_since_s = None
+            return False
+        if self._stuck_since_s is None:
+            self._stuck_since_s = now_s
+        return now_s - self._stuck_since_s >= self.write_timeout_s - PING_AFTER_WRITE_S
+
+    def _is_silent(self, now_s: float) -> bool:
+        """Whether a ping has gone unanswered for too long."""
+        if self._pinged_at_s is None or self._heard_at_s >= self._pinged_at_s:
+            return False
+        if not self._consumer_waits:
+            self._pinged_at_s = None  # it is we who do not read: backpressure, not silence
+            return False
+        return now_s - self._pinged_at_s >= self.write_timeout_s - PING_AFTER_WRITE_S
+
+    def _ping_if_due(self, now_s: float) -> None:
+        if self._pinged_at_s is not None and self._heard_at_s < self._pinged_at_s:
+            return
+        since_s = now_s - max(self._heard_at_s, self._pinged_at_s or 0.0)
+        busy = self._written_at_s > self._heard_at_s
+        if since_s >= (PING_AFTER_WRITE_S if busy else PING_IDLE_S):
+            self._pinged_at_s = now_s
+            self.protocol.send_ping(b"")
+            self.send_data()
+
+    # -- the library's callbacks -----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a socket beyond all limits before it costs a handshake."""
+        super().connection_made(transport)
+        if not self._registry.add(self):
+            self.cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give back what the connection took of the limits."""
+        super().connection_lost(exc)
+        self._registry.discard(self)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def process_event(self, event: Event) -> None:
+        """Note signs of life."""
+        if getattr(event, "opcode", None) is Opcode.PONG:
+            self._heard_at_s = self.loop.time()
+        super().process_event(event)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut a peer that makes us answer (pings) but does not read the answers."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.cut()

@@ -1,0 +1,41 @@
+"""Who a client is, and what it may do."""
+
+from dataclasses import dataclass
+
+EVERYTHING = "*"
+"""In place of a list of names: all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A client that has shown a token, or anybody where no token is needed.
+
+    Attributes:
+        name: For logs and limits; ``None`` for anybody.
+        pipelines: Names of the pipelines that it may send events to.
+        topics: Names of the topics that it may watch.
+        expires_at_s: Seconds since the Unix epoch; ``None`` is never.
+        token_hash: Which token it was, for revocation; ``None`` for signed ones and anybody.
+    """
+
+    name: str | None
+    pipelines: frozenset[str]
+    topics: frozenset[str]
+    expires_at_s: float | None = None
+    token_hash: str | None = None
+
+    def may_ingest(self, pipeline: str) -> bool:
+        """Whether it may send events to ``pipeline``."""
+        return EVERYTHING in self.pipelines or pipeline in self.pipelines
+
+    def may_read(self, topic: str) -> bool:
+        """Whether it may watch ``topic``."""
+        return EVERYTHING in self.topics or topic in self.topics
+
+    def expired(self, now_s: float) -> bool:
+        """Whether its token is no longer good."""
+        return self.expires_at_s is not None and now_s >= self.expires_at_s
+
+
+ANYBODY = Principal(name=None, pipelines=frozenset((EVERYTHING,)), topics=frozenset((EVERYTHING,)))
+"""Where no token is needed."""

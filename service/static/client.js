@@ -1,0 +1,200 @@
+/**
+ * Live events from Headrace, in a browser: reconnects and resumes by itself.
+ *
+ *     import { subscribe } from "/client.js";
+ *     const subscription = subscribe({
+ *       topic: "alerts",
+ *       from: "latest",                                  // "earliest", {timestamp}, {offsets}
+ *       where: { field: "level", in: ["ERROR"] },        // filtered by the server
+ *       onEvents: (events) => { ... },                   // [{partition, offset, timestamp, key, value}]
+ *       onGap: ({ dropped }) => { ... },                 // events that will never come
+ *       onStatus: ({ state, detail }) => { ... },        // connecting, live, waiting, failed, closed
+ *     });
+ *     subscription.close();
+ *
+ * After a lost connection it goes on where it stopped: no event is skipped or repeated without
+ * `onGap` saying so. No dependencies.
+ */
+
+const PROTOCOL = "headrace.v1";
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 15_000;
+const STABLE_MS = 10_000;
+const PING_MS = 20_000;
+const SILENCE_MS = 50_000;
+
+/** Close codes after which coming back with the same token is pointless. */
+const FATAL_CLOSES = new Map([
+  [4400, "the server did not understand this client"],
+  [4401, "the token is missing, wrong or has expired"],
+  [4403, "this token may not do that"],
+]);
+
+/** The `/subscribe` address beside this module. */
+export function defaultUrl() {
+  const url = new URL("/subscribe", import.meta.url);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+/**
+ * Watch a topic.
+ *
+ * @param {object} options
+ * @param {string} [options.url] ws: or wss: address; this module's own server by default.
+ * @param {string} options.topic
+ * @param {"latest"|"earliest"|{timestamp: number}|{offsets: Object<string, number>}} [options.from]
+ * @param {object} [options.where] Filter that runs on the server.
+ * @param {"drop_oldest"|"conflate"|"disconnect"} [options.overflow]
+ * @param {string|function(): (string|Promise<string>)} [options.token] Bearer token, or what gets one.
+ * @param {function(Array<object>, object): void} [options.onEvents] Events, and the position after them.
+ * @param {function({dropped: number, next: object}): void} [options.onGap]
+ * @param {function({state: string, detail: string}): void} [options.onStatus]
+ * @returns {{close: function(): void, readonly position: ?object}}
+ */
+export function subscribe(options) {
+  return new Subscription(options);
+}
+
+class Subscription {
+  #options;
+  #socket = null;
+  #position = null;
+  #delayMs = FIRST_DELAY_MS;
+  #timers = new Set();
+  #closed = false;
+
+  constructor(options) {
+    if (!options.topic) throw new TypeError("subscribe: topic is missing");
+    this.#options = { from: "latest", ...options };
+    this.#connect();
+  }
+
+  /** Next offset of every partition: what to pass as `from: {offsets}` to go on later. */
+  get position() {
+    return this.#position === null ? null : { ...this.#position };
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stopTimers();
+    this.#socket?.close(1000);
+    this.#status("closed");
+  }
+
+  async #connect() {
+    this.#status("connecting");
+    let socket;
+    try {
+      const { token, url } = this.#options;
+      const value = typeof token === "function" ? await token() : token;
+      if (this.#closed) return;
+      const protocols = value ? [PROTOCOL, `token.${value}`] : [PROTOCOL];
+      socket = new WebSocket(url ?? defaultUrl(), protocols);
+    } catch (error) {
+      this.#retry(String(error));
+      return;
+    }
+    this.#socket = socket;
+    let openedAt = 0;
+    let heardAt = performance.now();
+    socket.onopen = () => {
+      openedAt = heardAt = performance.now();
+      socket.send(JSON.stringify(this.#request()));
+      // A dead connection can stay open for minutes; only silence tells.
+      this.#every(PING_MS, () => {
+        if (performance.now() - heardAt > SILENCE_MS) this.#lost(socket, "no answer");
+        else if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}');
+      });
+    };
+    socket.onmessage = ({ data }) => {
+      heardAt = performance.now();
+      if (openedAt && heardAt - openedAt > STABLE_MS) this.#delayMs = FIRST_DELAY_MS;
+      if (this.#socket === socket) this.#receive(JSON.parse(data), socket);
+    };
+    socket.onclose = ({ code, reason }) => {
+      const fatal = FATAL_CLOSES.get(code);
+      if (this.#socket !== socket || this.#closed) return;
+      if (fatal) this.#fail(reason || fatal);
+      else this.#lost(socket, reason || `closed (${code})`);
+    };
+  }
+
+  #request() {
+    const { topic, from, where, overflow } = this.#options;
+    return {
+      type: "subscribe",
+      id: 1,
+      topic,
+      from: this.#position === null ? from : { offsets: this.#position },
+      ...(where ? { where } : {}),
+      ...(overflow ? { overflow } : {}),
+    };
+  }
+
+  #receive(message, socket) {
+    const { onEvents, onGap } = this.#options;
+    switch (message.type) {
+      case "subscribed":
+        this.#remember(message.positions);
+        this.#status("live");
+        break;
+      case "events":
+        // remembered first: a callback that throws must not make the same events come again
+        this.#remember(message.next);
+        if (message.events.length) onEvents?.(message.events, this.position);
+        break;
+      case "gap":
+        this.#remember(message.next);
+        onGap?.({ dropped: message.dropped, next: message.next });
+        break;
+      case "error":
+        if (message.retryable) this.#lost(socket, message.message);
+        else this.#fail(message.message);
+        break;
+    }
+  }
+
+  #remember(position) {
+    // An empty position belongs to a topic without partitions yet and would not resume anything.
+    if (position && Object.keys(position).length) this.#position = position;
+  }
+
+  #lost(socket, detail) {
+    if (this.#socket !== socket || this.#closed) return;
+    this.#retry(detail);
+    socket.close();
+  }
+
+  #retry(detail) {
+    this.#stopTimers();
+    this.#socket = null;
+    const delay = this.#delayMs * (0.5 + Math.random() / 2);
+    this.#delayMs = Math.min(this.#delayMs * 2, MAX_DELAY_MS);
+    this.#status("waiting", detail);
+    const timer = setTimeout(() => this.#connect(), delay);
+    this.#timers.add(() => clearTimeout(timer));
+  }
+
+  #fail(detail) {
+    this.#closed = true;
+    this.#stopTimers();
+    this.#socket?.close(1000);
+    this.#status("failed", detail);
+  }
+
+  #every(ms, callback) {
+    const timer = setInterval(callback, ms);
+    this.#timers.add(() => clearInterval(timer));
+  }
+
+  #stopTimers() {
+    for (const stop of this.#timers) stop();
+    this.#timers.clear();
+  }
+
+  #status(state, detail = "") {
+    this.#options.onStatus?.({ state, detail });
+  }
+}

@@ -1,0 +1,78 @@
+"""A record as dashboards see it, encoded once for all of them.
+
+Knows JSON and records, nothing of topics, filters or clients.  Values that are no JSON are shown
+as text, and bytes that are no text as ``{"base64": ...}``, so that every record can be shown.
+"""
+
+import base64
+from typing import Any
+
+import orjson
+
+from service.events import Record
+
+OVERHEAD_BYTES = 200
+"""About what the objects around one encoded event take; part of every bound in bytes."""
+
+
+class EncodedEvent:
+    """One event of the wire protocol, as JSON bytes, with what filters and queues need of it.
+
+    Attributes:
+        partition: Its partition.
+        offset: Its offset there.
+        key: Key bytes, or ``None``; what ``conflate`` keeps the latest of.
+        json: The whole object, ``{"partition": ...}``.
+        size_bytes: What it counts for in bounds.
+    """
+
+    __slots__ = ("json", "key", "offset", "partition", "size_bytes")
+
+    def __init__(self, partition: int, offset: int, key: bytes | None, json: bytes) -> None:
+        self.partition = partition
+        self.offset = offset
+        self.key = key
+        self.json = json
+        self.size_bytes = len(json) + OVERHEAD_BYTES
+
+    def data(self) -> Any:
+        """The value, decoded again; for filters that come later than the event."""
+        return orjson.loads(self.json)["value"]
+
+    def __repr__(self) -> str:
+        return f"EncodedEvent({self.partition}/{self.offset})"
+
+
+def encode(partition: int, record: Record) -> tuple[EncodedEvent, Any]:
+    """Encode ``record``, and hand out its decoded value for the filters of right now."""
+    value, data = _value(record.value)
+    key = record.key
+    json = orjson.dumps(
+        {
+            "partition": partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+            "key": None if key is None else _text(key),
+            "value": value,
+        }
+    )
+    return EncodedEvent(partition, record.offset, key, json), data
+
+
+def _value(value: bytes | None) -> tuple[Any, Any]:
+    if value is None:
+        return None, None
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        text = _text(value)
+        return text, text
+    # The stored bytes go out as they are: decoding them again could lose digits of a number.
+    return orjson.Fragment(value), data
+
+
+def _text(raw: bytes) -> Any:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}

@@ -1,0 +1,265 @@
+"""One topic, read once for all who watch it.
+
+A feed keeps its reader alive, encodes each event once, and lays it into the window (for those
+who resume) and into the view of every filter that it passes.  It knows no sockets and no
+clients; who holds a cursor into its views is the hub's business.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from service.consumers.backoff import Backoff
+from service.consumers.base import OffsetGoneError
+from service.consumers.topic_reader import ReaderFactory, Run, TopicReader, UnknownTopicError
+from service.errors import BrokerUnavailableError
+from service.subscriptions.encoding import encode
+from service.subscriptions.positions import (
+    FromEarliest,
+    FromLatest,
+    FromOffsets,
+    FromTimestamp,
+    Positions,
+    Resolved,
+    Start,
+    clamp,
+    covers,
+)
+from service.subscriptions.share import LoopShare
+from service.subscriptions.views import LatestView, RingView
+from service.subscriptions.window import RecentWindow
+from service.where import Predicate
+
+_log = structlog.get_logger(__name__)
+
+_SLICE_S = 0.005
+"""Longest run of encoding before the loop is let go."""
+
+
+class ViewKey(NamedTuple):
+    """What makes two subscriptions of a topic share a view."""
+
+    where_json: bytes
+    latest_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a feed keeps in memory.
+
+    Attributes:
+        queue_events: Most events waiting per view, so per client.
+        queue_bytes: Their bytes.
+        window_events: Most recent events kept for those who resume.
+        window_bytes: Their bytes.
+    """
+
+    queue_events: int = 1000
+    queue_bytes: int = 256 * 1024
+    window_events: int = 10_000
+    window_bytes: int = 16 * 1024 * 1024
+
+
+class FilteredView:
+    """A view, and the filter that feeds it."""
+
+    __slots__ = ("passes", "view")
+
+    def __init__(self, view: RingView | LatestView, passes: Predicate | None) -> None:
+        self.view = view
+        self.passes = passes
+
+
+class TopicFeed:
+    """Reads ``topic`` while :meth:`run` runs.
+
+    Args:
+        topic: Its name.
+        readers: Opens readers of it.
+        bounds: What is kept.
+        share: What encoding and filtering may take of the loop.
+        on_events: Called when views have new events; told whether it is urgent, as a view is
+            half full.  Must not wait.
+        on_lost: Called with the number of records that the log lost before they were read.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        readers: ReaderFactory,
+        *,
+        bounds: Bounds,
+        share: LoopShare,
+        on_events: Callable[[bool], None],
+        on_lost: Callable[["TopicFeed", int], None],
+    ) -> None:
+        self.topic = topic
+        self.window = RecentWindow({}, max_items=0, max_bytes=0)
+        self.views: dict[ViewKey, FilteredView] = {}
+        self._readers = readers
+        self._bounds = bounds
+        self._share = share
+        self._on_events = on_events
+        self._on_lost = on_lost
+        self._reader: TopicReader | None = None
+        self._target: Positions | None = None
+        self._progress = asyncio.Event()
+        self._caught_up = False
+        self._unknown: UnknownTopicError | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled; failures are waited out and never raised."""
+        backoff = Backoff(initial_s=0.5, max_s=10.0)
+        while True:
+            try:
+                await self._read(backoff)
+            except UnknownTopicError as error:
+                self._unknown = error
+                self._progress.set()
+                _log.warning("subscription topic does not exist", topic=self.topic)
+            except (BrokerUnavailableError, OffsetGoneError) as error:
+                _log.warning("subscription reader failed", topic=self.topic, reason=str(error))
+            await asyncio.sleep(backoff.next_s())
+
+    def view(self, key: ViewKey, passes: Predicate | None) -> RingView | LatestView:
+        """The view for ``key``, made on first use."""
+        filtered = self.views.get(key)
+        if filtered is None:
+            make = LatestView if key.latest_only else RingView
+            view = make(self._bounds.queue_events, self._bounds.queue_bytes)
+            filtered = self.views[key] = FilteredView(view, passes)
+        return filtered.view
+
+    async def resolve(self, start: Start) -> Resolved:
+        """Find the offsets that ``start`` means; without the broker where the window knows.
+
+        Raises:
+            BrokerUnavailableError: If the broker does not answer.
+        """
+        now = self.window.positions
+        if isinstance(start, FromLatest):
+            return Resolved(positions=dict(now))
+        if isinstance(start, FromOffsets):
+            wanted = self._complete(start.offsets)
+            if covers(self.window.low, wanted) and all(wanted[p] <= now[p] for p in now):
+                return Resolved(positions={p: wanted[p] for p in now})
+        reader = self._reader
+        if reader is None:
+            raise BrokerUnavailableError(f"{self.topic}: not connected")
+        beginning, end = await reader.beginning(), await reader.end()
+        match start:
+            case FromEarliest():
+                return clamp(beginning, beginning, end)
+            case FromTimestamp(timestamp_ms):
+                return clamp(await reader.at_timestamp(timestamp_ms), beginning, end)
+            case FromOffsets(offsets):
+                return clamp(self._complete(offsets), beginning, end)
+
+    async def caught_up(self) -> None:
+        """Wait until the reader has caught up with the topic for the first time.
+
+        Raises:
+            UnknownTopicError: If there is no such topic.
+        """
+        while not self._caught_up:
+            if self._unknown is not None:
+                raise self._unknown
+            await self._next_progress()
+
+    async def reached(self, positions: Mapping[int, int]) -> None:
+        """Wait until everything below ``positions`` has been read."""
+        while any(self.window.positions.get(p, 0) < offset for p, offset in positions.items()):
+            await self._next_progress()
+
+    async def _next_progress(self) -> None:
+        self._progress.clear()
+        await self._progress.wait()
+
+    def _complete(self, offsets: Mapping[int, int]) -> Positions:
+        """Give every partition that ``offsets`` leaves out a position.
+
+        One with a number above all that are named was added after the client left: all of it
+        is new to the client.  Another one was left out on purpose.
+        """
+        newest = max(offsets)
+        now = self.window.positions
+        return {p: now[p] if p < newest else 0 for p in now} | dict(offsets)
+
+    async def _read(self, backoff: Backoff) -> None:
+        reader = await self._readers.open(self.topic)
+        try:
+            await self._position(reader)
+            self._reader = reader
+            self._unknown = None
+            while True:
+                runs = await reader.read()
+                backoff.reset()
+                await self._take(runs)
+        finally:
+            self._reader = None
+            await reader.close()
+
+    async def _position(self, reader: TopicReader) -> None:
+        beginning, end = await reader.beginning(), await reader.end()
+        if self._target is None:
+            backlog = self._bounds.window_events // max(len(end), 1)
+            start = {p: max(beginning.get(p, 0), last - backlog) for p, last in end.items()}
+            self._open_window(start)
+            self._target = end
+        else:
+            self._go_on(beginning, end)
+        reader.seek(self.window.positions)
+        self._note_progress()
+
+    def _go_on(self, beginning: Mapping[int, int], end: Mapping[int, int]) -> None:
+        """Continue where the last reader stopped, if that still exists."""
+        now = self.window.positions
+        wanted = {p: now.get(p, beginning.get(p, 0)) for p in end}
+        gone = {p for p, at in wanted.items() if not beginning.get(p, 0) <= at <= end[p]}
+        if not gone:
+            for partition, position in wanted.items():
+                self.window.advance(partition, position)
+            return
+        lost = sum(max(beginning.get(p, 0) - wanted[p], 0) for p in gone)
+        _log.error("records were removed before dashboards saw them", topic=self.topic, lost=lost)
+        self._open_window({p: beginning.get(p, 0) if p in gone else at for p, at in wanted.items()})
+        self._on_lost(self, lost)
+
+    def _open_window(self, start: Mapping[int, int]) -> None:
+        self.window = RecentWindow(
+            start, max_items=self._bounds.window_events, max_bytes=self._bounds.window_bytes
+        )
+
+    async def _take(self, runs: list[Run]) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for run in runs:
+            for record in run.records:
+                if record.offset < self.window.positions.get(run.partition, 0):
+                    continue
+                event, data = encode(run.partition, record)
+                self.window.append(event)
+                for filtered in self.views.values():
+                    if filtered.passes is None or filtered.passes(data):
+                        filtered.view.append(event)
+                if loop.time() - began_s > _SLICE_S:
+                    self._on_events(self._crowded())
+                    await self._share.used(loop.time() - began_s)
+                    began_s = loop.time()
+            self.window.advance(run.partition, run.next_offset)
+        if runs:
+            self._on_events(self._crowded())
+            self._note_progress()
+            await self._share.used(loop.time() - began_s)
+
+    def _crowded(self) -> bool:
+        return any(filtered.view.crowded for filtered in self.views.values())
+
+    def _note_progress(self) -> None:
+        now = self.window.positions
+        if not self._caught_up and self._target is not None:
+            self._caught_up = all(now.get(p, 0) >= last for p, last in self._target.items())
+        self._progress.set()

@@ -1,0 +1,196 @@
+"""Serves every subscription, in passes.
+
+A pass writes to every client that has something to get and whose socket has taken everything so
+far; clients at the same place of the same view get the very same bytes.  Nobody is waited for: a
+client whose socket is full is passed over, and its view drops, conflates or disconnects.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import structlog
+
+from service.consumers.topic_reader import ReaderFactory
+from service.metrics import HubCounters
+from service.peer import Peer, PeerGoneError
+from service.subscriptions.catch_up import CatchUp, SubscriptionLostError
+from service.subscriptions.feed import Bounds, TopicFeed, ViewKey
+from service.subscriptions.group import Group
+from service.subscriptions.protocol import Overflow, Subscribe, error_frame
+from service.subscriptions.share import LoopShare
+from service.subscriptions.subscription import Subscription
+
+_log = structlog.get_logger(__name__)
+
+PASS_INTERVAL_S = 0.1
+"""Shortest time between the starts of two passes while everybody keeps up: what coalesces."""
+
+LOOP_SHARE = 0.25
+"""What passes, and reading for dashboards, may each take of the event loop's time."""
+
+LINGER_S = 30.0
+"""How long a topic is read on after its last client left."""
+
+
+class SubscriptionHub:
+    """All dashboards of this process.
+
+    Args:
+        readers: Opens Kafka readers.
+        bounds: What is kept per view and topic.
+        overflow: Policy of clients that name none.
+        counters: What is counted.
+    """
+
+    def __init__(
+        self,
+        readers: ReaderFactory,
+        *,
+        bounds: Bounds | None = None,
+        overflow: Overflow = Overflow.DROP_OLDEST,
+        counters: HubCounters | None = None,
+    ) -> None:
+        self.counters = counters or HubCounters()
+        self._overflow = overflow
+        self._bounds = bounds or Bounds()
+        self._readers = readers
+        self._reading = LoopShare(LOOP_SHARE)
+        self._writing = LoopShare(LOOP_SHARE)
+        self._catch_up = CatchUp(readers, LoopShare(LOOP_SHARE), self.counters)
+        self._feeds: dict[str, TopicFeed] = {}
+        self._feed_tasks: dict[str, asyncio.Task[None]] = {}
+        self._groups: dict[tuple[str, ViewKey], Group] = {}
+        self._following: dict[Subscription, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._pass_task: asyncio.Task[None] | None = None
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to serve; what runs in the background runs in ``tasks`` until :meth:`stop`."""
+        self._tasks = tasks
+        self._pass_task = tasks.create_task(self._pass_forever(), name="subscription passes")
+
+    def stop(self) -> None:
+        """Stop reading and writing; connections are the server's to close."""
+        for task in (self._pass_task, *self._feed_tasks.values(), *self._following.values()):
+            if task is not None:
+                task.cancel()
+
+    def subscribe(self, peer: Peer, request: Subscribe) -> Subscription:
+        """Serve ``request`` to ``peer``, who is answered in due course.
+
+        The caller has checked that ``peer`` may read the topic.
+        """
+        if self._tasks is None:
+            raise RuntimeError("the hub is not started")
+        feed = self._feed(request.topic, self._tasks)
+        overflow = request.overflow or self._overflow
+        subscription = Subscription(peer, request, overflow)
+        self._following[subscription] = self._tasks.create_task(
+            self._follow(subscription, feed), name=f"follow {request.topic}"
+        )
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget ``subscription``; nothing is written for it any more."""
+        following = self._following.pop(subscription, None)
+        if following is not None:
+            following.cancel()
+        key = (subscription.topic, subscription.view_key)
+        group = self._groups.get(key)
+        if group is not None:
+            group.leave(subscription)
+            if not group.subscriptions:
+                del self._groups[key]
+                self._feeds[subscription.topic].views.pop(subscription.view_key, None)
+        if not self._watched(subscription.topic):
+            asyncio.get_running_loop().call_later(LINGER_S, self._retire, subscription.topic)
+
+    @property
+    def subscriptions(self) -> int:
+        """Subscriptions that are served now, those that still catch up included."""
+        return len(self._following) + sum(len(g.subscriptions) for g in self._groups.values())
+
+    async def _follow(self, subscription: Subscription, feed: TopicFeed) -> None:
+        """Bring ``subscription`` up to the present and hand it to the passes."""
+        try:
+            await self._catch_up.run(subscription, feed)
+        except PeerGoneError:
+            return
+        except SubscriptionLostError as error:
+            subscription.peer.write(
+                error_frame(subscription.id_json, error.code, str(error), retryable=True)
+            )
+            subscription.ended = True
+            return
+        finally:
+            self._following.pop(subscription, None)
+        # no await since the last event was looked at: what comes next belongs to the passes
+        key = (subscription.topic, subscription.view_key)
+        group = self._groups.get(key)
+        if group is None:
+            view = feed.view(subscription.view_key, subscription.where)
+            group = self._groups[key] = Group(feed, view, self.counters)
+        group.join(subscription)
+
+    # -- topics ----------------------------------------------------------------------------
+
+    def _feed(self, topic: str, tasks: asyncio.TaskGroup) -> TopicFeed:
+        feed = self._feeds.get(topic)
+        if feed is None:
+            feed = TopicFeed(
+                topic,
+                self._readers,
+                bounds=self._bounds,
+                share=self._reading,
+                on_events=self._on_events,
+                on_lost=self._lost,
+            )
+            self._feeds[topic] = feed
+            self._feed_tasks[topic] = tasks.create_task(feed.run(), name=f"feed {topic}")
+        return feed
+
+    def _watched(self, topic: str) -> bool:
+        return any(s.topic == topic for s in self._following) or any(
+            key[0] == topic for key in self._groups
+        )
+
+    def _retire(self, topic: str) -> None:
+        if topic in self._feeds and not self._watched(topic):
+            del self._feeds[topic]
+            self._feed_tasks.pop(topic).cancel()
+
+    def _lost(self, feed: TopicFeed, count: int) -> None:
+        for group in self._groups_of(feed):
+            for subscription in group.subscriptions:
+                subscription.missed += count
+                subscription.gap_due = True
+        self._wake.set()
+
+    def _groups_of(self, feed: TopicFeed) -> Iterator[Group]:
+        return (group for group in self._groups.values() if group.feed is feed)
+
+    # -- passes ----------------------------------------------------------------------------
+
+    async def _pass_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._urgent.clear()
+            began_s = loop.time()
+            behind = False
+            for group in list(self._groups.values()):
+                behind |= await group.serve(self._writing)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(began_s + PASS_INTERVAL_S):
+                    await self._urgent.wait()
+            if behind:
+                self._wake.set()
+
+    def _on_events(self, urgent: bool) -> None:  # noqa: FBT001 -- a fact, not an option
+        self._wake.set()
+        if urgent:
+            self._urgent.set()

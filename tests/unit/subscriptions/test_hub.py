@@ -1,0 +1,343 @@
+"""The hub over an in-memory log: what each client gets, and what a slow one costs the others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from service.peer import CloseCode
+from service.subscriptions.feed import Bounds
+from service.subscriptions.hub import PASS_INTERVAL_S, SubscriptionHub
+from service.subscriptions.positions import (
+    FromEarliest,
+    FromLatest,
+    FromOffsets,
+    FromTimestamp,
+    Start,
+)
+from service.subscriptions.protocol import Overflow, Subscribe
+from tests.edge.fakes import FakeLog, FakePeer
+
+SMALL = Bounds(queue_events=10, queue_bytes=10_000, window_events=20, window_bytes=100_000)
+
+
+@asynccontextmanager
+async def running_hub(log: FakeLog, bounds: Bounds = SMALL) -> AsyncIterator[SubscriptionHub]:
+    hub = SubscriptionHub(log, bounds=bounds)
+    async with asyncio.TaskGroup() as tasks:
+        hub.start(tasks)
+        try:
+            yield hub
+        finally:
+            hub.stop()
+
+
+def wish(
+    start: Start,
+    *,
+    where: Callable[[Any], bool] | None = None,
+    overflow: Overflow | None = None,
+    id_json: bytes = b"1",
+    topic: str = "alerts",
+) -> Subscribe:
+    return Subscribe(
+        id_json=id_json,
+        topic=topic,
+        start=start,
+        where=where,
+        where_json=b"null" if where is None else where.__name__.encode(),
+        overflow=overflow,
+    )
+
+
+def odd(value: Any) -> bool:
+    return bool(value["n"] % 2)
+
+
+async def settle() -> None:
+    await asyncio.sleep(20 * PASS_INTERVAL_S)
+
+
+async def test_a_subscription_from_latest_gets_only_what_comes() -> None:
+    log = FakeLog(alerts=1)
+    log.append("alerts", {"n": 0})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        for n in (1, 2, 3):
+            log.append("alerts", {"n": n})
+        await settle()
+
+    assert peer.heard("subscribed") == [{"type": "subscribed", "id": 1, "positions": {"0": 1}}]
+    assert peer.offsets() == [1, 2, 3]
+    assert peer.next() == {"0": 4}
+
+
+async def test_events_of_one_pass_come_in_one_frame_shared_by_all_clients() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peers = [FakePeer() for _ in range(3)]
+        for peer in peers:
+            hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        for n in range(5):
+            log.append("alerts", {"n": n})
+        await settle()
+
+    frames = [peer.raw[-1] for peer in peers]
+    assert frames[0] is frames[1] is frames[2]
+    assert peers[0].offsets() == [0, 1, 2, 3, 4]
+    assert log.opened == 1
+
+
+@pytest.mark.parametrize("stored", [5, 15, 70], ids=["window", "window-edge", "log"])
+async def test_history_joins_the_present_without_gap_or_duplicate(stored: int) -> None:
+    log = FakeLog(alerts=2)
+    log.max_records = 7
+    for n in range(stored):
+        log.append("alerts", {"n": n}, partition=n % 2)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromEarliest()))
+        for n in range(stored, stored + 60):
+            log.append("alerts", {"n": n}, partition=n % 2)
+            await asyncio.sleep(PASS_INTERVAL_S / 5)
+        await settle()
+
+    total = stored + 60
+    assert peer.offsets(0) == list(range((total + 1) // 2))
+    assert peer.offsets(1) == list(range(total // 2))
+    assert log.reading == 0
+
+
+async def test_a_timestamp_starts_at_the_first_record_that_is_not_older() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(30):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromTimestamp(1025)))
+        await settle()
+
+    assert peer.offsets() == [25, 26, 27, 28, 29]
+
+
+async def test_resuming_from_the_last_next_neither_repeats_nor_skips() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        first, second = FakePeer(), FakePeer()
+        subscription = hub.subscribe(first, wish(FromLatest(), where=odd))
+        await settle()
+        for n in range(9):
+            log.append("alerts", {"n": n})
+        await settle()
+        hub.unsubscribe(subscription)
+        for n in range(9, 16):
+            log.append("alerts", {"n": n})
+        await settle()
+        resume = {int(p): offset for p, offset in first.next().items()}
+        hub.subscribe(second, wish(FromOffsets(resume), where=odd))
+        await settle()
+
+    assert first.offsets() + second.offsets() == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert log.opened == 1, "a resume within the window needs no reader of its own"
+
+
+async def test_a_position_that_is_gone_is_said_as_a_gap() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(30):
+        log.append("alerts", {"n": n})
+    log.truncate("alerts", 12)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromOffsets({0: 4})))
+        await settle()
+
+    assert peer.heard("gap") == [{"type": "gap", "id": 1, "dropped": 8, "next": {"0": 12}}]
+    assert peer.offsets() == list(range(12, 30))
+
+
+async def test_a_position_beyond_the_end_becomes_the_end() -> None:
+    log = FakeLog(alerts=1)
+    log.append("alerts", {"n": 0})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromOffsets({0: 2**63 - 1})))
+        await settle()
+        log.append("alerts", {"n": 1})
+        await settle()
+
+    assert peer.offsets() == [1]
+
+
+async def test_a_partition_added_while_the_client_was_away_is_read_from_its_beginning() -> None:
+    log = FakeLog(alerts=2)
+    log.append("alerts", {"n": 0}, partition=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromOffsets({0: 0})))
+        await settle()
+
+    assert peer.offsets(1) == [0]
+
+
+async def test_a_stuck_client_is_told_how_much_it_missed_and_costs_the_others_nothing() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        stuck, fast = FakePeer(), FakePeer()
+        hub.subscribe(stuck, wish(FromLatest()))
+        hub.subscribe(fast, wish(FromLatest()))
+        await settle()
+        stuck.stuck = True
+        for n in range(30):
+            log.append("alerts", {"n": n})
+            await asyncio.sleep(PASS_INTERVAL_S)
+        stuck.unstick()
+        await settle()
+
+    assert fast.offsets() == list(range(30))
+    assert stuck.heard("gap") == [{"type": "gap", "id": 1, "dropped": 20, "next": {"0": 20}}]
+    assert stuck.offsets() == list(range(20, 30))
+    assert hub.counters.dropped == 20
+
+
+async def test_a_stuck_client_that_asked_for_it_is_disconnected() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest(), overflow=Overflow.DISCONNECT))
+        await settle()
+        peer.stuck = True
+        for n in range(11):
+            log.append("alerts", {"n": n})
+        await settle()
+
+    assert peer.closed is not None
+    assert peer.closed[0] is CloseCode.TOO_SLOW
+    assert hub.counters.disconnected_slow == 1
+
+
+async def test_a_conflating_client_gets_the_latest_of_each_key() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest(), overflow=Overflow.CONFLATE))
+        await settle()
+        peer.stuck = True
+        for n in range(100):
+            log.append("alerts", {"n": n}, key=b"%d" % (n % 3))
+        await settle()
+        peer.unstick()
+        await settle()
+
+    assert sorted(value["n"] for value in peer.values()) == [97, 98, 99]
+    assert peer.heard("gap") == []
+
+
+async def test_a_client_that_leaves_while_it_reads_history_frees_its_reader() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(200):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        subscription = hub.subscribe(peer, wish(FromEarliest()))
+        await asyncio.sleep(0)  # lets the subscription begin
+        peer.stuck = True
+        await settle()
+        hub.unsubscribe(subscription)
+        await settle()
+        readers_left, subscriptions_left = log.reading, hub.subscriptions
+
+    assert (readers_left, subscriptions_left) == (1, 0)
+
+
+async def test_a_client_that_was_stuck_in_history_still_gets_everything() -> None:
+    log = FakeLog(alerts=1)
+    log.max_records = 5
+    for n in range(100):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromEarliest()))
+        for n in range(100, 200):
+            peer.stuck = n % 10 < 5
+            if not peer.stuck:
+                peer.unstick()
+            log.append("alerts", {"n": n})
+            await asyncio.sleep(0.05)
+        peer.unstick()
+        await settle()
+
+    assert peer.offsets() == list(range(200))
+
+
+async def test_a_broken_broker_is_waited_out_without_a_gap() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        log.append("alerts", {"n": 0})
+        await settle()
+        log.break_readers()
+        for n in range(1, 6):
+            log.append("alerts", {"n": n})
+        await asyncio.sleep(60)
+        log.mend()
+        await asyncio.sleep(20)
+
+    assert peer.offsets() == [0, 1, 2, 3, 4, 5]
+
+
+async def test_records_that_vanish_before_they_are_read_are_a_gap() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        log.break_readers()
+        for n in range(30):
+            log.append("alerts", {"n": n})
+        log.truncate("alerts", 25)
+        await asyncio.sleep(1)
+        log.mend()
+        await asyncio.sleep(20)
+
+    assert [gap["dropped"] for gap in peer.heard("gap")] == [25]
+    assert peer.offsets() == [25, 26, 27, 28, 29]
+
+
+async def test_an_unreachable_broker_is_an_error_that_may_be_retried() -> None:
+    log = FakeLog(alerts=1)
+    log.break_readers()
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await asyncio.sleep(15)
+
+    [error] = peer.heard()
+    assert (error["type"], error["code"], error["retryable"]) == ("error", "unavailable", True)
+
+
+async def test_an_unknown_topic_is_said_at_once() -> None:
+    async with running_hub(FakeLog(alerts=1)) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest(), topic="other"))
+        await asyncio.sleep(1)
+
+    assert [error["code"] for error in peer.heard("error")] == ["unknown_topic"]
+
+
+async def test_a_topic_nobody_watches_any_more_is_not_read_for_long() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        subscription = hub.subscribe(FakePeer(), wish(FromLatest()))
+        await settle()
+        hub.unsubscribe(subscription)
+        await asyncio.sleep(60)
+        reading = log.reading
+
+    assert reading == 0
