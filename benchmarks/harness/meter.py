@@ -25,8 +25,19 @@ def usage_of(pid: int) -> Usage:
         except OSError:
             continue
         cpu_s += parse_cpu_s(stat)
-        rss_mb += parse_peak_rss_mb(status)
+        rss_mb += parse_rss_mb(status, "VmHWM")
     return Usage(cpu_s, rss_mb)
+
+
+def rss_mb_of(pid: int) -> float:
+    """Resident memory of the process tree under `pid` now, in MB of 10^6 bytes."""
+    total = 0.0
+    for process in family(pid):
+        try:
+            total += parse_rss_mb(Path(f"/proc/{process}/status").read_text(), "VmRSS")
+        except OSError:
+            continue
+    return total
 
 
 def family(pid: int) -> list[int]:
@@ -48,9 +59,9 @@ def parse_cpu_s(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def parse_peak_rss_mb(status: str) -> float:
-    """VmHWM from the text of ``/proc/PID/status``, in MB of 10^6 bytes."""
+def parse_rss_mb(status: str, field: str) -> float:
+    """VmRSS or VmHWM (its peak) from ``/proc/PID/status``, in MB of 10^6 bytes."""
     for line in status.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0

@@ -125,3 +125,110 @@ class Run:
     peak_rss_mb: float = 0.0
     broker_cpu_s_per_million: float = 0.0
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyJob:
+    """A steady rate of events, each of which leads to one result.
+
+    Args:
+        name: Word for command line and file names.
+        title: One line for the report.
+        rates: Events per second, one run each.
+        seconds: Length of a run.
+        value: The event sent as number n.
+        position: n, from the number that the result's message carries.
+        contenders: Who competes.
+        partitions: Of each topic.
+    """
+
+    name: str
+    title: str
+    rates: tuple[int, ...]
+    seconds: float
+    value: Callable[[int], bytes]
+    position: Callable[[int], int]
+    contenders: tuple[Contender, ...]
+    partitions: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRun:
+    """Percentiles in milliseconds; ``inside`` is what the service says of itself."""
+
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    p999_ms: float = 0.0
+    inside_p50_ms: float | None = None
+    inside_p99_ms: float | None = None
+    cpu_share: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryJob:
+    """A backlog far larger than memory should be, and a handler that is slow.
+
+    Args:
+        name: Word for command line and file names.
+        title: One line for the report.
+        count: Events of the backlog.
+        quick_count: The same in a quick run.
+        seconds: How long each contender is watched.
+        record: Key and value of the event with this number.
+        contenders: Who is watched.
+        partitions: Of each topic.
+    """
+
+    name: str
+    title: str
+    count: int
+    quick_count: int
+    seconds: float
+    record: Callable[[int], tuple[bytes | None, bytes]]
+    contenders: tuple[Contender, ...]
+    partitions: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRun:
+    """Resident memory, in MB of 10^6 bytes, of all processes of a contender."""
+
+    steady_mb: float = 0.0
+    peak_mb: float = 0.0
+    slope_mb_per_min: float = 0.0
+    handled: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for.
+
+    Args:
+        quick: Fewer jobs, contenders, events and rounds.
+        rounds: How often each contender runs.
+        count: Events, in place of the job's own figure.
+        only: Words of which a contender's name must have one; empty for all contenders.
+    """
+
+    quick: bool
+    rounds: int
+    count: int | None = None
+    only: tuple[str, ...] = ()
+
+    def wants(self, contender: Contender) -> bool:
+        """Whether the contender takes part."""
+        if self.only:
+            return any(word in contender.name for word in self.only)
+        return contender.quick or not self.quick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a job leaves behind: a page, a picture if it has one, and every run."""
+
+    name: str
+    markdown: str
+    svg: str
+    data: object

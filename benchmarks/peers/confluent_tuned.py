@@ -33,7 +33,7 @@ def producer_settings(args: Arguments, failures: list[KafkaError]) -> dict[str, 
         "bootstrap.servers": args.bootstrap,
         "acks": "all",
         "enable.idempotence": True,
-        "linger.ms": 10,
+        "linger.ms": 0 if "latency" in args.extra else 10,
         "partitioner": "murmur2_random",  # Kafka's own; librdkafka's default is another
         "batch.size": 1_000_000,
         "batch.num.messages": 100_000,
@@ -50,11 +50,13 @@ def main() -> None:
     consumer = Consumer(consumer_settings(args))
     producer = Producer(producer_settings(args, failures))
     consumer.subscribe([args.source])
+    # `consume` waits until it has so many or the time is over, so low latency needs little of both.
+    chunk, timeout_s = (200, 0.002) if "latency" in args.extra else (CHUNK, 0.05)
     commit_at_s = time.monotonic() + COMMIT_INTERVAL_S
     dirty = False
     try:
         while True:
-            records = consumer.consume(CHUNK, timeout=0.05)
+            records = consumer.consume(chunk, timeout=timeout_s)
             batch = []
             for record in records:
                 if record.error():

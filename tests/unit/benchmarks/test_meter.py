@@ -2,7 +2,7 @@
 
 import os
 
-from benchmarks.harness.meter import family, parse_cpu_s, parse_peak_rss_mb
+from benchmarks.harness.meter import family, parse_cpu_s, parse_rss_mb
 
 
 def test_cpu_time_is_found_behind_a_name_with_spaces_and_parentheses() -> None:
@@ -13,11 +13,11 @@ def test_cpu_time_is_found_behind_a_name_with_spaces_and_parentheses() -> None:
 
 
 def test_peak_memory_is_given_in_megabytes() -> None:
-    assert parse_peak_rss_mb("Name:\tx\nVmHWM:\t  125000 kB\nVmRSS:\t1 kB\n") == 128.0
+    assert parse_rss_mb("Name:\tx\nVmHWM:\t  125000 kB\nVmRSS:\t1 kB\n", "VmHWM") == 128.0
 
 
 def test_a_kernel_thread_has_no_memory() -> None:
-    assert parse_peak_rss_mb("Name:\tkthreadd\n") == 0.0
+    assert parse_rss_mb("Name:\tkthreadd\n", "VmRSS") == 0.0
 
 
 def test_a_process_belongs_to_its_own_family() -> None:
