@@ -1,7 +1,6 @@
 """The 250-byte JSON log events of several jobs, and the alerts they must become."""
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 import orjson
