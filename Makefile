@@ -50,6 +50,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/basedpyright
 
 unit: $(VENV)/dev.stamp
+	$(BIN)/pytest -p no:randomly --doctest-modules service
 	$(BIN)/pytest tests/unit
 
 integration: $(VENV)/dev.stamp
@@ -64,8 +65,9 @@ bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 bench-quick: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python --quick
 
+# Writes the pages that come from the code; tests fail when they are not up to date.
 docs: $(VENV)/dev.stamp
-	$(BIN)/python -m docs.check
+	for page in docs/*_reference.py; do $(BIN)/python -m docs.$$(basename $$page .py); done
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
