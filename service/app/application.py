@@ -17,7 +17,8 @@ from service.metrics import Phase, ServiceStatus
 from service.publishers.base import ProducerClient
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_client import KafkaProducerClient
-from service.settings import Settings
+from service.settings import KafkaSourceSettings, Settings
+from service.telemetry import Telemetry, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +36,21 @@ class Application:
 
     Args:
         settings: The configuration.
+        telemetry: Makes the tracing of each pipeline; without it nothing is traced.
 
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry | None = None) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
         self.clients = Clients()
         self.publisher = KafkaPublisher(self._make_producer)
         self.pipelines: dict[str, BuiltPipeline] = {
-            name: build_pipeline(name, settings, self.publisher, self.clients)
+            name: build_pipeline(
+                name, settings, self.publisher, self.clients, self._tracing(name, telemetry)
+            )
             for name in settings.pipelines
         }
         self.started_at_s = asyncio.get_running_loop().time()
@@ -57,12 +61,28 @@ class Application:
         connection = connection_options(kafka)
         return KafkaProducerClient({**kafka.producer_options(), **connection}, connection)
 
+    def _tracing(self, name: str, telemetry: Telemetry | None) -> Tracing:
+        if telemetry is None:
+            return Tracing(None)
+        groups = {
+            source.group_id
+            for source in self.settings.pipelines[name].sources.values()
+            if isinstance(source, KafkaSourceSettings)
+        }
+        return telemetry.tracing(
+            name,
+            group=groups.pop() if len(groups) == 1 else "",
+            clock=asyncio.get_running_loop().time,
+        )
+
     def request_drain(self) -> None:
         """Stop intake, finish what was accepted, commit, leave, and let :meth:`run` return."""
         self._drain.set()
 
     def snapshot(self) -> ServiceStatus:
         """See :class:`service.metrics.StatusSource`."""
+        for built in self.pipelines.values():
+            built.tracing.sweep()
         return snapshot(self)
 
     @property

@@ -23,6 +23,7 @@ from service.pipeline import Branch, Pipeline
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.results import ResultWriter
 from service.settings import HandlerSettings, KafkaSourceSettings, PipelineSettings, Settings
+from service.telemetry import Tracing
 from service.where import compile_where
 
 
@@ -35,6 +36,7 @@ class BuiltPipeline:
         inbox: A sender of its channel, for sources that are added later; close it when done.
         sources: What feeds it, by name in the configuration.
         counters: What it counts.
+        tracing: Its traced records.
         meter: Rates from the counters.
         emitters: By handler name.
         contexts: By handler name.
@@ -46,6 +48,7 @@ class BuiltPipeline:
     inbox: Sender[RecordBatch]
     sources: dict[str, Source]
     counters: PipelineCounters
+    tracing: Tracing
     meter: PipelineMeter
     emitters: dict[str, Emitter]
     contexts: dict[str, HandlerContext]
@@ -57,7 +60,11 @@ class BuiltPipeline:
 
 
 def build_pipeline(
-    name: str, settings: Settings, publisher: KafkaPublisher, clients: Clients
+    name: str,
+    settings: Settings,
+    publisher: KafkaPublisher,
+    clients: Clients,
+    tracing: Tracing,
 ) -> BuiltPipeline:
     """Build the pipeline called ``name``.
 
@@ -85,6 +92,7 @@ def build_pipeline(
             dead_letter=config.dead_letter,
             counters=counters,
             idle=idle,
+            tracing=tracing,
         )
 
     branches: list[Branch] = []
@@ -92,7 +100,7 @@ def build_pipeline(
     contexts: dict[str, HandlerContext] = {}
     for handler_name, handler in config.handlers.items():
         results = writer(handler_name, handler.output)
-        branch = _branch(handler_name, handler, results, counters)
+        branch = _branch(handler_name, handler, results, counters, tracing)
         branches.append(branch)
         emitters[handler_name] = Emitter(results, f"{name}.{handler_name}")
         contexts[handler_name] = HandlerContext(
@@ -113,6 +121,7 @@ def build_pipeline(
         effects=len(branches),
         failed=early.publish,
         counters=counters,
+        tracing=tracing,
     )
     built = BuiltPipeline(
         name=name,
@@ -127,6 +136,7 @@ def build_pipeline(
         inbox=inbox,
         sources={},
         counters=counters,
+        tracing=tracing,
         meter=PipelineMeter(counters),
         emitters=emitters,
         contexts=contexts,
@@ -134,13 +144,22 @@ def build_pipeline(
     for source_name, source in config.sources.items():
         if isinstance(source, KafkaSourceSettings):
             built.sources[source_name] = _kafka_source(
-                f"{name}.{source_name}", source, settings, config, counters
+                f"{name}.{source_name}",
+                source,
+                settings,
+                config,
+                counters=counters,
+                tracing=tracing,
             )
     return built
 
 
 def _branch(
-    name: str, config: HandlerSettings, writer: ResultWriter, counters: PipelineCounters
+    name: str,
+    config: HandlerSettings,
+    writer: ResultWriter,
+    counters: PipelineCounters,
+    tracing: Tracing,
 ) -> Branch:
     spec = load_handler(config.use)
     bound = spec.bind(config.options, name=name)
@@ -164,6 +183,7 @@ def _branch(
             delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
         ),
         counters=counters,
+        tracing=tracing,
         tombstones=config.tombstones or spec.tombstones,
     )
     return Branch(dispatcher=dispatcher, writer=writer, limit=setting("concurrency"))
@@ -174,7 +194,9 @@ def _kafka_source(
     source: KafkaSourceSettings,
     settings: Settings,
     config: PipelineSettings,
+    *,
     counters: PipelineCounters,
+    tracing: Tracing,
 ) -> KafkaSource:
     kafka = settings.kafka
     extra = {} if source.instance_id is None else {"group_instance_id": source.instance_id}
@@ -192,6 +214,7 @@ def _kafka_source(
         ),
         counters=counters,
         group=source.group_id,
+        tracing=tracing,
         options=KafkaSourceOptions(
             start=source.start,
             out_of_range=source.out_of_range,

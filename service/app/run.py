@@ -32,13 +32,13 @@ async def run_service(settings: Settings) -> int:
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
     """
-    application = Application(settings)
-    _drain_on_signals(application)
     async with AsyncExitStack() as stack:
         telemetry = Telemetry(
             version=VERSION, traces_sample_ratio=settings.telemetry.traces_sample_ratio
         )
         stack.callback(telemetry.close)
+        application = Application(settings, telemetry)
+        _drain_on_signals(application)
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         sources = Sources(

@@ -224,6 +224,32 @@ class ConsumerClient(Protocol):
         ...
 
 
+class SourceTracing(Protocol):
+    """What a source tells of traced records."""
+
+    @property
+    def active(self) -> Mapping[int, object]:
+        """Empty nearly always; :meth:`completed` and :meth:`dropped` need not be called then."""
+        ...
+
+    @property
+    def uncommitted(self) -> Mapping[tuple[str, int], object]:
+        """Empty nearly always; :meth:`committed` need not be called then."""
+        ...
+
+    def completed(self, batch: RecordBatch) -> None:
+        """Every record of ``batch`` is done."""
+        ...
+
+    def dropped(self, batch: RecordBatch) -> None:
+        """``batch`` was revoked."""
+        ...
+
+    def committed(self, positions: Iterable[tuple[str, int, int]], *, since_s: float) -> None:
+        """Positions (topic, partition, next offset) were stored, asked for at ``since_s``."""
+        ...
+
+
 class Source(Protocol):
     """Something that feeds a pipeline.
 

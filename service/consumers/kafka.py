@@ -25,6 +25,7 @@ from service.consumers.base import (
     CorruptBatchError,
     Fetched,
     OffsetGoneError,
+    SourceTracing,
     TopicPartition,
 )
 from service.consumers.kafka_partition import HeldPartition, Phase
@@ -101,6 +102,7 @@ class KafkaSource:
         budget: The pipeline's memory budget, shared by its sources.
         counters: The pipeline's counters.
         group: The consumer group, for status and metrics.
+        tracing: Told of traced records.
         options: See :class:`KafkaSourceOptions`.
         rng: Jitter of the reconnect back-off.
 
@@ -118,6 +120,7 @@ class KafkaSource:
         counters: PipelineCounters,
         options: KafkaSourceOptions,
         group: str = "",
+        tracing: SourceTracing | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
@@ -126,6 +129,7 @@ class KafkaSource:
         self._budget = budget
         self._counters = counters
         self._options = options
+        self._tracing = tracing
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
         self._client: ConsumerClient | None = None
         self._held: dict[TopicPartition, HeldPartition] = {}
@@ -344,6 +348,8 @@ class KafkaSource:
             if partition is None or partition.phase is Phase.REVOKED:
                 continue
             for batch in partition.live_batches:
+                if batch.left and self._tracing is not None and self._tracing.active:
+                    self._tracing.dropped(batch)
                 if batch.left:
                     self._budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
             partition.revoke()
@@ -522,6 +528,7 @@ class KafkaSource:
             return
         ask = client.beginning_offsets if policy == "earliest" else client.end_offsets
         position = (await ask([name]))[name]
+        self._counters.offset_resets += 1
         self._drop([name])
         held.assign(_now())
         held.restart(position)
@@ -541,6 +548,8 @@ class KafkaSource:
         self._counters.acked += count
         self._counters.record_latency(_now() - batch.received_at_s, count)
         self._finished_since_commit += count
+        if self._tracing is not None and self._tracing.active:
+            self._tracing.completed(batch)
 
     # -- committing ------------------------------------------------------------------------
 
@@ -578,6 +587,7 @@ class KafkaSource:
             }
             if not due:
                 return
+            began_s = _now()
             try:
                 await client.commit(due)
             except ServiceError:
@@ -588,8 +598,14 @@ class KafkaSource:
             self._commit_failing_since_s = None
             self._counters.commits += 1
             now_s = self._last_contact_s = _now()
+            self._counters.commit_durations.record(now_s - began_s)
             for name, offset in due.items():
                 self._held[name].confirmed(offset, now_s)
+            if self._tracing is not None and self._tracing.uncommitted:
+                positions = [
+                    (at.topic, at.partition, offset.next_offset) for at, offset in due.items()
+                ]
+                self._tracing.committed(positions, since_s=began_s)
 
     # -- watching --------------------------------------------------------------------------
 

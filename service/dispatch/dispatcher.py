@@ -21,6 +21,7 @@ from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.streams import Later
+from service.telemetry import Tracing
 from service.where import Where
 
 
@@ -42,6 +43,7 @@ class Dispatcher:
         retry: What follows a failed attempt.
         tombstones: Whether null values are handled, as events whose ``data`` is ``None``.
         counters: The pipeline's counters.
+        tracing: Makes a traced record's span the current one of its coroutine.
         rng: Jitter of retries.
 
     Attributes:
@@ -59,6 +61,7 @@ class Dispatcher:
         retry: RetryPolicy,
         counters: PipelineCounters,
         tombstones: bool = False,
+        tracing: Tracing | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.handler = handler
@@ -70,6 +73,7 @@ class Dispatcher:
         self._tombstones = tombstones
         self._pipeline = counters
         self._counters: HandlerCounters = counters.handler(handler.name)
+        self._tracing = Tracing(None) if tracing is None else tracing
         self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
         self._deadlines = Deadlines(timeout_s)
         self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
@@ -224,7 +228,11 @@ class Dispatcher:
         counters = self._counters
         try:
             if self.handler.is_async:
-                returned = await self._deadlines.run(self._call(event))
+                if self._tracing.active:
+                    with self._tracing.current(batch, event.index):
+                        returned = await self._deadlines.run(self._call(event))
+                else:
+                    returned = await self._deadlines.run(self._call(event))
             else:
                 returned = self._call(event)
             results: Results = returned if type(returned) is dict else to_results(returned)

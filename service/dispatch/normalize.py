@@ -6,6 +6,7 @@ from time import perf_counter
 from service.events import EventBatch, Failure, Outcome, RecordBatch
 from service.metrics import PipelineCounters
 from service.normalizers import TOMBSTONE, Normalized, Normalizer
+from service.telemetry import Tracing
 
 
 class Normalize:
@@ -16,6 +17,7 @@ class Normalize:
         effects: How many handlers will acknowledge each record.
         failed: Takes the outcomes of records that do not decode.
         counters: Time spent is added there.
+        tracing: Finds out which records are traced.
     """
 
     def __init__(
@@ -25,11 +27,13 @@ class Normalize:
         effects: int,
         failed: Callable[[list[Outcome]], object],
         counters: PipelineCounters,
+        tracing: Tracing | None = None,
     ) -> None:
         self._decode_many = normalizer.decode_many
         self._effects = effects
         self._failed = failed
         self._counters = counters
+        self._tracing = tracing if tracing is not None and tracing.enabled else None
 
     def __call__(self, batches: Sequence[RecordBatch]) -> list[EventBatch]:
         """Normalize ``batches``; those of a revoked partition are dropped."""
@@ -41,6 +45,8 @@ class Normalize:
     def _normalize(self, batch: RecordBatch) -> EventBatch:
         count = len(batch)
         batch.dispatched += count
+        if self._tracing is not None:
+            self._tracing.begin(batch)
         if batch.failure is not None:
             self._failed([Outcome(batch, i, failure=batch.failure) for i in range(count)])
             return EventBatch(batch, [batch.failure] * count, indexes=(), failed=range(count))

@@ -5,10 +5,11 @@ so does the in-memory broker of ``service.testing``.
 """
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from service.errors import ServiceError
-from service.events import Headers
+from service.events import Headers, RecordBatch
 
 
 class ProduceFailedError(ServiceError):
@@ -99,4 +100,27 @@ class ProducerClient(Protocol):
 
     def failed(self) -> str | None:
         """Why one of the client's own tasks ended, or ``None``."""
+        ...
+
+
+class OutputTracing(Protocol):
+    """What is told of outputs of traced records."""
+
+    @property
+    def active(self) -> Mapping[int, object]:
+        """Empty nearly always; the methods need not be called then."""
+        ...
+
+    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
+        """The ``traceparent`` of a record's outputs."""
+        ...
+
+    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
+        """A record goes to the dead-letter topic."""
+        ...
+
+    def sent(
+        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
+    ) -> None:
+        """A request with outputs of ``records`` was acknowledged."""
         ...

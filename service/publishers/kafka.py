@@ -10,8 +10,10 @@ again in the same order; a record whose batch was refused for its size is dead-l
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -25,7 +27,13 @@ from service.publishers.base import (
     TopicInfo,
 )
 from service.publishers.kafka_partitioner import Partitioner
-from service.publishers.output import FULL_BYTES, Entry, OutputPartition, Sealed
+from service.publishers.output import (
+    FULL_BYTES,
+    Entry,
+    EntryOwner,
+    OutputPartition,
+    Sealed,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +50,8 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
 RECORD_OVERHEAD_BYTES: Final = 128
 """Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
+
+_OWNER: Callable[[Entry], EntryOwner] = attrgetter("owner")
 
 
 class KafkaPublisher:
@@ -300,7 +310,10 @@ class KafkaPublisher:
             return  # the producer was replaced meanwhile, and this batch is sent again
         output.on_wire = None
         if error is None and not answer.cancelled():
-            for entry in sealed.entries:
+            entries = sealed.entries
+            for owner, count in Counter(map(_OWNER, entries)).items():
+                owner.stored(output.topic, entries, count, since_s=output.sent_at_s)
+            for entry in entries:
                 if entry.failed:
                     entry.batch.dead_lettered(entry.place)
                 entry.batch.ack(entry.place)
@@ -316,7 +329,7 @@ class KafkaPublisher:
             output.split(sealed)
         else:
             self._settled(sealed)
-            sealed.entries[0].refused(sealed.entries[0], str(error))
+            sealed.entries[0].owner.refused(sealed.entries[0], str(error))
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
 

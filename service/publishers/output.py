@@ -6,8 +6,8 @@ Knows neither the producer nor a clock: the publisher drives it.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 
 from service.events import Headers, RecordBatch
 from service.publishers.base import BatchWriter
@@ -16,8 +16,23 @@ FULL_BYTES: Final = 192 * 1024
 """A batch of this size goes out without waiting for more."""
 
 
-Refused: TypeAlias = Callable[["Entry", str], None]
-"""Called with a record that its topic will never take, and why; it answers with another one."""
+class EntryOwner(Protocol):
+    """Whose record an entry is, told what became of it."""
+
+    def refused(self, entry: "Entry", reason: str) -> None:
+        """Its topic will never take ``entry``; answer with another record, or raise."""
+        ...
+
+    def stored(self, topic: str, entries: Sequence["Entry"], count: int, *, since_s: float) -> None:
+        """One request to ``topic`` was acknowledged; called before its inputs are.
+
+        Args:
+            topic: Where to.
+            entries: All of the request, of other owners too.
+            count: How many of them are this owner's.
+            since_s: ``loop.time()`` when it was sent.
+        """
+        ...
 
 
 class Entry(NamedTuple):
@@ -30,8 +45,8 @@ class Entry(NamedTuple):
     batch: RecordBatch
     """The input's batch, and its place there: what to acknowledge."""
     place: int
-    refused: Refused
-    """Told when the broker refuses this very record."""
+    owner: EntryOwner
+    """Told what becomes of this record."""
     failed: bool = False
     """Whether this is a dead-letter record."""
 

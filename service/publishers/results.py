@@ -4,8 +4,10 @@ One writer per handler and pipeline; it knows the handler's output topic and the
 dead-letter topic, and hands finished entries to the publisher.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -24,6 +26,7 @@ from service.events import (
     SameKey,
 )
 from service.metrics import PipelineCounters
+from service.publishers.base import OutputTracing
 from service.publishers.kafka import KafkaPublisher, record_size
 from service.publishers.output import Entry
 
@@ -43,7 +46,7 @@ class ResultWriter:
         dead_letter: Topic of failures.
         counters: The pipeline's counters.
         idle: Tells whether nothing more is coming for now, so that batches should go out.
-        trace: Makes the ``traceparent`` of a record's outputs from its headers.
+        tracing: Told of the outputs of traced records.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class ResultWriter:
         dead_letter: str,
         counters: PipelineCounters,
         idle: Callable[[], bool],
-        trace: Callable[[Headers], bytes | None] | None = None,
+        tracing: OutputTracing | None = None,
     ) -> None:
         self._publisher = publisher
         self._pipeline = pipeline
@@ -65,7 +68,8 @@ class ResultWriter:
         self._dead_letter = dead_letter
         self._counters = counters
         self._idle = idle
-        self._trace = _passed_on if trace is None else trace
+        self._tracing = NO_TRACING if tracing is None else tracing
+        self._graves: dict[str, _Grave] = {}
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -201,7 +205,12 @@ class ResultWriter:
             if result.headers:
                 extra = _headers_of(result.headers)
         headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
-        if record.headers and (parent := self._trace(record.headers)) is not None:
+        parent = None
+        if self._tracing.active:
+            parent = self._tracing.outgoing(batch, index)
+        elif record.headers:
+            parent = _passed_on(record.headers)
+        if parent is not None:
             headers.append((TRACE_HEADER, parent))
         if extra:
             headers.extend(extra)
@@ -209,7 +218,7 @@ class ResultWriter:
         publisher.add(
             topic,
             publisher.partition_for(topic, key, batch.partition),
-            Entry(timestamp, key, value, headers, batch, index, self._refused),
+            Entry(timestamp, key, value, headers, batch, index, self),
         )
 
     def _bury(self, outcome: Outcome, failure: Failure) -> bool:
@@ -230,17 +239,40 @@ class ResultWriter:
             failed_at_ms=wall_clock_ms(),
             max_bytes=publisher.max_record_bytes(topic),
         )
-        self._counters.dead_lettered(failure.code)
+        if self._tracing.active:
+            self._tracing.failed(batch, index, failure.code, failure.detail)
         publisher.add(
             topic,
             publisher.partition_for(topic, letter.key, batch.partition),
             Entry(
-                None, letter.key, letter.value, letter.headers, batch, index, _give_up, failed=True
+                None,
+                letter.key,
+                letter.value,
+                letter.headers,
+                batch,
+                index,
+                self._grave(failure.code),
+                failed=True,
             ),
         )
         return True
 
-    def _refused(self, entry: Entry, reason: str) -> None:
+    def _grave(self, code: str) -> "_Grave":
+        grave = self._graves.get(code)
+        if grave is None:
+            grave = self._graves[code] = _Grave(code, self._counters)
+        return grave
+
+    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+        """Count results that are durable, and end the spans of the request."""
+        counters = self._counters
+        counters.results_out += count
+        counters.send_durations.record(asyncio.get_running_loop().time() - since_s)
+        if self._tracing.active:
+            own = [(entry.batch, entry.place) for entry in entries if entry.owner is self]
+            self._tracing.sent(topic, own, since_s=since_s)
+
+    def refused(self, entry: Entry, reason: str) -> None:
         """The broker refused a record for its size: dead-letter its input instead."""
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
         self._bury(Outcome(entry.batch, entry.place), failure)
@@ -298,9 +330,46 @@ def _passed_on(headers: Headers) -> bytes | None:
     return None
 
 
-def _give_up(entry: Entry, reason: str) -> None:
-    """A dead letter that its topic refuses stays unacknowledged: losing it is not an option."""
-    raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")
+class _Grave:
+    """Owns the dead letters with one error code."""
+
+    def __init__(self, code: str, counters: PipelineCounters) -> None:
+        self._code = code
+        self._counters = counters
+
+    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+        """Count dead letters that are durable."""
+        del topic, entries, since_s
+        self._counters.dead_lettered(self._code, count)
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        """Leave it unacknowledged: losing a dead letter is not an option.
+
+        Raises:
+            OutputTooLargeError: Always.
+        """
+        raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")
+
+
+class _NoTracing:
+    """Nothing is traced."""
+
+    active: Mapping[int, object] = MappingProxyType({})
+
+    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
+        del batch, index
+        return None
+
+    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
+        del batch, index, code, detail
+
+    def sent(
+        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
+    ) -> None:
+        del topic, records, since_s
+
+
+NO_TRACING: Final[OutputTracing] = _NoTracing()
 
 
 _OUR_HEADERS_BYTES = 512

@@ -12,7 +12,7 @@ tracing off both stay false and nothing here is called.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -47,6 +47,7 @@ class Tracing:
         enabled: Whether :meth:`begin` is worth calling.
         active: Traced records by batch; empty nearly always, so ``if tracing.active`` is the
             test before every other method.
+        uncommitted: Traced records that are done and not yet committed, by partition.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Tracing:
         self._every = round(1 / ratio) if ratio > 0 else 0
         self._until_next = self._every
         self._spans = 0
-        self._finished: dict[tuple[str, int], list[SpanContext]] = {}
+        self.uncommitted: dict[tuple[str, int], list[SpanContext]] = {}
         self._common: dict[str, str] = {"messaging.system": "kafka", OWN_SPAN: pipeline}
         if group:
             self._common["messaging.consumer.group.name"] = group
@@ -131,7 +132,13 @@ class Tracing:
             records: The input records whose outputs it held.
             since_s: When it was sent, by ``clock``.
         """
-        spans = [span for batch, index in records if (span := self.span(batch, index)) is not None]
+        spans: list[Span] = []
+        now_ns = self._wall_ns(self._clock())
+        for batch, index in records:
+            traced = self.active.get(id(batch))
+            if traced is not None and (span := traced.spans.get(index)) is not None:
+                traced.answered_ns[index] = now_ns
+                spans.append(span)
         if not spans:
             return
         self._tracer.start_span(
@@ -148,29 +155,37 @@ class Tracing:
             start_time=self._wall_ns(since_s),
         ).end()
 
-    def acked(self, batch: RecordBatch, indexes: Iterable[int]) -> None:
-        """Records of ``batch`` are done: end their spans."""
-        traced = self.active.get(id(batch))
+    def completed(self, batch: RecordBatch) -> None:
+        """Every record of ``batch`` is done: end its spans, each at the time of its last answer."""
+        traced = self.active.pop(id(batch), None)
         if traced is None:
             return
-        done = set(indexes)
-        for index in [index for index in traced.spans if index in done]:
-            span = traced.spans.pop(index)
-            span.end()
-            self._spans -= 1
-            contexts = self._finished.setdefault((batch.topic, batch.partition), [])
+        contexts = self.uncommitted.setdefault((batch.topic, batch.partition), [])
+        for index, span in traced.spans.items():
+            span.end(traced.answered_ns.get(index))
             if len(contexts) < MAX_LINKS:
                 contexts.append(span.get_span_context())
-        if not traced.spans:
-            del self.active[id(batch)]
+        self._spans -= len(traced.spans)
 
-    def committed(self, positions: Mapping[tuple[str, int], int], *, since_s: float) -> None:
-        """The group's positions were committed, in a request that was sent at ``since_s``."""
-        for place, next_offset in positions.items():
-            contexts = self._finished.pop(place, None)
+    def sweep(self) -> None:
+        """Let go of batches whose source did not say that they are done; call it now and then."""
+        for traced in list(self.active.values()):
+            if traced.batch.revoked:
+                self.dropped(traced.batch)
+            elif not traced.batch.left:
+                self.completed(traced.batch)
+
+    def committed(self, positions: Iterable[tuple[str, int, int]], *, since_s: float) -> None:
+        """The group's positions were committed.
+
+        Args:
+            positions: Topic, partition and next offset of each.
+            since_s: When the request was sent, by ``clock``.
+        """
+        for topic, partition, next_offset in positions:
+            contexts = self.uncommitted.pop((topic, partition), None)
             if not contexts:
                 continue
-            topic, partition = place
             self._tracer.start_span(
                 f"commit {topic}",
                 context=trace.set_span_in_context(trace.INVALID_SPAN),
@@ -246,11 +261,12 @@ class Tracing:
 class TracedBatch:
     """The spans of a batch by index; holds the batch, so that its identity is not reused."""
 
-    __slots__ = ("batch", "spans")
+    __slots__ = ("answered_ns", "batch", "spans")
 
     def __init__(self, batch: RecordBatch) -> None:
         self.batch = batch
         self.spans: dict[int, Span] = {}
+        self.answered_ns: dict[int, int] = {}
 
 
 def _links(contexts: Iterable[SpanContext]) -> list[Link]:

@@ -74,7 +74,7 @@ def _traced_record(telemetry: Telemetry) -> None:
     tracing = telemetry.tracing("logs", group="g")
     batch = RecordBatch("logs.raw", 0, [SourceRecord(b"{}", offset=5)], next_offset=6)
     tracing.begin(batch)
-    tracing.acked(batch, [0])
+    tracing.completed(batch)
 
 
 def test_without_an_endpoint_tracing_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

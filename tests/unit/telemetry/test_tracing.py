@@ -64,7 +64,7 @@ def test_only_records_whose_producer_sampled_them_are_traced(spans: Spans) -> No
     batch = _batch((), _with(_SAMPLED), _with(_UNSAMPLED), _with(b"nonsense"))
 
     tracing.begin(batch)
-    tracing.acked(batch, range(4))
+    tracing.completed(batch)
 
     processed = spans.named("process logs.raw")
     assert [span.attributes["messaging.kafka.offset"] for span in processed if span.attributes] == [
@@ -78,7 +78,7 @@ def test_a_process_span_continues_the_trace_of_its_producer(spans: Spans) -> Non
     batch = _batch(_with(_SAMPLED), partition=3)
 
     tracing.begin(batch)
-    tracing.acked(batch, [0])
+    tracing.completed(batch)
 
     (span,) = spans.named("process logs.raw")
     assert span.parent is not None
@@ -102,7 +102,7 @@ def test_outputs_carry_the_span_of_their_record(spans: Spans) -> None:
     tracing.begin(batch)
 
     value = tracing.outgoing(batch, 0)
-    tracing.acked(batch, [0])
+    tracing.completed(batch)
 
     (span,) = spans.named("process logs.raw")
     assert span.context is not None
@@ -127,7 +127,7 @@ def test_the_ratio_holds_whatever_the_size_of_batches(spans: Spans, size: int) -
     while sent < 2100:
         batch = _batch(*[()] * size)
         tracing.begin(batch)
-        tracing.acked(batch, range(size))
+        tracing.completed(batch)
         sent += size
 
     assert len(spans.named("process logs.raw")) == sent // 100
@@ -138,7 +138,7 @@ def test_the_ratio_respects_a_producer_that_did_not_sample(spans: Spans) -> None
     batch = _batch(_with(_UNSAMPLED), ())
 
     tracing.begin(batch)
-    tracing.acked(batch, range(2))
+    tracing.completed(batch)
 
     assert len(spans.named("process logs.raw")) == 1
 
@@ -149,8 +149,8 @@ def test_batches_are_linked_to_the_records_in_them(spans: Spans) -> None:
     tracing.begin(batch)
 
     tracing.sent("alerts", [(batch, 0), (batch, 1), (batch, 1)], since_s=0.0)
-    tracing.acked(batch, [0, 1])
-    tracing.committed({("logs.raw", 0): 102}, since_s=0.0)
+    tracing.completed(batch)
+    tracing.committed([("logs.raw", 0, 102)], since_s=0.0)
 
     processed = [span.context for span in spans.named("process logs.raw")]
     (send,) = spans.named("send alerts")
@@ -168,8 +168,8 @@ def test_requests_without_traced_records_have_no_spans(spans: Spans) -> None:
 
     tracing.begin(batch)
     tracing.sent("alerts", [(batch, 0)], since_s=0.0)
-    tracing.acked(batch, [0])
-    tracing.committed({("logs.raw", 0): 101}, since_s=0.0)
+    tracing.completed(batch)
+    tracing.committed([("logs.raw", 0, 101)], since_s=0.0)
 
     assert spans.names() == []
 
@@ -180,7 +180,7 @@ def test_a_dead_letter_is_an_error_with_its_code(spans: Spans) -> None:
     tracing.begin(batch)
 
     tracing.failed(batch, 0, "timeout", "no answer")
-    tracing.acked(batch, [0])
+    tracing.completed(batch)
 
     (span,) = spans.named("process logs.raw")
     assert span.status.status_code is StatusCode.ERROR
@@ -208,7 +208,7 @@ def test_a_revoked_batch_ends_its_spans_and_is_forgotten(spans: Spans) -> None:
     tracing.begin(batch)
 
     tracing.dropped(batch)
-    tracing.acked(batch, [0])
+    tracing.completed(batch)
 
     (span,) = spans.named("process logs.raw")
     assert [event.name for event in span.events] == ["partition revoked"]
@@ -223,8 +223,8 @@ def test_traced_records_are_bounded(spans: Spans, monkeypatch: pytest.MonkeyPatc
     traced.begin(first)
     traced.begin(second)
     held = sum(len(each.spans) for each in traced.active.values())
-    traced.acked(first, [0, 1])
-    traced.acked(second, [0, 1, 2])
+    traced.completed(first)
+    traced.completed(second)
 
     assert held == 3
     assert len(spans.named("process logs.raw")) == 3
