@@ -179,15 +179,20 @@ class Core(Generic[T]):
         return True
 
     async def put(self, item: T) -> None:
-        """Append ``item``, waiting in line for a slot.
+        """Append ``item``, going to the end of the line for a slot; :meth:`offer` just failed.
 
         Raises:
             ChannelClosedError: If the receiver is closed first.
         """
+        self.shut_takes()
         try:
-            await self.acquire(1)
+            await self.slots.wait(1)
         except ChannelClosedError:
+            self.wake_if_finished()
             raise ChannelClosedError(item) from None
+        except BaseException:
+            self.wake_if_finished()
+            raise
         self.push(item)
 
     def push(self, item: T) -> None:
@@ -267,16 +272,13 @@ class Core(Generic[T]):
         return self.slots.try_acquire(count)
 
     async def acquire(self, count: int) -> None:
-        """Take ``count`` slots from the fair line; see :meth:`Semaphore.wait`."""
+        """Take ``count`` slots from the fair line; see :meth:`Semaphore.acquire`."""
         if self.put_turn <= 0:
             await self.share_the_loop()
         self.put_turn -= 1
         self.shut_lane()
-        slots = self.slots
-        if slots.try_acquire(count):
-            return
         try:
-            await slots.wait(count)
+            await self.slots.acquire(count)
         except BaseException:
             self.wake_if_finished()
             raise

@@ -217,7 +217,7 @@ class Receiver(Closing, Generic[T]):
             while not core.buffer:
                 if core.finished:
                     return False
-                core.shut_lane()  # so that the next put wakes this task
+                core.shut_puts()  # so that the next one wakes this task
                 core.receiver = asyncio.get_running_loop().create_future()
                 try:
                     await core.receiver

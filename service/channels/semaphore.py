@@ -65,9 +65,12 @@ class Semaphore:
         return len(self._waiters)
 
     def try_acquire(self, count: int) -> bool:
-        """Take ``count`` permits if they are free and nobody waits; False if not."""
+        """Take ``count`` permits if they are free and nobody waits; False if not.
+
+        None at all can be taken while others wait: nobody is overtaken by that.
+        """
         left = self.free - count
-        if left < 0 or self.closed or self._waiters:
+        if left < 0 or self.closed or (self._waiters and count):
             return False
         self.free = left
         self.least_free = min(self.least_free, left)
