@@ -31,14 +31,20 @@ class WebSocketSource:
         self.name = name
         self._inbox: Sender[RecordBatch] | None = None
         self._stopped = asyncio.Event()
+        self._sending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._answers: set[Answers] = set()
 
     # -- Source ----------------------------------------------------------------------------
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:
         """See :meth:`service.consumers.base.Source.run`."""
-        self._inbox = inbox
-        await self._stopped.wait()
+        with inbox:
+            self._inbox = inbox
+            await self._stopped.wait()
+            # messages that wait for a slot were accepted: the pipeline still gets them
+            await self._idle.wait()
 
     def stop_intake(self) -> None:
         """See :meth:`service.consumers.base.Source.stop_intake`.
@@ -79,12 +85,18 @@ class WebSocketSource:
         if inbox is None:
             batch.refuse("unavailable", "shutting down; connect again")
             return
+        self._sending += 1
+        self._idle.clear()
         try:
             await inbox.send(batch)
         except ChannelFullError:
             batch.refuse("overloaded", "the pipeline is full; try again")
         except ChannelClosedError:
             batch.refuse("unavailable", "shutting down; connect again")
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._idle.set()
 
 
 class _Producer:

@@ -61,10 +61,11 @@ class WebSocketClientSource:
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:
         """See :meth:`service.consumers.base.Source.run`."""
-        async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(self._read_forever(inbox, tasks), name=self.name)
-            await self._stopped.wait()
-            reader.cancel()
+        with inbox:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._read_forever(inbox, tasks), name=self.name)
+                await self._stopped.wait()
+                reader.cancel()
 
     def stop_intake(self) -> None:
         """See :meth:`service.consumers.base.Source.stop_intake`."""

@@ -1,0 +1,82 @@
+"""Messages cut into events: the bytes of an event are never changed."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.consumers.websocket_frames import BadFrameError, split
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"WARN: disk almost full",
+        b"",
+        b"{",
+        b"[1, 2",
+        b'{"id": 1, "event": {"a": "\xff"}}',
+        b'[{"id": 1, "event": {}}, nonsense]',
+        b"\xef\xbb\xbf{}",
+        b'"text"',
+        b"42",
+    ],
+    ids=repr,
+)
+def test_what_is_no_batch_and_no_envelope_is_one_event_unchanged(message: bytes) -> None:
+    assert split(message) == [(message, None)]
+
+
+def test_an_envelope_has_exactly_an_id_and_an_event() -> None:
+    plain = b'{"id":1,"event":"login","user":7}'
+
+    assert split(plain) == [(plain, None)]
+    assert split(b'{"event":{"n":1},"id":"x"}') == [(b'{"n":1}', b'"x"')]
+
+
+def test_envelopes_and_plain_events_may_be_mixed() -> None:
+    message = b'[{"id":1,"event":{"n":1}},{"n":2},[3]]'
+
+    assert split(message) == [(b'{"n":1}', b"1"), (b'{"n":2}', None), (b"[3]", None)]
+
+
+def test_numbers_keep_their_digits() -> None:
+    message = b'[{"id":1,"event":{"n":123456789012345678901234567890,"x":0.10}}]'
+
+    assert split(message)[0].value == b'{"n":123456789012345678901234567890,"x":0.10}'
+
+
+def test_an_empty_batch_has_no_events() -> None:
+    assert split(b" [] ") == []
+
+
+def test_a_batch_of_too_many_events_is_refused() -> None:
+    with pytest.raises(BadFrameError):
+        split(b"[" + b",".join([b"1"] * 10_001) + b"]")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_events_or_refused(message: bytes) -> None:
+    try:
+        submissions = split(message)
+    except BadFrameError:
+        return
+    for submission in submissions:
+        if submission.id_json is not None:
+            orjson.loads(submission.id_json)
+
+
+@given(st.lists(st.tuples(json_values, json_values), max_size=8))
+def test_what_is_wrapped_comes_out_again(pairs: list[tuple[object, object]]) -> None:
+    message = orjson.dumps([{"id": id_, "event": event} for id_, event in pairs])
+
+    submissions = split(message)
+
+    assert [orjson.loads(s.value) for s in submissions] == [event for _, event in pairs]
+    assert [s.id_json and orjson.loads(s.id_json) for s in submissions] == [id_ for id_, _ in pairs]
