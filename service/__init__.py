@@ -4,9 +4,12 @@ What a handler's author needs is importable from here; everything else has a hom
 (see ``docs/architecture.md``).
 """
 
-from service.errors import PermanentError, TransientError
-from service.events import SAME_KEY, Event, Result
-from service.handlers import HandlerContext, handler
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.errors import PermanentError, TransientError
+    from service.events import SAME_KEY, Event, Result
+    from service.handlers import HandlerContext, handler
 
 __all__ = [
     "SAME_KEY",
@@ -17,3 +20,25 @@ __all__ = [
     "TransientError",
     "handler",
 ]
+
+_HOMES = {
+    "PermanentError": "service.errors",
+    "TransientError": "service.errors",
+    "SAME_KEY": "service.events",
+    "Event": "service.events",
+    "Result": "service.events",
+    "HandlerContext": "service.handlers",
+    "handler": "service.handlers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: a health probe must not pay for the handlers."""
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    import importlib  # noqa: PLC0415 -- as above
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

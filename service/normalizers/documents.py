@@ -65,8 +65,8 @@ def decode_documents(values: Sequence[bytes | None], limits: Limits, salvage: Sa
         if index not in salvaged and has_wide_integer(present[index]):
             salvaged.add(index)
             datas[index] = refused("decode", "an integer is outside 64 bits")
-    for index in deep_suspects(present, datas, limits.max_depth):
-        if index not in salvaged and is_deeper_than(present[index], limits.max_depth):
+    for index in deep_suspects(present, datas, limits.max_depth, no_json=salvaged):
+        if is_deeper_than(present[index], limits.max_depth):
             datas[index] = refused("decode", f"nested deeper than {limits.max_depth}")
     return datas
 

@@ -8,7 +8,7 @@ test runs on the suspects.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from gc import is_tracked
 from itertools import accumulate, compress
 from typing import Any
@@ -71,13 +71,26 @@ def has_wide_integer(value: bytes) -> bool:
     return False
 
 
-def deep_suspects(values: Sequence[bytes], datas: Sequence[Any], max_depth: int) -> list[int]:
+def deep_suspects(
+    values: Sequence[bytes],
+    datas: Sequence[Any],
+    max_depth: int,
+    *,
+    no_json: Container[int] = frozenset(),
+) -> list[int]:
     """Indexes of values that have enough brackets to be nested deeper than ``max_depth``.
+
+    Args:
+        values: The chunk.
+        datas: What the parser made of it.
+        max_depth: Deepest nesting that is allowed.
+        no_json: Indexes where ``datas`` holds something that the parser did not make.
 
     CPython's collector does not track a dict that holds no containers, which makes "is it flat"
     one C call per record.  Where it does track them all (3.14), all are counted.
     """
-    nested = list(compress(range(len(datas)), map(is_tracked, datas)))
+    tracked = compress(range(len(datas)), map(is_tracked, datas))
+    nested = [index for index in tracked if index not in no_json]
     suspects: list[int] = []
     for start in range(0, len(nested), _GROUP):
         group = nested[start : start + _GROUP]

@@ -178,6 +178,7 @@ _VALUES = st.none() | st.binary(max_size=40) | _TREES.map(as_json) | _DEEP
 @given(st.lists(_VALUES, max_size=40))
 @example([b"-", b"9223372036854775809"])
 @example([b"1234567890", b"1234567890"])
+@example([None, b"{" + b'"d":[' + b"[" * 63 + b"]" * 63 + b"]}"])
 def test_a_chunk_decodes_as_its_values_do_alone(values: list[bytes | None]) -> None:
     together = decode(*values)
 

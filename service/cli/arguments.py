@@ -1,0 +1,180 @@
+"""The command line: every command and option, and nothing of what they do.
+
+Standard library only; a command's module is named in ``module`` and imported by the caller.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from service.cli.exit_codes import USAGE
+
+SAMPLES = ("logs", "metrics", "tokens", "predictions")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with the exit code for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line; ends the process on ``--help`` and wrong usage."""
+    return build_parser().parse_args(argv)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``headrace``."""
+    parser = _Parser(
+        prog="headrace",
+        description="Kafka and WebSocket events through bounded channels and streams to topics.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _service_commands(commands)
+    _configuration_commands(commands)
+    _topic_commands(commands)
+    _dead_letter_commands(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str, **defaults: Any) -> Any:
+    parser = commands.add_parser(name, help=text, description=text)
+    module = defaults.pop("module", name.replace("-", "_"))
+    parser.set_defaults(module=module, command=name, **defaults)
+    return parser
+
+
+def _configured(commands: Any, name: str, text: str, **defaults: Any) -> Any:
+    """A command that reads the configuration."""
+    parser = _command(commands, name, text, **defaults)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="configuration file; may be repeated, later ones win, HEADRACE_* wins over all",
+    )
+    return parser
+
+
+def _service_commands(commands: Any) -> None:
+    _configured(commands, "run", "Run the service.")
+    demo = _configured(commands, "demo", "Run everything on this machine, with events to watch.")
+    demo.add_argument(
+        "--duration", metavar="S", type=_positive_float, help="end by itself after S seconds"
+    )
+    demo.add_argument(
+        "--rate", metavar="N", type=_positive_float, default=50.0, help="events per second (50)"
+    )
+    health = _configured(commands, "healthcheck", "Exit 0 if the running service is ready.")
+    health.add_argument("--timeout", metavar="S", type=_positive_float, default=2.0)
+
+
+def _configuration_commands(commands: Any) -> None:
+    check = _configured(commands, "check", "Validate the configuration and print it resolved.")
+    check.add_argument(
+        "--connect", action="store_true", help="also check brokers, topics, access and sizes"
+    )
+    explain = _configured(commands, "explain", "Print the topology.")
+    explain.add_argument("--format", choices=("text", "mermaid"), default="text")
+    _command(commands, "schema", "Print the JSON Schema of the configuration.")
+    _configured(commands, "asyncapi", "Print the AsyncAPI document of topics and channels.")
+    new = _command(commands, "new-handler", "Write a handler and its test.")
+    new.add_argument("name", metavar="NAME", help="name of the handler, such as geo_enrich")
+    new.add_argument("--directory", metavar="DIR", type=Path, default=Path())
+
+
+def _topic_commands(commands: Any) -> None:
+    topics = _configured(commands, "topics", "List the topics that the configuration needs.")
+    topics.add_argument("--create", action="store_true", help="create the missing ones")
+    topics.add_argument("--partitions", metavar="N", type=_positive_int, default=4)
+    topics.add_argument("--replication-factor", metavar="N", type=_positive_int)
+
+    produce = _configured(commands, "produce", "Write events to a topic.")
+    produce.add_argument("topic", metavar="TOPIC")
+    what = produce.add_mutually_exclusive_group()
+    what.add_argument(
+        "--file", metavar="F", default="-", help="one event a line; - is standard input (default)"
+    )
+    what.add_argument("--sample", choices=SAMPLES, help="generate events of this kind")
+    produce.add_argument("--rate", metavar="N", type=_positive_float, help="events per second")
+    produce.add_argument("--count", metavar="N", type=_positive_int, help="stop after N events")
+    produce.add_argument("--key-field", metavar="F", help="field whose value becomes the key")
+    produce.add_argument("--seed", metavar="N", type=int, default=1, help="of generated events (1)")
+
+    tail = _configured(commands, "tail", "Print the events of a topic, one JSON object a line.")
+    tail.add_argument("topic", metavar="TOPIC")
+    tail.add_argument(
+        "--from",
+        dest="start",
+        metavar="earliest|latest|TIME",
+        default="latest",
+        help="TIME is ISO 8601, or milliseconds since 1970 (latest)",
+    )
+    tail.add_argument("--count", metavar="N", type=_positive_int, help="stop after N events")
+    tail.add_argument("--where", metavar="EXPR", help="filter: JSON as in `where`, or JMESPath")
+
+
+def _dead_letter_commands(commands: Any) -> None:
+    dlq = _command(commands, "dlq", "Look at dead letters and send them back.")
+    actions = dlq.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, text in {
+        "list": "One line per dead letter.",
+        "show": "Dead letters in full, one JSON object a line.",
+        "redrive": "Send dead letters back to where they came from.",
+        "purge": "Delete the oldest dead letters, up to a time.",
+    }.items():
+        action = _configured(actions, name, text, module="dlq")
+        action.set_defaults(action=name)
+        action.add_argument(
+            "--topic", metavar="TOPIC", help="dead-letter topic; needed if there are several"
+        )
+        if name != "purge":
+            _dead_letter_filters(action)
+        if name == "redrive":
+            action.add_argument("--rate", metavar="N", type=_positive_float, default=100.0)
+            action.add_argument(
+                "--max-redrives",
+                metavar="N",
+                type=_positive_int,
+                default=3,
+                help="leave records alone that came back this often (3)",
+            )
+            action.add_argument(
+                "--dry-run", action="store_true", help="only say what would be sent"
+            )
+        if name == "purge":
+            action.add_argument(
+                "--before", metavar="TIME", required=True, help="ISO 8601 or milliseconds, or now"
+            )
+            action.add_argument("--yes", action="store_true", help="do it without asking")
+
+
+def _dead_letter_filters(action: Any) -> None:
+    action.add_argument("--error", metavar="CODE", action="append", help="only this error code")
+    action.add_argument("--key", metavar="KEY", help="only this key")
+    action.add_argument("--handler", metavar="NAME", help="only this handler")
+    action.add_argument("--since", metavar="TIME", help="written at or after this time")
+    action.add_argument("--until", metavar="TIME", help="written before this time")
+    action.add_argument("--count", metavar="N", type=_positive_int, help="stop after N of them")
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        msg = f"should be above 0, not {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        msg = f"should be at least 1, not {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value

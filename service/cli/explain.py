@@ -1,0 +1,169 @@
+"""``headrace explain``: the topology, as text or as a Mermaid flowchart."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from service.cli.exit_codes import OK
+from service.settings import (
+    HandlerSettings,
+    KafkaSourceSettings,
+    LlmSourceSettings,
+    PipelineSettings,
+    RabbitMqSourceSettings,
+    Settings,
+    SourceSettings,
+    WebSocketClientSourceSettings,
+    WebSocketSourceSettings,
+    load_settings,
+)
+
+_KIB = 1024
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print it.
+
+    Raises:
+        ConfigurationError: If the configuration cannot be loaded.
+    """
+    settings = load_settings(arguments.config, os.environ)
+    lines = mermaid(settings) if arguments.format == "mermaid" else text(settings)
+    for line in lines:
+        print(line)
+    return OK
+
+
+def text(settings: Settings) -> Iterator[str]:
+    """For people: each pipeline from its sources to its topics."""
+    for name, pipeline in settings.pipelines.items():
+        yield f"{name}  ({pipeline.delivery.replace('_', ' ')})"
+        for source_name, source in pipeline.sources.items():
+            yield f"  source      {source_name}: {describe_source(source)}"
+        channel = pipeline.channel
+        yield (
+            f"  channel     {channel.capacity:,} events, {size(channel.max_bytes)}, "
+            f"when full: {channel.overflow.replace('_', ' ')}"
+        )
+        yield f"  normalizer  {pipeline.normalizer}"
+        for handler_name, handler in pipeline.handlers.items():
+            yield from _handler_text(handler_name, handler)
+        yield f"  dead letters -> {pipeline.dead_letter}"
+        yield ""
+    topics = ", ".join(settings.subscriptions.topics) or "none"
+    host = f"{settings.server.host}:{settings.server.port}"
+    yield f"live page and subscriptions on {host}, topics: {topics}"
+
+
+def _handler_text(name: str, handler: HandlerSettings) -> Iterator[str]:
+    yield f"  handler     {name}: {handler.use}{_where_text(handler)}"
+    retry = handler.retry
+    yield (
+        f"              {handler.concurrency} at once, in order per {handler.ordering}, "
+        f"{handler.timeout_s:g} s each, {retry.attempts} attempts"
+        if handler.ordering != "none"
+        else f"              {handler.concurrency} at once, in no order, "
+        f"{handler.timeout_s:g} s each, {retry.attempts} attempts"
+    )
+    for delay in retry.delay_topics:
+        yield f"              then waits {delay.delay_s:g} s in {delay.topic}"
+    yield f"              -> {handler.output or 'the topics that its results name'}"
+
+
+def _where_text(handler: HandlerSettings) -> str:
+    return "" if handler.where is None else f" where {describe_where(handler.where)}"
+
+
+def describe_where(where: dict[str, Any]) -> str:
+    """A filter on one line."""
+    if "expression" in where:
+        return str(where["expression"])
+    for kind, word in (("all", " and "), ("any", " or ")):
+        if kind in where:
+            return "(" + word.join(describe_where(term) for term in where[kind]) + ")"
+    if "not" in where:
+        return f"not {describe_where(where['not'])}"
+    tests = [
+        f"{where['field']} {operator.replace('_', ' ')} {orjson.dumps(operand).decode()}"
+        for operator, operand in where.items()
+        if operator != "field"
+    ]
+    return " and ".join(tests)
+
+
+def describe_source(source: SourceSettings) -> str:
+    """A source on one line, without secrets."""
+    match source:
+        case KafkaSourceSettings():
+            topics = ", ".join(source.topics)
+            return f"topics {topics} as group {source.group_id}, from {source.start}"
+        case WebSocketSourceSettings():
+            return f"clients of {source.path}"
+        case WebSocketClientSourceSettings():
+            return f"feed {source.url.scheme}://{source.url.host}{source.url.path or ''}"
+        case RabbitMqSourceSettings():
+            return f"RabbitMQ queue {source.queue}"
+        case LlmSourceSettings():
+            return f"model {source.model} at {source.url.host}"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < _KIB or count % _KIB:
+            return f"{count:,} {unit}"
+        count //= _KIB
+    return f"{count:,} GiB"
+
+
+def mermaid(settings: Settings) -> Iterator[str]:
+    """A Mermaid flowchart; topics are cylinders that pipelines share."""
+    yield "flowchart LR"
+    topics: dict[str, str] = {}
+    edges: list[str] = []
+
+    def topic(name: str) -> str:
+        return topics.setdefault(name, f"t{len(topics)}")
+
+    for index, (name, pipeline) in enumerate(settings.pipelines.items()):
+        yield f"  subgraph p{index}[{quoted(name)}]"
+        yield f"    p{index}c([{quoted(f'channel, {pipeline.channel.capacity:,} events')}])"
+        yield f"    p{index}n[{quoted(f'normalize: {pipeline.normalizer}')}]"
+        yield f"    p{index}c --> p{index}n"
+        for number, (handler_name, handler) in enumerate(pipeline.handlers.items()):
+            label = f"{handler_name}: {handler.use}"
+            yield f"    p{index}h{number}[{quoted(label)}]"
+            where = "" if handler.where is None else f"|{quoted(describe_where(handler.where))}|"
+            yield f"    p{index}n -->{where} p{index}h{number}"
+            if handler.output is not None:
+                edges.append(f"  p{index}h{number} --> {topic(handler.output)}")
+            edges.extend(
+                f"  p{index}h{number} -.->|{quoted(f'retry after {delay.delay_s:g} s')}| "
+                f"{topic(delay.topic)}"
+                for delay in handler.retry.delay_topics
+            )
+        yield "  end"
+        edges += _source_edges(index, pipeline, topic)
+        edges.append(f"  p{index}n -.->|dead letters| {topic(pipeline.dead_letter)}")
+    if settings.subscriptions.topics:
+        edges += [f"  {topic(name)} --> ws" for name in settings.subscriptions.topics]
+        edges.append('  ws{{"/subscribe"}}')
+    for name, identifier in topics.items():
+        yield f"  {identifier}[({quoted(name)})]"
+    yield from edges
+
+
+def _source_edges(index: int, pipeline: PipelineSettings, topic: Any) -> Iterator[str]:
+    for number, source in enumerate(pipeline.sources.values()):
+        if isinstance(source, KafkaSourceSettings):
+            yield from (f"  {topic(name)} --> p{index}c" for name in source.topics)
+        else:
+            yield f"  p{index}s{number}>{quoted(describe_source(source))}] --> p{index}c"
+
+
+def quoted(label: str) -> str:
+    """A Mermaid label: quotes and brackets in it are escaped as entities."""
+    return '"' + label.replace("&", "#amp;").replace('"', "#quot;") + '"'

@@ -1,0 +1,136 @@
+"""``headrace check --connect``: would the brokers let this configuration run?
+
+Looks and does not touch: nothing is written, no group is joined.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+from service.cli.kafka_tools import AccessDeniedError, KafkaTools, kafka_tools
+from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
+from service.settings import KafkaSourceSettings, Settings
+
+_BATCH_OVERHEAD_BYTES = 1024
+"""Room for a batch's header and our own record headers."""
+_MAX_EXACTLY_ONCE_PARTITIONS = 32
+
+
+async def preflight_problems(settings: Settings) -> list[str]:
+    """One line per thing that would fail.
+
+    Raises:
+        BrokerUnavailableError: If no broker answers.
+    """
+    roles = topic_roles(settings)
+    async with kafka_tools(settings.kafka) as kafka:
+        try:
+            found = await kafka.partitions(roles)
+        except AccessDeniedError as error:
+            return [f"kafka: {error}"]
+        problems = [
+            f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])}) does not "
+            "exist; `headrace topics --create` makes it"
+            for topic, partitions in found.items()
+            if partitions is None
+        ]
+        present = {topic: count for topic, count in found.items() if count is not None}
+        configs = await kafka.topic_configs(list(present))
+        problems += _size_problems(settings, roles, configs)
+        problems += _exactly_once_problems(settings, present)
+        problems += [problem async for problem in _access_problems(settings, kafka, roles, present)]
+    return problems
+
+
+def _named_at(settings: Settings, topic: str) -> str:
+    """The path of the first setting that names ``topic``."""
+    for name, pipeline in settings.pipelines.items():
+        for source_name, source in pipeline.sources.items():
+            if isinstance(source, KafkaSourceSettings) and topic in source.topics:
+                return f"pipelines.{name}.sources.{source_name}.topics"
+        for handler_name, handler in pipeline.handlers.items():
+            here = f"pipelines.{name}.handlers.{handler_name}"
+            if handler.output == topic:
+                return f"{here}.output"
+            if any(delay.topic == topic for delay in handler.retry.delay_topics):
+                return f"{here}.retry.delay_topics"
+        if pipeline.dead_letter == topic:
+            return f"pipelines.{name}.dead_letter"
+    return "subscriptions.topics"
+
+
+def _size_problems(
+    settings: Settings,
+    roles: Mapping[str, list[str]],
+    configs: Mapping[str, Mapping[str, str]],
+) -> Iterator[str]:
+    """Topics that would refuse what we may write to them."""
+    limits = {
+        topic: int(config["max.message.bytes"])
+        for topic, config in configs.items()
+        if config.get("max.message.bytes", "").isdecimal()
+    }
+    request = settings.kafka.producer.max_request_size
+    for topic, limit in limits.items():
+        if WRITTEN.isdisjoint(roles[topic]):
+            continue
+        if settings.kafka.producer.max_batch_size + _BATCH_OVERHEAD_BYTES > limit:
+            yield (
+                f"kafka.producer.max_batch_size: topic {topic} takes batches of at most {limit} "
+                "bytes (max.message.bytes)"
+            )
+        if DEAD_LETTER in roles[topic] and request + _BATCH_OVERHEAD_BYTES > limit + request // 10:
+            yield (
+                f"{_named_at(settings, topic)}: topic {topic} takes {limit} bytes "
+                f"(max.message.bytes), less than max_request_size ({request}): large dead letters "
+                "would be cut"
+            )
+    for topic, config in configs.items():
+        if DEAD_LETTER in roles[topic] and config.get("cleanup.policy") == "compact":
+            yield (
+                f"{_named_at(settings, topic)}: topic {topic} is compacted: of several dead "
+                "letters of a key only the last would stay"
+            )
+
+
+def _exactly_once_problems(settings: Settings, present: Mapping[str, int]) -> Iterator[str]:
+    for name, pipeline in settings.pipelines.items():
+        if pipeline.delivery != "exactly_once":
+            continue
+        count = sum(
+            present.get(topic, 0)
+            for source in pipeline.sources.values()
+            if isinstance(source, KafkaSourceSettings)
+            for topic in source.topics
+        )
+        if count > _MAX_EXACTLY_ONCE_PARTITIONS * settings.workers:
+            yield (
+                f"pipelines.{name}.delivery: exactly_once needs a producer per partition, and "
+                f"{count} are more than {_MAX_EXACTLY_ONCE_PARTITIONS} a process"
+            )
+
+
+async def _access_problems(
+    settings: Settings,
+    kafka: KafkaTools,
+    roles: Mapping[str, list[str]],
+    present: Mapping[str, int],
+) -> AsyncIterator[str]:
+    """Groups and topics that this user may not use."""
+    for topic, count in present.items():
+        if READ.isdisjoint(roles[topic]):
+            continue
+        try:
+            await kafka.watermarks(topic, count)
+        except AccessDeniedError:
+            yield f"{_named_at(settings, topic)}: topic {topic} may not be read"
+    for name, pipeline in settings.pipelines.items():
+        for source_name, source in pipeline.sources.items():
+            if not isinstance(source, KafkaSourceSettings):
+                continue
+            try:
+                for topic in present.keys() & set(source.topics):
+                    await kafka.committed(source.group_id, topic, present[topic])
+            except AccessDeniedError:
+                yield (
+                    f"pipelines.{name}.sources.{source_name}.group_id: group {source.group_id} "
+                    "may not be used"
+                )

@@ -1,0 +1,124 @@
+"""``headrace produce``: events from a file, from standard input, or made up, to a topic."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import orjson
+
+from service.cli.exit_codes import OK
+from service.cli.kafka_tools import KafkaTools, kafka_tools
+from service.cli.progress import progress
+from service.cli.samples import KEY_FIELDS, SAMPLES
+from service.clock import wall_clock_ms
+from service.errors import ConfigurationError
+from service.settings import load_settings
+
+T = TypeVar("T")
+
+_WINDOW = 1000
+"""Records in flight before their acknowledgements are awaited."""
+_SLICE_S = 0.05
+"""At a given rate, records are sent in slices of this time."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Send them; ends when the broker has acknowledged the last one.
+
+    Raises:
+        ConfigurationError: If the configuration or the file cannot be read.
+        BrokerUnavailableError: If no broker answers.
+    """
+    settings = load_settings(arguments.config, os.environ)
+    key_field = arguments.key_field or KEY_FIELDS.get(arguments.sample or "")
+    with _events(arguments) as events:
+        records = ((key_of(value, key_field), value) for value in events)
+        sent = asyncio.run(_produce(settings.kafka, arguments, records))
+    print(f"{sent} events to {arguments.topic}", file=sys.stderr)
+    return OK
+
+
+@contextmanager
+def _events(arguments: argparse.Namespace) -> Generator[Iterator[bytes]]:
+    """The values to send, at most ``--count`` of them."""
+    if arguments.sample is not None:
+        made = SAMPLES[arguments.sample](arguments.seed, wall_clock_ms)
+        yield islice(map(orjson.dumps, made), arguments.count)
+    elif arguments.file == "-":
+        yield islice(lines_of(sys.stdin.buffer), arguments.count)
+    else:
+        try:
+            file = Path(arguments.file).open("rb")  # noqa: SIM115 -- closed below
+        except OSError as error:
+            raise ConfigurationError([f"--file {arguments.file}: {error.strerror}"]) from error
+        with file:
+            yield islice(lines_of(file), arguments.count)
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of ``file`` as they are, without their ends; empty ones are left out."""
+    for line in file:
+        value = line.rstrip(b"\r\n")
+        if value:
+            yield value
+
+
+def key_of(value: bytes, field: str | None) -> bytes | None:
+    """The field of a JSON object as a key: text as it is, anything else as JSON."""
+    if field is None:
+        return None
+    try:
+        data: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None  # a plain line has no fields
+    found = data.get(field) if isinstance(data, dict) else None
+    if found is None:
+        return None
+    return found.encode() if isinstance(found, str) else orjson.dumps(found)
+
+
+def take(records: Iterator[T], count: int) -> list[T]:
+    """The next ``count`` of ``records``, or what is left."""
+    return list(islice(records, count))
+
+
+async def _produce(
+    kafka: Any, arguments: argparse.Namespace, records: Iterator[tuple[bytes | None, bytes]]
+) -> int:
+    async with kafka_tools(kafka) as tools:
+        await tools.partitions_of(arguments.topic)  # or the client would wait for it for long
+        with progress(arguments.topic, total=arguments.count) as bar:
+            return await send_all(tools, arguments.topic, records, rate=arguments.rate, bar=bar)
+
+
+async def send_all(
+    tools: KafkaTools,
+    topic: str,
+    records: Iterator[tuple[bytes | None, bytes]],
+    *,
+    rate: float | None = None,
+    bar: Any = None,
+) -> int:
+    """Send ``records`` in order, at most ``rate`` a second; how many were acknowledged."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    sent = 0
+    while True:
+        size = _WINDOW if rate is None else max(1, min(_WINDOW, int(rate * _SLICE_S)))
+        # reading standard input may wait for whoever writes it
+        chunk = await asyncio.to_thread(take, records, size)
+        if not chunk:
+            return sent
+        futures = [await tools.send(topic, key, value) for key, value in chunk]
+        await tools.settle(futures)
+        sent += len(chunk)
+        if bar is not None:
+            bar.update(len(chunk))
+        if rate is not None:
+            await asyncio.sleep(max(0.0, began_s + sent / rate - loop.time()))

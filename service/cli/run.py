@@ -1,0 +1,34 @@
+"""``headrace run``: the service itself."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable
+
+from service.app import run_service
+from service.settings import load_settings
+from service.telemetry import configure_logging
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serve until drained; the exit code says whether everything was.
+
+    Raises:
+        ConfigurationError: With every problem, before any connection is made.
+    """
+    settings = load_settings(arguments.config, os.environ)
+    writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(run_service(settings))
+    finally:
+        writer.close()  # last, so that the exit report is written
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where the extra ``uvloop`` is installed, else asyncio's."""
+    try:
+        import uvloop  # noqa: PLC0415 -- an extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,129 @@
+"""``headrace tail``: the events of a topic as JSON, one a line."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from service.cli.exit_codes import OK
+from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
+from service.cli.times import parse_time
+from service.errors import ConfigurationError
+from service.settings import Settings, load_settings
+from service.where import Where, WhereError, compile_where
+
+_LINE = orjson.OPT_APPEND_NEWLINE
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print until stopped, or until ``--count`` events are printed.
+
+    Raises:
+        ConfigurationError: If the configuration, the time or the filter is wrong, or there is
+            no such topic.
+        BrokerUnavailableError: If no broker answers.
+    """
+    settings = load_settings(arguments.config, os.environ)
+    where = parse_where(arguments.where)
+    asyncio.run(_tail(settings, arguments, where))
+    return OK
+
+
+def parse_where(text: str | None) -> Where | None:
+    """The filter of a command line: JSON as in the configuration, else JMESPath.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        if text.lstrip().startswith("{"):
+            return compile_where(orjson.loads(text))
+        return compile_where({"expression": text})
+    except (WhereError, orjson.JSONDecodeError) as error:
+        raise ConfigurationError([f"--where: {error}"]) from error
+
+
+async def _tail(settings: Settings, arguments: argparse.Namespace, where: Where | None) -> None:
+    left = arguments.count
+    async with (
+        kafka_tools(settings.kafka) as kafka,
+        aclosing(read_from(kafka, arguments.topic, arguments.start)) as chunks,
+    ):
+        async for chunk in chunks:
+            events = [as_event(record) for record in chunk]
+            wanted = [event for event in events if where is None or where(event["value"])]
+            for event in wanted[:left]:
+                sys.stdout.buffer.write(orjson.dumps(event, option=_LINE))
+            sys.stdout.buffer.flush()
+            if left is not None:
+                left -= len(wanted)
+                if left <= 0:
+                    return
+
+
+async def read_from(
+    kafka: KafkaTools, topic: str, start: str
+) -> AsyncGenerator[list[StoredRecord]]:
+    """Chunks of ``topic`` from ``earliest``, ``latest`` or a time on, for ever.
+
+    Raises:
+        ConfigurationError: If there is no such topic or time.
+    """
+    starts = await start_offsets(kafka, topic, start)
+    async with aclosing(kafka.read(topic, starts)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def start_offsets(kafka: KafkaTools, topic: str, start: str) -> Mapping[int, int]:
+    """First offset to read, per partition.
+
+    Raises:
+        ConfigurationError: If there is no such topic or time.
+    """
+    at_ms = None if start in {"earliest", "latest"} else parse_time(start)
+    partitions = await kafka.partitions_of(topic)
+    watermarks = await kafka.watermarks(topic, partitions)
+    if at_ms is None:
+        return {number: ends[start == "latest"] for number, ends in watermarks.items()}
+    found = await kafka.offsets_at(topic, partitions, at_ms)
+    return {
+        number: watermarks[number][1] if offset is None else offset
+        for number, offset in found.items()
+    }
+
+
+def as_event(record: StoredRecord) -> dict[str, Any]:
+    """A record as the subscription protocol shows it, with its headers.
+
+    A value or key that is no JSON or text is shown as text with escapes.
+    """
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": readable(record.key),
+        "value": _decoded(record.value),
+        "headers": {name: readable(content) for name, content in record.headers},
+    }
+
+
+def readable(content: bytes | None) -> str | None:
+    """Bytes as text; what is no UTF-8 is escaped."""
+    return None if content is None else content.decode("utf-8", "backslashreplace")
+
+
+def _decoded(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return readable(value)

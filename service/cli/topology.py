@@ -1,0 +1,42 @@
+"""Which topics a configuration needs, and what for."""
+
+from collections.abc import Iterator, Mapping
+
+from service.settings import KafkaSourceSettings, Settings
+
+INPUT = "input"
+OUTPUT = "output"
+DEAD_LETTER = "dead letters"
+DELAY = "delay"
+SUBSCRIPTION = "subscription"
+
+WRITTEN = frozenset({OUTPUT, DEAD_LETTER, DELAY})
+READ = frozenset({INPUT, DELAY, SUBSCRIPTION})
+
+
+def topic_roles(settings: Settings) -> Mapping[str, list[str]]:
+    """Every topic that ``settings`` name, in their order, with its roles in the order of use."""
+    roles: dict[str, list[str]] = {}
+    for topic, role in _uses(settings):
+        known = roles.setdefault(topic, [])
+        if role not in known:
+            known.append(role)
+    return roles
+
+
+def _uses(settings: Settings) -> Iterator[tuple[str, str]]:
+    for pipeline in settings.pipelines.values():
+        for source in pipeline.sources.values():
+            if isinstance(source, KafkaSourceSettings):
+                yield from ((topic, INPUT) for topic in source.topics)
+        for handler in pipeline.handlers.values():
+            if handler.output is not None:
+                yield handler.output, OUTPUT
+            yield from ((delay.topic, DELAY) for delay in handler.retry.delay_topics)
+        yield pipeline.dead_letter, DEAD_LETTER
+    yield from ((topic, SUBSCRIPTION) for topic in settings.subscriptions.topics)
+
+
+def dead_letter_topics(settings: Settings) -> list[str]:
+    """The dead-letter topics, each once."""
+    return [topic for topic, roles in topic_roles(settings).items() if DEAD_LETTER in roles]

@@ -1,0 +1,59 @@
+import pytest
+
+from service.cli.arguments import parse_arguments
+from service.cli.exit_codes import USAGE
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "nonsense",
+        "run --nonsense",
+        "demo --duration 0",
+        "demo --rate inf",
+        "produce",
+        "produce t --count 0",
+        "produce t --file x --sample logs",
+        "produce t --sample weather",
+        "explain --format png",
+        "dlq",
+        "dlq purge",
+    ],
+)
+def test_wrong_usage_ends_with_its_own_exit_code(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(line.split())
+
+    assert caught.value.code == USAGE
+    assert capsys.readouterr().err.startswith("usage: headrace")
+
+
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        ("run --config a.yaml --config b.yaml", "run"),
+        ("demo --duration 20", "demo"),
+        ("check --connect", "check"),
+        ("explain --format mermaid", "explain"),
+        ("schema", "schema"),
+        ("asyncapi", "asyncapi"),
+        ("topics --create", "topics"),
+        ("produce logs.raw --sample logs --rate 10 --count 5", "produce"),
+        ("tail alerts --from earliest --count 5 --where level", "tail"),
+        ("healthcheck", "healthcheck"),
+        ("dlq list --error decode --error schema", "dlq"),
+        ("dlq purge --before now --yes", "dlq"),
+        ("new-handler geo_enrich", "new_handler"),
+    ],
+)
+def test_every_command_of_the_contract_is_understood(line: str, module: str) -> None:
+    assert parse_arguments(line.split()).module == module
+
+
+def test_configuration_files_keep_their_order() -> None:
+    arguments = parse_arguments(["run", "--config", "a.yaml", "--config", "b.yaml"])
+
+    assert [str(file) for file in arguments.config] == ["a.yaml", "b.yaml"]

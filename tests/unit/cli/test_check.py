@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.__main__ import main
+from service.cli.check import resolved_lines
+from service.cli.exit_codes import CONFIGURATION, OK
+from service.settings import load
+
+OWN = """
+pipelines:
+  p:
+    sources: {kafka: {topics: [in], group_id: g}}
+    dead_letter: dead
+    handlers:
+      a: {use: nobody_knows_it}
+      b: {use: "no.such.module:f"}
+      c: {use: log_alerts, options: {levles: [WARN]}}
+    normalizer: "no.such.module:f"
+"""
+
+
+def test_the_resolved_configuration_is_yaml_with_the_source_of_each_value(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("server: {port: 9000}")
+
+    lines = list(resolved_lines(load([file], {"HEADRACE_WORKERS": "2"})))
+
+    resolved = yaml.safe_load("\n".join(lines))
+    assert (resolved["server"]["port"], resolved["workers"]) == (9000, 2)
+    assert resolved["pipelines"]["logs"]["dead_letter"] == "logs.dead"
+    by_key = {line.split(":")[0].strip(): line.partition("  # ")[2].strip() for line in lines}
+    assert by_key["workers"] == "HEADRACE_WORKERS"
+    assert by_key["drain_timeout_s"] == "default"
+    assert by_key["dead_letter"] == "default pipeline"
+    assert any(line.strip().startswith("port: 9000") and str(file) in line for line in lines)
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN, "
+        "sasl_plain_username: u, sasl_plain_password: s3cret}"
+    )
+
+    text = "\n".join(resolved_lines(load([file], {})))
+
+    assert "s3cret" not in text
+    assert 'sasl_plain_password: "**********"' in text
+
+
+def test_handlers_options_and_normalizers_that_do_not_exist_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(OWN)
+
+    code = main(["check", "--config", str(file)])
+
+    assert code == CONFIGURATION
+    output = capsys.readouterr()
+    paths = [line.partition(":")[0] for line in output.err.splitlines()]
+    assert paths == [
+        "pipelines.p.normalizer",
+        "pipelines.p.handlers.a.use",
+        "pipelines.p.handlers.b.use",
+        "pipelines.p.handlers.c.options.levles",
+        "4 problems",
+    ]
+    assert output.out == ""
+
+
+def test_a_right_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == OK
+    assert yaml.safe_load(capsys.readouterr().out)["pipelines"]["logs"]["normalizer"] == "log"

@@ -1,0 +1,28 @@
+import pytest
+
+from service.cli.times import parse_time
+from service.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1000", 1000),
+        ("1970-01-01T00:00:01", 1000),
+        ("1970-01-01T00:00:01Z", 1000),
+        ("1970-01-01T01:00:01+01:00", 1000),
+        ("1970-01-02", 86_400_000),
+    ],
+)
+def test_a_time_is_milliseconds_or_iso_in_utc(text: str, expected: int) -> None:
+    assert parse_time(text) == expected
+
+
+def test_now_is_now() -> None:
+    assert parse_time("now") > parse_time("2026-01-01")
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "-5", "12:00"])
+def test_anything_else_is_no_time(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no time"):
+        parse_time(text)
