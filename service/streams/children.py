@@ -13,10 +13,11 @@ from collections.abc import Coroutine
 class Children:
     """The tasks that one owner has running; empty until it starts the first."""
 
-    __slots__ = ("_tasks",)
+    __slots__ = ("_cancelled", "_tasks")
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
+        self._cancelled: set[asyncio.Task[object]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -29,11 +30,12 @@ class Children:
         # Not a TaskGroup: the owner is a stage, whose life is not that of one block of code.
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
 
     def cancel(self) -> None:
-        """Ask every task to stop, without waiting for it."""
-        for task in self._tasks:
+        """Ask every task to stop, once: asking again would disturb it while it cleans up."""
+        for task in self._tasks - self._cancelled:
+            self._cancelled.add(task)
             task.cancel()
 
     async def dismiss(self) -> None:
@@ -61,6 +63,10 @@ class Children:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        self._cancelled.discard(task)
 
 
 def cancelled_by_owner() -> bool:

@@ -46,7 +46,6 @@ class TakeUntil(Stage[T]):
     def _watch(self, stop: Awaitable[object]) -> None:
         if isinstance(stop, asyncio.Future):
             stop.add_done_callback(lambda _: self._set())
-            self._stopped = stop.done()
         else:
             self._children.start(self._run(stop))
 

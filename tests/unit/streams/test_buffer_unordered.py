@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service import streams
 from service.errors import StreamError
-from service.streams import Later, ReceiverStream, Stream
+from service.streams import Later, ReceiverStream, Stage, Stream
 from service.testing import virtual_time
 from tests.unit.streams.feed import Call, Calls, Feed, settle
 
@@ -281,6 +281,56 @@ async def test_parked_calls_count_as_waiting() -> None:
         pulling.cancel()
 
 
+class _Endless(Stage["Call | str"]):
+    """A call, then results that are always ready and never let the event loop turn."""
+
+    def __init__(self, first: Call) -> None:
+        super().__init__()
+        self.pulled = 0
+        self._first: list[Call | str] = [first]
+
+    async def _pull(self, limit: int) -> list[Call | str]:
+        first, self._first = self._first, []
+        chunk = first or ["ready"] * min(limit, 10)
+        self.pulled += len(chunk)
+        return chunk
+
+
+async def test_results_that_are_ready_are_not_hoarded_behind_a_call_that_runs() -> None:
+    source = _Endless(Calls()("slow"))
+    async with Stream(source).buffer_unordered(2) as stream:
+        assert await anext(stream) == "ready"
+
+        assert source.pulled <= 11
+
+
+async def test_the_next_of_a_lane_goes_first_because_only_it_can() -> None:
+    calls = Calls()
+    names = ["a1", "b1", "c1", "a2"]
+    stream = streams.iter([calls(name) for name in names]).buffer_unordered(1, ordered_by=lane)
+    collected = asyncio.get_running_loop().create_task(stream.collect())
+
+    for _ in names:
+        await settle()
+        calls.finish(calls.started[-1])
+
+    assert await collected == ["a1", "a2", "b1", "c1"]
+
+
+async def test_a_long_queue_of_one_lane_does_not_idle_the_other_slots() -> None:
+    calls = Calls()
+    feed = Feed(*(calls(f"a{n}") for n in range(15)))
+    async with ReceiverStream(feed).buffer_unordered(8, ordered_by=lane, max_waiting=16) as stream:
+        pulling = asyncio.get_running_loop().create_task(anext(stream))
+        await settle()
+
+        feed.push(calls("b1"))
+        await settle()
+
+        assert calls.started == ["a0", "b1"]
+        pulling.cancel()
+
+
 async def test_an_exception_of_a_call_ends_the_stream_and_cancels_the_rest() -> None:
     calls = Calls()
     stream = streams.iter([calls("a"), calls("b"), calls("c")]).buffer_unordered(2)
@@ -354,9 +404,15 @@ async def test_str_20_closing_cancels_and_awaits_what_runs_and_starts_nothing_mo
 
 
 async def test_closing_drops_parked_calls() -> None:
+    attempts = 0
+
     async def again() -> str | Later[str]:
+        nonlocal attempts
+        attempts += 1
         return Later(5, again)
 
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
     stream = streams.iter([again]).buffer_unordered(1)
     pulling = asyncio.get_running_loop().create_task(anext(stream))
     await settle()
@@ -364,7 +420,30 @@ async def test_closing_drops_parked_calls() -> None:
 
     await stream.aclose()
 
-    assert not stream._stage.working
+    await asyncio.sleep(60)
+    assert attempts == 1
+    assert complaints == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_closing_closes_coroutines_that_were_pulled_and_not_accepted() -> None:
+    async def work() -> int:
+        return 1
+
+    feed = Feed(work())
+    stream = ReceiverStream(feed).buffer_unordered(1)
+    assert await anext(stream) == 1
+    feed.push(sleeping := asyncio.sleep(1000, 2))
+    waiting = asyncio.get_running_loop().create_task(anext(stream))
+    await settle()
+    waiting.cancel()
+    await settle()
+    del sleeping
+    feed.push(work())
+    await settle()
+
+    await stream.aclose()  # a coroutine that is not closed would warn, and fail the test
+    gc.collect()
 
 
 async def test_closing_closes_coroutines_that_did_not_run() -> None:

@@ -45,6 +45,16 @@ def test_an_idle_lane_costs_nothing() -> None:
     assert len(lanes._busy) == 0
 
 
+def test_a_lane_that_nobody_waits_for_any_more_has_no_queue() -> None:
+    lanes = Lanes[str]()
+    lanes.submit("k", "a")
+    lanes.submit("k", "b")
+
+    lanes.finish("k")
+
+    assert lanes._busy == {"k": None}
+
+
 def test_finishing_an_empty_lane_is_an_error() -> None:
     with pytest.raises(KeyError):
         Lanes[int]().finish("k")

@@ -21,6 +21,13 @@ async def test_endless_sources_share_fairly() -> None:
     assert {name: items.count(name) for name in "abc"} == {"a": 1000, "b": 1000, "c": 1000}
 
 
+async def test_sources_take_turns_also_when_items_are_asked_for_one_by_one() -> None:
+    async with streams.select(streams.repeat("a"), streams.repeat("b")) as both:
+        loan = both.by_ref()
+
+        assert [await anext(loan) for _ in range(4)] == ["a", "b", "a", "b"]
+
+
 async def test_str_15_select_goes_on_with_the_survivor_and_ends_with_both() -> None:
     left, right = Feed(1), Feed("a", "b")
     async with streams.select(ReceiverStream(left), ReceiverStream(right)) as both:
@@ -98,6 +105,24 @@ async def test_a_removed_stream_has_lost_nothing() -> None:
     assert removed is not None
     feed.close()
     assert await removed.collect() == [1, 2]
+
+
+async def test_a_removed_stream_wakes_its_new_consumer() -> None:
+    feed = Feed[int]()
+    streams_by_key = StreamMap[str, int]()
+    streams_by_key.insert("only", ReceiverStream(feed))
+    old = asyncio.get_running_loop().create_task(anext(streams_by_key, None))
+    await settle()
+    removed = streams_by_key.remove("only")
+    assert removed is not None
+    assert await old is None
+    async with removed:
+        waiting = asyncio.get_running_loop().create_task(anext(removed))
+        await settle()
+
+        feed.push(1)
+
+        assert await waiting == 1
 
 
 async def test_inserting_an_existing_key_returns_the_old_stream() -> None:

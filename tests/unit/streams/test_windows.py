@@ -18,9 +18,10 @@ async def test_str_12_chunks_keeps_a_partial_list_when_the_wait_is_cancelled() -
             async with asyncio.timeout(1):
                 await anext(stream)
 
-        feed.push(3)
+        feed.push(3, 4)
 
         assert await anext(stream) == [1, 2, 3]
+        assert list(feed.items) == [4]
 
 
 async def test_str_13_ready_chunks_never_waits_once_it_has_an_item() -> None:
@@ -37,6 +38,23 @@ async def test_ready_chunks_are_full_when_the_source_always_has_items() -> None:
     sizes = await streams.repeat(0).take(2500).ready_chunks(1000).map(len).collect()
 
     assert sizes == [1000, 1000, 500]
+
+
+async def test_ready_chunks_loses_nothing_when_it_is_cancelled_between_two_turns() -> None:
+    received: list[int] = []
+    async with streams.iter(range(5000)).ready_chunks(1000) as stream:
+        for steps in range(40):
+            waiting = asyncio.get_running_loop().create_task(anext(stream))
+            for _ in range(steps % 7):
+                await asyncio.sleep(0)  # lets it get a little further
+            waiting.cancel()
+            await settle()
+            if not waiting.cancelled() and waiting.exception() is None:
+                received += waiting.result()
+        async for items in stream:
+            received += items
+
+    assert received == list(range(5000))
 
 
 @pytest.mark.parametrize("name", ["chunks", "ready_chunks", "try_chunks", "try_ready_chunks"])
