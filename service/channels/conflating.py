@@ -63,11 +63,6 @@ class ConflatingCore(Core[T]):
         if self.receiver is not None:
             self.wake_receiver()
 
-    def push_many(self, items: Sequence[T]) -> None:
-        """Append ``items`` in slots that the caller holds."""
-        for item in items:
-            self.push(item)
-
     def replace_oldest(self, item: T) -> bool:
         """Give ``item`` the slot of the oldest key; False if nothing is buffered."""
         if not self._line:

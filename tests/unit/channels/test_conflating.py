@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -23,6 +24,18 @@ async def test_a_newer_item_replaces_the_one_of_its_key_and_keeps_its_place() ->
         assert [reading async for reading in rx] == [("a", 3), ("b", 1)]
         assert rx.statistics().conflated_count == 2
         assert rx.statistics().sent_count == 4
+
+
+async def test_a_waiting_receiver_is_woken(others_run: OthersRun) -> None:
+    tx, rx = channel[Reading](1, overflow=BY_NAME)
+    with tx, rx:
+        async with asyncio.TaskGroup() as tasks:
+            receiving = tasks.create_task(rx.recv())
+            await others_run()
+
+            await tx.send(("a", 1))
+
+        assert receiving.result() == ("a", 1)
 
 
 async def test_a_key_already_received_starts_anew() -> None:
