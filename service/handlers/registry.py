@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP: Final = "headrace.handlers"
 
 SHIPPED: Final = {
+    "ensemble": "service.handlers.ensemble:Ensemble",
+    "llm_context": "service.handlers.llm_context:LlmContext",
+    "llm_sentences": "service.handlers.llm_sentences:LlmSentences",
     "log_alerts": "service.handlers.log_alerts:LogAlerts",
+    "progress": "service.handlers.progress:Progress",
+    "validate": "service.handlers.validate:Validate",
 }
 """The handlers that come with the service; a module is imported when one is used."""
 

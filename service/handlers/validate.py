@@ -1,0 +1,82 @@
+"""Events checked against a JSON Schema: what fits goes on unchanged, the rest is dead-lettered."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from jsonschema import exceptions, validators
+from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
+
+from service.errors import SchemaError
+from service.events import Event
+from service.handlers.spec import handler
+
+
+class ValidateOptions(BaseModel):
+    """Options of ``validate``; one of ``schema`` and ``schema_file``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    inline: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="The JSON Schema itself."
+    )
+    schema_file: FilePath | None = Field(default=None, description="A file that holds it.")
+    formats: bool = Field(default=False, description="Also check `format`, such as `date-time`.")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if (self.inline is None) == (self.schema_file is None):
+            raise ValueError("give either schema or schema_file")
+        schema = self.schema_document()
+        try:
+            validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
+        except exceptions.SchemaError as error:
+            raise ValueError(f"not a JSON Schema: {error.message}") from None
+        return self
+
+    def schema_document(self) -> Any:
+        """The schema, read from its file if it is in one."""
+        if self.schema_file is None:
+            return self.inline
+        try:
+            return orjson.loads(Path(self.schema_file).read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"schema_file: not JSON: {error}") from None
+
+
+@handler("validate", options=ValidateOptions)
+class Validate:
+    """Passes on what fits the schema; the dialect is the one that the schema's ``$schema`` names.
+
+    Without ``$schema`` it is 2020-12.
+    """
+
+    def __init__(self, options: ValidateOptions) -> None:
+        schema = options.schema_document()
+        dialect = validators.validator_for(schema, validators.Draft202012Validator)
+        checker = dialect.FORMAT_CHECKER if options.formats else None
+        self._validator = dialect(schema, format_checker=checker)
+
+    def __call__(self, event: Event) -> Any:
+        """The data, unchanged.
+
+        Raises:
+            SchemaError: If it does not fit; with the path of the worst problem.
+        """
+        error = exceptions.best_match(self._validator.iter_errors(event.data))
+        if error is None:
+            return event.data
+        path = ".".join(str(part) for part in error.absolute_path)
+        raise SchemaError(path, _reason(error))
+
+
+def _reason(error: exceptions.ValidationError) -> str:
+    """What is wrong in the schema's words; the library's own message quotes the event."""
+    if error.validator == "required":
+        required: Any = error.validator_value
+        present: Any = error.instance
+        missing = [name for name in required if name not in present]
+        return f"required: {', '.join(missing)} missing"
+    if isinstance(error.validator_value, (str, int, float)):
+        return f"{error.validator}: {error.validator_value}"
+    return f"does not fit {error.validator}"

@@ -1,0 +1,45 @@
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from service.handlers.due import Due, Timers
+from service.handlers.state import Partition
+
+_KEYS = st.sampled_from("abcd")
+_PLACES = st.sampled_from([Partition("t", 0), Partition("t", 1)])
+
+
+class TimersMachine(RuleBasedStateMachine):
+    """Compares the timers with the obvious model: a dictionary of deadlines, sorted when asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers = Timers(5.0)
+        self.model: dict[Due, float] = {}
+        self.now_s = 0.0
+
+    @rule(place=_PLACES, key=_KEYS)
+    def start(self, place: Partition, key: str) -> None:
+        self.timers.start(place, key, self.now_s)
+        self.model[Due(place, key)] = self.now_s + 5.0
+
+    @rule(place=_PLACES, key=_KEYS)
+    def clear(self, place: Partition, key: str) -> None:
+        self.timers.clear(place, key)
+        self.model.pop(Due(place, key), None)
+        assert not self.timers.running(place, key)
+
+    @rule(place=_PLACES)
+    def forget(self, place: Partition) -> None:
+        self.timers.forget(*place)
+        self.model = {due: at for due, at in self.model.items() if due.partition != place}
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 6.0]))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        due = {due for due, at_s in self.model.items() if at_s <= self.now_s}
+        assert set(self.timers.due(self.now_s)) == due
+        for each in due:
+            del self.model[each]
+
+
+test_timers_agree_with_the_model = TimersMachine.TestCase

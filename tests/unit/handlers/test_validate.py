@@ -1,0 +1,87 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import ConfigurationError, SchemaError
+from service.events import Event, RecordBatch, SourceRecord
+from service.handlers import load_handler
+
+_BATCH = RecordBatch("t", 0, [SourceRecord(b"")], next_offset=1)
+_SCHEMA = {
+    "type": "object",
+    "required": ["id", "items"],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "string", "pattern": "^o-"},
+        "items": {"type": "array", "items": {"type": "object", "properties": {
+            "count": {"type": "integer", "minimum": 1}}}},
+        "at": {"type": "string", "format": "date"},
+    },
+}  # fmt: skip
+
+
+def _call(data: Any, **options: Any) -> Any:
+    return (
+        load_handler("validate")
+        .bind(options or {"schema": _SCHEMA})
+        .call(Event(data, batch=_BATCH))
+    )
+
+
+def test_what_fits_goes_on_unchanged() -> None:
+    data = {"id": "o-1", "items": [{"count": 2}]}
+
+    assert _call(data) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "reason"),
+    [
+        ({"id": "o-1"}, "", "required: items missing"),
+        ({"id": "secret", "items": []}, "id", "pattern: ^o-"),
+        ({"id": "o-1", "items": [{"count": 0}]}, "items.0.count", "minimum: 1"),
+        ({"id": "o-1", "items": [], "secret": 1}, "", "does not fit additionalProperties"),
+        (["secret"], "", "type: object"),
+    ],
+    ids=["missing", "pattern", "nested", "unknown", "no object"],
+)
+def test_what_does_not_fit_names_the_field_and_not_its_content(
+    data: Any, path: str, reason: str
+) -> None:
+    with pytest.raises(SchemaError) as caught:
+        _call(data)
+
+    assert (caught.value.path, caught.value.reason) == (path, reason)
+    assert "secret" not in str(caught.value)
+
+
+def test_formats_are_checked_when_asked_for() -> None:
+    data = {"id": "o-1", "items": [], "at": "yesterday"}
+
+    assert _call(data) is data
+    with pytest.raises(SchemaError, match="at: format: date"):
+        _call(data, schema=_SCHEMA, formats=True)
+
+
+def test_the_schema_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "string"}')
+
+    assert _call("text", schema_file=str(file)) == "text"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "either schema or schema_file"),
+        ({"schema": {"type": "objekt"}}, "not a JSON Schema"),
+        ({"schema_file": "nowhere.json"}, "schema_file"),
+    ],
+    ids=["neither", "no schema", "no file"],
+)
+def test_a_schema_that_cannot_be_used_is_a_configuration_error(
+    options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        load_handler("validate").bind(options)
