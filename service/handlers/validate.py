@@ -77,6 +77,6 @@ def _reason(error: exceptions.ValidationError) -> str:
         present: Any = error.instance
         missing = [name for name in required if name not in present]
         return f"required: {', '.join(missing)} missing"
-    if isinstance(error.validator_value, (str, int, float)):
+    if type(error.validator_value) in {str, int, float}:
         return f"{error.validator}: {error.validator_value}"
     return f"does not fit {error.validator}"
