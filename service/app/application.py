@@ -6,17 +6,15 @@ from typing import Any, Final
 
 import structlog
 
+from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
-from service.app.connection import connection_options
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.handlers.context import Clients
 from service.handlers.results import to_results
 from service.metrics import Phase, ServiceStatus
-from service.publishers.base import ProducerClient
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.kafka_client import KafkaProducerClient
 from service.settings import KafkaSourceSettings, Settings
 from service.telemetry import Telemetry, Tracing
 
@@ -37,29 +35,36 @@ class Application:
     Args:
         settings: The configuration.
         telemetry: Makes the tracing of each pipeline; without it nothing is traced.
+        brokers: Where Kafka clients come from; the configured brokers if not given.
 
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry | None = None,
+        brokers: Brokers | None = None,
+    ) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
         self.clients = Clients()
-        self.publisher = KafkaPublisher(self._make_producer)
+        brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
+        self.publisher = KafkaPublisher(brokers.producer)
         self.pipelines: dict[str, BuiltPipeline] = {
             name: build_pipeline(
-                name, settings, self.publisher, self.clients, self._tracing(name, telemetry)
+                name,
+                settings,
+                self.publisher,
+                self.clients,
+                self._tracing(name, telemetry),
+                brokers=brokers,
             )
             for name in settings.pipelines
         }
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
-
-    def _make_producer(self) -> ProducerClient:
-        kafka = self.settings.kafka
-        connection = connection_options(kafka)
-        return KafkaProducerClient({**kafka.producer_options(), **connection}, connection)
 
     def _tracing(self, name: str, telemetry: Telemetry | None) -> Tracing:
         if telemetry is None:

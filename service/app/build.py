@@ -1,15 +1,14 @@
 """Builds one pipeline's parts from its configuration; opens nothing."""
 
-import time
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from service.app.connection import connection_options
+from service.app.brokers import Brokers
 from service.app.emitter import Emitter
 from service.channels import Sender, channel
 from service.consumers.base import ConsumerClient, Source, TopicPartition
 from service.consumers.kafka import KafkaSource, KafkaSourceOptions
-from service.consumers.kafka_client import KafkaConsumerClient
 from service.delivery.budget import MemoryBudget
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher, Normalize
@@ -65,6 +64,8 @@ def build_pipeline(
     publisher: KafkaPublisher,
     clients: Clients,
     tracing: Tracing,
+    *,
+    brokers: Brokers,
 ) -> BuiltPipeline:
     """Build the pipeline called ``name``.
 
@@ -108,7 +109,7 @@ def build_pipeline(
             handler=handler_name,
             options=branch.dispatcher.handler.options,
             clients=clients,
-            state=MemoryStateStore(time.monotonic),
+            state=MemoryStateStore(asyncio.get_running_loop().time),
             emit=emitters[handler_name].emit,
         )
     early = writer("", None)
@@ -148,6 +149,7 @@ def build_pipeline(
                 source,
                 settings,
                 config,
+                brokers,
                 counters=counters,
                 tracing=tracing,
             )
@@ -162,12 +164,13 @@ def _branch(
     tracing: Tracing,
 ) -> Branch:
     spec = load_handler(config.use)
-    bound = spec.bind(config.options, name=name)
     chosen = config.model_fields_set
 
     def setting(key: str) -> Any:
         declared = getattr(spec, key)
         return getattr(config, key) if key in chosen or declared is None else declared
+
+    bound = spec.bind(config.options, name=name, concurrency=setting("concurrency"))
 
     retry = config.retry
     dispatcher = Dispatcher(
@@ -194,16 +197,15 @@ def _kafka_source(
     source: KafkaSourceSettings,
     settings: Settings,
     config: PipelineSettings,
+    brokers: Brokers,
     *,
     counters: PipelineCounters,
     tracing: Tracing,
 ) -> KafkaSource:
     kafka = settings.kafka
-    extra = {} if source.instance_id is None else {"group_instance_id": source.instance_id}
 
     def make_client() -> ConsumerClient:
-        options = {**kafka.consumer_options(), **connection_options(kafka), **extra}
-        return KafkaConsumerClient(source.topics, source.group_id, options)
+        return brokers.consumer(source.topics, source.group_id, source.instance_id)
 
     return KafkaSource(
         name,
