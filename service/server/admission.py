@@ -58,6 +58,7 @@ class Admission:
         authenticator: Knows tokens.
         pages: Static files.
         status: What ``/api/status`` shows.
+        topics: Topics that may be watched, and whether each holds dead letters.
         port: The port that is listened on.
     """
 
@@ -69,12 +70,14 @@ class Admission:
         authenticator: Authenticator,
         pages: Pages,
         status: Callable[[], Mapping[str, Any]],
+        topics: Mapping[str, bool],
         port: int,
     ) -> None:
         self._routes = routes
         self._authenticator = authenticator
         self._pages = pages
         self._status = status
+        self._topics = topics
         self._origins = OriginPolicy(
             settings.allowed_origins,
             scheme="http" if settings.tls_cert_file is None else "https",
@@ -110,7 +113,10 @@ class Admission:
             return page
         if path == "/api/status":
             self._identify(request)
-            return respond(HTTPStatus.OK, orjson.dumps(self._status()), "application/json")
+            return _json(self._status())
+        if path == "/api/topics":
+            principal, _ = self._identify(request)
+            return _json({"topics": self._topics_of(principal)})
         route = self._routes.get(path)
         if route is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such path")
@@ -138,6 +144,13 @@ class Admission:
         connection.principal = principal
         connection.token = token
 
+    def _topics_of(self, principal: Principal) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "dead_letter": dead_letter}
+            for name, dead_letter in self._topics.items()
+            if principal.may_read(name)
+        ]
+
     def _identify(self, request: Request) -> tuple[Principal, str | None]:
         """Check where the request comes from and whose it is."""
         headers = request.headers
@@ -149,6 +162,10 @@ class Admission:
             raise RefusedError(HTTPStatus.FORBIDDEN, "this origin is not allowed")
         token = find_token(headers.get_all("Authorization"), offered(headers))
         return self._authenticator.identify(token), token
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    return respond(HTTPStatus.OK, orjson.dumps(document), "application/json")
 
 
 def one(headers: Headers, name: str) -> str | None:

@@ -55,6 +55,7 @@ class PublicServer:
         settings: Address, limits, tokens.
         routes: What answers on which path.
         status: What ``/api/status`` shows: the same as the admin port's ``/status``.
+        topics: Topics that may be watched, and whether each holds dead letters.
         counters: Where clients that were cut for being slow are counted.
         reuse_port: Whether several processes listen on the port.
     """
@@ -65,12 +66,14 @@ class PublicServer:
         routes: Mapping[str, Route],
         *,
         status: Callable[[], Mapping[str, Any]] = dict,
+        topics: Mapping[str, bool] | None = None,
         counters: HubCounters | None = None,
         reuse_port: bool = False,
     ) -> None:
         self._settings = settings
         self._routes = routes
         self._status = status
+        self._topics = topics or {}
         self._counters = counters or HubCounters()
         self._reuse_port = reuse_port
         self._authenticator = Authenticator(settings)
@@ -102,6 +105,7 @@ class PublicServer:
             authenticator=self._authenticator,
             pages=pages,
             status=self._status,
+            topics=self._topics,
             port=self.port,
         )
         await self._server.start_serving()

@@ -11,6 +11,10 @@ import orjson
 
 from service.events import Record
 
+HEADER_PREFIX = "headrace-"
+ERROR_HEADER = "headrace-error"
+"""Marks a dead letter; only such records are shown with their (``headrace-``) headers."""
+
 OVERHEAD_BYTES = 200
 """About what the objects around one encoded event take; part of every bound in bytes."""
 
@@ -47,16 +51,20 @@ def encode(partition: int, record: Record) -> tuple[EncodedEvent, Any]:
     """Encode ``record``, and hand out its decoded value for the filters of right now."""
     value, data = _value(record.value)
     key = record.key
-    json = orjson.dumps(
-        {
-            "partition": partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp,
-            "key": None if key is None else _text(key),
-            "value": value,
+    fields = {
+        "partition": partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if key is None else _text(key),
+        "value": value,
+    }
+    if any(name == ERROR_HEADER for name, _ in record.headers):
+        fields["headers"] = {
+            name: raw.decode(errors="backslashreplace")
+            for name, raw in record.headers
+            if name.startswith(HEADER_PREFIX)
         }
-    )
-    return EncodedEvent(partition, record.offset, key, json), data
+    return EncodedEvent(partition, record.offset, key, orjson.dumps(fields)), data
 
 
 def _value(value: bytes | None) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import orjson
 from service.consumers.base import OffsetGoneError, TopicPartition
 from service.consumers.topic_reader import Run, TopicReader, UnknownTopicError
 from service.errors import BrokerUnavailableError
-from service.events import SourceRecord
+from service.events import Headers, SourceRecord
 from service.peer import CloseCode, PeerGoneError
 
 
@@ -28,14 +28,22 @@ class FakeLog:
         self.appended = asyncio.Event()
 
     def append(
-        self, topic: str, value: Any, *, key: bytes | None = None, partition: int = 0
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: bytes | None = None,
+        partition: int = 0,
+        headers: Headers = (),
+        timestamp: int | None = None,
     ) -> int:
         """Store ``value`` (JSON unless bytes); returns its offset."""
         log = self.topics[topic].setdefault(partition, [])
         first = self.first.get((topic, partition), 0)
         offset = log[-1].offset + 1 if log else first
         raw = value if isinstance(value, bytes) else orjson.dumps(value)
-        log.append(SourceRecord(raw, key=key, offset=offset, timestamp=1000 + offset))
+        at = 1000 + offset if timestamp is None else timestamp
+        log.append(SourceRecord(raw, key=key, offset=offset, timestamp=at, headers=headers))
         self.appended.set()
         return offset
 

@@ -1,7 +1,7 @@
 """A public server on a free port of the loopback address, over an in-memory log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,15 @@ class Edge:
 
 @asynccontextmanager
 async def serving(
-    *, settings: dict[str, Any] | None = None, capacity: int = 1000
+    *,
+    settings: dict[str, Any] | None = None,
+    capacity: int = 1000,
+    status: Callable[[], Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[Edge]:
     server_settings = ServerSettings.model_validate({"port": 0, **(settings or {})})
-    subscriptions = SubscriptionsSettings(topics=("alerts", "secrets"))
+    subscriptions = SubscriptionsSettings(topics=("alerts", "secrets", "logs.dead"))
     log = FakeLog(alerts=2, secrets=1)
+    log.topics["logs.dead"] = {0: []}
     hub = SubscriptionHub(log)
     sender, receiver = channel[RecordBatch](capacity)
     source = WebSocketSource("websocket")
@@ -66,7 +70,8 @@ async def serving(
             "/subscribe": subscribe_route(hub, subscriptions, server_settings),
             "/ingest/logs": ingest_route(source, "logs"),
         },
-        status=lambda: {"pipelines": {}},
+        status=status or (lambda: {"pipelines": {}}),
+        topics={"alerts": False, "secrets": False, "logs.dead": True},
         counters=hub.counters,
     )
     with sender, receiver:

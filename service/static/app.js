@@ -1,0 +1,91 @@
+/** The live page: polls the figures, tails a topic, asks for a token where one is needed. */
+import { byId, h, seconds, setText } from "/dom.js";
+import { showNothing, showPipelines } from "/pipelines.js";
+import { Tail } from "/tail.js";
+
+const POLL_MS = 1000;
+const TIMEOUT_MS = 5000;
+const TOKEN = "headrace-token";
+
+let token = sessionStorage.getItem(TOKEN);
+const tail = new Tail(() => token);
+let tailing = false;
+
+class UnauthorizedError extends Error {}
+
+async function get(path) {
+  const response = await fetch(path, {
+    headers: token ? { Authorization: `Bearer ${token}` } : {},
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    cache: "no-store",
+  });
+  if (response.status === 401) throw new UnauthorizedError();
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${(await response.text()).trim()}`);
+  return response.json();
+}
+
+async function poll() {
+  try {
+    if (!tailing) {
+      const { topics } = await get("/api/topics");
+      tail.setTopics(topics);
+      tailing = true;
+    }
+    const status = await get("/api/status");
+    showService(status);
+    showPipelines(status);
+    notice(null);
+  } catch (error) {
+    if (error instanceof UnauthorizedError) {
+      tailing = false;
+      await askForToken();
+    } else {
+      showNothing();
+      notice(`No figures from the server: ${error.name === "TimeoutError" ? "it does not answer" : error.message}. Trying again.`);
+    }
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+function showService(status) {
+  const parts = [h("b", {}, status.phase ?? "unknown")];
+  if (status.uptime_s !== undefined) parts.push(` for ${seconds(status.uptime_s)}`);
+  if (status.reason) parts.push(` · ${status.reason}`);
+  if (status.dashboards) parts.push(` · ${status.dashboards} watching`);
+  if (status.version) parts.push(` · ${status.version}`);
+  const element = byId("service");
+  const text = parts.map((part) => part.textContent ?? part).join("");
+  if (element.textContent !== text) element.replaceChildren(...parts);
+}
+
+function notice(text) {
+  const element = byId("notice");
+  element.hidden = text === null;
+  if (text !== null) setText(element, text);
+}
+
+/** Wait until the user has given a token. */
+function askForToken() {
+  const dialog = byId("token-dialog");
+  const problem = byId("token-problem");
+  problem.hidden = token === null;
+  setText(problem, "That token is not valid, or no longer.");
+  byId("token-button").hidden = false;
+  return new Promise((resolve) => {
+    byId("token-form").onsubmit = () => {
+      token = byId("token").value.trim();
+      byId("token").value = "";
+      sessionStorage.setItem(TOKEN, token);
+      resolve();
+    };
+    if (!dialog.open) dialog.showModal();
+  });
+}
+
+byId("token-button").addEventListener("click", () => {
+  tailing = false;
+  token = null;
+  sessionStorage.removeItem(TOKEN);
+});
+
+poll();
