@@ -1,6 +1,7 @@
 """The running service: what is built from a configuration, started, drained and reported on."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from service.app.build import BuiltPipeline, build_pipeline
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
+from service.consumers.kafka_partition import SourcePartition
+from service.delivery.quarantine import Quarantine, QuarantinePolicy
 from service.handlers.context import Clients
 from service.handlers.results import to_results
 from service.metrics import Phase, ServiceStatus
@@ -52,6 +55,7 @@ class Application:
         self.clients = Clients()
         brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
         self.publisher = KafkaPublisher(brokers.producer)
+        quarantine = Quarantine[SourcePartition](QuarantinePolicy(), owner=secrets.randbits(32))
         self.pipelines: dict[str, BuiltPipeline] = {
             name: build_pipeline(
                 name,
@@ -60,6 +64,7 @@ class Application:
                 self.clients,
                 self._tracing(name, telemetry),
                 brokers=brokers,
+                quarantine=quarantine,
             )
             for name in settings.pipelines
         }

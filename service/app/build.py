@@ -9,7 +9,9 @@ from service.app.emitter import Emitter
 from service.channels import Sender, channel
 from service.consumers.base import ConsumerClient, Source, TopicPartition
 from service.consumers.kafka import KafkaSource, KafkaSourceOptions
+from service.consumers.kafka_partition import SourcePartition
 from service.delivery.budget import MemoryBudget
+from service.delivery.quarantine import Quarantine
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
@@ -66,6 +68,7 @@ def build_pipeline(
     tracing: Tracing,
     *,
     brokers: Brokers,
+    quarantine: Quarantine[SourcePartition],
 ) -> BuiltPipeline:
     """Build the pipeline called ``name``.
 
@@ -152,6 +155,7 @@ def build_pipeline(
                 brokers,
                 counters=counters,
                 tracing=tracing,
+                quarantine=quarantine,
             )
     return built
 
@@ -201,6 +205,7 @@ def _kafka_source(
     *,
     counters: PipelineCounters,
     tracing: Tracing,
+    quarantine: Quarantine[SourcePartition],
 ) -> KafkaSource:
     kafka = settings.kafka
 
@@ -214,6 +219,7 @@ def _kafka_source(
             max_records=_share(settings, settings.memory.max_records),
             max_bytes=_share(settings, settings.memory.max_bytes),
         ),
+        quarantine=quarantine,
         counters=counters,
         group=source.group_id,
         tracing=tracing,

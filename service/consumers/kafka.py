@@ -28,8 +28,9 @@ from service.consumers.base import (
     SourceTracing,
     TopicPartition,
 )
-from service.consumers.kafka_partition import HeldPartition, Phase
+from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
 from service.delivery.budget import MemoryBudget
+from service.delivery.quarantine import UNLIMITED, Quarantine
 from service.errors import BrokerUnavailableError, ChannelClosedError, ServiceError
 from service.events import Failure, Record, RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
@@ -48,6 +49,8 @@ STALL_S: Final = 15.0
 """Rebuild the client when a partition has lag and nothing was fetched for this long."""
 SETTLE_TIMEOUT_S: Final = 10.0
 REVOKE_POLL_S: Final = 0.005
+SUSPECT_POLL_S: Final = 0.005
+COMMIT_RETRY_S: Final = 0.5
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 5.0
 """Also bounds how long a broker's return goes unnoticed."""
@@ -100,6 +103,7 @@ class KafkaSource:
         name: The source's name in the configuration.
         make_client: Builds a new client; called again after each failure.
         budget: The pipeline's memory budget, shared by its sources.
+        quarantine: What the process's partitions are suspected of, shared by all its sources.
         counters: The pipeline's counters.
         group: The consumer group, for status and metrics.
         tracing: Told of traced records.
@@ -117,6 +121,7 @@ class KafkaSource:
         make_client: Callable[[], ConsumerClient],
         *,
         budget: MemoryBudget[TopicPartition],
+        quarantine: Quarantine[SourcePartition],
         counters: PipelineCounters,
         options: KafkaSourceOptions,
         group: str = "",
@@ -127,6 +132,7 @@ class KafkaSource:
         self.group = group
         self._make_client = make_client
         self._budget = budget
+        self._quarantine = quarantine
         self._counters = counters
         self._options = options
         self._tracing = tracing
@@ -250,7 +256,7 @@ class KafkaSource:
         self._stopping.set()
         try:
             async with asyncio.timeout(deadline_s):
-                await self._commit_due()
+                await self._commit_due(leaving=True)
         except (TimeoutError, ServiceError) as exc:
             log.warning("last commit failed", source=self.name, error=repr(exc))
         self.uncommitted = self._uncommitted()
@@ -303,7 +309,7 @@ class KafkaSource:
         if not lost:
             await self._finish(held)
             try:
-                await self._commit_due()
+                await self._commit_due(leaving=True)
             except ServiceError as exc:
                 log.warning("commit at revoke failed", source=self.name, error=str(exc))
         self._drop(partitions)
@@ -334,7 +340,11 @@ class KafkaSource:
         self._assigned = frozenset(partitions)
         self._budget.assign(self._assigned)
         for partition in partitions:
-            self._held.setdefault(partition, HeldPartition(partition)).assign(_now())
+            held = self._held.get(partition)
+            if held is None:
+                held = HeldPartition(partition, quarantine=self._quarantine, source=self.name)
+                self._held[partition] = held
+            held.assign(_now())
         log.info(
             "partitions assigned",
             source=self.name,
@@ -381,6 +391,8 @@ class KafkaSource:
             position = held.resume(committed.get(name), starts.get(name, 0))
             client.seek(name, position)
             log.info("partition ready", source=self.name, partition=str(name), position=position)
+        # One commit opens them all; what it does not reach, the first dispatch waits for.
+        await self._commit_quietly()
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -458,11 +470,100 @@ class KafkaSource:
         return batch
 
     async def _send(self, batch: KafkaBatch, inbox: Sender[RecordBatch]) -> None:
-        """Track ``batch`` and send it on, unless its partition has moved on meanwhile."""
-        name = TopicPartition(batch.topic, batch.partition)
-        held = self._held[name]
-        if held.epoch != batch.epoch or held.phase is not Phase.RUNNING:
+        """Send ``batch`` on, in steps as small as the quarantine asks for."""
+        held = self._held[TopicPartition(batch.topic, batch.partition)]
+        if not self._current(held, batch.epoch):
             return
+        if len(batch) > self._quarantine.room(held.name) or held.suspected:
+            await self._send_carefully(held, batch, inbox)
+        elif await self._admitted(held, batch):
+            await self._send_on(held, batch, inbox)
+
+    async def _send_carefully(
+        self, held: HeldPartition, batch: KafkaBatch, inbox: Sender[RecordBatch]
+    ) -> None:
+        """Send a batch of a partition under suspicion, or while another one's suspect runs.
+
+        The poll loop waits here, and with it the source's other partitions: a process that has
+        died twice on the same records works slowly until it knows which one it was.
+        """
+        at = 0
+        while at < len(batch) or (at == 0 and not len(batch)):
+            alone = held.alone
+            room = self._quarantine.room(held.name)
+            if alone and room and not self._quarantine.begin_alone(held.name):
+                room = 0
+            if not room:
+                await asyncio.sleep(SUSPECT_POLL_S)
+                self._settle(held)
+                if not self._current(held, batch.epoch):
+                    return
+                continue
+            end = len(batch) if room == UNLIMITED else min(at + room, len(batch))
+            part = self._part(held, batch, at, end)
+            if not await self._admitted(held, part):
+                return
+            await self._send_on(held, part, inbox)
+            at = max(end, 1)
+            if alone:
+                await self._end_alone(held, part)
+
+    def _part(self, held: HeldPartition, batch: KafkaBatch, start: int, end: int) -> KafkaBatch:
+        """Records ``start`` to ``end`` of ``batch``, as a batch; condemned ones marked."""
+        if len(batch) <= 1 and batch.failure is not None:
+            return batch
+        records = batch.records[start:end]
+        last = end >= len(batch)
+        part = self._batch(
+            held,
+            batch.epoch,
+            records,
+            batch.next_offset if last else batch.records[end].offset,
+            batch.size_bytes * len(records) // max(len(batch), 1),
+        )
+        if held.watch is not None and len(records) == 1:
+            part.failure = held.watch.verdict(records[0].offset)
+        return part
+
+    async def _end_alone(self, held: HeldPartition, part: KafkaBatch) -> None:
+        """Wait until a suspect is durable and no commit names it any more."""
+        while self._current(held, part.epoch):
+            if not part.left:
+                self._settle(held)
+                if self._quarantine.end_alone(held.name) is None:
+                    return
+                await self._commit_quietly()
+            await asyncio.sleep(SUSPECT_POLL_S)
+
+    def _settle(self, held: HeldPartition) -> None:
+        if held.offsets is not None:
+            self._quarantine.progressed(held.name, held.offsets.next_offset)
+
+    async def _admitted(self, held: HeldPartition, batch: KafkaBatch) -> bool:
+        """Commit what has to be on record before ``batch`` is dispatched; false if it is not ours.
+
+        Waits while the broker is away: what is dispatched without a note could kill one process
+        after the other.
+        """
+        if not len(batch):
+            return True
+        first, next_offset = batch.records[0].offset, batch.next_offset
+        while self._current(held, batch.epoch):
+            if held.admit(first, next_offset):
+                return True
+            await self._commit_quietly()
+            if self._current(held, batch.epoch) and not held.admit(first, next_offset):
+                await asyncio.sleep(COMMIT_RETRY_S)
+        return False
+
+    def _current(self, held: HeldPartition, epoch: int) -> bool:
+        return held.epoch == epoch and held.phase is Phase.RUNNING and not self._stopping.is_set()
+
+    async def _send_on(
+        self, held: HeldPartition, batch: KafkaBatch, inbox: Sender[RecordBatch]
+    ) -> None:
+        """Track ``batch`` and send it into the channel."""
+        name = held.partition
         count, size_bytes = len(batch), batch.size_bytes
         if count:
             self._budget.take(name, records=count, size_bytes=size_bytes)
@@ -553,6 +654,14 @@ class KafkaSource:
 
     # -- committing ------------------------------------------------------------------------
 
+    async def _commit_quietly(self) -> None:
+        try:
+            await self._commit_due()
+        except CommitRefusedError as exc:
+            log.info("commit refused, the group is rebalancing", error=str(exc))
+        except BrokerUnavailableError as exc:
+            log.warning("commit failed, trying again", source=self.name, error=str(exc))
+
     async def _commit_loop(self) -> None:
         """Commit on the timer, earlier when much is done; never two commits at once."""
         interval_s = self._options.commit_interval_s
@@ -561,15 +670,13 @@ class KafkaSource:
                 await asyncio.sleep(interval_s / 4)
                 if self._finished_since_commit >= self._options.commit_records:
                     break
-            try:
-                await self._commit_due()
-            except CommitRefusedError as exc:
-                log.info("commit refused, the group is rebalancing", error=str(exc))
-            except BrokerUnavailableError as exc:
-                log.warning("commit failed, trying again", source=self.name, error=str(exc))
+            await self._commit_quietly()
 
-    async def _commit_due(self) -> None:
+    async def _commit_due(self, *, leaving: bool = False) -> None:
         """Commit what is durable.
+
+        Args:
+            leaving: The assigned partitions are being given up in order.
 
         Raises:
             CommitRefusedError: If the group has moved on.
@@ -583,7 +690,7 @@ class KafkaSource:
             due = {
                 name: offset
                 for name in self._assigned
-                if (offset := self._held[name].due()) is not None
+                if (offset := self._held[name].due(leaving=leaving)) is not None
             }
             if not due:
                 return

@@ -8,15 +8,28 @@ be finished stays finished.
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
+from typing import TypeAlias
 
 from service.consumers.base import CommittedOffset, TopicPartition
-from service.delivery.commit_metadata import Progress, decode, encode, would_overflow
+from service.delivery.commit_metadata import (
+    Journal,
+    Progress,
+    decode,
+    encode,
+    would_overflow,
+)
 from service.delivery.offsets import PartitionOffsets
+from service.delivery.quarantine import Caution, PartitionWatch, Quarantine
 from service.delivery.skips import SkipSet, union
 from service.events import RecordBatch
 
 _SWEEP_BATCHES = 64
 """Finished batches are let go in sweeps of about this many."""
+
+
+SourcePartition: TypeAlias = tuple[str, str, int]
+"""Source, topic and partition."""
 
 
 class Phase(Enum):
@@ -35,6 +48,11 @@ class Phase(Enum):
 class HeldPartition:
     """A partition that is, or just was, assigned to us.
 
+    Args:
+        partition: Which one.
+        quarantine: Suspicions of the process, shared by all its partitions.
+        source: Name of its source, which tells two groups' views of one partition apart.
+
     Attributes:
         phase: See :class:`Phase`.
         epoch: Counts assignments; batches carry it.
@@ -42,11 +60,20 @@ class HeldPartition:
         halted_because: Why it is halted.
         acknowledged: What the broker last confirmed as committed by us or before us.
         attempts: Failed attempts by offset, of records that an earlier owner left to us.
+        watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
     """
 
-    def __init__(self, partition: TopicPartition) -> None:
+    def __init__(
+        self,
+        partition: TopicPartition,
+        *,
+        quarantine: Quarantine[SourcePartition],
+        source: str = "",
+    ) -> None:
         self.partition = partition
+        self.name: SourcePartition = (source, partition.topic, partition.partition)
+        self.watch: PartitionWatch | None = None
         self.phase = Phase.PREPARING
         self.epoch = 0
         self.offsets: PartitionOffsets | None = None
@@ -56,6 +83,8 @@ class HeldPartition:
         self.assigned_at_s = 0.0
         self.attempts: dict[int, int] = {}
         self._stored: CommittedOffset | None = None
+        self._quarantine = quarantine
+        self._journal_due: Journal | None = None
         self._old_batches: list[RecordBatch] = []
         self._live: list[RecordBatch] = []
         self._own_commits: set[int] = set()
@@ -101,6 +130,12 @@ class HeldPartition:
             skips=SkipSet(finished),
         )
         self._live = []
+        self.watch = self._quarantine.open(
+            self.name,
+            next_offset=position,
+            progress=progress,
+            outstanding=partial(_outstanding, self.offsets),
+        )
         self.phase = Phase.RUNNING
         return position
 
@@ -152,12 +187,28 @@ class HeldPartition:
             batch.revoked = True
         self._old_batches = [batch for batch in (*self._old_batches, *self._live) if batch.left]
         self._live = []
+        self.watch = None
+        self._quarantine.forget(self.name)
         self.phase = Phase.REVOKED
 
     @property
     def in_flight(self) -> int:
         """Records of this epoch whose handling or publishing is under way."""
         return sum(batch.in_flight for batch in self._live if batch.left)
+
+    def admit(self, first_offset: int, next_offset: int) -> bool:
+        """Whether records from ``first_offset`` on may be dispatched; otherwise commit first."""
+        return self.watch is not None and self.watch.admit(first_offset, next_offset) is None
+
+    @property
+    def suspected(self) -> bool:
+        """Whether its last owner died, so that not everything may run at once."""
+        return self.watch is not None and self.watch.caution is not Caution.FREE
+
+    @property
+    def alone(self) -> bool:
+        """Whether its records must run one by one."""
+        return self.watch is not None and self.watch.caution is Caution.ALONE
 
     @property
     def settled(self) -> bool:
@@ -180,20 +231,35 @@ class HeldPartition:
             return True
         return not would_overflow(low, offsets.finished_ranges(), end + records)
 
-    def due(self) -> CommittedOffset | None:
+    def due(self, *, leaving: bool = False) -> CommittedOffset | None:
         """What should be committed now, if it differs from what the broker has.
 
         Also when only the metadata does: a stuck record holds the offset, and what finishes
         behind it must be remembered all the same.
+
+        Args:
+            leaving: This is the last commit before the partition is given up in order, and says
+                so to its next owner.
         """
-        offsets = self.offsets
-        if offsets is None or self.phase is Phase.REVOKED:
+        offsets, watch = self.offsets, self.watch
+        if offsets is None or watch is None or self.phase is Phase.REVOKED:
             return None
         offsets.compact()
         next_offset = offsets.next_offset
-        if not offsets.commit_due(self.acknowledged) and not offsets.outstanding:
+        self._quarantine.progressed(self.name, next_offset)
+        if (
+            not offsets.commit_due(self.acknowledged)
+            and not offsets.outstanding
+            and watch.unwritten is None
+            and not leaving
+        ):
             return None
-        progress = Progress(finished=tuple(offsets.finished_ranges()), attempts=self._attempts())
+        self._journal_due = watch.closing_journal if leaving else watch.journal
+        progress = Progress(
+            finished=tuple(offsets.finished_ranges()),
+            attempts=self._attempts(),
+            journal=self._journal_due,
+        )
         due = CommittedOffset(next_offset, encode(next_offset, progress))
         if due == self._stored:
             return None
@@ -201,10 +267,16 @@ class HeldPartition:
         return due
 
     def confirmed(self, committed: CommittedOffset, now_s: float) -> None:
-        """The broker has stored ``committed``."""
+        """The broker has stored ``committed``, which :meth:`due` returned last."""
         next_offset = committed.next_offset
+        if self.watch is not None and self._journal_due is not None:
+            self.watch.wrote(self._journal_due)
         if self.acknowledged is None or next_offset >= self.acknowledged:
             self.acknowledged = next_offset
             self._stored = committed
         self._own_commits = {at for at in self._own_commits if at >= next_offset}
         self.committed_at_s = now_s
+
+
+def _outstanding(offsets: PartitionOffsets) -> int:
+    return offsets.outstanding

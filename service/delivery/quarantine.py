@@ -20,15 +20,16 @@ Each partition goes through three ways of working, by how often in a row its own
 The next owner then sees its third crash and one name: the record is dead-lettered as ``poison``
 before it is dispatched.  A record is never condemned on less than having been in flight at every
 one of those crashes and by itself at the last.  What remains is coincidence: a process that is
-killed from outside, for the third time in a row within the same window, while an innocent record
-runs alone; that one is in the dead-letter topic with its code, and can be redriven.
+killed from outside, or by an event of a source without offsets, for the third time in a row
+within the same window, while an innocent record runs alone; that one is in the dead-letter topic
+with its code, and can be redriven.
 
 The cost for who is never suspected is one commit per assignment.  Pure: says what to commit and
 what may run, and does neither.
 """
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
@@ -85,6 +86,7 @@ class PartitionWatch:
         owner: Random number of this process, below 2**32.
         next_offset: The committed offset that the partition is opened at.
         progress: What the metadata of that commit says.
+        outstanding: How many of its records are dispatched and not durable yet.
     """
 
     __slots__ = (
@@ -96,11 +98,19 @@ class PartitionWatch:
         "_trial_end",
         "_window_end",
         "_written",
+        "outstanding",
     )
 
     def __init__(
-        self, policy: QuarantinePolicy, *, owner: int, next_offset: int, progress: Progress
+        self,
+        policy: QuarantinePolicy,
+        *,
+        owner: int,
+        next_offset: int,
+        progress: Progress,
+        outstanding: Callable[[], int],
     ) -> None:
+        self.outstanding = outstanding
         self._policy = policy
         self._owner = owner
         self._written: Journal | None = None
@@ -161,18 +171,15 @@ class PartitionWatch:
             alone=self._condemned,
         )
 
-    def room(self, outstanding: int) -> int:
-        """Most records that the next batch may have; 0 means to wait.
-
-        Args:
-            outstanding: Records of the partition that are dispatched and not durable yet.
-        """
+    @property
+    def room(self) -> int:
+        """Most records that the next batch may have; 0 means to wait."""
         caution = self.caution
         if caution is Caution.FREE:
             return UNLIMITED
         if caution is Caution.WATCHED:
-            return max(self._policy.window - outstanding, 0)
-        return 0 if outstanding else 1
+            return max(self._policy.window - self.outstanding(), 0)
+        return 0 if self.outstanding() else 1
 
     def admit(self, first_offset: int, next_offset: int) -> Journal | None:
         """What must be committed before a batch is dispatched; ``None`` means that it may go.
@@ -261,11 +268,27 @@ class Quarantine(Generic[PartitionT]):
         self._turn: PartitionT | None = None
 
     def open(
-        self, partition: PartitionT, *, next_offset: int, progress: Progress
+        self,
+        partition: PartitionT,
+        *,
+        next_offset: int,
+        progress: Progress,
+        outstanding: Callable[[], int],
     ) -> PartitionWatch:
-        """Begin to watch a partition that was just assigned."""
+        """Begin to watch a partition that was just assigned.
+
+        Args:
+            partition: Its name in the process.
+            next_offset: The committed offset that it is opened at.
+            progress: What the metadata of that commit says.
+            outstanding: How many of its records are dispatched and not durable yet.
+        """
         watch = PartitionWatch(
-            self._policy, owner=self._owner, next_offset=next_offset, progress=progress
+            self._policy,
+            owner=self._owner,
+            next_offset=next_offset,
+            progress=progress,
+            outstanding=outstanding,
         )
         self._watches[partition] = watch
         return watch
@@ -275,17 +298,12 @@ class Quarantine(Generic[PartitionT]):
         self._watches.pop(partition, None)
         self.end_alone(partition)
 
-    def room(self, partition: PartitionT, *, outstanding: int) -> int:
-        """Most records that the next batch of ``partition`` may have; 0 means to wait.  O(1).
-
-        Args:
-            partition: An open partition.
-            outstanding: Its records that are dispatched and not durable yet.
-        """
+    def room(self, partition: PartitionT) -> int:
+        """Most records that the next batch of ``partition`` may have; 0 means to wait."""
         watch = self._watches[partition]
         if (self._asking or self._turn is not None) and watch.caution is not Caution.ALONE:
             return 0
-        return watch.room(outstanding)
+        return watch.room
 
     def progressed(self, partition: PartitionT, next_offset: int) -> None:
         """Everything of ``partition`` below ``next_offset`` is durable.  O(1)."""
@@ -293,18 +311,14 @@ class Quarantine(Generic[PartitionT]):
         if watch is not None:
             watch.progressed(next_offset)
 
-    def begin_alone(self, partition: PartitionT, *, outstanding_in_process: int) -> bool:
+    def begin_alone(self, partition: PartitionT) -> bool:
         """Ask for the turn of a suspect that is fetched and not dispatched; ``True`` grants it.
 
         From the first call on the others get no room, so that what they have in flight runs out.
-        Needed only while the partition's caution is ``ALONE``.
-
-        Args:
-            partition: The suspect's partition.
-            outstanding_in_process: Records dispatched and not durable yet, of all partitions.
+        Needed only while the partition's caution is ``ALONE``.  O(partitions).
         """
         self._asking.add(partition)
-        if self._turn is None and not outstanding_in_process:
+        if self._turn is None and not any(w.outstanding() for w in self._watches.values()):
             self._turn = partition
         return self._turn == partition
 

@@ -7,14 +7,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.consumers.kafka_partition import HeldPartition, Phase
-from service.delivery.commit_metadata import Progress, decode, encode
+from service.delivery.commit_metadata import Journal, Progress, decode, encode
+from service.delivery.quarantine import Quarantine, QuarantinePolicy
 from service.events import RecordBatch, SourceRecord
 
 PARTITION = TopicPartition("logs", 0)
 
 
+def new_held(*, owner: int = 1) -> HeldPartition:
+    return HeldPartition(PARTITION, quarantine=Quarantine(QuarantinePolicy(), owner=owner))
+
+
 def held_at(position: int = 0, committed: CommittedOffset | None = None) -> HeldPartition:
-    held = HeldPartition(PARTITION)
+    held = new_held()
     held.assign(0.0)
     held.resume(committed, position)
     return held
@@ -34,7 +39,7 @@ def ranges_of(offsets: set[int]) -> tuple[tuple[int, int], ...]:
 
 
 def test_a_batch_before_the_position_is_known_is_a_mistake() -> None:
-    held = HeldPartition(PARTITION)
+    held = new_held()
     held.assign(0.0)
 
     with pytest.raises(RuntimeError, match="resume"):
@@ -98,10 +103,10 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     assert due is not None
 
     restarted = held_at(committed=due)
-    untouched = restarted.due()
+    before = restarted.due()
     again = deliver(restarted, 3)
 
-    assert untouched is None  # nothing new to say before the records are here again
+    assert before is None or decode(*before).attempts == {0: 3}
     assert again.attempts == {0: 3}
     assert list(again.done) == [0, 0, 1]
     again.note_attempts(0, 4)
@@ -110,7 +115,38 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     assert decode(*later).attempts == {0: 4}
     again.ack_many([0, 1])
     last = restarted.due()
-    assert last == CommittedOffset(3, "")
+    assert last is not None
+    assert last.next_offset == 3
+    assert decode(*last) == Progress(journal=Journal(owner=1))
+
+
+def test_the_last_commit_tells_the_next_owner_that_it_was_closed_in_order() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    opened = held.due()
+    assert opened is not None
+    held.confirmed(opened, 0.0)
+    assert held.due() is None
+
+    closed = held.due(leaving=True)
+
+    assert decode(*opened).journal == Journal(owner=1)
+    assert closed == CommittedOffset(0, "")
+
+
+def test_the_partition_of_a_process_that_died_is_under_suspicion() -> None:
+    opened = held_at(committed=CommittedOffset(0)).due()
+
+    successor = new_held(owner=2)
+    successor.assign(0.0)
+    successor.resume(opened, 0)
+
+    assert successor.suspected
+    assert not successor.admit(0, 5)
+    due = successor.due()
+    assert due is not None
+    assert decode(*due).journal == Journal(owner=2, crashes=1, window_end=5)
+    successor.confirmed(due, 0.0)
+    assert successor.admit(0, 5)
 
 
 def test_nothing_is_due_after_a_revoke() -> None:
@@ -128,7 +164,7 @@ class HeldPartitionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = HeldPartition(PARTITION)
+        self.held = new_held()
         self.held.assign(0.0)
         self.held.resume(None, 0)
         self.stored: CommittedOffset | None = None
@@ -178,8 +214,8 @@ class HeldPartitionMachine(RuleBasedStateMachine):
             self.in_flight.clear()
 
     @precondition(lambda self: not self.mine())
-    @rule(more=st.sets(st.integers(0, 12)), commits=st.booleans())
-    def another_owner_works(self, more: set[int], *, commits: bool) -> None:
+    @rule(more=st.sets(st.integers(0, 12)), commits=st.booleans(), closes=st.booleans())
+    def another_owner_works(self, more: set[int], *, commits: bool, closes: bool) -> None:
         position = 0 if self.stored is None else self.stored.next_offset
         metadata = "" if self.stored is None else self.stored.metadata
         known = {
@@ -192,9 +228,10 @@ class HeldPartitionMachine(RuleBasedStateMachine):
             while position in known:
                 position += 1
             beyond = {offset for offset in known if offset > position}
-            self.stored = CommittedOffset(
-                position, encode(position, Progress(finished=ranges_of(beyond)))
+            progress = Progress(
+                finished=ranges_of(beyond), journal=None if closes else Journal(owner=9)
             )
+            self.stored = CommittedOffset(position, encode(position, progress))
 
     @precondition(lambda self: not self.mine())
     @rule()

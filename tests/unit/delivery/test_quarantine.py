@@ -1,6 +1,7 @@
 """Poison that kills the process is found, and nobody beside it is blamed."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import pytest
@@ -22,17 +23,23 @@ from service.events import RecordBatch, SourceRecord
 POLICY = QuarantinePolicy(restarts=3, window=4, trial=50)
 
 
-def watch_of(journal: Journal | None, *, next_offset: int = 10, owner: int = 1) -> PartitionWatch:
+def watch_of(
+    journal: Journal | None, *, next_offset: int = 10, owner: int = 1, outstanding: int = 0
+) -> PartitionWatch:
     return PartitionWatch(
-        POLICY, owner=owner, next_offset=next_offset, progress=Progress(journal=journal)
+        POLICY,
+        owner=owner,
+        next_offset=next_offset,
+        progress=Progress(journal=journal),
+        outstanding=lambda: outstanding,
     )
 
 
 def test_a_partition_that_was_closed_in_order_is_free() -> None:
-    watch = watch_of(None)
+    watch = watch_of(None, outstanding=1_000_000)
 
     assert watch.caution is Caution.FREE
-    assert watch.room(1_000_000) == UNLIMITED
+    assert watch.room == UNLIMITED
 
 
 def test_opening_is_noted_before_the_first_dispatch_and_only_then() -> None:
@@ -53,7 +60,9 @@ def test_a_partition_whose_owner_died_is_watched_in_small_noted_steps() -> None:
     journal = watch.admit(10, 14)
 
     assert watch.caution is Caution.WATCHED
-    assert (watch.room(0), watch.room(3), watch.room(9)) == (4, 1, 0)
+    assert [
+        watch_of(Journal(owner=7), outstanding=outstanding).room for outstanding in (0, 3, 9)
+    ] == [4, 1, 0]
     assert journal == Journal(owner=1, crashes=1, window_end=14)
     watch.wrote(journal)
     assert watch.admit(10, 14) is None
@@ -72,10 +81,10 @@ def test_the_suspicion_ends_with_the_trial() -> None:
     watch = watch_of(Journal(owner=7))
 
     watch.progressed(59)
-    assert watch.room(0) == POLICY.window
+    assert watch.room == POLICY.window
     watch.progressed(60)
 
-    assert watch.room(0) == UNLIMITED
+    assert watch.room == UNLIMITED
     assert watch.admit(60, 70) == Journal(owner=1)
 
 
@@ -94,7 +103,8 @@ def test_suspects_run_one_at_a_time_each_named_before_it_runs() -> None:
     journal = watch.admit(10, 11)
 
     assert watch.caution is Caution.ALONE
-    assert (watch.room(0), watch.room(1)) == (1, 0)
+    assert watch.room == 1
+    assert watch_of(Journal(owner=7, crashes=1, window_end=13), outstanding=1).room == 0
     assert journal == Journal(owner=1, crashes=2, window_end=13, alone=10)
     watch.wrote(journal)
     assert watch.admit(11, 12) == Journal(owner=1, crashes=2, window_end=13, alone=11)
@@ -135,7 +145,9 @@ def test_a_named_record_that_finished_is_not_condemned() -> None:
         finished=((11, 12),), journal=Journal(owner=7, crashes=2, window_end=13, alone=11)
     )
 
-    watch = PartitionWatch(POLICY, owner=1, next_offset=10, progress=progress)
+    watch = PartitionWatch(
+        POLICY, owner=1, next_offset=10, progress=progress, outstanding=lambda: 0
+    )
 
     assert watch.condemned is None
     assert watch.caution is Caution.ALONE
@@ -166,48 +178,55 @@ def test_a_policy_out_of_range_is_refused(policy: dict[str, int]) -> None:
         QuarantinePolicy(**policy)
 
 
-def suspicious(*partitions: str) -> Quarantine[str]:
-    quarantine = Quarantine[str](POLICY, owner=1)
-    for partition in partitions:
-        watch = quarantine.open(
-            partition,
-            next_offset=10,
-            progress=Progress(journal=Journal(owner=7, crashes=1, window_end=13)),
-        )
-        watch.wrote(watch.journal)
-    quarantine.open("free", next_offset=0, progress=Progress())
-    return quarantine
+class Suspicious:
+    """Partitions under suspicion beside a free one, with what each has outstanding."""
+
+    def __init__(self, *partitions: str) -> None:
+        self.outstanding = dict.fromkeys([*partitions, "free"], 0)
+        self.quarantine = Quarantine[str](POLICY, owner=1)
+        self.watches: dict[str, PartitionWatch] = {}
+        suspect = Progress(journal=Journal(owner=7, crashes=1, window_end=13))
+        for name in self.outstanding:
+            watch = self.quarantine.open(
+                name,
+                next_offset=10,
+                progress=Progress() if name == "free" else suspect,
+                outstanding=partial(self.outstanding.__getitem__, name),
+            )
+            watch.wrote(watch.journal)
+            self.watches[name] = watch
 
 
 def test_a_suspect_waits_until_nothing_else_runs_and_stops_the_rest() -> None:
-    quarantine = suspicious("a")
-    assert quarantine.room("free", outstanding=0) == UNLIMITED
+    process = Suspicious("a")
+    quarantine = process.quarantine
+    assert quarantine.room("free") == UNLIMITED
+    process.outstanding["free"] = 3
 
-    granted = quarantine.begin_alone("a", outstanding_in_process=3)
+    granted = quarantine.begin_alone("a")
 
     assert not granted
-    assert quarantine.room("free", outstanding=3) == 0
-    assert quarantine.begin_alone("a", outstanding_in_process=0)
-    assert quarantine.room("free", outstanding=0) == 0
+    assert quarantine.room("free") == 0
+    process.outstanding["free"] = 0
+    assert quarantine.begin_alone("a")
+    assert quarantine.room("free") == 0
     assert quarantine.end_alone("a") is None
-    assert quarantine.room("free", outstanding=0) == UNLIMITED
+    assert quarantine.room("free") == UNLIMITED
 
 
 def test_two_suspects_never_have_the_turn_together() -> None:
-    quarantine = suspicious("a", "b")
-    assert quarantine.begin_alone("a", outstanding_in_process=0)
+    quarantine = Suspicious("a", "b").quarantine
+    assert quarantine.begin_alone("a")
 
-    assert not quarantine.begin_alone("b", outstanding_in_process=0)
+    assert not quarantine.begin_alone("b")
     assert quarantine.end_alone("a") is None
-    assert quarantine.begin_alone("b", outstanding_in_process=0)
+    assert quarantine.begin_alone("b")
 
 
 def test_the_turn_ends_only_when_no_commit_names_the_suspect_any_more() -> None:
-    quarantine = Quarantine[str](POLICY, owner=1)
-    suspect = Progress(journal=Journal(owner=7, crashes=1, window_end=13))
-    watch = quarantine.open("a", next_offset=10, progress=suspect)
-    quarantine.open("b", next_offset=10, progress=suspect)
-    assert quarantine.begin_alone("a", outstanding_in_process=0)
+    process = Suspicious("a", "b")
+    quarantine, watch = process.quarantine, process.watches["a"]
+    assert quarantine.begin_alone("a")
     named = watch.admit(10, 11)
     assert named is not None
     watch.wrote(named)
@@ -216,19 +235,19 @@ def test_the_turn_ends_only_when_no_commit_names_the_suspect_any_more() -> None:
     due = quarantine.end_alone("a")
 
     assert due == Journal(owner=1, crashes=2, window_end=13, alone=None)
-    assert not quarantine.begin_alone("b", outstanding_in_process=0)
+    assert not quarantine.begin_alone("b")
     watch.wrote(due)
     assert quarantine.end_alone("a") is None
-    assert quarantine.begin_alone("b", outstanding_in_process=0)
+    assert quarantine.begin_alone("b")
 
 
 def test_a_lost_partition_gives_its_turn_back() -> None:
-    quarantine = suspicious("a", "b")
-    assert quarantine.begin_alone("a", outstanding_in_process=0)
+    quarantine = Suspicious("a", "b").quarantine
+    assert quarantine.begin_alone("a")
 
     quarantine.forget("a")
 
-    assert quarantine.begin_alone("b", outstanding_in_process=0)
+    assert quarantine.begin_alone("b")
 
 
 class ProcessDied(Exception):  # noqa: N818 -- an event of the simulation, not an error
@@ -261,11 +280,15 @@ class Process:
         self.running: list[tuple[str, RecordBatch, int]] = []
         for name, (next_offset, text) in cluster.committed.items():
             progress = decode(next_offset, text)
-            self.watches[name] = self.quarantine.open(
-                name, next_offset=next_offset, progress=progress
-            )
-            self.offsets[name] = PartitionOffsets(
+            offsets = PartitionOffsets(
                 name, 0, epoch=0, position=next_offset, skips=SkipSet(progress.finished)
+            )
+            self.offsets[name] = offsets
+            self.watches[name] = self.quarantine.open(
+                name,
+                next_offset=next_offset,
+                progress=progress,
+                outstanding=partial(getattr, offsets, "outstanding"),
             )
 
     def commit(self, name: str, journal: Journal) -> None:
@@ -280,13 +303,11 @@ class Process:
         first = offsets.expected_offset
         if first == self.cluster.length:
             return
-        room = self.quarantine.room(name, outstanding=offsets.outstanding)
+        room = self.quarantine.room(name)
         if not room:
             return
         alone = watch.caution is Caution.ALONE
-        if alone and not self.quarantine.begin_alone(
-            name, outstanding_in_process=len(self.running)
-        ):
+        if alone and not self.quarantine.begin_alone(name):
             return
         end = min(first + min(room, self.rng.randint(1, 8)), self.cluster.length)
         batch = RecordBatch(
