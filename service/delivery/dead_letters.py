@@ -2,8 +2,8 @@
 
 A dead-letter record is the original (key, value and headers unchanged) plus headers of ours that
 say what went wrong.  Only what no topic would take is cut: then the body is truncated and a hash
-of the whole stands beside it.  Ours come last, and the last of a name counts, so a record that
-dies twice tells of its last death.
+of the whole stands beside it.  Ours come last and begin with ``headrace-error``, so a record that
+dies twice tells of its last death, and its first one is still told.
 
 Pure: makes and reads records, publishes none.
 """
@@ -154,9 +154,10 @@ def parse_dead_letter(headers: Headers) -> DeadLetterInfo | None:
 
     Total: unreadable numbers become 0 or ``None``.
     """
-    last = {name: content or b"" for name, content in headers}
-    if ERROR not in last:
+    death = _death(headers)
+    if not death:
         return None
+    last = {name: content or b"" for name, content in death}
 
     def text(name: str) -> str:
         return one_line(last.get(name, b"").decode("utf-8", "replace"))
@@ -169,7 +170,7 @@ def parse_dead_letter(headers: Headers) -> DeadLetterInfo | None:
         attempts=_number(last.get(ATTEMPTS)),
         origin=_parse_origin(text(ORIGIN)),
         failed_at=text(FAILED_AT),
-        redrives=_number(last.get(REDRIVES)),
+        redrives=_number(dict(headers).get(REDRIVES)),
         complete=not last.keys() & {VALUE_SHA256, HEADERS_DROPPED, KEY_SHA256},
     )
 
@@ -182,7 +183,12 @@ def redrive_headers(headers: Headers) -> tuple[tuple[str, bytes], ...]:
     a loop.
     """
     redrives = _number(dict(headers).get(REDRIVES)) + 1
-    kept = (pair for pair in headers if pair[0] != REDRIVES and pair[0] not in _OF_A_DEATH)
+    ours = len(headers) - len(_death(headers))
+    kept = (
+        pair
+        for place, pair in enumerate(headers)
+        if pair[0] != REDRIVES and (place < ours or pair[0] not in _OF_A_DEATH)
+    )
     return (*kept, (REDRIVES, b"%d" % redrives))
 
 
@@ -195,6 +201,14 @@ def redrive_refusal(info: DeadLetterInfo, *, max_redrives: int = 3) -> str | Non
     if info.redrives >= max_redrives:
         return f"it was redriven {info.redrives} times already and died again"
     return None
+
+
+def _death(headers: Headers) -> Headers:
+    """Our headers of the last death; an original may carry some from an earlier one."""
+    for place in range(len(headers) - 1, -1, -1):
+        if headers[place][0] == ERROR:
+            return headers[place:]
+    return ()
 
 
 def _headers_of(

@@ -180,6 +180,17 @@ def test_an_unreadable_origin_is_none_and_not_redriven(origin: bytes) -> None:
     assert redrive_refusal(info) == "its origin is unreadable"
 
 
+def test_an_original_with_headers_of_an_earlier_death_keeps_them_and_is_complete() -> None:
+    first = dead(value=b"v" * 10_000, max_bytes=4096)
+
+    second = dead(value=first.value, headers=first.headers)
+
+    info = parse_dead_letter(second.headers)
+    assert info is not None
+    assert info.complete
+    assert redrive_headers(second.headers) == (*first.headers, ("headrace-redrives", b"1"))
+
+
 def test_a_redriven_record_is_the_original_with_a_count() -> None:
     assert redrive_headers(dead().headers) == (
         ("trace", b"1"),
