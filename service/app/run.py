@@ -15,7 +15,7 @@ from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
 from service.health.probes import readiness
 from service.settings import Settings
-from service.telemetry import Sources, Telemetry
+from service.telemetry import Sources, Telemetry, lines_dropped
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,7 @@ async def run_service(settings: Settings) -> int:
             ready=lambda: readiness(board.latest.status, age_s=board.age_s()).ok,
             loop_lag_s=board.loop_lag_s,
             loop_blocks=lambda: watchdog.incidents,
+            logs_dropped=lines_dropped,
             spans_dropped=telemetry.spans_dropped,
             version=VERSION,
         )

@@ -5,9 +5,17 @@ queue: a collector that hangs, or a log pipe that nobody reads, changes nothing 
 """
 
 from service.telemetry.log_writer import LogWriter
-from service.telemetry.logging import configure_logging, set_level
+from service.telemetry.logging import configure_logging, lines_dropped, set_level
 from service.telemetry.readings import Sources
 from service.telemetry.setup import Telemetry
 from service.telemetry.tracing import Tracing
 
-__all__ = ["LogWriter", "Sources", "Telemetry", "Tracing", "configure_logging", "set_level"]
+__all__ = [
+    "LogWriter",
+    "Sources",
+    "Telemetry",
+    "Tracing",
+    "configure_logging",
+    "lines_dropped",
+    "set_level",
+]

@@ -5,7 +5,7 @@ carry a control character to a terminal.
 """
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from opentelemetry import trace
@@ -54,8 +54,16 @@ def bounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _text(repr(dict(list(value.items())[:_MAX_ITEMS])))
     if isinstance(value, list | tuple | set | frozenset):
-        return _text(repr(list(value)[:_MAX_ITEMS]))
+        return _items(value)
     return _text(value if isinstance(value, str) else str(value))
+
+
+def _items(values: Collection[Any]) -> list[Any] | str:
+    """A short list as a list; a long one as text, cut."""
+    first = [bounded(value) for value in list(values)[:_MAX_ITEMS]]
+    if len(values) > _MAX_ITEMS or len(repr(first)) > VALUE_MAX_BYTES:
+        return _text(f"{len(values)} items: {first!r}")
+    return first
 
 
 def _text(value: str) -> str:

@@ -32,6 +32,8 @@ _SHARED: tuple[Processor, ...] = (
     bound_values,
 )
 
+_writer: LogWriter | None = None
+
 Render = Callable[[EventDict], bytes]
 
 
@@ -106,7 +108,8 @@ def configure_logging(
     """
     with_colors = os.isatty(fd) if colors is None else colors
     render: Render = render_json if fmt == "json" else console_renderer(colors=with_colors)
-    writer = LogWriter(fd, dropped_line=lambda count: _dropped_line(count, render))
+    global _writer  # noqa: PLW0603 -- logging is the process's, as in the standard library
+    writer = _writer = LogWriter(fd, dropped_line=lambda count: _dropped_line(count, render))
     number = logging.getLevelNamesMapping()[level]
 
     def last(logger: _QueueLogger, _method: str, entry: EventDict) -> bytes:
@@ -129,6 +132,11 @@ def configure_logging(
         logging.getLogger(name).setLevel(max(least, number))
     logging.captureWarnings(capture=True)
     return writer
+
+
+def lines_dropped() -> int:
+    """Log lines dropped since logging was configured last; a number for the metrics."""
+    return 0 if _writer is None else _writer.dropped
 
 
 def set_level(level: str) -> None:

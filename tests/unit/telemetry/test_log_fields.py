@@ -47,6 +47,8 @@ def test_any_value_becomes_short_harmless_json(value: Any) -> None:
         (7, 7),
         (None, None),
         (True, True),
+        (("a\n", 1), ["a\\u000a", 1]),
+        (range(0), "range(0, 0)"),
     ],
     ids=[
         "newline",
@@ -58,6 +60,8 @@ def test_any_value_becomes_short_harmless_json(value: Any) -> None:
         "number",
         "nothing",
         "truth",
+        "short list",
+        "anything else",
     ],
 )
 def test_a_value_is_shown_as(value: Any, shown: Any) -> None:
@@ -69,6 +73,11 @@ def test_a_long_value_is_cut_at_a_kilobyte_of_utf8() -> None:
 
     assert len(cut.encode()) <= VALUE_MAX_BYTES
     assert cut.endswith("é…")
+
+
+def test_a_long_list_becomes_text_that_tells_its_length() -> None:
+    assert bounded(["x"] * 33).startswith("33 items: ['x', ")
+    assert len(bounded(["x" * 100] * 20).encode()) <= VALUE_MAX_BYTES
 
 
 def test_a_traceback_keeps_its_newest_frames_and_its_lines() -> None:

@@ -8,8 +8,9 @@ import orjson
 import pytest
 import structlog
 
+from service.telemetry import log_writer
 from service.telemetry.log_writer import LogWriter
-from service.telemetry.logging import configure_logging, set_level
+from service.telemetry.logging import configure_logging, lines_dropped, set_level
 
 Lines = Callable[[], list[bytes]]
 
@@ -131,6 +132,17 @@ def test_the_console_form_is_for_people(output: Output) -> None:
     structlog.get_logger().info("started", topic="logs\n.raw")
 
     assert "[info     ] started" in output.text()
+
+
+def test_dropped_lines_are_a_number_for_the_metrics(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output.configure()
+    monkeypatch.setattr(log_writer, "MAX_LINES", 0)
+
+    structlog.get_logger().info("lost")
+
+    assert lines_dropped() == 1
 
 
 def test_configuring_again_replaces_the_library_handler(output: Output) -> None:
