@@ -1,7 +1,7 @@
 """The facts of this moment, gathered from the parts that know them."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.app.build import BuiltPipeline
 from service.clock import wall_clock_ms
@@ -14,25 +14,40 @@ from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, Serv
 if TYPE_CHECKING:
     from service.app.application import Application
 
+REBALANCE_PATIENCE_S: Final = 60.0
+"""A rebalance may take this long before the silence of the brokers counts."""
+
 
 def snapshot(application: "Application") -> ServiceStatus:
     """See :class:`service.metrics.StatusSource`."""
     now_s = asyncio.get_running_loop().time()
-    contacts = [
-        source.last_contact_s
-        for built in application.pipelines.values()
-        for source in built.kafka_sources
-    ]
-    since = application.started_at_s
-    silent_s = max((now_s - (since if at is None else at) for at in contacts), default=0.0)
+    silent_s = max(
+        (
+            _silent_s(source, application.started_at_s, now_s)
+            for built in application.pipelines.values()
+            for source in built.kafka_sources
+        ),
+        default=0.0,
+    )
     return ServiceStatus(
         phase=application.phase,
         pipelines={
             name: _pipeline(application, built, silent_s, now_s)
             for name, built in application.pipelines.items()
         },
-        broker_silent_s=max(0.0, silent_s),
+        broker_silent_s=silent_s,
     )
+
+
+def _silent_s(source: KafkaSource, started_at_s: float, now_s: float) -> float:
+    """Time without a sign of life of a broker.
+
+    While the group waits for other members a broker says nothing, and that is no fault of its.
+    """
+    if 0 < source.rebalancing_s() <= REBALANCE_PATIENCE_S:
+        return 0.0
+    last_s = source.last_contact_s
+    return max(0.0, now_s - (started_at_s if last_s is None else last_s))
 
 
 def _pipeline(
@@ -72,7 +87,7 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
     silent_s: float,
     now_s: float,
 ) -> PartitionStatus:
-    offsets = held.offsets
+    offsets = None if held.phase is Phase.REVOKED else held.offsets
     lag = source.lag(held) or 0
     oldest = None if offsets is None else offsets.oldest_unfinished
     age_s = lag_s = 0.0
@@ -84,10 +99,12 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
         record = _record(built, oldest.offset, stored.key, oldest.batch, oldest.index, age_s, now_s)
     behind = offsets is not None and offsets.commit_due(held.acknowledged)
     since_s = held.committed_at_s or held.assigned_at_s
-    commit_age_s = now_s - since_s if (behind or oldest is not None) else 0.0
+    commit_age_s = 0.0
+    if behind or oldest is not None:
+        # Not simply since the last commit: after an idle hour the next record is not late at once.
+        commit_age_s = min(now_s - since_s, max(age_s, source.commit_failing_s()))
     facts = PartitionFacts(
         oldest=record,
-        lag=lag,
         broker_silent_s=silent_s,
         publish_pending_s=application.publisher.oldest_pending_s(),
         commit_failing_s=source.commit_failing_s(),

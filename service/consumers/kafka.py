@@ -140,6 +140,7 @@ class KafkaSource:
         self._client: ConsumerClient | None = None
         self._held: dict[TopicPartition, HeldPartition] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self._awaited: frozenset[TopicPartition] = frozenset()
         self._ever_assigned = False
         self._lease_lost = False
         self._stopping = asyncio.Event()
@@ -158,8 +159,8 @@ class KafkaSource:
 
     @property
     def partitions(self) -> Sequence[HeldPartition]:
-        """Assigned partitions, for status and metrics."""
-        return [self._held[partition] for partition in sorted(self._assigned)]
+        """Assigned partitions, for status and metrics; in a rebalance those of before."""
+        return [self._held[partition] for partition in sorted(self._assigned or self._awaited)]
 
     @property
     def connected(self) -> bool:
@@ -337,7 +338,7 @@ class KafkaSource:
         self._ever_assigned = True
         self._lease_lost = False
         self._rebalancing_since_s = None
-        self._assigned = frozenset(partitions)
+        self._assigned = self._awaited = frozenset(partitions)
         self._budget.assign(self._assigned)
         for partition in partitions:
             held = self._held.get(partition)

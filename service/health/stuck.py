@@ -63,7 +63,6 @@ class PartitionFacts:
 
     Args:
         oldest: The lowest record that is not done.
-        lag: Records between the committed position and the end of the log.
         broker_silent_s: Since when no broker has answered anything.
         publish_pending_s: Age of the oldest produce request of the pipeline without an answer.
         commit_failing_s: Since when commits fail.
@@ -73,7 +72,6 @@ class PartitionFacts:
     """
 
     oldest: RecordFacts | None = None
-    lag: int = 0
     broker_silent_s: float = 0.0
     publish_pending_s: float = 0.0
     commit_failing_s: float = 0.0
@@ -142,7 +140,8 @@ def _of_the_intake(facts: PartitionFacts) -> Cause | None:
     """Why nothing comes in, given that nothing old is here."""
     if facts.publish_pending_s > HELD_S:
         return Cause.BROKER
-    if facts.paused and facts.lag > 0:
+    if facts.paused:
+        # Whatever the lag says: out of the log's range, it may well be zero or unknown.
         return Cause.PAUSED
     if facts.intake_blocked_s > HELD_S:
         return Cause.BACKPRESSURE

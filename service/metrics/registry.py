@@ -283,7 +283,7 @@ COMMIT_AGE = Metric(
     name="service.partition.commit_age",
     unit="s",
     kind=Kind.GAUGE,
-    about="Time since a partition's last commit while something waits to be committed.",
+    about="Time without a commit while something of a partition waits to be committed.",
     labels=_PARTITION,
 )
 BLOCKED = Metric(

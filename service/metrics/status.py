@@ -64,8 +64,8 @@ class PartitionStatus:
             end of the log.
         in_flight: Records taken and not yet acknowledged.
         oldest_in_flight_s: How long the oldest of them has been with us; 0 when there is none.
-        commit_age_s: Time since the last successful commit, or since the assignment if there
-            was none; 0 while everything delivered is committed.
+        commit_age_s: Time without a successful commit while something waits to be committed; 0
+            while everything delivered is committed.
         paused: Intake is paused on purpose.
         blocking: What holds the commit back, or ``None``.
         group: Consumer group.

@@ -34,7 +34,7 @@ _RUNNING = _record(RecordState.RUNNING)
 _WAITING = _record(RecordState.WAITING)
 
 _STALLS: dict[str, tuple[PartitionFacts, Cause]] = {
-    "a handler that hangs": (PartitionFacts(oldest=_RUNNING, lag=100), Cause.SLOW_HANDLER),
+    "a handler that hangs": (PartitionFacts(oldest=_RUNNING), Cause.SLOW_HANDLER),
     "a record parked between attempts": (
         PartitionFacts(oldest=_record(RecordState.PARKED, attempts=3)),
         Cause.RETRY,
@@ -56,8 +56,8 @@ _STALLS: dict[str, tuple[PartitionFacts, Cause]] = {
         Cause.BROKER,
     ),
     "every slot taken by others": (PartitionFacts(oldest=_WAITING), Cause.BACKPRESSURE),
-    "a full channel": (PartitionFacts(lag=9, intake_blocked_s=6.0), Cause.BACKPRESSURE),
-    "a paused partition": (PartitionFacts(lag=9, paused=True), Cause.PAUSED),
+    "a full channel": (PartitionFacts(intake_blocked_s=6.0), Cause.BACKPRESSURE),
+    "a paused partition": (PartitionFacts(paused=True), Cause.PAUSED),
     "a rebalance that does not end": (
         PartitionFacts(oldest=_WAITING, rebalancing_s=6.0),
         Cause.REBALANCE,
@@ -108,10 +108,6 @@ def test_a_record_that_moves_after_a_long_wait_was_held_by_the_others() -> None:
     assert answer.cause is Cause.BACKPRESSURE
 
 
-def test_pausing_at_the_end_of_the_log_holds_nothing() -> None:
-    assert blocking(PartitionFacts(lag=0, paused=True)) is None
-
-
 _SHORT = st.floats(0, HELD_S)
 
 
@@ -119,15 +115,13 @@ _SHORT = st.floats(0, HELD_S)
     state=st.sampled_from(RecordState),
     durations=st.tuples(_SHORT, _SHORT, _SHORT, _SHORT, _SHORT, _SHORT, _SHORT),
     attempts=st.integers(0, 9),
-    lag=st.integers(0),
 )
 def test_nothing_that_is_quick_is_called_stuck(
-    state: RecordState, durations: tuple[float, ...], attempts: int, lag: int
+    state: RecordState, durations: tuple[float, ...], attempts: int
 ) -> None:
     age_s, state_s, silent_s, pending_s, failing_s, blocked_s, rebalancing_s = durations
     facts = PartitionFacts(
         oldest=_record(state, age_s=age_s, state_s=min(state_s, age_s), attempts=attempts),
-        lag=lag,
         broker_silent_s=silent_s,
         publish_pending_s=pending_s,
         commit_failing_s=failing_s,
