@@ -1,0 +1,170 @@
+"""The commands as a user types them, against a broker."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+import pytest
+
+from tests.kafka.client import Kafka
+
+pytestmark = pytest.mark.integration
+
+THIRTEEN_LINES = (
+    "INFO: User 'alice' logged in.",
+    "DEBUG: Cache hit for item 123.",
+    "WARN: Database connection pool nearly exhausted.",
+    "INFO: Processed batch 42.",
+    "ERROR: Failed to write to disk: permission denied.",
+    "INFO: User 'bob' logged out.",
+    "DEBUG: Executing expensive query.",
+    "WARN: API rate limit approaching for external service.",
+    "INFO: Report generated successfully.",
+    "ERROR: Critical system fault detected in module X.",
+    "INFO: Heartbeat received from worker node.",
+    "DEBUG: Background task completed in 5ms.",
+    "ERROR: Unhandled exception in UI renderer.",
+)
+
+
+class Cli:
+    """Runs ``headrace`` with topics of its own on the session's broker."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.input = Kafka.unique("logs.raw")
+        self.output = Kafka.unique("alerts")
+        self.dead = Kafka.unique("logs.dead")
+        logs = "HEADRACE_PIPELINES__LOGS__"
+        self.environ = {
+            **os.environ,
+            "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+            "HEADRACE_ADMIN__PORT": "0",
+            "HEADRACE_SERVER__PORT": "0",
+            f"{logs}SOURCES__KAFKA__TOPICS": self.input,
+            f"{logs}SOURCES__KAFKA__GROUP_ID": Kafka.unique("group"),
+            f"{logs}HANDLERS__ALERTS__OUTPUT": self.output,
+            f"{logs}DEAD_LETTER": self.dead,
+            "HEADRACE_SUBSCRIPTIONS__TOPICS": self.output,
+        }
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 -- ourselves
+            [sys.executable, "-m", "service", *arguments],
+            env=self.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "service", "run"], env=self.environ, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+
+@pytest.fixture
+def cli(kafka_bootstrap: str) -> Cli:
+    return Cli(kafka_bootstrap)
+
+
+def test_topics_are_missing_then_created_then_there(cli: Cli) -> None:
+    missing = cli.run("topics")
+    unready = cli.run("check", "--connect")
+    created = cli.run("topics", "--create", "--partitions", "2")
+    ready = cli.run("check", "--connect")
+
+    assert (missing.returncode, missing.stdout.count("missing")) == (78, 3)
+    assert unready.returncode == 78
+    assert f"pipelines.logs.dead_letter: topic {cli.dead}" in unready.stderr
+    assert (created.returncode, created.stdout.count("2 partitions, created")) == (0, 3)
+    assert ready.returncode == 0, ready.stderr
+    assert ready.stdout.endswith("# brokers, topics, access and sizes: ok\n")
+
+
+def test_thirteen_lines_become_five_alerts_and_a_signal_drains(cli: Cli) -> None:
+    cli.run("topics", "--create", "--partitions", "1")
+
+    produced = cli.run("produce", cli.input, stdin="\n".join((*THIRTEEN_LINES, "nonsense")))
+    with cli.running() as process:
+        tail = cli.run("tail", cli.output, "--from", "earliest", "--count", "5")
+        dead = cli.run("tail", cli.dead, "--from", "earliest", "--count", "1")
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=20)
+
+    assert produced.stderr == f"14 events to {cli.input}\n"
+    alerts = [orjson.loads(line)["value"]["alert"] for line in tail.stdout.splitlines()]
+    assert alerts == [
+        f"[ALERT - {line.partition(': ')[0]}] {line.partition(': ')[2]}"
+        for line in THIRTEEN_LINES
+        if line.startswith(("WARN", "ERROR"))
+    ]
+    letter = orjson.loads(dead.stdout)
+    assert letter["value"] == "nonsense"
+    assert letter["headers"]["headrace-error"] == "decode"
+    assert letter["headers"]["headrace-origin"] == f"{cli.input}/0/13"
+    assert code == 0
+
+
+def test_tail_filters_and_starts_where_it_is_told(cli: Cli) -> None:
+    cli.run("topics", "--create", "--partitions", "1")
+    cli.run("produce", cli.input, "--sample", "metrics", "--count", "50", "--rate", "1000")
+
+    filtered = cli.run(
+        "tail", cli.input, "--from", "2020-01-01", "--count", "3",
+        "--where", '{"field": "metric", "equals": "cpu"}',
+    )  # fmt: skip
+
+    events = [orjson.loads(line) for line in filtered.stdout.splitlines()]
+    assert [event["value"]["metric"] for event in events] == ["cpu"] * 3
+    assert all(event["key"] == event["value"]["host"] for event in events)
+
+
+def test_a_topic_that_does_not_exist_is_said_at_once(cli: Cli) -> None:
+    assert cli.run("tail", "no-such-topic").returncode == 78
+    assert cli.run("produce", "no-such-topic", stdin="x").stderr == (
+        "there is no topic no-such-topic\n"
+    )
+
+
+def test_a_broker_that_is_not_there_is_temporary(cli: Cli) -> None:
+    cli.environ["HEADRACE_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+
+    result = cli.run("topics")
+
+    assert result.returncode == 75
+    assert "127.0.0.1:1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_demo_ends_by_itself_with_a_summary() -> None:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
+
+    result = subprocess.run(
+        [sys.executable, "-m", "service", "demo", "--duration", "5"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stderr
+    summary = re.search(r"summary: ([\d,]+) events in, ([\d,]+) alerts out", result.stdout)
+    assert summary is not None
+    events, alerts = (int(count.replace(",", "")) for count in summary.groups())
+    assert events >= 100
+    assert 0.2 < alerts / events < 0.6  # five of thirteen, at random
+    assert "[ALERT - " in result.stdout
