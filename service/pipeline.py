@@ -45,7 +45,8 @@ class Branch:
                 ordered_by=lane_of,
                 max_waiting=max_waiting,
             )
-            .for_each_chunk(self.writer.publish)
+            # pyright does not see that Call | Outcome, once awaited, is an Outcome; mypy does.
+            .for_each_chunk(self.writer.publish)  # pyright: ignore[reportArgumentType]
         )
 
 

@@ -123,7 +123,7 @@ class KafkaConsumerClient:
 
     def _watch_heartbeats(self) -> None:
         """Note each heartbeat that is answered; the client itself tells nobody."""
-        coordinator = self._consumer._coordinator  # type: ignore[union-attr]  # noqa: SLF001
+        coordinator: Any = self._require()._coordinator  # noqa: SLF001
         beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat  # noqa: SLF001
 
         async def noted() -> bool:
@@ -186,7 +186,7 @@ class KafkaConsumerClient:
 
         Not the client's public ``committed()``: it drops the metadata.
         """
-        coordinator = self._require()._coordinator  # noqa: SLF001
+        coordinator: Any = self._require()._coordinator  # noqa: SLF001
         answer = await self._ask(
             coordinator.fetch_committed_offsets([client_partition(p) for p in partitions])
         )
@@ -231,7 +231,7 @@ class KafkaConsumerClient:
     def health(self) -> ClientHealth:
         """See :meth:`service.consumers.base.ConsumerClient.health`."""
         consumer = self._require()
-        coordinator = consumer._coordinator  # noqa: SLF001
+        coordinator: Any = consumer._coordinator  # noqa: SLF001
         refreshed_ms = consumer._client.cluster._last_successful_refresh_ms  # noqa: SLF001
         return ClientHealth(
             last_heartbeat_at_s=self._last_heartbeat_at_s,
@@ -254,7 +254,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._listener = listener
         self._heard = heard
 
-    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+    # The base's body is empty, hence no coroutine; the client awaits one.
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, revoked: Collection[Any]
+    ) -> None:
         await self._listener.on_revoked(partition_set(revoked))
 
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:

@@ -71,7 +71,7 @@ class PrefetchTap:
     """Reads the prefetch buffer directly."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._fetcher = consumer._fetcher  # noqa: SLF001 -- see the module's docstring
+        self._fetcher: Any = consumer._fetcher  # noqa: SLF001 -- see the module's docstring
         self._coordinator = consumer._coordinator  # noqa: SLF001
         self._subscription = consumer._subscription  # noqa: SLF001
 

@@ -65,7 +65,7 @@ class Normalize:
         tombstones: list[int] = []
         failures: list[Outcome] = []
         failed: list[int] = []
-        types: list[str | None] | None = None
+        types: list[str | None] = []
         done = bytes(batch.done)
         for index, value in enumerate(data):
             if done[index]:
@@ -80,13 +80,14 @@ class Normalize:
             else:
                 indexes.append(index)
             if isinstance(value, Normalized):
-                types = types or [None] * len(data)
+                if not types:
+                    types = [None for _ in data]
                 types[index] = value.type
                 data[index] = value.data
         if failures:
             self._failed(failures)
         return EventBatch(
-            batch, data, indexes=indexes, tombstones=tombstones, failed=failed, types=types
+            batch, data, indexes=indexes, tombstones=tombstones, failed=failed, types=types or None
         )
 
 

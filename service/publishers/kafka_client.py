@@ -113,6 +113,7 @@ class KafkaProducerClient:
                 answers = await admin.describe_configs(
                     [ConfigResource(ConfigResourceType.TOPIC, topic)]
                 )
+            answer: Any  # the base class that the client declares has no fields
             for answer in answers:
                 for resource in answer.resources:
                     for entry in resource[4]:
