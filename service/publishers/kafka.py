@@ -24,6 +24,7 @@ from service.publishers.base import (
     FencedError,
     ProduceFailedError,
     ProducerClient,
+    ProduceUnknownError,
     TopicInfo,
 )
 from service.publishers.kafka_partitioner import Partitioner
@@ -231,7 +232,12 @@ class KafkaPublisher:
                 self._broken = None
                 backoff_s = BACKOFF_FIRST_S
                 await self._send_loop(producer)
-            except (BrokerUnavailableError, ProduceFailedError, FencedError) as exc:
+            except (
+                BrokerUnavailableError,
+                ProduceFailedError,
+                ProduceUnknownError,
+                FencedError,
+            ) as exc:
                 log.warning("kafka producer failed", error=str(exc))
                 await self._settle_wire()
             finally:
@@ -239,6 +245,7 @@ class KafkaPublisher:
                 await producer.stop(STOP_TIMEOUT_S)
             for output in self._outputs.values():
                 output.unsent()
+            self._dirty.set()  # or the next producer would wait for something new to send
             if not self._stopping:
                 await asyncio.sleep(backoff_s * self._rng.uniform(0.8, 1.2))
                 backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
