@@ -89,7 +89,11 @@ def test_what_an_iterator_raises_comes_out() -> None:
         to_results(broken())
 
 
-@pytest.mark.parametrize("rubbish", [object(), [object()], [["nested"]], len], ids=repr)
+@pytest.mark.parametrize(
+    "rubbish",
+    [object(), [object()], [["nested"]], len],
+    ids=["object", "object in a list", "nested list", "function"],
+)
 def test_rubbish_is_a_permanent_error_that_names_its_type_and_not_its_content(
     rubbish: Any,
 ) -> None:

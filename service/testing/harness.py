@@ -1,0 +1,329 @@
+"""The whole service in memory: send events, let time pass, look at what came out.
+
+The pipelines are the real ones, from the channel to the commit; only Kafka is replaced, by a
+`MemoryBroker`.  On a loop in virtual time nothing waits: minutes of retries take milliseconds.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import orjson
+
+from service.app.application import Application
+from service.app.report import ExitReport
+from service.consumers.base import ConsumerClient
+from service.events import Headers
+from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec
+from service.publishers.base import ProducerClient
+from service.settings import KafkaSourceSettings, Settings
+from service.testing.broker import BrokerRecord, MemoryBroker
+from service.testing.broker_clients import MemoryConsumer, MemoryProducer
+
+INPUT: Final = "input"
+OUTPUT: Final = "output"
+DEAD_LETTERS: Final = "dead"
+GROUP: Final = "test"
+SETTLE_TIMEOUT_S: Final = 600.0
+"""Longest wait of :meth:`Harness.settle`, by the loop's clock."""
+
+_POLL_S: Final = 0.01
+
+
+class DeadLetter(NamedTuple):
+    """A record in a dead-letter topic: what came in, and what was wrong with it."""
+
+    code: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    record: BrokerRecord
+
+
+class MemoryBrokers:
+    """Makes clients of one broker in memory, and remembers them for fault injection."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self.broker = broker
+        self.consumers: list[MemoryConsumer] = []
+        self.producers: list[MemoryProducer] = []
+
+    def consumer(
+        self, topics: Sequence[str], group_id: str, instance_id: str | None
+    ) -> ConsumerClient:
+        """See :class:`service.app.brokers.Brokers`."""
+        del instance_id
+        self.consumers.append(MemoryConsumer(self.broker, topics, group_id))
+        return self.consumers[-1]
+
+    def producer(self) -> ProducerClient:
+        """See :class:`service.app.brokers.Brokers`."""
+        self.producers.append(MemoryProducer(self.broker))
+        return self.producers[-1]
+
+
+class Harness(AbstractAsyncContextManager["Harness"]):
+    """One running service on a broker in memory; use it as an async context manager.
+
+    Leaving the block drains the service as SIGTERM would.
+
+    Args:
+        config: The configuration, as YAML would hold it; see :func:`pipeline_of`.
+        broker: A broker to share with another harness, as another member of the group.
+        partitions: Partitions of the topics that are made.
+
+    Attributes:
+        broker: Topics, records, commits and faults.
+        brokers: The clients that the service has made.
+        application: The service itself.
+        report: What was left when it had drained.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        broker: MemoryBroker | None = None,
+        partitions: int = 1,
+    ) -> None:
+        self.settings = Settings.model_validate(config)
+        self.broker = MemoryBroker() if broker is None else broker
+        self.brokers = MemoryBrokers(self.broker)
+        self.application: Application
+        self.report: ExitReport | None = None
+        self._tasks = asyncio.TaskGroup()
+        self._running: asyncio.Task[ExitReport]
+        for topic in self._topics():
+            if topic not in self.broker.topics:
+                self.broker.create_topic(topic, partitions)
+
+    async def __aenter__(self) -> Self:
+        """Start the service; returns when it has its partitions."""
+        self.application = Application(self.settings, brokers=self.brokers)
+        await self._tasks.__aenter__()
+        self._running = self._tasks.create_task(self.application.run(), name="service")
+        await self._until(self._joined, "the service does not start")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drain; a failure of the service itself comes out here."""
+        if exc is None:
+            await self.drain()
+        else:
+            await self.kill()
+        # Not told of the test's own failure, which it would wrap in a group.
+        await self._tasks.__aexit__(None, None, None)
+
+    async def drain(self) -> ExitReport:
+        """Stop intake, finish, commit and leave; a second call only reports."""
+        if self.report is None:
+            self.application.request_drain()
+            self.report = await self._running
+        return self.report
+
+    async def kill(self) -> None:
+        """End the service at once, as a crash would: nothing is finished or committed."""
+        self.report = ExitReport(drained=False)
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+    # -- in --------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        value: Any,
+        *,
+        topic: str | None = None,
+        key: bytes | str | None = None,
+        partition: int | None = None,
+        headers: Headers = (),
+        timestamp: int | None = None,
+    ) -> BrokerRecord:
+        """Write one event to an input topic; it is not handled before you wait.
+
+        Args:
+            value: Bytes and text as they are, ``None`` for a tombstone, anything else as JSON.
+            topic: The first input topic if not given.
+            key: Records of one key go to one partition.
+            partition: Where it goes, whatever the key.
+            headers: In order.
+            timestamp: Milliseconds; now if not given.
+        """
+        return self.broker.produce(
+            topic or self.inputs[0],
+            _encoded(value),
+            key=key.encode() if isinstance(key, str) else key,
+            partition=partition,
+            headers=headers,
+            timestamp=timestamp,
+        )
+
+    async def send_all(self, values: Iterable[Any], **place: Any) -> None:
+        """:meth:`send` for each of ``values``, in order."""
+        for value in values:
+            await self.send(value, **place)
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Wait until everything that was sent is handled, published and committed.
+
+        Raises:
+            TimeoutError: If it is not after :data:`SETTLE_TIMEOUT_S`; says what is left.
+        """
+        await self._until(lambda: not self.lag(), "not everything was committed")
+
+    async def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        await asyncio.sleep(seconds)
+
+    # -- out -------------------------------------------------------------------------------
+
+    def outputs(self, topic: str | None = None) -> list[Any]:
+        """The values in an output topic, decoded, in order within each partition."""
+        return [_decoded(record.value) for record in self.records(topic)]
+
+    def records(self, topic: str | None = None) -> list[BrokerRecord]:
+        """The records in an output topic; in the only configured one if not given."""
+        return self.broker.records(topic or self.only_output)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What the dead-letter topics hold."""
+        topics = sorted({pipeline.dead_letter for pipeline in self.settings.pipelines.values()})
+        return [
+            DeadLetter(
+                (record.header("headrace-error") or b"").decode(),
+                (record.header("headrace-error-detail") or b"").decode(),
+                record.key,
+                record.value,
+                record,
+            )
+            for topic in topics
+            for record in self.broker.records(topic)
+        ]
+
+    def committed(self, topic: str | None = None) -> dict[int, int]:
+        """Next offset by partition that the group has committed of an input topic."""
+        name = topic or self.inputs[0]
+        return {
+            partition: offset
+            for group, topics in self._groups()
+            if name in topics
+            for partition, offset in self.broker.committed(group, name).items()
+        }
+
+    def lag(self) -> int:
+        """Records that were sent and are not committed."""
+        return sum(
+            self.broker.lag(group, topic) for group, topics in self._groups() for topic in topics
+        )
+
+    @property
+    def inputs(self) -> list[str]:
+        """The input topics, in the order of the configuration."""
+        return [topic for _, topics in self._groups() for topic in topics]
+
+    @property
+    def only_output(self) -> str:
+        """The one configured output topic.
+
+        Raises:
+            ValueError: If there are several, or none.
+        """
+        outputs = {
+            handler.output
+            for pipeline in self.settings.pipelines.values()
+            for handler in pipeline.handlers.values()
+            if handler.output is not None
+        }
+        if len(outputs) != 1:
+            raise ValueError(f"name the topic: there are {len(outputs)} outputs")
+        return outputs.pop()
+
+    def _groups(self) -> list[tuple[str, Sequence[str]]]:
+        return [
+            (source.group_id, source.topics)
+            for pipeline in self.settings.pipelines.values()
+            for source in pipeline.sources.values()
+            if isinstance(source, KafkaSourceSettings)
+        ]
+
+    def _topics(self) -> list[str]:
+        topics = list(self.inputs)
+        for pipeline in self.settings.pipelines.values():
+            topics.append(pipeline.dead_letter)
+            for handler in pipeline.handlers.values():
+                if handler.output is not None:
+                    topics.append(handler.output)
+                topics.extend(delay.topic for delay in handler.retry.delay_topics)
+        return list(dict.fromkeys(topics))
+
+    def _joined(self) -> bool:
+        sources = [
+            source
+            for built in self.application.pipelines.values()
+            for source in built.kafka_sources
+        ]
+        return all(source.connected for source in sources)
+
+    async def _until(self, condition: Callable[[], bool], complaint: str) -> None:
+        async def poll() -> None:
+            while not condition():
+                if self._running.done():
+                    return  # its failure comes out when the block is left
+                await asyncio.sleep(_POLL_S)
+
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await poll()
+        except TimeoutError:
+            raise TimeoutError(f"{complaint}; lag {self.lag()}") from None
+
+
+def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:
+    """The configuration of one handler between the topics ``input`` and ``output``.
+
+    Args:
+        use: What ``use:`` would say, or the decorated function or class itself.
+        handler: What else the configuration would say about it: ``options``, ``where``, …
+
+    Raises:
+        TypeError: If ``use`` is neither text nor a declared handler.
+    """
+    if not isinstance(use, str):
+        spec = getattr(use, SPEC_ATTRIBUTE, None)
+        if not isinstance(spec, HandlerSpec):
+            raise TypeError(f"{use!r} is not declared with @handler")
+        use = spec.name
+    return {
+        "pipelines": {
+            "test": {
+                "sources": {"kafka": {"topics": [INPUT], "group_id": GROUP}},
+                "normalizer": "json",
+                "dead_letter": DEAD_LETTERS,
+                "handlers": {"handler": {"use": use, "output": OUTPUT, **handler}},
+            }
+        }
+    }
+
+
+def _encoded(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+
+
+def _decoded(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
