@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast, overload
 
 from service.streams.owned import Owned
 from service.streams.stage import ANY
@@ -79,6 +79,12 @@ class Finishers(Owned[T_co]):
             while (chunk := await self._pull(ANY)) is not None:
                 total += len(chunk)
             return total
+
+    @overload
+    async def fold(self, initial: A, function: Callable[[A, T_co], A]) -> A: ...
+
+    @overload
+    async def fold(self, initial: A, function: Callable[[A, T_co], Awaitable[A]]) -> A: ...
 
     async def fold(self, initial: A, function: Callable[[A, T_co], Awaitable[A] | A]) -> A:
         """Return ``function(… function(function(initial, first), second) …, last)``."""
