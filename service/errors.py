@@ -11,6 +11,8 @@
     * FatalError     -- stop the process; Kubernetes restarts the pod
     * ConfigurationError -- refuse to start; lists every problem with its path
     * BrokerUnavailableError -- the broker does not answer; wait, rebuild, go on
+    * FencedError            -- another member has taken over; drop the work, commit nothing
+    * TransactionFailedError -- not certain to be committed; start over from the stored offset
     * UnexpectedOffsetError -- a fetch came out of place; seek back to `expected_offset`
 * ChannelError       -- a misuse or the end of a channel, never an event's fault
     * ChannelFullError      (carries the refused item)
@@ -138,6 +140,14 @@ class UnexpectedOffsetError(ServiceError):
         super().__init__(f"{where}: batch at offset {offset}, expected {expected_offset} or later")
         self.expected_offset = expected_offset
         self.offset = offset
+
+
+class FencedError(ServiceError):
+    """Another producer with the same transactional id has taken over; drop everything."""
+
+
+class TransactionFailedError(ServiceError):
+    """A partition's transaction did not commit, or nobody knows; start over from its offset."""
 
 
 class ChannelError(Exception):

@@ -2,29 +2,35 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
+from service.app.edge import Edge
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.kafka_partition import SourcePartition
+from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine, QuarantinePolicy
 from service.handlers.context import Clients
 from service.handlers.results import to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
-from service.settings import KafkaSourceSettings, Settings
+from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
 from service.telemetry import Telemetry, Tracing
 
 log = structlog.get_logger(__name__)
 
 COMMIT_BUDGET_S: Final = 5.0
 PRODUCER_BUDGET_S: Final = 5.0
+LAST_ANSWERS_S: Final = 1.5
+ANSWER_PAUSE_S: Final = 0.1
+EDGE_BUDGET_S: Final = 1.2
+"""Together below 3 s, by which every socket is to be closed after SIGTERM."""
 TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
 
@@ -39,6 +45,7 @@ class Application:
         settings: The configuration.
         telemetry: Makes the tracing of each pipeline; without it nothing is traced.
         brokers: Where Kafka clients come from; the configured brokers if not given.
+        status: The status document, for the public port.
 
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
@@ -49,6 +56,8 @@ class Application:
         settings: Settings,
         telemetry: Telemetry | None = None,
         brokers: Brokers | None = None,
+        *,
+        status: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
@@ -68,8 +77,21 @@ class Application:
             )
             for name in settings.pipelines
         }
+        self.edge = Edge(settings, self._ingest(), status=status)
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
+
+    def _ingest(self) -> dict[str, tuple[str, WebSocketSource]]:
+        """Paths of the public port that take events, with their pipeline and source."""
+        routes: dict[str, tuple[str, WebSocketSource]] = {}
+        for name, built in self.pipelines.items():
+            for source_name, source in built.sources.items():
+                config = built.settings.sources[source_name]
+                if isinstance(source, WebSocketSource) and isinstance(
+                    config, WebSocketSourceSettings
+                ):
+                    routes[config.path] = (name, source)
+        return routes
 
     def _tracing(self, name: str, telemetry: Telemetry | None) -> Tracing:
         if telemetry is None:
@@ -110,6 +132,7 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             await self._open_handlers()
             background.extend(self._ticks(tasks))
+            await self.edge.start(tasks)
             running = [
                 tasks.create_task(built.pipeline.run(), name=f"pipeline {name}")
                 for name, built in self.pipelines.items()
@@ -124,7 +147,7 @@ class Application:
             self.phase = Phase.RUNNING
             log.info("running", pipelines=sorted(self.pipelines))
             await self._drain.wait()
-            report = await self._drained(running, reading)
+            report = await self._drained(tasks, running, reading)
             for task in background:
                 task.cancel()
         await self._close_handlers()
@@ -158,8 +181,17 @@ class Application:
             await asyncio.sleep(TICK_S)
             await built.emitters[handler.name].emit(to_results(handler.tick(loop.time())))
 
+    async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
+        """Give clients a moment for their last answers, then send them elsewhere."""
+        await asyncio.wait(running, timeout=LAST_ANSWERS_S)
+        await asyncio.sleep(ANSWER_PAUSE_S)
+        await self.edge.stop(EDGE_BUDGET_S)
+
     async def _drained(
-        self, running: Sequence["asyncio.Task[None]"], reading: Sequence["asyncio.Task[None]"]
+        self,
+        tasks: asyncio.TaskGroup,
+        running: Sequence["asyncio.Task[None]"],
+        reading: Sequence["asyncio.Task[None]"],
     ) -> ExitReport:
         """Stop intake → finish → flush → commit → leave, inside one budget."""
         loop = asyncio.get_running_loop()
@@ -167,13 +199,16 @@ class Application:
         deadline_s = began_s + self.settings.drain_timeout_s
         self.phase = Phase.DRAINING
         log.info("draining", budget_s=self.settings.drain_timeout_s)
+        self.edge.refuse_new()
         for source in self.sources:
             source.stop_intake()
+        closing = tasks.create_task(self._close_edge(running), name="closing the edge")
         _, late = await asyncio.wait(running, timeout=max(0.0, deadline_s - loop.time()))
         for task in late:
             task.cancel()
         await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
         await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
+        await closing
         for task in reading:
             task.cancel()
         report = self._report(late=len(late))

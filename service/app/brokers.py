@@ -6,7 +6,7 @@ from typing import Protocol
 from service.app.connection import connection_options
 from service.consumers.base import ConsumerClient
 from service.consumers.kafka_client import KafkaConsumerClient
-from service.publishers.base import ProducerClient
+from service.publishers.base import ProducerClient, TransactionalClient
 from service.publishers.kafka_client import KafkaProducerClient
 from service.settings import KafkaSettings
 
@@ -22,6 +22,10 @@ class Brokers(Protocol):
 
     def producer(self) -> ProducerClient:
         """An idempotent producer, not started."""
+        ...
+
+    def transactional(self, transactional_id: str) -> TransactionalClient:
+        """A producer with a transactional id, not started."""
         ...
 
 
@@ -48,3 +52,9 @@ class AioKafkaBrokers:
         """See :class:`Brokers`."""
         connection = connection_options(self._kafka)
         return KafkaProducerClient({**self._kafka.producer_options(), **connection}, connection)
+
+    def transactional(self, transactional_id: str) -> TransactionalClient:
+        """See :class:`Brokers`."""
+        connection = connection_options(self._kafka)
+        options = {**self._kafka.producer_options(), **connection}
+        return KafkaProducerClient({**options, "transactional_id": transactional_id}, connection)

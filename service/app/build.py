@@ -6,11 +6,11 @@ from typing import Any
 
 from service.app.brokers import Brokers
 from service.app.emitter import Emitter
-from service.channels import Sender, channel
-from service.consumers.base import ConsumerClient, Source, TopicPartition
-from service.consumers.kafka import KafkaSource, KafkaSourceOptions
+from service.app.sources import build_source
+from service.channels import Overflow, Sender, channel
+from service.consumers.base import Source
+from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
-from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import Quarantine
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher, Normalize
@@ -23,6 +23,7 @@ from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.results import ResultWriter
+from service.publishers.transactions import TransactionalPublisher
 from service.settings import HandlerSettings, KafkaSourceSettings, PipelineSettings, Settings
 from service.telemetry import Tracing
 from service.where import compile_where
@@ -82,14 +83,17 @@ def build_pipeline(
         max_bytes=config.channel.max_bytes,
         items_of=len,
         bytes_of=_size_bytes,
+        overflow=_OVERFLOW[config.channel.overflow],
     )
 
     def idle() -> bool:
         return not len(receiver)
 
+    transactions = _transactions(config, brokers, publisher)
+
     def writer(handler: str, output: str | None) -> ResultWriter:
         return ResultWriter(
-            publisher,
+            publisher if transactions is None else transactions,
             pipeline=name,
             handler=handler,
             output=output,
@@ -146,17 +150,17 @@ def build_pipeline(
         contexts=contexts,
     )
     for source_name, source in config.sources.items():
-        if isinstance(source, KafkaSourceSettings):
-            built.sources[source_name] = _kafka_source(
-                f"{name}.{source_name}",
-                source,
-                settings,
-                config,
-                brokers,
-                counters=counters,
-                tracing=tracing,
-                quarantine=quarantine,
-            )
+        built.sources[source_name] = build_source(
+            f"{name}.{source_name}",
+            source,
+            settings=settings,
+            pipeline=config,
+            brokers=brokers,
+            counters=counters,
+            tracing=tracing,
+            quarantine=quarantine,
+            transactions=transactions,
+        )
     return built
 
 
@@ -196,53 +200,26 @@ def _branch(
     return Branch(dispatcher=dispatcher, writer=writer, limit=setting("concurrency"))
 
 
-def _kafka_source(
-    name: str,
-    source: KafkaSourceSettings,
-    settings: Settings,
-    config: PipelineSettings,
-    brokers: Brokers,
-    *,
-    counters: PipelineCounters,
-    tracing: Tracing,
-    quarantine: Quarantine[SourcePartition],
-) -> KafkaSource:
-    kafka = settings.kafka
-
-    def make_client() -> ConsumerClient:
-        return brokers.consumer(source.topics, source.group_id, source.instance_id)
-
-    return KafkaSource(
-        name,
-        make_client,
-        budget=MemoryBudget[TopicPartition](
-            max_records=_share(settings, settings.memory.max_records),
-            max_bytes=_share(settings, settings.memory.max_bytes),
-        ),
-        quarantine=quarantine,
-        counters=counters,
-        group=source.group_id,
-        tracing=tracing,
-        options=KafkaSourceOptions(
-            start=source.start,
-            out_of_range=source.out_of_range,
-            undecodable=source.undecodable,
-            commit_interval_s=config.commit.interval_ms / 1000,
-            commit_records=config.commit.records,
-            revoke_timeout_s=kafka.revoke_drain_timeout_s,
-            session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
-        ),
-    )
+def _transactions(
+    config: PipelineSettings, brokers: Brokers, publisher: KafkaPublisher
+) -> TransactionalPublisher | None:
+    """What makes an exactly-once pipeline; the settings see to it that it has one Kafka source."""
+    if config.delivery != "exactly_once":
+        return None
+    groups = [
+        source.group_id
+        for source in config.sources.values()
+        if isinstance(source, KafkaSourceSettings)
+    ]
+    return TransactionalPublisher(publisher, brokers.transactional, group=groups[0])
 
 
-def _share(settings: Settings, total: int) -> int:
-    """The part of a process-wide bound that one Kafka source gets."""
-    count = sum(
-        isinstance(source, KafkaSourceSettings)
-        for pipeline in settings.pipelines.values()
-        for source in pipeline.sources.values()
-    )
-    return max(1, total // max(1, count))
+_OVERFLOW = {
+    "wait": Overflow.WAIT,
+    "reject": Overflow.REJECT,
+    "drop_newest": Overflow.DROP_NEWEST,
+    "drop_oldest": Overflow.DROP_OLDEST,
+}
 
 
 def _size_bytes(batch: RecordBatch) -> int:

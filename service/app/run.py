@@ -13,6 +13,7 @@ from service.app.application import Application
 from service.app.collector import calm_collector
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
+from service.health.document import status_document
 from service.health.probes import readiness
 from service.settings import Settings
 from service.telemetry import Sources, Telemetry, lines_dropped
@@ -37,13 +38,18 @@ async def run_service(settings: Settings) -> int:
             version=VERSION, traces_sample_ratio=settings.telemetry.traces_sample_ratio
         )
         stack.callback(telemetry.close)
-        application = Application(settings, telemetry)
+        application = Application(
+            settings,
+            telemetry,
+            status=lambda: status_document(board, version=VERSION, watchdog=watchdog),
+        )
         _drain_on_signals(application)
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         sources = Sources(
             counters=lambda: [built.counters for built in application.pipelines.values()],
             status=lambda: board.latest.status,
+            hub=application.edge.counters,
             ready=lambda: readiness(board.latest.status, age_s=board.age_s()).ok,
             loop_lag_s=board.loop_lag_s,
             loop_blocks=lambda: watchdog.incidents,

@@ -5,7 +5,7 @@ source uses; the edge to the real client implements it, and so does the in-memor
 ``service.testing``.  In this module a ``position`` is the offset to be read next.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -247,6 +247,36 @@ class SourceTracing(Protocol):
 
     def committed(self, positions: Iterable[tuple[str, int, int]], *, since_s: float) -> None:
         """Positions (topic, partition, next offset) were stored, asked for at ``since_s``."""
+        ...
+
+
+class Transactions(Protocol):
+    """Commits positions together with results, partition by partition, instead of the group."""
+
+    async def open(self, partition: tuple[str, int]) -> None:
+        """Take the partition over from whoever worked on it; read its committed offset after.
+
+        Raises:
+            BrokerUnavailableError: If no broker answers in time.
+        """
+        ...
+
+    async def close(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Discard what is not committed and let go.  Never raises."""
+        ...
+
+    async def commit(
+        self, partition: tuple[str, int], position: Callable[[], CommittedOffset | None]
+    ) -> bool:
+        """Commit what has become durable with the position that ``position`` gives.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            TransactionFailedError: If it is not certain that it was committed.
+            FencedError: If another member owns the partition by now.
+        """
         ...
 
 

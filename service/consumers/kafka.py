@@ -21,17 +21,25 @@ from service.channels import Sender
 from service.consumers.base import (
     ClientFailedError,
     CommitRefusedError,
+    CommittedOffset,
     ConsumerClient,
     CorruptBatchError,
     Fetched,
     OffsetGoneError,
     SourceTracing,
     TopicPartition,
+    Transactions,
 )
 from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
 from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import UNLIMITED, Quarantine
-from service.errors import BrokerUnavailableError, ChannelClosedError, ServiceError
+from service.errors import (
+    BrokerUnavailableError,
+    ChannelClosedError,
+    FencedError,
+    ServiceError,
+    TransactionFailedError,
+)
 from service.events import Failure, Record, RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
 
@@ -107,6 +115,7 @@ class KafkaSource:
         counters: The pipeline's counters.
         group: The consumer group, for status and metrics.
         tracing: Told of traced records.
+        transactions: Commits positions together with results; ``None`` commits to the group.
         options: See :class:`KafkaSourceOptions`.
         rng: Jitter of the reconnect back-off.
 
@@ -126,10 +135,12 @@ class KafkaSource:
         options: KafkaSourceOptions,
         group: str = "",
         tracing: SourceTracing | None = None,
+        transactions: Transactions | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
         self.group = group
+        self._transactions = transactions
         self._make_client = make_client
         self._budget = budget
         self._quarantine = quarantine
@@ -278,8 +289,10 @@ class KafkaSource:
             await self._until_failure_or_close(client, inbox)
         finally:
             self._client = None
-            self._drop(self._assigned)
-            self._assigned = frozenset()
+            assigned, self._assigned = self._assigned, frozenset()
+            self._drop(assigned)
+            if self._transactions is not None:
+                await self._transactions.close(assigned)
             await client.stop()
 
     async def _until_failure_or_close(
@@ -315,6 +328,8 @@ class KafkaSource:
                 log.warning("commit at revoke failed", source=self.name, error=str(exc))
         self._drop(partitions)
         self._assigned -= frozenset(partitions)
+        if self._transactions is not None:
+            await self._transactions.close(partitions)
         if held:
             log.info(
                 "partitions lost" if lost else "partitions revoked",
@@ -364,6 +379,9 @@ class KafkaSource:
                 if batch.left:
                     self._budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
             partition.revoke()
+            if self._transactions is not None:
+                # what is known here may be part of a transaction that never commits
+                partition.forget()
 
     async def _prepare(self, client: ConsumerClient) -> None:
         """Find the position of every newly assigned partition and start reading it."""
@@ -377,6 +395,9 @@ class KafkaSource:
             return
         names = [held.partition for held in waiting]
         epochs = {held.partition: held.epoch for held in waiting}
+        if self._transactions is not None:
+            for name in names:
+                await self._transactions.open(name)
         committed = await client.committed(names)
         fresh = [name for name in names if name not in committed]
         starts: dict[TopicPartition, int] = {}
@@ -688,6 +709,9 @@ class KafkaSource:
             if client is None or not self.lease_valid():
                 return
             self._finished_since_commit = 0
+            if self._transactions is not None:
+                await self._commit_transactions(self._transactions, leaving=leaving)
+                return
             due = {
                 name: offset
                 for name in self._assigned
@@ -714,6 +738,54 @@ class KafkaSource:
                     (at.topic, at.partition, offset.next_offset) for at, offset in due.items()
                 ]
                 self._tracing.committed(positions, since_s=began_s)
+
+    async def _commit_transactions(self, transactions: Transactions, *, leaving: bool) -> None:
+        """One transaction for each partition that has something to commit, side by side.
+
+        Raises:
+            ClientFailedError: If another member owns one of our partitions: rejoin.
+        """
+        running = [
+            held for name in self._assigned if (held := self._held[name]).phase is Phase.RUNNING
+        ]
+        answers = await asyncio.gather(
+            *(self._commit_transaction(transactions, held, leaving=leaving) for held in running)
+        )
+        if not all(answers):
+            raise ClientFailedError("fenced: another member has taken over a partition")
+
+    async def _commit_transaction(
+        self, transactions: Transactions, held: HeldPartition, *, leaving: bool
+    ) -> bool:
+        """One partition's transaction; false if the partition belongs to somebody else."""
+        name, epoch = held.partition, held.epoch
+        due: list[CommittedOffset] = []
+
+        def position() -> CommittedOffset | None:
+            offset = held.due(leaving=leaving)
+            if offset is not None:
+                due.append(offset)
+            return offset
+
+        try:
+            committed = await transactions.commit(name, position)
+        except FencedError as exc:
+            log.warning("fenced", source=self.name, partition=str(name), error=str(exc))
+            return False
+        except TransactionFailedError as exc:
+            self._counters.commit_failures += 1
+            log.warning("transaction failed", source=self.name, error=str(exc))
+            if held.epoch == epoch and name in self._assigned:
+                self._drop([name])
+                held.assign(_now())
+            return True
+        if committed:
+            self._counters.commits += 1
+            now_s = self._last_contact_s = _now()
+            if held.epoch == epoch and held.phase is Phase.RUNNING:
+                for offset in due:
+                    held.confirmed(offset, now_s)
+        return True
 
     # -- watching --------------------------------------------------------------------------
 

@@ -139,6 +139,10 @@ class HeldPartition:
         self.phase = Phase.RUNNING
         return position
 
+    def forget(self) -> None:
+        """Believe only what is committed from here on."""
+        self.offsets = None
+
     def restart(self, position: int) -> None:
         """Begin a new epoch of progress at ``position``, whatever was known before."""
         self.offsets = None

@@ -31,10 +31,6 @@ class ProduceUnknownError(ServiceError):
     """It is not known whether the batch is stored; the producer has to be replaced."""
 
 
-class FencedError(ServiceError):
-    """Another producer with the same transactional id has taken over; drop everything."""
-
-
 class TopicInfo(NamedTuple):
     """Limits of a topic.
 
@@ -123,4 +119,41 @@ class OutputTracing(Protocol):
         self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
     ) -> None:
         """A request with outputs of ``records`` was acknowledged."""
+        ...
+
+
+class TransactionalClient(ProducerClient, Protocol):
+    """A producer with a transactional id; starting it fences every older one with the same id."""
+
+    async def begin(self) -> None:
+        """Open a transaction.
+
+        Raises:
+            FencedError: If another producer has taken over.
+            ProduceUnknownError: If it did not work in time.
+        """
+        ...
+
+    async def send_offsets(
+        self, group: str, offsets: Mapping[tuple[str, int], tuple[int, str]]
+    ) -> None:
+        """Make the group's positions part of the transaction.
+
+        Raises:
+            FencedError: If another producer has taken over.
+            ProduceUnknownError: If the outcome is unknown.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Make everything in the transaction visible.
+
+        Raises:
+            FencedError: If another producer has taken over.
+            ProduceUnknownError: If the outcome is unknown.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Give the transaction up, as far as possible.  Never raises."""
         ...

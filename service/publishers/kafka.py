@@ -18,10 +18,8 @@ from typing import Final
 
 import structlog
 
-from service.errors import BrokerUnavailableError
-from service.events import Headers
+from service.errors import BrokerUnavailableError, FencedError
 from service.publishers.base import (
-    FencedError,
     ProduceFailedError,
     ProducerClient,
     ProduceUnknownError,
@@ -30,10 +28,12 @@ from service.publishers.base import (
 from service.publishers.kafka_partitioner import Partitioner
 from service.publishers.output import (
     FULL_BYTES,
+    RECORD_OVERHEAD_BYTES,
     Entry,
     EntryOwner,
     OutputPartition,
     Sealed,
+    record_size,
 )
 
 log = structlog.get_logger(__name__)
@@ -49,8 +49,6 @@ SMALL_TOPIC_BYTES: Final = 512 * 1024
 """Topics that take less than this have their batches measured record by record."""
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
-RECORD_OVERHEAD_BYTES: Final = 128
-"""Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
 
 _OWNER: Callable[[Entry], EntryOwner] = attrgetter("owner")
 
@@ -358,16 +356,6 @@ class KafkaPublisher:
             if all(output.on_wire is None for output in self._outputs.values()):
                 return
             await asyncio.sleep(SETTLE_POLL_S)
-
-
-def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Bytes of one record in a batch, with Kafka's own; an upper bound."""
-    return (
-        RECORD_OVERHEAD_BYTES
-        + len(key or b"")
-        + len(value or b"")
-        + sum(len(name) + len(content or b"") + 10 for name, content in headers)
-    )
 
 
 def _now() -> float:

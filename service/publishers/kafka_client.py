@@ -7,7 +7,7 @@ own ``append`` does after some 200 ns of bookkeeping.  The private names that th
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -21,12 +21,12 @@ from aiokafka.errors import (
     ProducerFenced,
     RecordListTooLargeError,
 )
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from service.errors import BrokerUnavailableError
+from service.errors import BrokerUnavailableError, FencedError
 from service.events import Headers
 from service.publishers.base import (
     BatchWriter,
-    FencedError,
     ProduceFailedError,
     ProduceUnknownError,
     TopicInfo,
@@ -55,6 +55,7 @@ FIXED_OPTIONS: Final[Mapping[str, Any]] = {
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CALL_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 2.0
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's default ``max.message.bytes``, assumed where the configuration may not be read."""
 
@@ -154,6 +155,43 @@ class KafkaProducerClient:
 
         stored.add_done_callback(settle)
         return outcome
+
+    async def begin(self) -> None:
+        """See :meth:`service.publishers.base.TransactionalClient.begin`."""
+        await self._transactional(self._require().begin_transaction())
+
+    async def send_offsets(
+        self, group: str, offsets: Mapping[tuple[str, int], tuple[int, str]]
+    ) -> None:
+        """See :meth:`service.publishers.base.TransactionalClient.send_offsets`."""
+        positions = {
+            TopicPartition(*partition): OffsetAndMetadata(*position)
+            for partition, position in offsets.items()
+        }
+        await self._transactional(self._require().send_offsets_to_transaction(positions, group))
+
+    async def commit(self) -> None:
+        """See :meth:`service.publishers.base.TransactionalClient.commit`."""
+        await self._transactional(self._require().commit_transaction())
+
+    async def abort(self) -> None:
+        """See :meth:`service.publishers.base.TransactionalClient.abort`."""
+        # a fenced producer asserts here; whatever happens, it is thrown away afterwards
+        with contextlib.suppress(
+            KafkaError, OSError, TimeoutError, AssertionError, BrokerUnavailableError
+        ):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._require().abort_transaction()
+
+    async def _transactional(self, step: Awaitable[Any]) -> None:
+        """One step of a transaction; the client retries for ever, we do not."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await step
+        except (ProducerFenced, InvalidProducerEpoch) as exc:
+            raise FencedError(repr(exc)) from exc
+        except (KafkaError, OSError, TimeoutError, AssertionError) as exc:
+            raise ProduceUnknownError(repr(exc)) from exc
 
     def failed(self) -> str | None:
         """See :meth:`service.publishers.base.ProducerClient.failed`."""

@@ -14,6 +14,8 @@ from service.publishers.base import BatchWriter
 
 FULL_BYTES: Final = 192 * 1024
 """A batch of this size goes out without waiting for more."""
+RECORD_OVERHEAD_BYTES: Final = 128
+"""Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
 
 
 class EntryOwner(Protocol):
@@ -128,3 +130,13 @@ class OutputPartition:
         """Records that are not acknowledged."""
         on_wire = 0 if self.on_wire is None else len(self.on_wire.entries)
         return on_wire + len(self.entries) + sum(len(batch.entries) for batch in self.sealed)
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Bytes of one record in a batch, with Kafka's own; an upper bound."""
+    return (
+        RECORD_OVERHEAD_BYTES
+        + len(key or b"")
+        + len(value or b"")
+        + sum(len(name) + len(content or b"") + 10 for name, content in headers)
+    )

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -26,13 +26,50 @@ from service.events import (
     SameKey,
 )
 from service.metrics import PipelineCounters
-from service.publishers.base import OutputTracing
-from service.publishers.kafka import KafkaPublisher, record_size
-from service.publishers.output import Entry
+from service.publishers.base import OutputTracing, TopicInfo
+from service.publishers.output import Entry, record_size
 
 CONTENT_TYPE: Final = ("content-type", b"application/json")
 BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
 TRACE_HEADER: Final = "traceparent"
+
+
+class Publisher(Protocol):
+    """Where a writer's records go; see :class:`service.publishers.kafka.KafkaPublisher`."""
+
+    @property
+    def topics(self) -> Mapping[str, TopicInfo]:
+        """Topics that :meth:`add` takes."""
+        ...
+
+    async def learn(self, topic: str) -> None:
+        """Make ``topic`` one of :attr:`topics`."""
+        ...
+
+    def max_record_bytes(self, topic: str) -> int:
+        """Largest record that ``topic`` takes."""
+        ...
+
+    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
+        """The partition of ``key``, or ``spare`` without one."""
+        ...
+
+    def add(self, topic: str, partition: int, entry: Entry) -> None:
+        """Queue a record."""
+        ...
+
+    def added(self, *, urgent: bool) -> None:
+        """A run of :meth:`add` has ended."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether :meth:`room` would wait."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until more may be added."""
+        ...
 
 
 class ResultWriter:
@@ -51,7 +88,7 @@ class ResultWriter:
 
     def __init__(
         self,
-        publisher: KafkaPublisher,
+        publisher: Publisher,
         *,
         pipeline: str,
         handler: str,

@@ -73,5 +73,5 @@ async def test_it_ends_when_its_parent_is_killed() -> None:
     await parent.wait()
 
     async with asyncio.timeout(10):
-        while not await _refused(bootstrap):  # noqa: ASYNC110 - another process's port
+        while not await _refused(bootstrap):
             await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ async def test_a_thread_in_line_gets_the_error_and_its_item_back() -> None:
         await tx.send(1)
         async with asyncio.TaskGroup() as tasks:
             failing = tasks.create_task(asyncio.to_thread(_error_of_blocking_send, tx, 2))
-            while not tx.statistics().waiting_senders:  # noqa: ASYNC110 -- no event tells that
+            while not tx.statistics().waiting_senders:
                 await asyncio.sleep(0)  # lets the thread's call arrive
             rx.close()
 

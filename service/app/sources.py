@@ -1,0 +1,109 @@
+"""Sources from their settings, one kind after the other."""
+
+from service.app.brokers import Brokers
+from service.consumers.base import ConsumerClient, Source, TopicPartition
+from service.consumers.kafka import KafkaSource, KafkaSourceOptions
+from service.consumers.kafka_partition import SourcePartition
+from service.consumers.websocket import WebSocketSource
+from service.consumers.websocket_client import WebSocketClientSource
+from service.delivery.budget import MemoryBudget
+from service.delivery.quarantine import Quarantine
+from service.errors import ConfigurationError
+from service.metrics import PipelineCounters
+from service.publishers.transactions import TransactionalPublisher
+from service.settings import (
+    KafkaSourceSettings,
+    PipelineSettings,
+    Settings,
+    SourceSettings,
+    WebSocketClientSourceSettings,
+    WebSocketSourceSettings,
+)
+from service.telemetry import Tracing
+
+
+def build_source(
+    name: str,
+    source: SourceSettings,
+    *,
+    settings: Settings,
+    pipeline: PipelineSettings,
+    brokers: Brokers,
+    counters: PipelineCounters,
+    tracing: Tracing,
+    quarantine: Quarantine[SourcePartition],
+    transactions: TransactionalPublisher | None,
+) -> Source:
+    """The source called ``name``.
+
+    Raises:
+        ConfigurationError: If its kind needs something that is not installed.
+    """
+    if isinstance(source, KafkaSourceSettings):
+        return _kafka(
+            name,
+            source,
+            settings,
+            pipeline,
+            brokers,
+            counters=counters,
+            tracing=tracing,
+            quarantine=quarantine,
+            transactions=transactions,
+        )
+    if isinstance(source, WebSocketSourceSettings):
+        return WebSocketSource(name)
+    if isinstance(source, WebSocketClientSourceSettings):
+        return WebSocketClientSource(name, source)
+    raise ConfigurationError([f"{name}: sources of type {source.type} are not available"])
+
+
+def _kafka(
+    name: str,
+    source: KafkaSourceSettings,
+    settings: Settings,
+    pipeline: PipelineSettings,
+    brokers: Brokers,
+    *,
+    counters: PipelineCounters,
+    tracing: Tracing,
+    quarantine: Quarantine[SourcePartition],
+    transactions: TransactionalPublisher | None,
+) -> KafkaSource:
+    kafka = settings.kafka
+
+    def make_client() -> ConsumerClient:
+        return brokers.consumer(source.topics, source.group_id, source.instance_id)
+
+    return KafkaSource(
+        name,
+        make_client,
+        budget=MemoryBudget[TopicPartition](
+            max_records=_share(settings, settings.memory.max_records),
+            max_bytes=_share(settings, settings.memory.max_bytes),
+        ),
+        quarantine=quarantine,
+        counters=counters,
+        group=source.group_id,
+        tracing=tracing,
+        transactions=transactions,
+        options=KafkaSourceOptions(
+            start=source.start,
+            out_of_range=source.out_of_range,
+            undecodable=source.undecodable,
+            commit_interval_s=pipeline.commit.interval_ms / 1000,
+            commit_records=pipeline.commit.records,
+            revoke_timeout_s=kafka.revoke_drain_timeout_s,
+            session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
+        ),
+    )
+
+
+def _share(settings: Settings, total: int) -> int:
+    """The part of a process-wide bound that one Kafka source gets."""
+    count = sum(
+        isinstance(source, KafkaSourceSettings)
+        for pipeline in settings.pipelines.values()
+        for source in pipeline.sources.values()
+    )
+    return max(1, total // max(1, count))

@@ -1,0 +1,196 @@
+"""One ``headrace run`` under test."""
+
+import asyncio
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import yaml
+
+_STOP_TIMEOUT_S = 60.0
+
+
+def log_pipeline(
+    *,
+    source: str,
+    output: str,
+    dead_letter: str,
+    group: str,
+    pipeline: Mapping[str, Any] | None = None,
+    handler: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """The configuration of one log pipeline on free ports.
+
+    Args:
+        source: Input topic.
+        output: Topic of alerts.
+        dead_letter: Topic of dead letters.
+        group: Consumer group.
+        pipeline: More keys of the pipeline.
+        handler: Keys of its one handler, instead of the log alerts'.
+        settings: More top-level sections.
+    """
+    alerts = {"use": "log_alerts", "where": {"field": "level", "in": ["WARN", "ERROR"]}}
+    return {
+        "admin": {"port": 0},
+        "server": {"port": 0},
+        "subscriptions": {"topics": [output]},
+        "pipelines": {
+            "logs": {
+                "sources": {"kafka": {"topics": [source], "group_id": group}},
+                "normalizer": "log",
+                "dead_letter": dead_letter,
+                "handlers": {"alerts": {**(handler or alerts), "output": output}},
+                **(pipeline or {}),
+            }
+        },
+        **settings,
+    }
+
+
+class ServiceProcess:
+    """A running service; its log is kept and parsed.
+
+    Args:
+        bootstrap: Kafka's address.
+        config: The configuration, as in YAML.
+        directory: Where its files go.
+        name: Tells several of a test apart.
+        environment: More variables.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        config: Mapping[str, Any],
+        directory: Path,
+        *,
+        name: str = "service",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._config_file = directory / f"{name}.yaml"
+        self._config_file.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+        self._log_file = directory / f"{name}.log"
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")},
+            "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+            "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(directory)]),
+            **(environment or {}),
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.kill()
+
+    async def start(self) -> None:
+        """Start the process; does not wait for it to be ready."""
+        with self._log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "service",
+                "run",
+                "--config",
+                str(self._config_file),
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._running().pid
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged, over all of its lives."""
+        return self._log_file.read_text(encoding="utf-8", errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Log entries called ``name``, oldest first."""
+        found: list[dict[str, Any]] = []
+        for line in self.log.splitlines():
+            if line.startswith("{") and f'"{name}"' in line:
+                entry = orjson.loads(line)
+                if entry.get("event") == name:
+                    found.append(entry)
+        return found
+
+    async def wait_logged(self, name: str, *, count: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until ``name`` was logged ``count`` times."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.events(name)) < count:
+                if self._running().returncode is not None:
+                    raise AssertionError(f"the service has ended:\n{self.log[-4000:]}")
+                await asyncio.sleep(0.02)
+
+    async def wait_assigned(self, *, count: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until it has been assigned partitions ``count`` times and reads them."""
+        await self.wait_logged("partitions assigned", count=count, timeout_s=timeout_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._running().send_signal(number)
+
+    async def wait(self, timeout_s: float = _STOP_TIMEOUT_S) -> int:
+        """Wait for the end; returns the exit code."""
+        async with asyncio.timeout(timeout_s):
+            return await self._running().wait()
+
+    async def terminate(self, timeout_s: float = _STOP_TIMEOUT_S) -> int:
+        """SIGTERM, and wait for the end; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.wait(timeout_s)
+
+    async def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    @property
+    def admin_port(self) -> int:
+        """The port that it took."""
+        return int(self.events("admin port open")[-1]["port"])
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Ask the admin port; returns status and body."""
+        url = f"http://127.0.0.1:{self.admin_port}{path}"
+        return await asyncio.to_thread(_get, url)
+
+    async def status(self) -> dict[str, Any]:
+        """The document of ``/status``."""
+        document: dict[str, Any] = orjson.loads((await self.get("/status"))[1])
+        return document
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise AssertionError("the service was not started")
+        return self._process
+
+
+def _get(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- loopback http
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
