@@ -255,4 +255,4 @@ class HeldPartitionMachine(RuleBasedStateMachine):
 
 
 TestHeldPartition = HeldPartitionMachine.TestCase
-TestHeldPartition.settings = settings(max_examples=400, stateful_step_count=30)
+TestHeldPartition.settings = settings(max_examples=600, stateful_step_count=30)

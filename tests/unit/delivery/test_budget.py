@@ -195,4 +195,4 @@ class MemoryBudgetMachine(RuleBasedStateMachine):
 
 
 TestMemoryBudget = MemoryBudgetMachine.TestCase
-TestMemoryBudget.settings = settings(max_examples=300, stateful_step_count=30)
+TestMemoryBudget.settings = settings(max_examples=500, stateful_step_count=30)

@@ -231,4 +231,4 @@ class CircuitMachine(RuleBasedStateMachine):
 
 
 TestCircuit = CircuitMachine.TestCase
-TestCircuit.settings = settings(max_examples=300, stateful_step_count=30)
+TestCircuit.settings = settings(max_examples=500, stateful_step_count=30)

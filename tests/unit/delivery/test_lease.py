@@ -53,7 +53,7 @@ def test_a_member_that_was_removed_needs_a_new_join() -> None:
     assert lease.held(101.0)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1500)
 @given(
     events=st.lists(
         st.tuples(st.floats(0.001, 20), st.sampled_from(["sent", "lost", "removed"])), max_size=20

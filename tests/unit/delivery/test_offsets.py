@@ -214,7 +214,7 @@ def test_compacting_lets_complete_batches_go_and_keeps_what_is_known_of_them() -
     assert offsets.next_offset == 20
 
 
-@settings(max_examples=1500)
+@settings(max_examples=4000)
 @given(
     gaps=st.lists(st.integers(1, 3), min_size=1, max_size=12),
     cut=st.integers(1, 5),
@@ -334,4 +334,4 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
 
 
 TestOffsetTracker = OffsetTrackerMachine.TestCase
-TestOffsetTracker.settings = settings(max_examples=150, stateful_step_count=30)
+TestOffsetTracker.settings = settings(max_examples=600, stateful_step_count=30)

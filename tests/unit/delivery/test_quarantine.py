@@ -397,7 +397,7 @@ def run_until_done(cluster: Cluster, rng: Random, *, kills: int, leaves: int) ->
     raise AssertionError("still crashing after a thousand starts")
 
 
-@settings(max_examples=600)
+@settings(max_examples=1000)
 @given(
     seed=st.integers(0, 1 << 32),
     length=st.integers(1, 60),
@@ -429,7 +429,7 @@ def test_poison_is_buried_and_every_innocent_record_is_done(
     assert 3 * bool(count) <= died <= 3 * count + 2 * count * count + 4 * leaves
 
 
-@settings(max_examples=400)
+@settings(max_examples=600)
 @given(seed=st.integers(0, 1 << 32), kills=st.integers(0, 2))
 def test_two_kills_from_outside_never_condemn_anyone(seed: int, kills: int) -> None:
     cluster = Cluster(

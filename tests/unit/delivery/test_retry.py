@@ -154,7 +154,7 @@ def test_the_wait_that_a_peer_names_is_kept_within_reason(
     assert decision.delay_s == pytest.approx(expected_s)
 
 
-@settings(max_examples=500)
+@settings(max_examples=2000)
 @given(
     attempts_allowed=st.integers(1, 6),
     rungs=st.integers(0, 3),
