@@ -51,7 +51,7 @@ lint: $(VENV)/dev.stamp
 
 unit: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:randomly --doctest-modules service
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n auto --maxprocesses=4 tests/unit
 
 integration: $(VENV)/dev.stamp
 	$(BIN)/pytest $(wildcard $(SUITES))
