@@ -101,3 +101,20 @@ async def test_what_nobody_took_is_left_over() -> None:
 
     assert held.leftover() == [1, 2]
     assert held.leftover() == []
+
+
+async def test_a_source_that_is_cancelled_from_inside_is_an_error() -> None:
+    class Cancelled(Feed[int]):
+        async def recv_many(self, buffer: list[int], limit: int) -> int:
+            await super().recv_many(buffer, limit)
+            raise asyncio.CancelledError
+
+    feed = Cancelled()
+    held = HeldPull(ReceiverSource(feed, 1), Children(), lambda: None)
+    held.hold(1)
+    await settle()
+    feed.push(1)
+    await settle()
+
+    with pytest.raises(StreamError, match="from inside"):
+        held.poll(1)

@@ -133,3 +133,21 @@ async def test_counts_of_nothing_are_fine(name: str) -> None:
     stream: Stream[int] = getattr(streams.iter(range(3)), name)(0)
 
     assert await stream.count() == (0 if name == "take" else 3)
+
+
+async def test_scan_hands_out_its_results_before_the_exception_of_its_function() -> None:
+    def step(_: int, item: int) -> tuple[int, int]:
+        return 0, 6 // item
+
+    stream = streams.iter([2, 3, 0, 1]).scan(0, step)
+
+    assert [await anext(stream), await anext(stream)] == [3, 2]
+    with pytest.raises(ZeroDivisionError):
+        await anext(stream)
+    with pytest.raises(ZeroDivisionError):
+        await streams.iter([0]).scan(0, step).collect()
+
+
+async def test_an_iterable_that_fails_at_once_fails_the_stream() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await streams.iter(1 // number for number in [0]).collect()
