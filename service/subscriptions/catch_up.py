@@ -112,13 +112,14 @@ class CatchUp:
             began_s = loop.time()
             number = max(number, window.head)
             events, number = _scan(subscription, window, number, positions)
-            following = before(window.after(number), window.positions)
-            positions.update(following)
+            for partition, offset in before(window.after(number), window.positions).items():
+                # the log may have been read further than the part of the window looked at
+                positions[partition] = max(positions.get(partition, 0), offset)
             if not events and number == window.end:
                 return True
             await self._share.used(loop.time() - began_s)
             if events:
-                await self._send(subscription, events, following)
+                await self._send(subscription, events, positions)
 
     async def _from_log(
         self, subscription: Subscription, feed: TopicFeed, positions: Positions

@@ -113,6 +113,24 @@ async def test_history_joins_the_present_without_gap_or_duplicate(stored: int) -
     assert log.reading == 0
 
 
+async def test_a_partition_that_was_read_further_than_the_window_goes_back_is_not_repeated() -> (
+    None
+):
+    log = FakeLog(alerts=2)
+    log.max_records = 300
+    for partition, stored in ((0, 1500), (1, 1200)):
+        for n in range(stored):
+            log.append("alerts", {"n": n}, partition=partition)
+    bounds = Bounds(window_events=2000)
+    async with running_hub(log, bounds) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromEarliest()))
+        await settle()
+
+    assert peer.offsets(0) == list(range(1500))
+    assert peer.offsets(1) == list(range(1200))
+
+
 async def test_a_timestamp_starts_at_the_first_record_that_is_not_older() -> None:
     log = FakeLog(alerts=1)
     for n in range(30):

@@ -1,0 +1,338 @@
+"""Who gets in: the matrix of origins and tokens, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.edge.serving import READER, WRITER, Edge, serving, token_file
+
+pytestmark = pytest.mark.real_loops
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    return token_file(tmp_path)
+
+
+@pytest.fixture
+async def guarded(tokens: Path) -> AsyncIterator[Edge]:
+    settings = {"tokens_file": tokens, "allowed_origins": ["https://dash.example.com"]}
+    async with serving(settings=settings) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def open_to_all() -> AsyncIterator[Edge]:
+    async with serving(settings={"allowed_origins": ["https://dash.example.com"]}) as edge:
+        yield edge
+
+
+async def status_of(edge: Edge, path: str = "/subscribe", **options: Any) -> int:
+    """101, or the status that refused the handshake."""
+    try:
+        async with edge.connect(path, **options):
+            return 101
+    except InvalidStatus as error:
+        return error.response.status_code
+
+
+def bearer(token: str) -> dict[str, Any]:
+    return {"additional_headers": {"Authorization": f"Bearer {token}"}}
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 101),
+        ("https://dash.example.com", 101),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("https://dash.example.com.evil.example", 403),
+        ("https://evil-dash.example.com", 403),
+        ("http://dash.example.com", 403),
+        ("https://dash.example.com:8443", 403),
+        ("https://DASH.example.com", 403),
+        ("https://dash.example.com/", 403),
+    ],
+)
+async def test_origins_are_compared_exactly(
+    open_to_all: Edge, guarded: Edge, origin: str | None, status: int
+) -> None:
+    assert await status_of(open_to_all, origin=origin) == status
+    assert await status_of(guarded, origin=origin, **bearer(READER)) == status
+
+
+async def test_the_pages_own_origin_is_allowed(open_to_all: Edge) -> None:
+    own = f"http://localhost:{open_to_all.port}"
+    other_port = "http://localhost:1"
+
+    assert await status_of(open_to_all, origin=own) == 101
+    assert await status_of(open_to_all, origin=other_port) == 403
+
+
+async def test_a_name_that_was_pointed_at_loopback_gets_nothing(open_to_all: Edge) -> None:
+    rebound = f"evil.example:{open_to_all.port}"
+
+    answer = await get(open_to_all, "/api/status", f"Host: {rebound}")
+
+    assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 401),
+        ([("Authorization", "Bearer wrong")], 401),
+        ([("Authorization", "Bearer")], 400),
+        ([("Authorization", "Basic dXNlcjpwYXNz")], 400),
+        ([("Authorization", f"Bearer {READER}")], 101),
+        ([("Authorization", f"bearer {READER}")], 101),
+        ([("Authorization", f"Bearer {READER}"), ("Authorization", "Bearer x")], 400),
+        ([("Authorization", f"Bearer {READER}"), ("Origin", "https://evil.example")], 403),
+        (
+            [
+                ("Authorization", f"Bearer {READER}"),
+                ("Origin", "https://dash.example.com"),
+                ("Origin", "https://dash.example.com"),
+            ],
+            400,
+        ),
+    ],
+    ids=[
+        "none", "wrong", "empty", "basic", "right", "lower-case", "twice", "foreign-origin",
+        "two-origins",
+    ],
+)  # fmt: skip
+async def test_tokens_in_the_header(
+    guarded: Edge, headers: list[tuple[str, str]], status: int
+) -> None:
+    assert await status_of(guarded, additional_headers=headers) == status
+
+
+async def test_a_browsers_token_is_a_subprotocol_that_is_never_selected(guarded: Edge) -> None:
+    offered = ["headrace.v1", f"token.{READER}"]
+    async with guarded.connect(subprotocols=offered) as client:
+        selected = client.subprotocol
+
+    assert selected == "headrace.v1"
+    assert await status_of(guarded, subprotocols=["headrace.v1", "token.wrong"]) == 401
+
+
+async def test_a_token_in_the_url_is_not_looked_at(guarded: Edge) -> None:
+    assert await status_of(guarded, f"/subscribe?token={READER}") == 401
+
+
+async def test_each_token_opens_only_its_own_doors(guarded: Edge) -> None:
+    statuses = {
+        (name, path): await status_of(guarded, path, **bearer(token))
+        for name, token in (("reader", READER), ("writer", WRITER))
+        for path in ("/subscribe", "/ingest/logs")
+    }
+
+    assert statuses == {
+        ("reader", "/subscribe"): 101,
+        ("reader", "/ingest/logs"): 403,
+        ("writer", "/subscribe"): 403,
+        ("writer", "/ingest/logs"): 101,
+    }
+
+
+async def test_a_topic_beyond_the_token_is_forbidden(guarded: Edge) -> None:
+    async with guarded.connect(**bearer(READER)) as client:
+        await client.send('{"type":"subscribe","id":1,"topic":"secrets"}')
+        answer = orjson.loads(await client.recv())
+
+    assert (answer["type"], answer["code"]) == ("error", "forbidden")
+
+
+async def test_figures_and_topics_need_the_token_and_pages_do_not(guarded: Edge) -> None:
+    bare = {path: (await get(guarded, path))[9:12] for path in ("/", "/api/status", "/api/topics")}
+    topics = await get(guarded, "/api/topics", f"Authorization: Bearer {READER}")
+
+    assert bare == {"/": b"200", "/api/status": b"401", "/api/topics": b"401"}
+    assert orjson.loads(topics.partition(b"\r\n\r\n")[2]) == {
+        "topics": [{"name": "alerts", "dead_letter": False}]
+    }
+
+
+async def test_an_expired_token_is_closed_within_a_second(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    expires_at = datetime.now(UTC) + timedelta(seconds=2)
+    file = token_file(tmp_path, writer_expires_at=expires_at.isoformat())
+    async with serving(settings={"tokens_file": file}) as edge:
+        async with edge.connect("/ingest/logs", **bearer(WRITER)) as client:
+            left_s = (expires_at - datetime.now(UTC)).total_seconds()
+            began_s = loop.time()
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+            late_s = loop.time() - began_s - left_s
+        again = await status_of(edge, "/ingest/logs", **bearer(WRITER))
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+    assert 0 <= late_s < 1.0
+    assert again == 401
+
+
+async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(tokens: Path) -> None:
+    async with (
+        serving(settings={"tokens_file": tokens}) as edge,
+        edge.connect(**bearer(READER)) as client,
+    ):
+        await asyncio.to_thread(tokens.write_text, "tokens: [{name: broken")
+        await asyncio.sleep(1.5)
+        await client.send('{"type":"ping"}')
+        pong = orjson.loads(await client.recv())
+        await asyncio.to_thread(tokens.write_text, "tokens: []")
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(5):
+                await client.recv()
+
+    assert pong == {"type": "pong"}
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+# -- signed tokens ----------------------------------------------------------------------------
+
+
+class Issuer:
+    def __init__(self, path: Path) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.other = ec.generate_private_key(ec.SECP256R1())
+        jwk = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": "k1"}
+        self.file = path / "jwks.json"
+        self.file.write_bytes(orjson.dumps({"keys": [jwk]}))
+        self.settings = {
+            "jwks_file": self.file,
+            "audience": "headrace",
+            "issuer": "https://issuer.example",
+            "algorithms": ["ES256"],
+        }
+
+    def token(self, *, key: Any = None, algorithm: str = "ES256", **changes: Any) -> str:
+        claims: dict[str, Any] = {
+            "sub": "dash",
+            "aud": "headrace",
+            "iss": "https://issuer.example",
+            "exp": int(datetime.now(UTC).timestamp()) + 300,
+            "headrace_topics": ["alerts"],
+        } | changes
+        claims = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(claims, key or self.key, algorithm=algorithm, headers={"kid": "k1"})
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    return Issuer(tmp_path)
+
+
+async def test_signed_tokens_are_checked_in_every_part(issuer: Issuer) -> None:
+    now = int(datetime.now(UTC).timestamp())
+    secret = "x" * 64
+    unsigned = jwt.encode({"sub": "dash", "aud": "headrace"}, "", algorithm="none")
+    cases = {
+        "good": (issuer.token(), 101),
+        "skew": (issuer.token(exp=now - 10), 101),
+        "expired": (issuer.token(exp=now - 60), 401),
+        "no exp": (issuer.token(exp=None), 401),
+        "audience": (issuer.token(aud="other"), 401),
+        "issuer": (issuer.token(iss="https://evil.example"), 401),
+        "other key": (issuer.token(key=issuer.other), 401),
+        "symmetric": (issuer.token(key=secret, algorithm="HS256"), 401),
+        "none": (unsigned, 401),
+        "no topics": (issuer.token(headrace_topics=None), 403),
+        "garbage": ("a.b.c", 401),
+        "huge": ("x" * 8000, 401),
+    }
+    async with serving(settings={"jwt": issuer.settings}) as edge:
+        statuses = {
+            name: await status_of(edge, **bearer(token)) for name, (token, _) in cases.items()
+        }
+
+    assert statuses == {name: status for name, (_, status) in cases.items()}
+
+
+# -- limits and plain HTTP --------------------------------------------------------------------
+
+
+async def test_connections_are_limited_per_token_and_in_all(tokens: Path) -> None:
+    settings = {
+        "tokens_file": tokens, "max_connections": 3, "max_connections_per_principal": 2,
+    }  # fmt: skip
+    async with serving(settings=settings) as edge:
+        first = await edge.connect(**bearer(READER))
+        await edge.connect(**bearer(READER))
+        third = await status_of(edge, **bearer(READER))
+        await edge.connect("/ingest/logs", **bearer(WRITER))
+        fourth = await status_of(edge, "/ingest/logs", **bearer(WRITER))
+        await first.close()
+        after = await status_of(edge, **bearer(READER))
+
+    assert (third, fourth, after) == (429, 429, 101)
+
+
+async def test_connections_are_limited_per_address() -> None:
+    async with serving(settings={"max_connections_per_address": 1}) as edge:
+        async with edge.connect():
+            assert await status_of(edge) == 429
+        assert await status_of(edge) == 101
+
+
+async def get(edge: Edge, path: str, *headers: str, method: str = "GET") -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    lines = [f"{method} {path} HTTP/1.1", *headers]
+    if not any(header.startswith("Host:") for header in headers):
+        lines.append(f"Host: 127.0.0.1:{edge.port}")
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_pages_come_with_a_strict_policy_and_an_etag(open_to_all: Edge) -> None:
+    page = await get(open_to_all, "/")
+    head = page.partition(b"\r\n\r\n")[0].decode()
+    etag = next(line[6:] for line in head.splitlines() if line.startswith("ETag: "))
+    again = await get(open_to_all, "/", f"If-None-Match: {etag}")
+
+    assert "script-src 'self'" in head
+    assert "default-src 'none'" in head
+    assert "X-Content-Type-Options: nosniff" in head
+    assert "Server:" not in head
+    assert again.startswith(b"HTTP/1.1 304 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/nowhere", "GET", b"404"),
+        ("/../service/app.py", "GET", b"404"),
+        ("/static/../../etc/passwd", "GET", b"404"),
+        ("/ingest/other", "GET", b"404"),
+        ("/subscribe", "GET", b"426"),
+        ("/", "POST", b"405"),
+        ("/subscribe", "PUT", b"405"),
+        ("/", "HEAD", b"405"),
+    ],
+)
+async def test_other_requests_are_refused(
+    open_to_all: Edge, path: str, method: str, status: bytes
+) -> None:
+    assert (await get(open_to_all, path, method=method))[9:12] == status
+
+
+async def test_nobody_new_is_let_in_while_shutting_down(open_to_all: Edge) -> None:
+    open_to_all.server.refuse_new()
+
+    assert await status_of(open_to_all) == 503

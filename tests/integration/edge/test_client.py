@@ -1,0 +1,56 @@
+"""The Python client against a real server."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from service.client import SubscriptionError, subscribe
+from tests.edge.serving import READER, serving, token_file
+
+
+async def test_it_resumes_where_it_was_cut_off() -> None:
+    async with serving() as edge:
+        offsets: list[int] = []
+        async with asyncio.timeout(20), aclosing(subscribe(edge.url(), "alerts")) as batches:
+            edge.log.append("alerts", {"n": 0})
+            adding = asyncio.get_running_loop().call_later(0.5, edge.log.append, "alerts", {"n": 1})
+            async for batch in batches:
+                offsets.extend(event["offset"] for event in batch.events)
+                if len(offsets) < 20:
+                    for connection in list(edge.server._registry.connections):
+                        connection.cut()
+                    for n in range(5):
+                        edge.log.append("alerts", {"n": n})
+                else:
+                    break
+            adding.cancel()
+
+    assert offsets == list(range(offsets[0], offsets[-1] + 1))
+
+
+async def test_what_is_refused_for_good_is_an_error() -> None:
+    async with serving() as edge:
+        with pytest.raises(SubscriptionError) as refused:
+            async for _ in subscribe(edge.url(), "not.allowed"):
+                pass
+
+    assert refused.value.code == "forbidden"
+
+
+async def test_a_token_is_needed_where_the_server_wants_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    tokens = token_file(tmp_path_factory.mktemp("edge"))
+    async with serving(settings={"tokens_file": tokens}) as edge:
+        edge.log.append("alerts", {"n": 0})
+        with pytest.raises(SubscriptionError) as refused:
+            async for _ in subscribe(edge.url(), "alerts"):
+                pass
+        async with aclosing(
+            subscribe(edge.url(), "alerts", start="earliest", token=READER)
+        ) as batches:
+            first = await anext(batches)
+
+    assert refused.value.code == "401"
+    assert [event["value"] for event in first.events] == [{"n": 0}]
