@@ -52,10 +52,12 @@ class Edge:
             path: ingest_route(source, pipeline) for path, (pipeline, source) in ingest.items()
         }
         routes["/subscribe"] = subscribe_route(self._hub, watched, settings.server)
+        dead_letters = {pipeline.dead_letter for pipeline in settings.pipelines.values()}
         self._server = PublicServer(
             settings.server,
             routes,
             status=status,
+            topics={topic: topic in dead_letters for topic in watched.topics},
             counters=self.counters,
             reuse_port=reuse_port,
         )

@@ -63,8 +63,11 @@ class KafkaReaders:
 
     async def open(self, topic: str) -> "KafkaReader":
         """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
-        consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
-        reader = KafkaReader(consumer, topic)
+        try:
+            # a client per reader: the files behind the connection may be missing for a moment
+            reader = KafkaReader(AIOKafkaConsumer(**{**OPTIONS, **self._connection()}), topic)
+        except (KafkaError, OSError, ValueError) as exc:
+            raise BrokerUnavailableError(f"{topic}: cannot connect: {exc!r}") from exc
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await reader.connect()
