@@ -7,10 +7,10 @@ path: no group is joined and no rebalance can happen.  Each await on the client 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
@@ -78,6 +78,10 @@ class Committed:
 
     next_offset: int
     metadata: str
+
+
+Commit: TypeAlias = Callable[[Mapping[int, tuple[int, str]]], Awaitable[None]]
+"""Commits next offset and metadata per partition."""
 
 
 class KafkaTools:
@@ -181,15 +185,25 @@ class KafkaTools:
             except KafkaError as error:
                 raise _refusal(error, f"group {group}") from error
 
-    async def commit(self, group: str, topic: str, offsets: Mapping[int, tuple[int, str]]) -> None:
-        """Commit next offset and metadata per partition for a group that has no members."""
+    @asynccontextmanager
+    async def committing(
+        self, group: str, topic: str, partitions: Iterable[int]
+    ) -> AsyncGenerator[Commit]:
+        """Commits for a group that has no members: next offset and metadata per partition."""
         async with self._consumer(group_id=group) as consumer:
-            consumer.assign([TopicPartition(topic, partition) for partition in offsets])
-            commits = {
-                TopicPartition(topic, partition): OffsetAndMetadata(next_offset, metadata)
-                for partition, (next_offset, metadata) in offsets.items()
-            }
-            await self._call(consumer, "commit", commits)
+            consumer.assign([TopicPartition(topic, partition) for partition in partitions])
+
+            async def commit(offsets: Mapping[int, tuple[int, str]]) -> None:
+                await self._call(
+                    consumer,
+                    "commit",
+                    {
+                        TopicPartition(topic, partition): OffsetAndMetadata(*committed)
+                        for partition, committed in offsets.items()
+                    },
+                )
+
+            yield commit
 
     async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
         """First and next offset of each partition."""
@@ -230,20 +244,14 @@ class KafkaTools:
             starts: First offset per partition.
             ends: Stop before these offsets, when all are reached; without them go on for ever.
         """
+        if ends is not None and all(starts[number] >= ends[number] for number in starts):
+            return
         async with self._consumer(isolation_level="read_committed") as consumer:
             assigned = [TopicPartition(topic, partition) for partition in starts]
             consumer.assign(assigned)
             for at in assigned:
                 consumer.seek(at, starts[at.partition])
-            unread = set(assigned if ends is not None else ())
-            while True:
-                if ends is not None:
-                    # positions, not records: offsets have holes, and the last ones may be some
-                    for at in list(unread):
-                        if await self._call(consumer, "position", at) >= ends[at.partition]:
-                            unread.discard(at)
-                    if not unread:
-                        return
+            while ends is None or await self._unread(consumer, assigned, ends):
                 try:
                     # a get is never cancelled for its time: that would leak a fetch
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -258,6 +266,18 @@ class KafkaTools:
                     ]  # fmt: skip
                     if chunk:
                         yield chunk
+
+    async def _unread(
+        self, consumer: Any, assigned: Sequence[Any], ends: Mapping[int, int]
+    ) -> bool:
+        """Whether some partition has not reached its end.
+
+        Positions tell, not records: offsets have holes, and the last ones may be some.
+        """
+        for at in assigned:
+            if await self._call(consumer, "position", at) < ends[at.partition]:
+                return True
+        return False
 
     async def send(
         self,
@@ -295,11 +315,9 @@ class KafkaTools:
 
     async def close(self) -> None:
         """Close whatever clients were made; never raises and never hangs."""
-        for client, stop in ((self._producer, "stop"), (self._admin, "close")):
+        for client in (self._producer, self._admin):
             if client is not None:
-                with suppress(KafkaError, TimeoutError, OSError):
-                    async with asyncio.timeout(_STOP_S):
-                        await getattr(client, stop)()
+                await _stop(client)
 
     async def _admin_client(self) -> Any:
         if self._admin is None:
@@ -325,9 +343,7 @@ class KafkaTools:
         try:
             yield consumer
         finally:
-            with suppress(KafkaError, TimeoutError, OSError):
-                async with asyncio.timeout(_STOP_S):
-                    await consumer.stop()
+            await _stop(consumer)
 
     async def _call(self, client: Any, method: str, *arguments: Any) -> Any:
         try:
@@ -359,11 +375,24 @@ async def _started(client: Any, kafka: KafkaSettings) -> None:
         async with asyncio.timeout(CALL_S):
             await client.start()
     except (KafkaError, TimeoutError, OSError) as error:
-        with suppress(KafkaError, TimeoutError, OSError):
-            async with asyncio.timeout(_STOP_S):
-                await (client.close if isinstance(client, AIOKafkaAdminClient) else client.stop)()
+        await _stop(client)
         reason = str(error) or f"no answer within {CALL_S:g} s"
         raise BrokerUnavailableError(f"{address}: {reason}") from error
+
+
+async def _stop(client: Any) -> None:
+    """Stop ``client``; never raises, and never takes longer than its deadline."""
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        async with asyncio.timeout(_STOP_S):
+            await stop()
+    except (KafkaError, TimeoutError, OSError):
+        pass
+    except asyncio.CancelledError:
+        # a client stopped soon after its start lets the cancellation of a task of its own out
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from tests.kafka.client import Kafka
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 THIRTEEN_LINES = (
     "INFO: User 'alice' logged in.",
@@ -130,6 +130,34 @@ def test_tail_filters_and_starts_where_it_is_told(cli: Cli) -> None:
     events = [orjson.loads(line) for line in filtered.stdout.splitlines()]
     assert [event["value"]["metric"] for event in events] == ["cpu"] * 3
     assert all(event["key"] == event["value"]["host"] for event in events)
+
+
+def test_dead_letters_are_listed_sent_back_once_and_purged(cli: Cli) -> None:
+    cli.run("topics", "--create", "--partitions", "1")
+    cli.run("produce", cli.input, stdin='nonsense\n{"level": 3}\n')
+    with cli.running() as process:
+        cli.run("tail", cli.dead, "--from", "earliest", "--count", "2")
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+    listed = cli.run("dlq", "list")
+    some = cli.run("dlq", "redrive", "--error", "schema")
+    rest = cli.run("dlq", "redrive")
+    back = cli.run("tail", cli.input, "--from", "earliest", "--count", "4")
+    unsure = cli.run("dlq", "purge", "--before", "now")
+    purged = cli.run("dlq", "purge", "--before", "now", "--yes")
+    empty = cli.run("dlq", "list")
+
+    assert listed.stderr == f"2 in {cli.dead}: 1 decode, 1 schema\n"
+    assert f"schema  from {cli.input}/0/1" in listed.stdout
+    assert some.stderr == "sent 1 back\n"
+    assert rest.stderr == "sent 1 back\nleft 1: sent back before\n"
+    events = [orjson.loads(line) for line in back.stdout.splitlines()]
+    assert [event["value"] for event in events[2:]] == [{"level": 3}, "nonsense"]
+    assert [event["headers"] for event in events[2:]] == [{"headrace-redrives": "1"}] * 2
+    assert unsure.returncode == 64
+    assert (purged.returncode, purged.stderr) == (0, f"deleted 2 records of {cli.dead}\n")
+    assert empty.stderr == f"0 in {cli.dead}\n"
 
 
 def test_a_topic_that_does_not_exist_is_said_at_once(cli: Cli) -> None:

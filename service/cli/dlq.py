@@ -1,0 +1,212 @@
+"""``headrace dlq``: look at dead letters, send them back, delete them."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from service.cli.exit_codes import OK, USAGE
+from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
+from service.cli.progress import progress
+from service.cli.redrive import redrive
+from service.cli.tail import as_event, readable
+from service.cli.times import parse_time
+from service.cli.topology import dead_letter_topics
+from service.delivery.dead_letters import DeadLetterInfo, parse_dead_letter
+from service.errors import ConfigurationError
+from service.settings import Settings, load_settings
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run one of the actions.
+
+    Raises:
+        ConfigurationError: If the configuration, the topic or a time is wrong.
+        BrokerUnavailableError: If no broker answers.
+    """
+    settings = load_settings(arguments.config, os.environ)
+    topic = dead_letter_topic(settings, arguments.topic)
+    return asyncio.run(_ACTIONS[arguments.action](settings, topic, arguments))
+
+
+def dead_letter_topic(settings: Settings, asked: str | None) -> str:
+    """The topic to work on.
+
+    Raises:
+        ConfigurationError: If none was asked for and there are several.
+    """
+    if asked is not None:
+        return asked
+    topics = dead_letter_topics(settings)
+    if len(topics) > 1:
+        raise ConfigurationError([f"--topic: name one of {', '.join(topics)}"])
+    return topics[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which dead letters are meant; what is ``None`` does not matter."""
+
+    errors: frozenset[str] | None = None
+    key: bytes | None = None
+    handler: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def want(self, record: StoredRecord, info: DeadLetterInfo) -> bool:
+        """Whether ``record`` is one of them."""
+        return (
+            (self.errors is None or info.code in self.errors)
+            and (self.key is None or record.key == self.key)
+            and (self.handler is None or info.handler == self.handler)
+            and (self.since_ms is None or record.timestamp >= self.since_ms)
+            and (self.until_ms is None or record.timestamp < self.until_ms)
+        )
+
+
+def filters_of(arguments: argparse.Namespace) -> Filters:
+    """The filters of a command line.
+
+    Raises:
+        ConfigurationError: If a time is none.
+    """
+    return Filters(
+        errors=None if arguments.error is None else frozenset(arguments.error),
+        key=None if arguments.key is None else arguments.key.encode(),
+        handler=arguments.handler,
+        since_ms=None if arguments.since is None else parse_time(arguments.since),
+        until_ms=None if arguments.until is None else parse_time(arguments.until),
+    )
+
+
+async def dead_letters(
+    kafka: KafkaTools, topic: str, filters: Filters, count: int | None = None
+) -> AsyncGenerator[tuple[StoredRecord, DeadLetterInfo]]:
+    """What is in ``topic`` now and passes, per partition in order; at most ``count`` of it.
+
+    Records that are no dead letters of ours are left out.
+    """
+    partitions = await kafka.partitions_of(topic)
+    watermarks = await kafka.watermarks(topic, partitions)
+    starts = {number: begin for number, (begin, _) in watermarks.items()}
+    if filters.since_ms is not None:
+        found = await kafka.offsets_at(topic, partitions, filters.since_ms)
+        starts = {number: _or_end(found[number], watermarks[number][1]) for number in starts}
+    ends = {number: end for number, (_, end) in watermarks.items()}
+    left = count
+    async with aclosing(kafka.read(topic, starts, ends)) as chunks:
+        async for chunk in chunks:
+            for record in chunk:
+                info = parse_dead_letter(record.headers)
+                if info is None or not filters.want(record, info):
+                    continue
+                yield record, info
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        return
+
+
+def _or_end(offset: int | None, end: int) -> int:
+    return end if offset is None else offset
+
+
+async def _list(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
+    codes: Counter[str] = Counter()
+    async with kafka_tools(settings.kafka) as kafka:
+        letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
+        async with aclosing(letters):
+            async for record, info in letters:
+                codes[info.code] += 1
+                print(line_of(record, info))
+    told = ", ".join(f"{count} {code}" for code, count in codes.most_common())
+    print(f"{codes.total()} in {topic}{': ' if told else ''}{told}", file=sys.stderr)
+    return OK
+
+
+def line_of(record: StoredRecord, info: DeadLetterInfo) -> str:
+    """A dead letter on one line."""
+    origin = "?" if info.origin is None else "/".join(map(str, info.origin))
+    handler = f" {info.handler}" if info.handler else ""
+    key = readable(record.key)
+    return (
+        f"{record.partition}/{record.offset}  {info.failed_at}  {info.code}{handler}  "
+        f"from {origin}  key {'none' if key is None else printable(key)}  "
+        f"{info.attempts} attempts  {info.detail}"
+    )
+
+
+def printable(text: str) -> str:
+    """``text`` as JSON text, so that control characters cannot move the cursor."""
+    return orjson.dumps(text).decode()
+
+
+async def _show(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
+    async with kafka_tools(settings.kafka) as kafka:
+        letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
+        async with aclosing(letters):
+            async for record, info in letters:
+                shown: Mapping[str, Any] = {**as_event(record), "failure": asdict(info)}
+                sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+    return OK
+
+
+async def _redrive(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
+    async with kafka_tools(settings.kafka) as kafka:
+        letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
+        with progress("redrive", unit=" records") as bar:
+            summary = await redrive(
+                kafka,
+                topic,
+                letters,
+                rate=arguments.rate,
+                max_redrives=arguments.max_redrives,
+                dry_run=arguments.dry_run,
+                sent=bar.update,
+            )
+    print(summary, file=sys.stderr)
+    return OK
+
+
+async def _purge(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
+    before_ms = parse_time(arguments.before)
+    async with kafka_tools(settings.kafka) as kafka:
+        partitions = await kafka.partitions_of(topic)
+        watermarks = await kafka.watermarks(topic, partitions)
+        found = await kafka.offsets_at(topic, partitions, before_ms)
+        offsets = {number: _or_end(found[number], end) for number, (_, end) in watermarks.items()}
+        count = sum(offsets[number] - begin for number, (begin, _) in watermarks.items())
+        if not count:
+            print(f"nothing in {topic} is older", file=sys.stderr)
+            return OK
+        if not arguments.yes and not _confirmed(f"delete {count} records of {topic}?"):
+            return USAGE
+        await kafka.delete_before(topic, offsets)
+    print(f"deleted {count} records of {topic}", file=sys.stderr)
+    return OK
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        print(f"{question} say --yes", file=sys.stderr)
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+_ACTIONS: Mapping[
+    str, Callable[[Settings, str, argparse.Namespace], Coroutine[None, None, int]]
+] = {
+    "list": _list,
+    "show": _show,
+    "redrive": _redrive,
+    "purge": _purge,
+}

@@ -1,0 +1,141 @@
+"""Sends dead letters back to the topics that they came from.
+
+Each at most once, however often the command runs: what was acknowledged is committed for a group
+of its own, right after every slice that was sent.  A process that dies between the two sends that
+slice again, so keep to one redrive of a topic at a time.
+"""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from service.cli.kafka_tools import Commit, KafkaTools, StoredRecord
+from service.cli.redriven import Redriven
+from service.delivery.dead_letters import DeadLetterInfo, redrive_headers, redrive_refusal
+
+GROUP_PREFIX = "headrace-redrive-"
+"""What the group that remembers is called, before the dead-letter topic's name."""
+
+_SLICE_S = 0.1
+_SLICE_MAX = 500
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of the dead letters that were asked for."""
+
+    sent: int = 0
+    refused: Counter[str] = field(default_factory=Counter[str])
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        verb = "would send" if self.dry_run else "sent"
+        lines = [f"{verb} {self.sent} back"]
+        lines += [f"left {count}: {reason}" for reason, count in self.refused.most_common()]
+        return "\n".join(lines)
+
+
+async def redrive(
+    kafka: KafkaTools,
+    topic: str,
+    letters: AsyncIterator[tuple[StoredRecord, DeadLetterInfo]],
+    *,
+    rate: float,
+    max_redrives: int,
+    dry_run: bool = False,
+    sent: Callable[[], object] = lambda: None,
+) -> Summary:
+    """Send ``letters`` of ``topic`` back, at most ``rate`` a second; ``sent`` is called for each.
+
+    Cancel safety: what was acknowledged before the cancellation is committed.
+    """
+    group = f"{GROUP_PREFIX}{topic}"
+    partitions = await kafka.partitions_of(topic)
+    watermarks = await kafka.watermarks(topic, partitions)
+    committed = await kafka.committed(group, topic, partitions)
+    redriven = {
+        number: Redriven(before.next_offset, before.metadata, watermarks[number][0])
+        for number, before in committed.items()
+    }
+    async with kafka.committing(group, topic, range(partitions)) as commit:
+        run = _Redrive(kafka, redriven, commit, rate=rate, dry_run=dry_run)
+        async for record, info in letters:
+            reason = await run.refusal(record, info, max_redrives)
+            if reason is not None:
+                run.summary.refused[reason] += 1
+                continue
+            await run.send(record, info)
+            sent()
+        await run.flush()
+    return run.summary
+
+
+class _Redrive:
+    """One run: a slice of records on their way, and what is known to be back."""
+
+    def __init__(
+        self,
+        kafka: KafkaTools,
+        redriven: dict[int, Redriven],
+        commit: Commit,
+        *,
+        rate: float,
+        dry_run: bool,
+    ) -> None:
+        self._kafka = kafka
+        self._redriven = redriven
+        self._commit = commit
+        self._rate = rate
+        self._slice = max(1, min(_SLICE_MAX, int(rate * _SLICE_S)))
+        self._waiting: list[tuple[StoredRecord, asyncio.Future[object]]] = []
+        self._origins: dict[str, bool] = {}
+        self._began_s = asyncio.get_running_loop().time()
+        self.summary = Summary(dry_run=dry_run)
+
+    async def refusal(
+        self, record: StoredRecord, info: DeadLetterInfo, max_redrives: int
+    ) -> str | None:
+        """Why ``record`` stays where it is; ``None`` if it may go."""
+        redriven = self._redriven[record.partition]
+        if record.offset in redriven:
+            return "sent back before"
+        reason = redrive_refusal(info, max_redrives=max_redrives)
+        if reason is not None or info.origin is None:
+            return reason
+        origin = info.origin[0]
+        if origin not in self._origins:
+            self._origins[origin] = (await self._kafka.partitions([origin]))[origin] is not None
+        if not self._origins[origin]:
+            return f"there is no topic {origin}"
+        if not redriven.has_room_for(record.offset):
+            return "too many scattered ones to remember; redrive without filters, or purge"
+        return None
+
+    async def send(self, record: StoredRecord, info: DeadLetterInfo) -> None:
+        """Send ``record`` to its origin, and finish the slice when it is full."""
+        topic = "" if info.origin is None else info.origin[0]
+        self.summary.sent += 1
+        if self.summary.dry_run:
+            print(f"{record.partition}/{record.offset} -> {topic}", file=sys.stdout)
+            return
+        headers = redrive_headers(record.headers)
+        future = await self._kafka.send(topic, record.key, record.value, headers)
+        self._waiting.append((record, future))
+        if len(self._waiting) >= self._slice:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wait for the slice's acknowledgements, commit them, and keep to the rate."""
+        if not self._waiting:
+            return
+        slice_, self._waiting = self._waiting, []
+        await self._kafka.settle([future for _, future in slice_])
+        for record, _ in slice_:
+            self._redriven[record.partition].add(record.offset)
+        await self._commit(
+            {number: self._redriven[number].commit() for number in {r.partition for r, _ in slice_}}
+        )
+        due_s = self._began_s + self.summary.sent / self._rate
+        await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))

@@ -1,0 +1,256 @@
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from service.cli.arguments import parse_arguments
+from service.cli.dlq import Filters, dead_letter_topic, dead_letters, filters_of, line_of
+from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
+from service.cli.redrive import redrive
+from service.delivery.dead_letters import DeadLetterInfo, dead_letter, parse_dead_letter
+from service.errors import ConfigurationError
+from service.events import Failure, Headers
+from service.settings import build_settings
+
+TOPIC = "logs.dead"
+
+
+class FakeKafka:
+    """Topics as lists, one partition each, with a group's commits; what the tools call."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[StoredRecord]] = {TOPIC: [], "logs.raw": []}
+        self.commits: dict[str, dict[int, tuple[int, str]]] = {}
+
+    def add(
+        self, code: str, *, key: bytes | None = b"k", origin: str = "logs.raw", redrives: int = 0
+    ) -> None:
+        letters = self.topics[TOPIC]
+        headers: Headers = [("headrace-redrives", b"%d" % redrives)] if redrives else []
+        letter = dead_letter(
+            Failure(code, "because", stage="handle", handler="h"),
+            key=key,
+            value=b"v%d" % len(letters),
+            headers=[*headers, ("own", b"1")],
+            origin=(origin, 0, 7),
+            failed_at_ms=1000,
+            max_bytes=100_000,
+        )
+        self._store(TOPIC, letter.key, letter.value, letter.headers)
+
+    def _store(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        records = self.topics[topic]
+        offset = len(records)
+        records.append(StoredRecord(topic, 0, offset, 1000 + offset, key, value, tuple(headers)))
+
+    async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
+        return {topic: 1 if topic in self.topics else None for topic in topics}
+
+    async def partitions_of(self, topic: str) -> int:
+        assert topic in self.topics
+        return 1
+
+    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
+        return dict.fromkeys(range(partitions), (0, len(self.topics[topic])))
+
+    async def offsets_at(self, topic: str, partitions: int, at_ms: int) -> dict[int, int | None]:
+        found = (r.offset for r in self.topics[topic] if r.timestamp >= at_ms)
+        return dict.fromkeys(range(partitions), next(found, None))
+
+    async def read(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AsyncGenerator[list[StoredRecord]]:
+        yield self.topics[topic][starts[0] : ends[0]]
+
+    async def committed(self, group: str, topic: str, partitions: int) -> dict[int, Committed]:
+        commits = self.commits.get(f"{group}/{topic}", {})
+        return {number: Committed(*commits.get(number, (-1, ""))) for number in range(partitions)}
+
+    @asynccontextmanager
+    async def committing(
+        self, group: str, topic: str, partitions: Iterable[int]
+    ) -> AsyncGenerator[Commit]:
+        del partitions
+
+        async def commit(offsets: Mapping[int, tuple[int, str]]) -> None:
+            self.commits.setdefault(f"{group}/{topic}", {}).update(offsets)
+
+        yield commit
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> "asyncio.Future[Any]":
+        self._store(topic, key, value, headers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    async def settle(self, futures: Iterable["asyncio.Future[Any]"]) -> None:
+        for future in futures:
+            await future
+
+    @property
+    def returned(self) -> list[bytes | None]:
+        return [record.value for record in self.topics["logs.raw"]]
+
+
+@pytest.fixture
+def kafka() -> FakeKafka:
+    return FakeKafka()
+
+
+def letters_of(
+    kafka: FakeKafka, filters: Filters | None = None, count: int | None = None
+) -> AsyncIterator[tuple[StoredRecord, DeadLetterInfo]]:
+    return dead_letters(cast("KafkaTools", kafka), TOPIC, filters or Filters(), count)
+
+
+async def run(
+    kafka: FakeKafka,
+    filters: Filters | None = None,
+    *,
+    count: int | None = None,
+    rate: float = 1e6,
+    dry_run: bool = False,
+) -> str:
+    letters = letters_of(kafka, filters, count)
+    tools = cast("KafkaTools", kafka)
+    summary = await redrive(tools, TOPIC, letters, rate=rate, max_redrives=3, dry_run=dry_run)
+    return str(summary)
+
+
+def test_filters_come_from_the_command_line() -> None:
+    line = "dlq list --error decode --error schema --key k --handler h --since 5 --until 9"
+
+    assert filters_of(parse_arguments(line.split())) == Filters(
+        errors=frozenset({"decode", "schema"}), key=b"k", handler="h", since_ms=5, until_ms=9
+    )
+    assert filters_of(parse_arguments(["dlq", "list"])) == Filters()
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(), [0, 1, 2]),
+        (Filters(errors=frozenset({"decode"})), [0, 2]),
+        (Filters(errors=frozenset({"decode", "schema"})), [0, 1, 2]),
+        (Filters(key=b"other"), [2]),
+        (Filters(handler="nobody"), []),
+        (Filters(since_ms=0), [0, 1, 2]),
+        (Filters(since_ms=1001), [1, 2]),
+        (Filters(since_ms=2000), []),
+        (Filters(until_ms=1001), [0]),
+    ],
+)
+async def test_dead_letters_are_filtered(
+    kafka: FakeKafka, filters: Filters, expected: list[int]
+) -> None:
+    kafka.add("decode")
+    kafka.add("schema")
+    kafka.add("decode", key=b"other")
+
+    assert [record.offset async for record, _ in letters_of(kafka, filters)] == expected
+    some = letters_of(kafka, filters, 1)
+    assert [record.offset async for record, _ in some] == expected[:1]
+
+
+async def test_a_record_that_is_no_dead_letter_is_left_out(kafka: FakeKafka) -> None:
+    await kafka.send(TOPIC, None, b"stray", ())
+
+    assert [record async for record in letters_of(kafka)] == []
+
+
+async def test_a_redriven_record_goes_home_unchanged_but_for_the_count(kafka: FakeKafka) -> None:
+    kafka.add("handler", redrives=1)
+
+    await run(kafka)
+
+    (record,) = kafka.topics["logs.raw"]
+    assert (record.key, record.value) == (b"k", b"v0")
+    assert dict(record.headers) == {"own": b"1", "headrace-redrives": b"2"}
+
+
+async def test_a_second_redrive_sends_only_what_the_first_left(kafka: FakeKafka) -> None:
+    for code in ("decode", "schema", "decode"):
+        kafka.add(code)
+
+    first = await run(kafka, Filters(errors=frozenset({"decode"})))
+    second = await run(kafka)
+    third = await run(kafka)
+
+    assert first == "sent 2 back"
+    assert second == "sent 1 back\nleft 2: sent back before"
+    assert third == "sent 0 back\nleft 3: sent back before"
+    assert kafka.returned == [b"v0", b"v2", b"v1"]
+
+
+async def test_a_record_that_comes_back_again_and_again_stays(kafka: FakeKafka) -> None:
+    kafka.add("handler", redrives=3)
+
+    summary = await run(kafka)
+
+    assert summary == "sent 0 back\nleft 1: it was redriven 3 times already and died again"
+
+
+async def test_a_record_without_a_topic_to_go_to_stays(kafka: FakeKafka) -> None:
+    kafka.add("handler", origin="websocket")
+
+    assert await run(kafka) == "sent 0 back\nleft 1: there is no topic websocket"
+
+
+async def test_a_dry_run_sends_and_remembers_nothing(kafka: FakeKafka) -> None:
+    kafka.add("decode")
+
+    summary = await run(kafka, dry_run=True)
+
+    assert summary == "would send 1 back"
+    assert (kafka.returned, kafka.commits) == ([], {})
+
+
+async def test_a_redrive_keeps_to_its_rate(kafka: FakeKafka) -> None:
+    for _ in range(50):
+        kafka.add("decode")
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+
+    await run(kafka, rate=10)
+
+    assert loop.time() - began_s == pytest.approx(5.0)
+
+
+async def test_a_redrive_that_stopped_early_is_continued(kafka: FakeKafka) -> None:
+    for _ in range(3):
+        kafka.add("decode")
+    await run(kafka, count=1)
+
+    assert await run(kafka) == "sent 2 back\nleft 1: sent back before"
+
+
+def test_the_topic_has_to_be_named_when_there_are_several() -> None:
+    one = build_settings({})
+    logs = one.pipelines["logs"].model_dump(mode="json", exclude_unset=True)
+    other = {
+        **logs,
+        "dead_letter": "other.dead",
+        "sources": {"kafka": {"topics": ["other"], "group_id": "g"}},
+    }
+    several = build_settings({"pipelines": {"logs": logs, "other": other}})
+
+    assert dead_letter_topic(one, None) == "logs.dead"
+    assert dead_letter_topic(several, "other.dead") == "other.dead"
+    with pytest.raises(ConfigurationError, match=r"logs\.dead, other\.dead"):
+        dead_letter_topic(several, None)
+
+
+async def test_a_line_tells_the_story_without_control_characters(kafka: FakeKafka) -> None:
+    kafka.add("decode", key=b"\x1b[2J")
+    record = kafka.topics[TOPIC][0]
+    info = parse_dead_letter(record.headers)
+    assert info is not None
+
+    assert line_of(record, info) == (
+        "0/0  1970-01-01T00:00:01.000Z  decode h  from logs.raw/0/7  "
+        'key "\\u001b[2J"  1 attempts  because'
+    )
