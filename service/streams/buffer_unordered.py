@@ -22,8 +22,8 @@ class BufferUnordered(Stage[U]):
 
     Counted in items: at most ``limit`` run or are finished and not handed out, at most
     ``max_waiting`` more were accepted and wait for a slot, a lane or their time; then the source
-    is not pulled.  Results go out in chunks of at most ``limit``; the slots of a chunk are free
-    from the moment it is handed to the consumer, or to a consumer that waits for it.
+    is not pulled.  Results of calls go out in chunks of at most ``limit``; the slots of a chunk are
+    free from the moment it is handed to the consumer, or to a consumer that waits for it.
 
     Cancel safety: calls go on while a ``pull`` is cancelled; their results go out later.
     """
@@ -57,20 +57,20 @@ class BufferUnordered(Stage[U]):
     async def _pull(self, limit: int) -> list[U] | None:
         if self._asked:
             raise StreamError("another task is already waiting for this stream")
-        limit = min(limit, self._limit)
+        most = min(limit, self._limit)
         while True:
             passed = await self._refill(limit)
             if passed is not None:
                 return passed
             if self._done:
-                return self._take(limit)
+                return self._take(most)
             if self._failure is not None:
                 raise self._failure
             if self._exhausted and not self._unfinished():
                 if self._source_failure is not None:
                     raise self._source_failure
                 return None
-            await self._wait(limit)
+            await self._wait(most)
 
     async def _refill(self, limit: int) -> list[U] | None:
         """Accept what the source has, within the bound; return items that just pass through."""

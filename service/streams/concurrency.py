@@ -73,7 +73,8 @@ class Concurrency(Owned[T_co]):
         stream, after the results before it; errors that should not are returned as values.  An
         exception of the source comes after everything that was accepted before it.
 
-        Results come in chunks of at most ``limit``.  The source is pulled while less than
+        Results come in chunks of at most ``limit``; a chunk of the source that is all results
+        passes as it is when nothing runs or waits.  The source is pulled while less than
         ``max_waiting`` accepted items wait for a slot, a lane or their time.
 
         Cancel safety: nothing is lost, and what runs goes on running.

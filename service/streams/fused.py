@@ -146,17 +146,18 @@ class MapChunks(Stage[U]):
         super().__init__(source)
         self._source = source
         self._function = function
-        self._rest: list[U] = []
+        self._results: list[U] = []
+        self._start = 0  # of what was not handed out; cheaper than shifting a long list
 
     async def _pull(self, limit: int) -> list[U] | None:
-        while not self._rest:
+        while not self._results:
             chunk = await self._source.pull(limit)
             if chunk is None:
                 return None
-            self._rest = self._function(chunk)
-        if len(self._rest) <= limit:
-            results, self._rest = self._rest, []
-            return results
-        results = self._rest[:limit]
-        del self._rest[:limit]
-        return results
+            self._results = self._function(chunk)
+        start, end = self._start, self._start + limit
+        if end < len(self._results):
+            self._start = end
+            return self._results[start:end]
+        results, self._results, self._start = self._results, [], 0
+        return results[start:] if start else results

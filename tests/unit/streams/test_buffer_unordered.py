@@ -103,6 +103,16 @@ async def test_ready_items_pass_in_whole_lists() -> None:
     assert [len(chunk) for chunk in chunks] == [256, 256, 88]
 
 
+async def test_more_ready_items_than_slots_pass_in_one_list_too() -> None:
+    chunks: list[list[int]] = []
+
+    await (
+        streams.iter(range(200)).buffer_unordered(2, max_waiting=500).for_each_chunk(chunks.append)
+    )
+
+    assert chunks == [list(range(200))]
+
+
 async def test_a_ready_item_overtakes_what_runs_in_another_lane() -> None:
     calls = Calls()
     items: list[Call | str] = [calls("a1"), "b1"]

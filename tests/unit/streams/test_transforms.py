@@ -121,6 +121,13 @@ async def test_map_chunks_sees_lists_and_its_results_are_cut_to_what_is_asked() 
     assert await doubled.take(4).collect() == [0, 1, 2, 0]
 
 
+async def test_a_long_result_of_map_chunks_is_handed_out_piece_by_piece() -> None:
+    stream = streams.iter([0, 1]).map_chunks(lambda chunk: [*range(5)] if chunk[0] == 0 else [])
+
+    assert await stream.by_ref().take(2).collect() == [0, 1]
+    assert await stream.collect() == [2, 3, 4]
+
+
 async def test_map_chunks_may_return_nothing() -> None:
     def drop_first(chunk: list[int]) -> list[int]:
         return [] if chunk[0] == 0 else chunk
