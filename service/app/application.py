@@ -45,7 +45,6 @@ class Application:
         settings: The configuration.
         telemetry: Makes the tracing of each pipeline; without it nothing is traced.
         brokers: Where Kafka clients come from; the configured brokers if not given.
-        status: The status document, for the public port.
 
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
@@ -56,8 +55,6 @@ class Application:
         settings: Settings,
         telemetry: Telemetry | None = None,
         brokers: Brokers | None = None,
-        *,
-        status: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
@@ -77,9 +74,21 @@ class Application:
             )
             for name in settings.pipelines
         }
-        self.edge = Edge(settings, self._ingest(), status=status)
+        self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
+
+    def open_to_public(
+        self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
+    ) -> Edge:
+        """Have :meth:`run` serve the public port too; call it before.
+
+        Args:
+            status: The status document, for the live page.
+            reuse_port: Whether several processes listen on the port.
+        """
+        self.edge = Edge(self.settings, self._ingest(), status=status, reuse_port=reuse_port)
+        return self.edge
 
     def _ingest(self) -> dict[str, tuple[str, WebSocketSource]]:
         """Paths of the public port that take events, with their pipeline and source."""
@@ -132,7 +141,8 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             await self._open_handlers()
             background.extend(self._ticks(tasks))
-            await self.edge.start(tasks)
+            if self.edge is not None:
+                await self.edge.start(tasks)
             running = [
                 tasks.create_task(built.pipeline.run(), name=f"pipeline {name}")
                 for name, built in self.pipelines.items()
@@ -183,9 +193,10 @@ class Application:
 
     async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
         """Give clients a moment for their last answers, then send them elsewhere."""
-        await asyncio.wait(running, timeout=LAST_ANSWERS_S)
-        await asyncio.sleep(ANSWER_PAUSE_S)
-        await self.edge.stop(EDGE_BUDGET_S)
+        if self.edge is not None:
+            await asyncio.wait(running, timeout=LAST_ANSWERS_S)
+            await asyncio.sleep(ANSWER_PAUSE_S)
+            await self.edge.stop(EDGE_BUDGET_S)
 
     async def _drained(
         self,
@@ -199,7 +210,8 @@ class Application:
         deadline_s = began_s + self.settings.drain_timeout_s
         self.phase = Phase.DRAINING
         log.info("draining", budget_s=self.settings.drain_timeout_s)
-        self.edge.refuse_new()
+        if self.edge is not None:
+            self.edge.refuse_new()
         for source in self.sources:
             source.stop_intake()
         closing = tasks.create_task(self._close_edge(running), name="closing the edge")

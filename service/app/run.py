@@ -38,18 +38,17 @@ async def run_service(settings: Settings) -> int:
             version=VERSION, traces_sample_ratio=settings.telemetry.traces_sample_ratio
         )
         stack.callback(telemetry.close)
-        application = Application(
-            settings,
-            telemetry,
-            status=lambda: status_document(board, version=VERSION, watchdog=watchdog),
-        )
+        application = Application(settings, telemetry)
         _drain_on_signals(application)
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
+        edge = application.open_to_public(
+            lambda: status_document(board, version=VERSION, watchdog=watchdog)
+        )
         sources = Sources(
             counters=lambda: [built.counters for built in application.pipelines.values()],
             status=lambda: board.latest.status,
-            hub=application.edge.counters,
+            hub=edge.counters,
             ready=lambda: readiness(board.latest.status, age_s=board.age_s()).ok,
             loop_lag_s=board.loop_lag_s,
             loop_blocks=lambda: watchdog.incidents,

@@ -36,7 +36,7 @@ def snapshot(application: "Application") -> ServiceStatus:
             for name, built in application.pipelines.items()
         },
         broker_silent_s=silent_s,
-        dashboards=application.edge.counters.connections,
+        dashboards=0 if application.edge is None else application.edge.counters.connections,
     )
 
 

@@ -172,6 +172,7 @@ class MemoryBroker:
     """
 
     def __init__(self) -> None:
+        self.transactional_epochs: dict[str, int] = {}
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
         self.commits: list[Commit] = []

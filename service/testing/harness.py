@@ -17,10 +17,11 @@ from service.app.report import ExitReport
 from service.consumers.base import ConsumerClient
 from service.events import Headers
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec
-from service.publishers.base import ProducerClient
+from service.publishers.base import ProducerClient, TransactionalClient
 from service.settings import KafkaSourceSettings, Settings
 from service.testing.broker import BrokerRecord, MemoryBroker
 from service.testing.broker_clients import MemoryConsumer, MemoryProducer
+from service.testing.broker_transactions import MemoryTransactions
 
 INPUT: Final = "input"
 OUTPUT: Final = "output"
@@ -62,6 +63,12 @@ class MemoryBrokers:
         """See :class:`service.app.brokers.Brokers`."""
         self.producers.append(MemoryProducer(self.broker))
         return self.producers[-1]
+
+    def transactional(self, transactional_id: str) -> TransactionalClient:
+        """See :class:`service.app.brokers.Brokers`."""
+        producer = MemoryTransactions(self.broker, transactional_id)
+        self.producers.append(producer)
+        return producer
 
 
 class Harness(AbstractAsyncContextManager["Harness"]):
