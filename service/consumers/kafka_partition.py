@@ -266,6 +266,8 @@ class HeldPartition:
         )
         due = CommittedOffset(next_offset, encode(next_offset, progress))
         if due == self._stored:
+            if self._journal_due is not None:
+                watch.wrote(self._journal_due)  # an earlier commit of ours says just this
             return None
         self._own_commits.add(next_offset)
         return due
