@@ -161,6 +161,8 @@ class KafkaPublisher:
             if self._producer is not None:
                 writer = output.writer = self._producer.new_batch()
             output.since_s = _now()
+            if not output.waiting_since_s:
+                output.waiting_since_s = output.since_s
         elif output.limit_bytes < SMALL_TOPIC_BYTES:
             size = output.size_bytes + record_size(key, value, headers)
             if size > output.limit_bytes:
@@ -197,9 +199,10 @@ class KafkaPublisher:
         self._dirty.set()
 
     def oldest_pending_s(self) -> float:
-        """For how long the oldest batch on the wire has been waiting for its answer."""
-        sent = [output.sent_at_s for output in self._outputs.values() if output.on_wire]
-        return _now() - min(sent) if sent else 0.0
+        """For how long a partition with records to acknowledge has got no acknowledgement."""
+        waiting = [output.waiting_since_s for output in self._outputs.values()]
+        since_s = min((at_s for at_s in waiting if at_s), default=0.0)
+        return _now() - since_s if since_s else 0.0
 
     @property
     def full(self) -> bool:
@@ -318,6 +321,7 @@ class KafkaPublisher:
             entries = sealed.entries
             for owner, count in Counter(map(_OWNER, entries)).items():
                 owner.stored(output.topic, entries, count, since_s=output.sent_at_s)
+            output.waiting_since_s = _now() if output.sealed or output.entries else 0.0
             for entry in entries:
                 if entry.failed:
                     entry.batch.dead_lettered(entry.place)
@@ -335,6 +339,8 @@ class KafkaPublisher:
         else:
             self._settled(sealed)
             sealed.entries[0].owner.refused(sealed.entries[0], str(error))
+            if not output.pending:
+                output.waiting_since_s = 0.0
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
 

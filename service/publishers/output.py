@@ -71,6 +71,8 @@ class OutputPartition:
         since_s: ``loop.time()`` when the open batch got its first record.
         on_wire: The batch that is being sent.
         sent_at_s: Since when.
+        waiting_since_s: ``loop.time()`` since when it has held records without any of them being
+            acknowledged, however often they were sent; 0 while it holds none.
         sealed: Batches that wait for it, oldest first.
     """
 
@@ -85,6 +87,7 @@ class OutputPartition:
         "size_bytes",
         "topic",
         "urgent",
+        "waiting_since_s",
         "writer",
     )
 
@@ -98,6 +101,7 @@ class OutputPartition:
         self.urgent = False
         self.since_s = 0.0
         self.sent_at_s = 0.0
+        self.waiting_since_s = 0.0
         self.on_wire: Sealed | None = None
         self.sealed: deque[Sealed] = deque()
 
