@@ -134,11 +134,22 @@ class BufferUnordered(Stage[U]):
                 self._workers.queue.extend(zip(repeat(None), cast("list[Call[U]]", chunk)))
             elif kind is Kind.READY and self._ordered_by is None:
                 self._done.extend(cast("list[U]", chunk))
+            elif kind is Kind.CALL:
+                self._line_up(cast("list[Call[U]]", chunk))
             else:
                 self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
             self._failed(error)
         self._workers.kick()
+
+    def _line_up(self, calls: list[Call[U]]) -> None:
+        """Put every call in its lane, or to the workers if the lane is free."""
+        ordered_by = cast("Callable[[Call[U]], Hashable | None]", self._ordered_by)
+        submit, append = self._lanes.submit, self._workers.queue.append
+        for call in calls:
+            key = ordered_by(call)
+            if key is None or submit(key, call):
+                append((key, call))
 
     def _sort(self, chunk: list[U | Work[U]]) -> None:
         """Put every item where it belongs: to the results, to the workers, or in its lane."""
