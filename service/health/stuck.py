@@ -118,21 +118,25 @@ def _of_the_group_or_broker(facts: PartitionFacts) -> Cause | None:
 
 
 def _of_the_record(oldest: RecordFacts, facts: PartitionFacts) -> Cause:
-    """What the oldest record waits for, given that it has been here for too long."""
+    """What the oldest record waits for, given that it has been here for too long.
+
+    What took most of its time is to blame: a record that has only just begun to run after a long
+    wait was held up by those before it.
+    """
+    mostly_here = 2 * oldest.state_s >= oldest.age_s
     match oldest.state:
         case RecordState.PARKED:
             return Cause.RETRY
-        case RecordState.RUNNING if oldest.state_s > HELD_S:
+        case RecordState.RUNNING if mostly_here:
             return Cause.SLOW_HANDLER
         case RecordState.RUNNING if oldest.attempts > 1:
             return Cause.RETRY
-        case RecordState.PUBLISHING if oldest.state_s > HELD_S:
+        case RecordState.PUBLISHING if mostly_here:
             return Cause.BROKER
-        case _ if facts.publish_pending_s > HELD_S:
+        case _ if 2 * facts.publish_pending_s >= oldest.age_s:
             # Every slot ahead of it is taken by outputs that the broker does not acknowledge.
             return Cause.BROKER
         case _:
-            # It moves now, or would, but spent its time behind others.
             return Cause.BACKPRESSURE
 
 

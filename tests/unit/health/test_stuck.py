@@ -99,6 +99,19 @@ def test_a_key_that_is_no_text_is_escaped_and_cut() -> None:
     assert answer.key == r"\xff" * 64
 
 
+def test_the_first_beat_after_five_seconds_already_knows() -> None:
+    just_now = _record(RecordState.WAITING, age_s=5.01, state_s=5.01)
+    running = _record(RecordState.RUNNING, age_s=5.01, state_s=4.9)
+
+    unacknowledged = blocking(PartitionFacts(oldest=just_now, publish_pending_s=4.9))
+    slow = blocking(PartitionFacts(oldest=running))
+
+    assert unacknowledged is not None
+    assert unacknowledged.cause is Cause.BROKER
+    assert slow is not None
+    assert slow.cause is Cause.SLOW_HANDLER
+
+
 def test_a_record_that_moves_after_a_long_wait_was_held_by_the_others() -> None:
     facts = PartitionFacts(oldest=_record(RecordState.RUNNING, state_s=0.2))
 
