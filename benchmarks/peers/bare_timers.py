@@ -1,13 +1,14 @@
 """How many 10 ms waits a loop can do with 1,000 at once: the ceiling of the I/O job."""
 
 import asyncio
-import resource
+import os
 import sys
 import time
 
 import orjson
 import uvloop
 
+from benchmarks.harness.meter import usage_of
 from benchmarks.jobs.log_events import CALL_S
 
 SECONDS = 3.0
@@ -32,7 +33,7 @@ async def run(concurrency: int) -> dict[str, float]:
     return {
         "events_per_s": done / elapsed_s,
         "cpu_s_per_million": cpu_s / done * 1e6,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_rss_mb": usage_of(os.getpid()).peak_rss_mb,
     }
 
 

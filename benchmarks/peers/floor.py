@@ -4,12 +4,13 @@ Checks the CRC, decodes each record, parses its JSON, checks it, and appends the
 batches; no network, no broker, no commits, nobody waiting.
 """
 
-import resource
+import os
 import time
 
 import orjson
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
+from benchmarks.harness.meter import usage_of
 from benchmarks.jobs.log_events import log_value
 from benchmarks.peers.alerts import alert_bytes
 
@@ -66,11 +67,10 @@ def main() -> None:
     began_s, cpu_s = time.perf_counter(), time.process_time()
     process(batches)
     elapsed_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     result = {
         "events_per_s": EVENTS / elapsed_s,
         "cpu_s_per_million": cpu_s / EVENTS * 1e6,
-        "peak_rss_mb": peak_mb,
+        "peak_rss_mb": usage_of(os.getpid()).peak_rss_mb,
     }
     print(orjson.dumps(result).decode())
 
