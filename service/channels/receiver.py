@@ -48,8 +48,9 @@ class Receiver(Closing, Generic[T]):
             ChannelBusyError: If another task is waiting on this receiver.
         """
         lane = self._lane
-        if lane.takes:
-            lane.takes -= 1
+        takes = lane.takes
+        if takes:
+            lane.takes = takes - 1
             return lane.buffer.popleft()
         if (self._turn > 0 and lane.buffer) or await self._ready():
             return self._take()
@@ -61,8 +62,9 @@ class Receiver(Closing, Generic[T]):
     async def __anext__(self) -> T:
         # a copy of `recv`: one coroutine less per item
         lane = self._lane
-        if lane.takes:
-            lane.takes -= 1
+        takes = lane.takes
+        if takes:
+            lane.takes = takes - 1
             return lane.buffer.popleft()
         if (self._turn > 0 and lane.buffer) or await self._ready():
             return self._take()

@@ -39,8 +39,9 @@ class Sender(Handle[T]):
             ChannelFullError: If the policy is ``Overflow.REJECT`` and the channel is full.
         """
         lane = self._lane
-        if lane.puts:
-            lane.puts -= 1
+        puts = lane.puts
+        if puts:
+            lane.puts = puts - 1
             lane.buffer.append(item)
             return
         core = self._live_core(item)
@@ -62,9 +63,9 @@ class Sender(Handle[T]):
             ChannelFullError: If the policy is ``Overflow.REJECT`` and the channel is full; ``item``
                 is the list of the unsent rest.
         """
-        core = self._live_core(list(items))
         sent, count = 0, len(items)
         try:
+            core = self._live_core()
             while sent < count:
                 if core.put_turn <= 0:
                     await core.share_the_loop()
