@@ -65,12 +65,10 @@ class Semaphore:
         return len(self._waiters)
 
     def try_acquire(self, count: int) -> bool:
-        """Take ``count`` permits if they are free and nobody waits; False if not.
-
-        None at all can be taken while others wait: nobody is overtaken by that.
-        """
+        """Take ``count`` permits if they are free; False if not."""
+        # No look at the queue: while somebody waits, its head has taken all there was.
         left = self.free - count
-        if left < 0 or self.closed or (self._waiters and count):
+        if left < 0 or self.closed:
             return False
         self.free = left
         self.least_free = min(self.least_free, left)
