@@ -5,22 +5,26 @@ A test of an hour of retries takes a millisecond and sees exact times: ``loop.ti
 task waits and no timer is set, nothing can ever happen again, and the loop says so, naming the
 tasks, instead of hanging.
 
-Sockets and other threads still wake the loop, but their work takes no virtual time: a timer that
-races a thread wins.  Test such races on a real loop.  This module knows nothing of pytest.
+What the loop hands to a thread (``asyncio.to_thread``) takes no virtual time: the clock stands
+still until it is done.  Sockets and threads of other origin wake the loop too, but it does not
+know of them beforehand, so a timer that races them wins: test such races on a real loop.  This
+module knows nothing of pytest.
 """
 
 import asyncio
 import math
 import selectors
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 _Ready = list[tuple[selectors.SelectorKey, int]]
 
 THREAD_PATIENCE_S = 5.0
-"""Real seconds to wait for another thread to wake the loop when no timer is set."""
+"""Real seconds to wait for another thread to wake the loop, before time goes on without it."""
 
 
 class StalledError(RuntimeError):
@@ -45,11 +49,16 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now_s = 0.0
         self.horizon_s = math.inf
+        self.calls_in_threads = 0
 
     def select(self, timeout: float | None = None) -> _Ready:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
+        if self.calls_in_threads:
+            ready = super().select(THREAD_PATIENCE_S)
+            if ready:
+                return ready
         if timeout is None or self.now_s >= self.horizon_s:
             return self._wait_for_threads()
         # Rounded, because t + (when - t) is not always `when`; the error stays below asyncio's
@@ -83,6 +92,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._clock.now_s
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: *_Ts
+    ) -> asyncio.Future[_T]:
+        """Run ``func`` in a thread while the clock stands still."""
+        call = super().run_in_executor(executor, func, *args)
+        self._clock.calls_in_threads += 1
+        call.add_done_callback(self._call_has_ended)
+        return call
+
+    def _call_has_ended(self, call: asyncio.Future[Any]) -> None:
+        del call
+        self._clock.calls_in_threads -= 1
 
     def pause(self) -> None:
         """Let no more time pass by itself, only through :meth:`advance`."""

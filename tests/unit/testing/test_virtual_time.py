@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -120,6 +121,28 @@ async def test_a_thread_wakes_the_loop_without_virtual_time_passing() -> None:
 
 async def test_work_in_an_executor_finishes() -> None:
     assert await asyncio.to_thread(sum, (1, 2, 3)) == 6
+
+
+async def test_work_in_an_executor_takes_no_virtual_time() -> None:
+    async with asyncio.timeout(0.001):
+        await asyncio.to_thread(time.sleep, 0.05)
+
+    assert asyncio.get_running_loop().time() == 0.0
+
+
+async def test_time_goes_on_without_a_thread_that_never_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(virtual_time, "THREAD_PATIENCE_S", 0.01)
+    never = threading.Event()
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await asyncio.to_thread(never.wait)
+    finally:
+        never.set()
+
+    assert asyncio.get_running_loop().time() == 10.0
 
 
 @pytest.mark.real_loops
