@@ -27,7 +27,8 @@ MAX_EXPRESSION = 1000
 _MISSING: Final = object()
 _SCALARS = (str, int, float, bool, type(None))
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
-_OPERATORS = ("equals", "not_equals", "in", "not_in", "exists", "starts_with", *_ORDERS)
+OPERATORS = ("equals", "not_equals", "in", "not_in", "exists", "starts_with", *_ORDERS)
+"""What a field's value can be tested by."""
 
 
 class WhereError(ValueError):
@@ -162,7 +163,7 @@ def _field(where: Mapping[str, Any], path: str) -> Predicate:
         raise WhereError(_join(path, "field"), "should be the name of a field")
     operators = [key for key in where if key != "field"]
     if not operators:
-        raise WhereError(path, f"needs one of {', '.join(_OPERATORS)}")
+        raise WhereError(path, f"needs one of {', '.join(OPERATORS)}")
     read = _reader(name)
     tests = [_test(str(key), where[key], _join(path, str(key))) for key in operators]
     if len(tests) == 1:
@@ -213,7 +214,7 @@ def _test(operator: str, operand: Any, path: str) -> Predicate:
         return lambda value: isinstance(value, str) and value.startswith(operand)
     if operator in _ORDERS:
         return _ordered(operator, operand, path)
-    raise WhereError(path, f"is no operator; there are {', '.join(_OPERATORS)}")
+    raise WhereError(path, f"is no operator; there are {', '.join(OPERATORS)}")
 
 
 def _one_of(values: Sequence[Any]) -> Predicate:

@@ -1,0 +1,85 @@
+"""``headrace new-handler``: a handler and its test, ready to run and to be changed."""
+
+import argparse
+import keyword
+from pathlib import Path
+
+from service.cli.exit_codes import OK
+from service.errors import ConfigurationError
+
+_HANDLER = '''\
+"""{name}: say here what it makes of an event."""
+
+from typing import Any
+
+from service import Event, PermanentError, handler
+
+
+@handler("{name}", concurrency=64, timeout_s=2)
+async def {name}(event: Event) -> dict[str, Any] | None:
+    """One result per event; ``None`` for none, a list for several.
+
+    Raise ``service.TransientError`` for what may work later: it is tried again.  A
+    ``PermanentError`` goes to the dead-letter topic at once.
+    """
+    if "message" not in event.data:
+        raise PermanentError("message: missing")
+    return {{**event.data, "handled_by": "{name}"}}
+'''
+
+_TEST = '''\
+"""Needs no Kafka: the fixture `headrace` runs a pipeline in memory and in virtual time."""
+
+from typing import Any
+
+import {name} as module
+
+
+async def test_an_event_becomes_a_result(headrace: Any) -> None:
+    async with headrace(module.{name}) as service:
+        await service.send({{"message": "hello"}}, key="k")
+        await service.settle()
+
+        assert service.outputs() == [{{"message": "hello", "handled_by": "{name}"}}]
+
+
+async def test_an_event_without_a_message_is_dead_lettered(headrace: Any) -> None:
+    async with headrace(module.{name}) as service:
+        await service.send({{"other": 1}})
+        await service.settle()
+
+        assert [letter.code for letter in service.dead_letters()] == ["handler"]
+        assert service.outputs() == []
+'''
+
+_NEXT = """\
+wrote {handler} and {test}
+
+test it:       python -m pytest {test}
+configure it:  pipelines.<name>.handlers.{name}: {{use: "{name}:{name}", output: <topic>}}
+               (with {directory} on PYTHONPATH)
+"""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write both files; existing ones are left alone.
+
+    Raises:
+        ConfigurationError: If the name is no Python name, or a file is there or cannot be written.
+    """
+    name: str = arguments.name
+    if not name.isidentifier() or keyword.iskeyword(name) or not name.isascii():
+        raise ConfigurationError([f"{name!r} is no Python name: letters, digits and _ only"])
+    directory: Path = arguments.directory
+    handler, test = directory / f"{name}.py", directory / f"test_{name}.py"
+    for file in (handler, test):
+        if file.exists():
+            raise ConfigurationError([f"{file} is already there"])
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handler.write_text(_HANDLER.format(name=name), encoding="utf-8")
+        test.write_text(_TEST.format(name=name), encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError([f"{error.filename}: {error.strerror}"]) from error
+    print(_NEXT.format(name=name, handler=handler, test=test, directory=directory), end="")
+    return OK
