@@ -12,6 +12,7 @@ import structlog
 from service.app.application import Application
 from service.app.collector import calm_collector
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
+from service.app.worker import Worker
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
 from service.health.document import status_document
 from service.health.probes import readiness
@@ -24,8 +25,13 @@ EXIT_INTERNAL: Final = 70
 VERSION: Final = version("headrace")
 
 
-async def run_service(settings: Settings) -> int:
+async def run_service(settings: Settings, worker: Worker | None = None) -> int:
     """Serve until SIGTERM or SIGINT; a second one stops at once.
+
+    Args:
+        settings: The configuration.
+        worker: Set in a process that shares its ports with others under one parent, which
+            answers on the admin port for all of them.
 
     Returns:
         The process's exit code: 0 drained, 75 something is left or no broker came in time.
@@ -43,7 +49,8 @@ async def run_service(settings: Settings) -> int:
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         edge = application.open_to_public(
-            lambda: status_document(board, version=VERSION, watchdog=watchdog)
+            lambda: status_document(board, version=VERSION, watchdog=watchdog),
+            reuse_port=worker is not None,
         )
         sources = Sources(
             counters=lambda: [built.counters for built in application.pipelines.values()],
@@ -57,8 +64,8 @@ async def run_service(settings: Settings) -> int:
             version=VERSION,
         )
         admin = AdminServer(
-            settings.admin.host,
-            settings.admin.port,
+            settings.admin.host if worker is None else "127.0.0.1",
+            settings.admin.port if worker is None else 0,
             admin_routes(
                 board,
                 metrics=telemetry.exposition(sources),
@@ -67,11 +74,16 @@ async def run_service(settings: Settings) -> int:
             ),
         )
         admin.start()
+        if worker is not None:
+            worker.report(admin.port)
         stack.callback(admin.close)
         watchdog.start()
         calm_collector()
         stack.callback(watchdog.close)
-        log.info("admin port open", host=settings.admin.host, port=admin.port)
+        if worker is None:
+            log.info("admin port open", host=settings.admin.host, port=admin.port)
+        else:
+            log.info("worker ready for questions", worker=worker.index, port=admin.port)
         async with asyncio.TaskGroup() as tasks:
             beating = tasks.create_task(board.run(), name="status board")
             report = await application.run()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from service.app import run_service
 from service.settings import load_settings
 from service.telemetry import configure_logging
+from service.workers import WORKER_VARIABLE, run_workers, this_worker
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -16,11 +17,16 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: With every problem, before any connection is made.
     """
-    settings = load_settings(arguments.config, os.environ)
+    environ = {name: text for name, text in os.environ.items() if name != WORKER_VARIABLE}
+    settings = load_settings(arguments.config, environ)
+    worker = this_worker(os.environ)
     writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(run_service(settings))
+            if settings.workers > 1 and worker is None:
+                files = [part for file in arguments.config for part in ("--config", str(file))]
+                return runner.run(run_workers(settings, ["run", *files]))
+            return runner.run(run_service(settings, worker))
     finally:
         writer.close()  # last, so that the exit report is written
 

@@ -1,0 +1,20 @@
+"""Several processes as one service: the parent's part, and what it tells a worker.
+
+Each worker is a whole service and one member of the consumer groups; they share the public port
+through the kernel (``SO_REUSEPORT``).  The parent reads no records: it starts workers, replaces
+those that die, answers on the admin port for all of them, and drains them together.
+"""
+
+from service.app.worker import WORKER_VARIABLE, Worker, this_worker
+from service.workers.merge import merge_metrics, merge_status
+from service.workers.parent import Workers, run_workers
+
+__all__ = [
+    "WORKER_VARIABLE",
+    "Worker",
+    "Workers",
+    "merge_metrics",
+    "merge_status",
+    "run_workers",
+    "this_worker",
+]

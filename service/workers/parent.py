@@ -1,0 +1,211 @@
+"""The parent: starts workers, replaces those that die, answers for them, drains them together."""
+
+import asyncio
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from service.app.worker import WORKER_VARIABLE
+from service.health.routes import PROMETHEUS_TEXT
+from service.health.server import AdminServer, Response
+from service.settings import Settings
+from service.workers.merge import merge_metrics, merge_status
+
+log = structlog.get_logger(__name__)
+
+RESTART_FIRST_S: Final = 0.5
+RESTART_MAX_S: Final = 10.0
+STABLE_S: Final = 30.0
+"""A worker that lived so long starts the back-off anew."""
+ASK_TIMEOUT_S: Final = 2.0
+STOP_MARGIN_S: Final = 20.0
+"""On top of the drain budget: what stopping takes after it, and a little."""
+CONFIGURATION: Final = 78
+TEMPORARY: Final = 75
+INTERNAL: Final = 70
+
+
+class Workers:
+    """A fixed number of worker processes.
+
+    Args:
+        settings: The configuration that they share.
+        command: What starts one.
+    """
+
+    def __init__(self, settings: Settings, command: Sequence[str]) -> None:
+        self._settings = settings
+        self._command = list(command)
+        self._ports: dict[int, int] = {}
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._codes: list[int] = []
+        self._draining = asyncio.Event()
+
+    async def run(self) -> int:
+        """Keep all workers running until drained; returns the worst of their exit codes."""
+        admin = AdminServer(
+            self._settings.admin.host,
+            self._settings.admin.port,
+            {
+                "/livez": lambda: self._probe("/livez"),
+                "/readyz": lambda: self._probe("/readyz"),
+                "/metrics": self._metrics,
+                "/status": self._status,
+            },
+        )
+        admin.start()
+        log.info("admin port open", host=self._settings.admin.host, port=admin.port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for index in range(self._settings.workers):
+                    tasks.create_task(self._keep(index), name=f"worker {index}")
+        finally:
+            admin.close()
+        return max(self._codes, default=0)
+
+    def drain(self) -> None:
+        """Drain all workers; the first call asks, the second insists."""
+        again = self._draining.is_set()
+        self._draining.set()
+        for process in self._running.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+
+    async def _keep(self, index: int) -> None:
+        """Run worker ``index`` until drained, starting it again when it dies."""
+        loop = asyncio.get_running_loop()
+        backoff_s = RESTART_FIRST_S
+        while True:
+            began_s = loop.time()
+            code = await self._run_once(index)
+            if self._draining.is_set():
+                self._codes.append(code if code >= 0 else TEMPORARY)
+                return
+            if code == CONFIGURATION:
+                self._codes.append(code)
+                self.drain()
+                return
+            log.error("worker died", worker=index, code=code, restart_in_s=backoff_s)
+            if loop.time() - began_s > STABLE_S:
+                backoff_s = RESTART_FIRST_S
+            try:
+                async with asyncio.timeout(backoff_s):
+                    await self._draining.wait()
+            except TimeoutError:
+                backoff_s = min(RESTART_MAX_S, 2 * backoff_s)
+            else:
+                self._codes.append(TEMPORARY)
+                return
+
+    async def _run_once(self, index: int) -> int:
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)  # noqa: FBT003 -- the standard library's signature
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}"},
+                pass_fds=(writing,),
+            )
+        finally:
+            os.close(writing)
+        self._running[index] = process
+        log.info("worker started", worker=index, pid=process.pid)
+        if self._draining.is_set():  # asked for while it was being started
+            process.send_signal(signal.SIGTERM)
+        try:
+            port = await asyncio.to_thread(_read_port, reading)
+            if port:
+                self._ports[index] = port
+            return await self._ended(process)
+        finally:
+            self._ports.pop(index, None)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for a worker; one that outstays the drain budget is killed."""
+        async with asyncio.TaskGroup() as tasks:
+            ending = tasks.create_task(process.wait())
+            draining = tasks.create_task(self._draining.wait())
+            await asyncio.wait((ending, draining), return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                budget_s = self._settings.drain_timeout_s + STOP_MARGIN_S
+                await asyncio.wait((ending,), timeout=budget_s)
+                if not ending.done():
+                    process.kill()
+            code = await ending
+            draining.cancel()
+        return code
+
+    # -- the admin port, in its own thread -------------------------------------------------
+
+    def _ask(self, path: str) -> list[tuple[int, bytes]]:
+        """What each worker answers, side by side; 503 for one that does not."""
+        ports = [self._ports.get(index, 0) for index in range(self._settings.workers)]
+        with ThreadPoolExecutor(len(ports)) as pool:
+            return list(pool.map(lambda port: _get(port, path), ports))
+
+    def _probe(self, path: str) -> Response:
+        answers = self._ask(path)
+        for index, (status, body) in enumerate(answers):
+            if status != HTTPStatus.OK and (path == "/readyz" or body):
+                text = b"worker %d: %b" % (index, body or b"starting\n")
+                return Response(status=HTTPStatus.SERVICE_UNAVAILABLE, body=text)
+        return Response(body=b"ok\n")
+
+    def _metrics(self) -> Response:
+        texts = [
+            body.decode() if status == HTTPStatus.OK else ""
+            for status, body in self._ask("/metrics")
+        ]
+        return Response(content_type=PROMETHEUS_TEXT, body=merge_metrics(texts).encode())
+
+    def _status(self) -> Response:
+        documents: list[dict[str, Any]] = [
+            orjson.loads(body) for status, body in self._ask("/status") if status == HTTPStatus.OK
+        ]
+        body = orjson.dumps(
+            merge_status(documents), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
+        return Response(content_type="application/json", body=body)
+
+
+def _read_port(descriptor: int) -> int:
+    """The admin port that a worker reports; 0 when it ends without one."""
+    with os.fdopen(descriptor, "rb") as pipe:
+        line = pipe.readline().strip()
+    return int(line) if line.isdigit() else 0
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    if not port:
+        return HTTPStatus.SERVICE_UNAVAILABLE, b""
+    try:
+        url = f"http://127.0.0.1:{port}{path}"
+        with urllib.request.urlopen(url, timeout=ASK_TIMEOUT_S) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except OSError as error:
+        return HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode()
+
+
+async def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run ``settings.workers`` processes until SIGTERM or SIGINT; a second one kills them.
+
+    Args:
+        settings: The configuration.
+        arguments: The command line of a worker, without the program.
+    """
+    workers = Workers(settings, [sys.executable, "-m", "service", *arguments])
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, workers.drain)
+    return await workers.run()

@@ -1,0 +1,83 @@
+"""``workers: 2``: two members under one parent, one admin port, one drain."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.kafka.client import Kafka
+from tests.service_process import ServiceProcess, log_pipeline
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+async def _setting(kafka: Kafka) -> dict[str, Any]:
+    topics = {
+        "source": kafka.unique("logs"),
+        "output": kafka.unique("alerts"),
+        "dead_letter": kafka.unique("dead"),
+    }
+    for topic in topics.values():
+        await kafka.create_topic(topic, 4)
+    return {**topics, "group": kafka.unique("group")}
+
+
+async def _until_shared(service: ServiceProcess) -> dict[str, Any]:
+    """Wait until both workers have partitions."""
+    async with asyncio.timeout(60):
+        while True:
+            status = await service.status()
+            partitions = status["pipelines"].get("logs", {}).get("partitions", [])
+            if {partition["worker"] for partition in partitions} == {0, 1}:
+                return status
+            await asyncio.sleep(0.2)
+
+
+async def test_two_workers_share_the_partitions_and_drain_together(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _setting(kafka)
+    events = [
+        (b"k%d" % (n % 50), orjson.dumps({"level": "ERROR", "message": str(n)}))
+        for n in range(4_000)
+    ]
+    config = log_pipeline(**topics, workers=2)
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        await service.wait_logged("worker started", count=2)
+        status = await _until_shared(service)
+        await kafka.produce(topics["source"], events)
+        alerts = await kafka.consume(topics["output"], len(events))
+        ready = await service.get("/readyz")
+        metrics = (await service.get("/metrics"))[1].decode()
+        exit_code = await service.terminate(20.0)
+
+    assert status["workers"] == 2
+    assert len(status["pipelines"]["logs"]["partitions"]) == 4
+    assert ready == (200, b"ok\n")
+    assert 'worker="0"' in metrics
+    assert 'worker="1"' in metrics
+    assert len({alert.header("headrace-id") for alert in alerts}) == len(events)
+    assert exit_code == 0
+
+
+async def test_a_worker_that_dies_is_replaced(kafka: Kafka, tmp_path: Path) -> None:
+    topics = await _setting(kafka)
+    settings = {"consumer": {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_000}}
+    config = log_pipeline(**topics, workers=2, kafka=settings)
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        await service.wait_logged("worker started", count=2)
+        await _until_shared(service)
+        os.kill(int(service.events("worker started")[0]["pid"]), signal.SIGKILL)
+        await service.wait_logged("worker started", count=3)
+        await kafka.produce(topics["source"], [(b"k%d" % n, b"ERROR: x") for n in range(100)])
+        alerts = await kafka.consume(topics["output"], 100)
+        exit_code = await service.terminate(20.0)
+
+    assert len(alerts) == 100
+    assert exit_code == 0
