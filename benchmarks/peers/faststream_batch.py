@@ -25,7 +25,7 @@ broker = KafkaBroker(
     batch=True,
     group_id=args.group,
     auto_offset_reset="earliest",
-    max_records=5000,
+    max_records=2000,
     batch_timeout_ms=50,
     ack_policy=AckPolicy.NACK_ON_ERROR,
 )
