@@ -165,6 +165,7 @@ class KafkaSource:
         self._commit_failing_since_s: float | None = None
         self._blocked_since_s: float | None = None
         self._rebalancing_since_s: float | None = None
+        self._fetching = False
 
     # -- what others may ask ---------------------------------------------------------------
 
@@ -282,6 +283,7 @@ class KafkaSource:
 
     async def _live(self, client: ConsumerClient, inbox: Sender[RecordBatch]) -> None:
         """One client's life."""
+        self._fetching = False
         await client.start(_Assignments(self, client))
         self._client = client
         self._lease_lost = False
@@ -430,7 +432,9 @@ class KafkaSource:
                 continue
             if not fetched:
                 began_s = _now()
+                self._fetching = True
                 await client.wait(POLL_WAIT_S)
+                self._fetching = False
                 counters.poll_s += _now() - began_s
                 continue
             self._last_contact_s = _now()
@@ -841,12 +845,16 @@ class KafkaSource:
                 raise ClientFailedError(f"nothing fetched for {STALL_S:g} s although there is lag")
 
     def _starved(self) -> bool:
-        """Whether some partition has room and lag, and so should be fetching."""
-        return not self._stopping.is_set() and any(
-            self._has_room(name)
-            and (self._client is not None)
-            and (self._client.end_offset_seen(name) or 0) > _expected(self._held[name])
-            for name in self._assigned
+        """Whether the poll loop waits for a fetch although a partition has room and lag."""
+        return (
+            self._fetching
+            and not self._stopping.is_set()
+            and any(
+                self._has_room(name)
+                and (self._client is not None)
+                and (self._client.end_offset_seen(name) or 0) > _expected(self._held[name])
+                for name in self._assigned
+            )
         )
 
 

@@ -17,12 +17,12 @@ Each partition goes through three ways of working, by how often in a row its own
   process*, each after a commit that names it; nothing else starts before a commit takes the
   name back.  The guilty one kills the process once more, and is the only one named.
 
-The next owner then sees its third crash and one name: the record is dead-lettered as ``poison``
-before it is dispatched.  A record is never condemned on less than having been in flight at every
-one of those crashes and by itself at the last.  What remains is coincidence: a process that is
-killed from outside, or by an event of a source without offsets, for the third time in a row
-within the same window, while an innocent record runs alone; that one is in the dead-letter topic
-with its code, and can be redriven.
+One name is not proof: somebody who kills processes for his own reasons, again and again, will
+sooner or later hit one while an innocent record runs alone.  So the named record, which is the
+first to run after the next start, is condemned only when it is named at the next crash too: after
+three restarts that it did not survive.  The owner after that dead-letters it as ``poison`` before
+it is dispatched.  A record is never condemned on less than having been in flight at each of four
+crashes and by itself at the last two, with no progress between them.
 
 The cost for who is never suspected is one commit per assignment.  Pure: says what to commit and
 what may run, and does neither.
@@ -59,8 +59,8 @@ class QuarantinePolicy:
     """When to suspect and when to condemn.
 
     Args:
-        restarts: Deaths of the process with the same record in flight that condemn it; at least
-            3, for the first must raise the watch and the last must find it alone.
+        restarts: Restarts that do not survive the same record, which condemn it; at least 3: the
+            first raises the watch, the last two find the record alone.
         window: Most records in flight per partition while it is watched: the number of suspects
             that have to run alone after the next crash.
         trial: Positions after which a watched partition is free again.
@@ -114,7 +114,7 @@ class PartitionWatch:
         self._policy = policy
         self._owner = owner
         self._written: Journal | None = None
-        self._crashes = _crashes_at_opening(progress.journal, owner, next_offset)
+        self._crashes = _crashes_at_opening(policy, progress.journal, owner, next_offset)
         self._trial_end = next_offset + policy.trial
         self._window_end = 0
         self._alone: int | None = None
@@ -125,7 +125,7 @@ class PartitionWatch:
             named = last.alone
             if (
                 named is not None
-                and self._crashes >= policy.restarts
+                and self._crashes > policy.restarts
                 and named not in SkipSet(progress.finished)
             ):
                 self._condemned = self._alone = named
@@ -214,7 +214,7 @@ class PartitionWatch:
         return Failure(
             "poison",
             f"the process died {self._crashes} times in a row with this record in flight, "
-            "the last time with nothing beside it",
+            "the last two with nothing beside it",
             stage="handle",
             attempts=self._crashes,
         )
@@ -233,15 +233,21 @@ class PartitionWatch:
             self._alone = None
             self._condemned = None
         elif self._alone is not None and next_offset > self._alone:
+            # it has survived: whoever was named before is no worse than the other suspects
             self._alone = None
+            self._crashes = min(self._crashes, self._policy.restarts - 1)
 
 
-def _crashes_at_opening(last: Journal | None, owner: int, next_offset: int) -> int:
+def _crashes_at_opening(
+    policy: QuarantinePolicy, last: Journal | None, owner: int, next_offset: int
+) -> int:
     if last is None:
         return 0
     died = last.open and last.owner != owner
     if died and 0 < last.window_end <= next_offset:
         return 0  # it died, but with nothing of this partition in flight
+    if died and last.crashes >= policy.restarts - 1 and last.alone is None:
+        return last.crashes  # it died between two suspects: no name, no evidence
     return last.crashes + died
 
 

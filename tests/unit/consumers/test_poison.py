@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from service import Event, handler
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
@@ -22,9 +24,9 @@ def service_on(broker: MemoryBroker) -> Harness:
     return Harness(config, broker=broker, partitions=2)
 
 
-async def test_the_third_death_with_a_record_in_flight_sends_it_to_the_dead_letter_topic() -> None:
+async def test_a_record_that_three_restarts_do_not_survive_goes_to_the_dead_letter_topic() -> None:
     broker = MemoryBroker()
-    for life in range(3):
+    for life in range(1 + 3):
         async with service_on(broker) as service:
             if not life:
                 await service.send_all({"n": n} for n in range(40))
@@ -40,12 +42,14 @@ async def test_the_third_death_with_a_record_in_flight_sends_it_to_the_dead_lett
     assert {output["n"] for output in service.outputs()} == set(range(40)) - {POISON}
 
 
-async def test_two_deaths_condemn_nobody() -> None:
+@pytest.mark.parametrize("deaths", [2, 3, 6])
+async def test_deaths_with_progress_between_them_condemn_nobody(deaths: int) -> None:
     broker = MemoryBroker()
-    for life in range(2):
+    for life in range(deaths):
         async with service_on(broker) as service:
             if not life:
                 await service.send_all({"n": n} for n in range(40) if n != POISON)
+            await service.advance(0.05)  # less than the suspects need
             await service.kill()
 
     async with service_on(broker) as service:

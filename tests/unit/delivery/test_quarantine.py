@@ -118,19 +118,42 @@ def test_when_all_suspects_are_done_the_partition_is_free() -> None:
     assert watch.caution is Caution.FREE
 
 
-def test_the_one_named_at_the_last_crash_is_condemned() -> None:
+def test_being_named_once_is_not_enough() -> None:
     watch = watch_of(Journal(owner=7, crashes=2, window_end=13, alone=11))
+
+    assert watch.condemned is None
+    assert watch.caution is Caution.ALONE
+
+
+def test_whoever_survives_after_being_named_is_cleared() -> None:
+    watch = watch_of(Journal(owner=7, crashes=2, window_end=13, alone=10))
+    watch.admit(10, 11)
+
+    watch.progressed(11)
+
+    assert watch.journal == Journal(owner=1, crashes=2, window_end=13, alone=None)
+
+
+def test_a_death_between_two_suspects_is_no_evidence() -> None:
+    watch = watch_of(Journal(owner=7, crashes=3, window_end=13, alone=None))
+
+    assert watch.journal.crashes == 3
+    assert watch.condemned is None
+
+
+def test_the_one_named_at_the_last_two_crashes_is_condemned() -> None:
+    watch = watch_of(Journal(owner=7, crashes=3, window_end=13, alone=11))
 
     failure = watch.verdict(11)
 
     assert failure is not None
-    assert (failure.code, failure.attempts) == ("poison", 3)
+    assert (failure.code, failure.attempts) == ("poison", 4)
     assert watch.verdict(10) is None
     assert watch.verdict(12) is None
 
 
 def test_the_verdict_outlives_a_crash_before_it_is_carried_out() -> None:
-    first = watch_of(Journal(owner=7, crashes=2, window_end=13, alone=11))
+    first = watch_of(Journal(owner=7, crashes=3, window_end=13, alone=11))
     noted = first.admit(10, 11)
     assert noted is not None
 
@@ -154,7 +177,7 @@ def test_a_named_record_that_finished_is_not_condemned() -> None:
 
 
 def test_after_the_burial_the_partition_is_free() -> None:
-    watch = watch_of(Journal(owner=7, crashes=2, window_end=13, alone=11))
+    watch = watch_of(Journal(owner=7, crashes=3, window_end=13, alone=11))
 
     watch.progressed(11)
     assert watch.verdict(11)
