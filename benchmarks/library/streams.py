@@ -60,8 +60,8 @@ async def waiting(number: int) -> int:
     return number
 
 
-def calls(handler: Callable[[int], Awaitable[int]], count: int) -> list[partial[Awaitable[int]]]:
-    return [partial(handler, number) for number in range(count)]
+def calls(handler: Callable[[int], Awaitable[int]], count: int) -> streams.Stream[Any]:
+    return streams.iter(range(count)).map(lambda number: partial(handler, number))
 
 
 def lane(call: partial[Awaitable[int]]) -> int:
@@ -110,13 +110,12 @@ async def bare_timers(count: int) -> None:
 
 
 async def ours_calls(handler: Callable[[int], Awaitable[int]], count: int) -> None:
-    done = await streams.iter(calls(handler, count)).buffer_unordered(LIMIT).count()
-    assert done == count
+    assert await calls(handler, count).buffer_unordered(LIMIT).count() == count
 
 
 async def ours_lanes(handler: Callable[[int], Awaitable[int]], count: int) -> None:
-    items = streams.iter(calls(handler, count))
-    assert await items.buffer_unordered(LIMIT, ordered_by=lane).count() == count
+    results = calls(handler, count).buffer_unordered(LIMIT, ordered_by=lane)
+    assert await results.count() == count
 
 
 async def semaphore_calls(handler: Callable[[int], Awaitable[int]], count: int) -> None:
@@ -124,16 +123,16 @@ async def semaphore_calls(handler: Callable[[int], Awaitable[int]], count: int) 
     semaphore = asyncio.Semaphore(LIMIT)
     results: list[int] = []
 
-    async def run(call: Callable[[], Awaitable[int]]) -> None:
+    async def run(number: int) -> None:
         try:
-            results.append(await call())
+            results.append(await handler(number))
         finally:
             semaphore.release()
 
     async with asyncio.TaskGroup() as tasks:
-        for call in calls(handler, count):
+        for number in range(count):
             await semaphore.acquire()
-            tasks.create_task(run(call))
+            tasks.create_task(run(number))
     assert len(results) == count
 
 
@@ -141,11 +140,11 @@ async def many_tasks(handler: Callable[[int], Awaitable[int]], count: int) -> No
     """The usual form: all tasks at once, each behind ``async with semaphore``."""
     semaphore = asyncio.Semaphore(LIMIT)
 
-    async def run(call: Callable[[], Awaitable[int]]) -> int:
+    async def run(number: int) -> int:
         async with semaphore:
-            return await call()
+            return await handler(number)
 
-    results = await asyncio.gather(*(run(call) for call in calls(handler, count)))
+    results = await asyncio.gather(*(run(number) for number in range(count)))
     assert len(results) == count
 
 
@@ -153,13 +152,13 @@ async def anyio_calls(handler: Callable[[int], Awaitable[int]], count: int) -> N
     limiter = anyio.CapacityLimiter(LIMIT)
     results: list[int] = []
 
-    async def run(call: Callable[[], Awaitable[int]]) -> None:
+    async def run(number: int) -> None:
         async with limiter:
-            results.append(await call())
+            results.append(await handler(number))
 
     async with anyio.create_task_group() as tasks:
-        for call in calls(handler, count):
-            tasks.start_soon(run, call)
+        for number in range(count):
+            tasks.start_soon(run, number)
     assert len(results) == count
 
 
