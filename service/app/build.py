@@ -17,6 +17,7 @@ from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
+from service.handlers.spec import HandlerSpec
 from service.handlers.state import MemoryStateStore
 from service.metrics import PipelineCounters, PipelineMeter
 from service.normalizers import Limits, load_normalizer
@@ -26,7 +27,7 @@ from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
 from service.settings import HandlerSettings, KafkaSourceSettings, PipelineSettings, Settings
 from service.telemetry import Tracing
-from service.where import compile_where
+from service.where import Where, compile_where
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,6 +165,48 @@ def build_pipeline(
     return built
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerTuning:
+    """What of a handler may change while it runs.
+
+    Attributes:
+        where: Which events it gets; ``None`` means all.
+        timeout_s: Longest call of a coroutine function.
+        retry: What follows a failed attempt.
+    """
+
+    where: Where | None
+    timeout_s: float
+    retry: RetryPolicy
+
+
+def handler_tuning(config: HandlerSettings) -> HandlerTuning:
+    """What ``config`` says of a handler that may change while it runs.
+
+    Raises:
+        ConfigurationError: If there is no such handler, or the filter does not compile.
+    """
+    retry = config.retry
+    return HandlerTuning(
+        where=None if config.where is None else compile_where(config.where),
+        timeout_s=_declared(config, load_handler(config.use), "timeout_s"),
+        retry=RetryPolicy(
+            attempts=retry.attempts,
+            initial_s=retry.initial_s,
+            max_s=max(retry.max_s, retry.initial_s),
+            jitter=retry.jitter,
+            delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
+        ),
+    )
+
+
+def _declared(config: HandlerSettings, spec: HandlerSpec, key: str) -> Any:
+    """A setting: as configured, else as the handler declares it, else the default."""
+    declared = getattr(spec, key)
+    chosen = key in config.model_fields_set
+    return getattr(config, key) if chosen or declared is None else declared
+
+
 def _branch(
     name: str,
     config: HandlerSettings,
@@ -172,32 +215,19 @@ def _branch(
     tracing: Tracing,
 ) -> Branch:
     spec = load_handler(config.use)
-    chosen = config.model_fields_set
-
-    def setting(key: str) -> Any:
-        declared = getattr(spec, key)
-        return getattr(config, key) if key in chosen or declared is None else declared
-
-    bound = spec.bind(config.options, name=name, concurrency=setting("concurrency"))
-
-    retry = config.retry
+    concurrency = _declared(config, spec, "concurrency")
+    tuning = handler_tuning(config)
     dispatcher = Dispatcher(
-        bound,
-        where=None if config.where is None else compile_where(config.where),
-        ordering=setting("ordering"),
-        timeout_s=setting("timeout_s"),
-        retry=RetryPolicy(
-            attempts=retry.attempts,
-            initial_s=retry.initial_s,
-            max_s=max(retry.max_s, retry.initial_s),
-            jitter=retry.jitter,
-            delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
-        ),
+        spec.bind(config.options, name=name, concurrency=concurrency),
+        where=tuning.where,
+        ordering=_declared(config, spec, "ordering"),
+        timeout_s=tuning.timeout_s,
+        retry=tuning.retry,
         counters=counters,
         tracing=tracing,
         tombstones=config.tombstones or spec.tombstones,
     )
-    return Branch(dispatcher=dispatcher, writer=writer, limit=setting("concurrency"))
+    return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
 
 
 def _transactions(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Final
@@ -11,6 +12,7 @@ import structlog
 
 from service.app.application import Application
 from service.app.collector import calm_collector
+from service.app.reload import Reloader
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.app.worker import Worker
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
@@ -25,13 +27,19 @@ EXIT_INTERNAL: Final = 70
 VERSION: Final = version("headrace")
 
 
-async def run_service(settings: Settings, worker: Worker | None = None) -> int:
+async def run_service(
+    settings: Settings,
+    worker: Worker | None = None,
+    *,
+    load: Callable[[], Settings] | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; a second one stops at once.
 
     Args:
         settings: The configuration.
         worker: Set in a process that shares its ports with others under one parent, which
             answers on the admin port for all of them.
+        load: Reads the configuration anew; SIGHUP then takes over what may change while running.
 
     Returns:
         The process's exit code: 0 drained, 75 something is left or no broker came in time.
@@ -46,6 +54,9 @@ async def run_service(settings: Settings, worker: Worker | None = None) -> int:
         stack.callback(telemetry.close)
         application = Application(settings, telemetry)
         _drain_on_signals(application)
+        if load is not None:
+            reloader = Reloader(application, load)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         edge = application.open_to_public(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from service.app import run_service
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 from service.telemetry import configure_logging
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
 
@@ -18,7 +18,11 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigurationError: With every problem, before any connection is made.
     """
     environ = {name: text for name, text in os.environ.items() if name != WORKER_VARIABLE}
-    settings = load_settings(arguments.config, environ)
+
+    def load() -> Settings:
+        return load_settings(arguments.config, environ)
+
+    settings = load()
     worker = this_worker(os.environ)
     writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
     try:
@@ -26,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files]))
-            return runner.run(run_service(settings, worker))
+            return runner.run(run_service(settings, worker, load=load))
     finally:
         writer.close()  # last, so that the exit report is written
 

@@ -24,11 +24,15 @@ class Deadlines:
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
-        self._interval_s = max(0.001, timeout_s * RESOLUTION)
+        self.change(timeout_s)
         self._running: dict[asyncio.Task[Any], float] = {}
         self._expired: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    def change(self, timeout_s: float) -> None:
+        """Take another timeout for calls that begin from now on."""
+        self.timeout_s = timeout_s
+        self._interval_s = max(0.001, timeout_s * RESOLUTION)
 
     async def run(self, call: Awaitable[Any]) -> Any:
         """Await ``call`` in the current task.
@@ -57,10 +61,6 @@ class Deadlines:
                 self._expired.discard(task)
                 while task.cancelling() and task.uncancel():
                     pass
-
-    def oldest_started_s(self) -> float | None:
-        """``loop.time()`` at which the oldest running call began; ``None`` if none runs."""
-        return min(self._running.values()) - self.timeout_s if self._running else None
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()

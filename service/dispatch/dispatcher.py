@@ -80,6 +80,12 @@ class Dispatcher:
         self.running: dict[Call, float] = {}
         self.parked: dict[Call, float] = {}
 
+    def retune(self, *, where: Where | None, timeout_s: float, retry: RetryPolicy) -> None:
+        """Change what may change while it runs; calls that are running keep their deadline."""
+        self._where = where
+        self._retry = retry
+        self._deadlines.change(timeout_s)
+
     def handle(self, batches: Sequence[EventBatch]) -> list[Outcome | Call]:
         """Outcomes of a plain function, or the calls of a coroutine function.
 

@@ -80,6 +80,12 @@ class Workers:
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
 
+    def reload(self) -> None:
+        """Let all workers read the configuration again."""
+        for process in self._running.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGHUP)
+
     async def _keep(self, index: int) -> None:
         """Run worker ``index`` until drained, starting it again when it dies."""
         loop = asyncio.get_running_loop()
@@ -208,4 +214,5 @@ async def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, workers.drain)
+    loop.add_signal_handler(signal.SIGHUP, workers.reload)
     return await workers.run()

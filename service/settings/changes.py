@@ -1,0 +1,54 @@
+"""What differs between two configurations, and what of it may change while running.
+
+Pure.  A change is applied as a whole or not at all: a reload that touches anything which needs
+a restart is refused, naming each such path.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from service.settings.model import Settings
+
+Path: TypeAlias = tuple[str, ...]
+"""Keys from the top of the configuration to a value."""
+
+RELOADABLE: Final[tuple[Path, ...]] = (
+    ("logging", "level"),
+    ("drain_timeout_s",),
+    ("pipelines", "*", "handlers", "*", "where"),
+    ("pipelines", "*", "handlers", "*", "timeout_s"),
+    ("pipelines", "*", "handlers", "*", "retry"),
+)
+"""What may change while running, with all that lies below; ``*`` stands for any one name."""
+
+
+def changed_paths(old: Settings, new: Settings) -> list[Path]:
+    """Paths of the values that differ, sorted; never the values, which may be secrets."""
+    return sorted(_differences((), old.model_dump(), new.model_dump()))
+
+
+def needs_restart(paths: Iterable[Path]) -> list[Path]:
+    """Those of ``paths`` that cannot change while running."""
+    return [path for path in paths if not any(_covers(each, path) for each in RELOADABLE)]
+
+
+def dotted(path: Path) -> str:
+    """A path as it is written in messages."""
+    return ".".join(path)
+
+
+def _differences(path: Path, old: Any, new: Any) -> Iterable[Path]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in old.keys() | new.keys():
+            if key not in old or key not in new:
+                yield (*path, str(key))
+            else:
+                yield from _differences((*path, str(key)), old[key], new[key])
+    elif old != new:
+        yield path
+
+
+def _covers(pattern: Path, path: Path) -> bool:
+    return len(path) >= len(pattern) and all(
+        wanted in {"*", name} for wanted, name in zip(pattern, path, strict=False)
+    )
