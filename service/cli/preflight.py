@@ -68,20 +68,29 @@ def _size_problems(
         for topic, config in configs.items()
         if config.get("max.message.bytes", "").isdecimal()
     }
-    request = settings.kafka.producer.max_request_size
+    batch = settings.kafka.producer.max_batch_size
     for topic, limit in limits.items():
-        if WRITTEN.isdisjoint(roles[topic]):
-            continue
-        if settings.kafka.producer.max_batch_size + _BATCH_OVERHEAD_BYTES > limit:
+        if batch + _BATCH_OVERHEAD_BYTES > limit and not WRITTEN.isdisjoint(roles[topic]):
             yield (
                 f"kafka.producer.max_batch_size: topic {topic} takes batches of at most {limit} "
-                "bytes (max.message.bytes)"
+                f"bytes (max.message.bytes), less than {batch} and a header"
             )
-        if DEAD_LETTER in roles[topic] and request + _BATCH_OVERHEAD_BYTES > limit + request // 10:
+    for name, pipeline in settings.pipelines.items():
+        largest = max(
+            (
+                limits.get(topic, 0)
+                for source in pipeline.sources.values()
+                if isinstance(source, KafkaSourceSettings)
+                for topic in source.topics
+            ),
+            default=0,
+        )
+        limit = limits.get(pipeline.dead_letter, largest)
+        if limit < largest:
             yield (
-                f"{_named_at(settings, topic)}: topic {topic} takes {limit} bytes "
-                f"(max.message.bytes), less than max_request_size ({request}): large dead letters "
-                "would be cut"
+                f"pipelines.{name}.dead_letter: topic {pipeline.dead_letter} takes {limit} bytes "
+                f"(max.message.bytes) and the input up to {largest}: large dead letters would "
+                "be cut"
             )
     for topic, config in configs.items():
         if DEAD_LETTER in roles[topic] and config.get("cleanup.policy") == "compact":

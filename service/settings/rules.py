@@ -254,6 +254,11 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
                 (*here, "delivery"),
                 f"exactly_once is for Kafka to Kafka: source {name} is {source.type}",
             )
+    if pipeline.delivery == "exactly_once" and len(_groups(pipeline)) > 1:
+        yield Problem(
+            (*here, "sources"),
+            "name several groups: exactly_once commits the offsets of one group with the results",
+        )
     if kafka_topics and pipeline.channel.overflow.startswith("drop"):
         yield Problem(
             (*here, "channel", "overflow"),
@@ -270,6 +275,14 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
             (*here, "normalizer_options"),
             f"are for normalizers of your own, not {pipeline.normalizer}",
         )
+
+
+def _groups(pipeline: PipelineSettings) -> set[str]:
+    return {
+        source.group_id
+        for source in pipeline.sources.values()
+        if isinstance(source, KafkaSourceSettings)
+    }
 
 
 def _source(here: tuple[str, ...], source: object) -> Iterator[Problem]:

@@ -273,6 +273,14 @@ MISCONFIGURATIONS = {
         "pipelines.p.delivery",
         "Kafka to Kafka",
     ),
+    "exactly once in two groups": (
+        pipeline(
+            "delivery: exactly_once",
+            source=f"kafka: {KAFKA}, more: {{type: kafka, topics: [in2], group_id: g2}}",
+        ),
+        "pipelines.p.sources",
+        "several groups",
+    ),
     "dropping what Kafka delivered": (
         pipeline("channel: {overflow: drop_oldest}"),
         "pipelines.p.channel.overflow",

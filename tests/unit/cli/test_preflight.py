@@ -1,0 +1,143 @@
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from service.cli import preflight
+from service.cli.kafka_tools import AccessDeniedError, Committed
+from service.settings import build_settings
+
+
+class FakeCluster:
+    """Topics with settings, and what this user may not touch."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {"logs.raw": 4, "alerts": 4, "logs.dead": 4}
+        self.configs: dict[str, dict[str, str]] = {
+            topic: {"max.message.bytes": "1048588"} for topic in self.counts
+        }
+        self.denied: set[str] = set()
+
+    async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
+        if "cluster" in self.denied:
+            raise AccessDeniedError("topic logs.raw: may not be described")
+        return {topic: self.counts.get(topic) for topic in topics}
+
+    async def topic_configs(self, topics: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        return {topic: self.configs[topic] for topic in topics}
+
+    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
+        if topic in self.denied:
+            raise AccessDeniedError(topic)
+        return dict.fromkeys(range(partitions), (0, 0))
+
+    async def committed(self, group: str, topic: str, partitions: int) -> dict[int, Committed]:
+        del topic
+        if group in self.denied:
+            raise AccessDeniedError(group)
+        return dict.fromkeys(range(partitions), Committed(-1, ""))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    fake = FakeCluster()
+
+    @asynccontextmanager
+    async def tools(_kafka: object) -> AsyncGenerator[Any]:
+        yield fake
+
+    monkeypatch.setattr(preflight, "kafka_tools", tools)
+    return fake
+
+
+async def problems(**settings: Any) -> list[str]:
+    return await preflight.preflight_problems(build_settings(settings))
+
+
+async def test_a_cluster_that_has_everything_is_no_problem(cluster: FakeCluster) -> None:
+    del cluster
+    assert await problems() == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "path"),
+    [
+        ("logs.raw", "pipelines.logs.sources.kafka.topics"),
+        ("alerts", "pipelines.logs.handlers.alerts.output"),
+        ("logs.dead", "pipelines.logs.dead_letter"),
+    ],
+)
+async def test_a_missing_topic_is_told_where_it_is_named(
+    cluster: FakeCluster, topic: str, path: str
+) -> None:
+    del cluster.counts[topic]
+
+    (problem,) = await problems()
+
+    assert problem.startswith(f"{path}: topic {topic} ")
+    assert "does not exist" in problem
+
+
+async def test_a_topic_that_is_only_watched_has_its_place(cluster: FakeCluster) -> None:
+    del cluster
+    (problem,) = await problems(subscriptions={"topics": ["alerts", "elsewhere"]})
+
+    assert problem.startswith("subscriptions.topics: topic elsewhere (subscription)")
+
+
+async def test_batches_larger_than_a_topic_takes(cluster: FakeCluster) -> None:
+    cluster.configs["alerts"] = {"max.message.bytes": "1000"}
+
+    (problem,) = await problems()
+
+    assert problem.startswith("kafka.producer.max_batch_size: topic alerts takes batches of")
+
+
+async def test_dead_letters_larger_than_their_topic_takes(cluster: FakeCluster) -> None:
+    cluster.configs["logs.raw"] = {"max.message.bytes": "2000000"}
+
+    (problem,) = await problems()
+
+    assert problem.startswith("pipelines.logs.dead_letter: topic logs.dead takes 1048588 bytes")
+
+
+async def test_a_compacted_dead_letter_topic(cluster: FakeCluster) -> None:
+    cluster.configs["logs.dead"]["cleanup.policy"] = "compact"
+
+    (problem,) = await problems()
+
+    assert problem.startswith("pipelines.logs.dead_letter: topic logs.dead is compacted")
+
+
+async def test_more_partitions_than_exactly_once_has_producers_for(cluster: FakeCluster) -> None:
+    cluster.counts["logs.raw"] = 33
+    handler = {"use": "log_alerts", "output": "alerts"}
+    pipeline = {
+        "sources": {"kafka": {"topics": ["logs.raw"], "group_id": "g"}},
+        "delivery": "exactly_once",
+        "dead_letter": "logs.dead",
+        "handlers": {"h": handler},
+    }
+
+    (problem,) = await problems(pipelines={"p": pipeline})
+
+    assert problem.startswith("pipelines.p.delivery: exactly_once needs a producer per partition")
+
+
+@pytest.mark.parametrize(
+    ("denied", "path"),
+    [
+        ("cluster", "kafka"),
+        ("logs.raw", "pipelines.logs.sources.kafka.topics"),
+        ("alerts", "pipelines.logs.handlers.alerts.output"),
+        ("headrace-logs", "pipelines.logs.sources.kafka.group_id"),
+    ],
+)
+async def test_what_this_user_may_not_do(cluster: FakeCluster, denied: str, path: str) -> None:
+    cluster.denied.add(denied)
+
+    (problem,) = await problems()
+
+    assert problem.startswith(f"{path}: ")
+    assert "may not be" in problem
