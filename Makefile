@@ -4,7 +4,7 @@
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
 #   make soak                 the fault laboratory, for long
-#   make lint | unit | integration | docs
+#   make lint | unit | integration | docs | site
 
 PYTHON ?= python3
 DURATION ?=
@@ -29,7 +29,7 @@ install = uv pip install -q --python $(1)/bin/python $(2)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit integration soak bench bench-quick docs clean
+.PHONY: help demo test lint unit integration soak bench bench-quick docs site clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ bench-quick: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 # Writes the pages that come from the code; tests fail when they are not up to date.
 docs: $(VENV)/dev.stamp
 	for page in docs/*_reference.py; do $(BIN)/python -m docs.$$(basename $$page .py); done
+
+site: $(VENV)/dev.stamp
+	$(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

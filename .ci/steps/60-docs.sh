@@ -1,0 +1,2 @@
+# The documentation as a site; a link or an anchor that leads nowhere fails.
+make site
