@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP: Final = "headrace.handlers"
 
 SHIPPED: Final = {
+    "database": "service.handlers.database:Database",
+    "enrich": "service.handlers.enrich:Enrich",
     "ensemble": "service.handlers.ensemble:Ensemble",
     "llm_context": "service.handlers.llm_context:LlmContext",
     "llm_sentences": "service.handlers.llm_sentences:LlmSentences",
     "log_alerts": "service.handlers.log_alerts:LogAlerts",
     "progress": "service.handlers.progress:Progress",
     "validate": "service.handlers.validate:Validate",
+    "webhook": "service.handlers.webhook:Webhook",
 }
 """The handlers that come with the service; a module is imported when one is used."""
 

@@ -9,6 +9,7 @@ import pytest
 from service.events import Event, RecordBatch, Result, SourceRecord
 from service.handlers import Clients, HandlerContext, MemoryStateStore, load_handler
 from service.handlers.bound import BoundHandler
+from service.handlers.registry import SHIPPED
 from service.handlers.results import to_results
 
 
@@ -75,5 +76,5 @@ async def open_handler() -> AsyncIterator[OpenHandler]:
 @pytest.fixture(autouse=True, scope="session")
 def _imported() -> None:
     """Importing reads files, which a coroutine under test must not do."""
-    for name in ("ensemble", "llm_context", "llm_sentences", "progress", "validate"):
+    for name in SHIPPED:
         load_handler(name)

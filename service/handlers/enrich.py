@@ -1,0 +1,198 @@
+"""Events with what is known about one of their fields: from a file, over HTTP, or from a topic."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
+
+from service.errors import PermanentError, SchemaError, TransientError
+from service.events import Event
+from service.handlers import fields
+from service.handlers.context import HandlerContext
+from service.handlers.http import CLIENT_KEY, check_status, open_session
+from service.handlers.spec import handler
+from service.handlers.state import KeyedState, Partition
+
+_NOT_FOUND = 404
+
+
+class HttpLookup(BaseModel):
+    """A lookup over HTTP, remembered for a while."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://.*\{key\}", description="With `{key}` in it, GET, JSON.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Sent with each request.")
+    request_timeout_s: float = Field(default=2.0, gt=0, description="Longest request.")
+    cache_ttl_s: float = Field(default=300.0, ge=0, description="How long an answer is believed.")
+    cache_keys: int = Field(default=10_000, ge=1, description="Answers remembered at most.")
+
+
+class EnrichOptions(BaseModel):
+    """Options of ``enrich``; one of ``file``, ``http`` and ``topic``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: fields.Path = Field(description="Field whose value is looked up.")
+    into: str = Field(min_length=1, description="Field that gets what was found.")
+    missing: Literal["pass", "drop", "dead_letter"] = Field(
+        default="pass", description="What to do with an event for which nothing is found."
+    )
+    file: FilePath | None = Field(default=None, description="A JSON object, by key.")
+    http: HttpLookup | None = Field(default=None, description="A service that knows.")
+    topic: str | None = Field(
+        default=None,
+        description="A compacted topic of this pipeline's source, with as many partitions and the "
+        "same keys as the events'.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(place is not None for place in (self.file, self.http, self.topic)) != 1:
+            raise ValueError("give one of file, http and topic")
+        self.table()
+        return self
+
+    def table(self) -> dict[str, Any]:
+        """What the file holds."""
+        try:
+            table: Any = orjson.loads(b"{}" if self.file is None else self.file.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"file: not JSON: {error}") from None
+        if not isinstance(table, dict):
+            raise ValueError("file: not a JSON object")  # noqa: TRY004 -- pydantic's own word
+        return table
+
+
+@handler("enrich", options=EnrichOptions, tombstones=True)
+class Enrich:
+    """The event with one more field.
+
+    With ``topic``, the records of that topic are the table: they are remembered, not published,
+    and a tombstone removes its key.  A key's events and its row must be in partitions of the same
+    number.
+    """
+
+    def __init__(self, options: EnrichOptions) -> None:
+        self._options = options
+        self._key = fields.text(options.field)
+        self._table = options.table()
+        self._remote: RemoteTable | None = None
+        self._state: KeyedState
+
+    async def open(self, context: HandlerContext) -> None:
+        """Get the state or the session, whichever is needed."""
+        if self._options.topic is not None:
+            self._state = context.state("table", max_keys=10_000_000)
+        if self._options.http is not None:
+            session = await context.client(CLIENT_KEY, open_session)
+            self._remote = RemoteTable(session, self._options.http)
+
+    async def __call__(self, event: Event) -> dict[str, Any] | None:
+        """The enriched event, or ``None``.
+
+        Raises:
+            SchemaError: If the event has no key to look up.
+            TransientError: If the lookup may work later.
+            PermanentError: If nothing is found and that is not allowed.
+        """
+        if event.topic == self._options.topic:
+            self._learn(event)
+            return None
+        if event.data is None:
+            return None
+        if not isinstance(event.data, dict):
+            raise SchemaError("", "not an object")
+        found = await self._look_up(event, self._key(event.data))
+        if found is None and self._options.missing == "drop":
+            return None
+        if found is None and self._options.missing == "dead_letter":
+            raise PermanentError(f"nothing is known about {self._options.field}")
+        return {**event.data, self._options.into: found}
+
+    def _learn(self, event: Event) -> None:
+        if event.data is None:
+            self._state.delete(event, event.key_text)
+        else:
+            self._state.put(event, event.key_text, event.data)
+
+    async def _look_up(self, event: Event, key: str) -> Any:
+        if self._options.topic is not None:
+            return self._state.get(Partition(self._options.topic, event.partition), key)
+        if self._remote is not None:
+            return await self._remote.get(key)
+        return self._table.get(key)
+
+
+class RemoteTable:
+    """A lookup over HTTP with a cache; 404 means that nothing is known, and is remembered too.
+
+    Calls for a key that is being asked for wait for that answer instead of asking again.
+
+    Args:
+        session: Shared with others.
+        options: What to ask.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, options: HttpLookup) -> None:
+        self._session = session
+        self._options = options
+        self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
+        self._cache: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._asking: dict[str, asyncio.Event] = {}
+        self._fetch: Callable[[str], Awaitable[Any]] = self._request
+
+    async def get(self, key: str) -> Any:
+        """What is known about ``key``, or ``None``.
+
+        Cancel safety: a cancelled call leaves the question to the next one that waits.
+
+        Raises:
+            TransientError: If the peer is busy, broken or away.
+            PermanentError: If it refuses the request or answers no JSON.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            known = self._cache.get(key)
+            if known is not None and known[0] > loop.time():
+                return known[1]
+            answered = self._asking.get(key)
+            if answered is None:
+                break
+            await answered.wait()
+        answered = self._asking[key] = asyncio.Event()
+        try:
+            found = await self._fetch(key)
+            self._remember(key, found, loop.time())
+            return found
+        finally:
+            del self._asking[key]
+            answered.set()
+
+    def _remember(self, key: str, found: Any, now_s: float) -> None:
+        self._cache.pop(key, None)
+        self._cache[key] = (now_s + self._options.cache_ttl_s, found)
+        if len(self._cache) > self._options.cache_keys:
+            self._cache.popitem(last=False)
+
+    async def _request(self, key: str) -> Any:
+        url = self._options.url.replace("{key}", quote(key, safe=""))
+        try:
+            async with self._session.get(
+                url, headers=self._options.headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                if answer.status == _NOT_FOUND:
+                    return None
+                check_status(answer.status, answer.headers)
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise TransientError(f"no answer: {type(error).__name__}") from error
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise PermanentError("the lookup answers no JSON") from None

@@ -1,0 +1,68 @@
+"""What the handlers that speak HTTP share: the session, and what an answer means.
+
+An answer is a fact about the peer, not about the event: busy or broken peers are worth another
+try after as long as they ask for, anything else that is no success is not.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+
+from service.clock import wall_clock_s
+from service.errors import PermanentError, TransientError
+
+CLIENT_KEY: Final = "http"
+"""Under which handlers share the session."""
+
+CONNECTIONS: Final = 100
+"""Connections of a process to all peers."""
+
+RETRY_AFTER_MAX_S: Final = 3600.0
+
+_WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
+_SUCCESS: Final = range(200, 300)
+_SERVER_ERRORS: Final = range(500, 600)
+
+
+@asynccontextmanager
+async def open_session() -> AsyncGenerator[aiohttp.ClientSession]:
+    """A session for `HandlerContext.client`; it keeps no cookies."""
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
+        yield session
+
+
+def check_status(status: int, headers: Mapping[str, str]) -> None:
+    """Return if ``status`` is a success.
+
+    Raises:
+        TransientError: If the peer is busy or broken; with the wait that it asks for.
+        PermanentError: If it refuses the request.
+    """
+    if status in _SUCCESS:
+        return
+    if status in _WORTH_ANOTHER_TRY or status in _SERVER_ERRORS:
+        raise TransientError(f"status {status}", retry_after_s=retry_after_s(headers))
+    raise PermanentError(f"status {status}")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that ``Retry-After`` asks for, as a number or as a date (RFC 9110, 10.2.3)."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value), RETRY_AFTER_MAX_S)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    wait_s = (at - datetime.fromtimestamp(wall_clock_s(), UTC)).total_seconds()
+    return min(max(0.0, wait_s), RETRY_AFTER_MAX_S)

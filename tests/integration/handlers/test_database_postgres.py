@@ -1,0 +1,115 @@
+"""The database handler against a real PostgreSQL, killed and restarted in the middle."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.testing.harness import Harness, pipeline_of
+from tests.integration.handlers.postgres import PostgresServer, binaries
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    found = binaries()
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed")
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with tempfile.TemporaryDirectory() as directory:
+        server = PostgresServer(Path(directory), found)
+        server.start()
+        yield server
+        server.stop()
+
+
+def _config(postgres: PostgresServer, **handler: Any) -> dict[str, Any]:
+    return pipeline_of(
+        "database",
+        options={
+            "url": postgres.url,
+            "table": "events",
+            "id_field": "id",
+            "columns": {
+                "n": {"field": "n", "type": "integer"},
+                "text": {"field": "text"},
+                "more": {"field": "more", "type": "json"},
+            },
+        },
+        output=None,
+        **handler,
+    )
+
+
+async def _rows(postgres: PostgresServer, sql: str) -> Any:
+    connection = await asyncpg.connect(postgres.dsn)
+    try:
+        return await connection.fetch(sql)
+    finally:
+        await connection.close()
+
+
+async def test_a_killed_database_gets_every_row_exactly_once_when_it_is_back(
+    postgres: PostgresServer,
+) -> None:
+    count = 20_000
+    retry = {"attempts": 100, "initial_s": 0.05, "max_s": 0.5}
+    async with Harness(_config(postgres, retry=retry), partitions=4) as service:
+        for number in range(count):
+            event = {"id": f"e{number}", "n": number, "text": "x" * 50, "more": {"a": [number]}}
+            await service.send(event, key=f"e{number}", partition=number % 4)
+            if number % 10 == 0:
+                await service.send(event, key=f"e{number}", partition=number % 4)
+        await service.advance(0.5)
+        assert service.lag() > 0
+        await asyncio.to_thread(postgres.kill)
+        await service.advance(1.0)
+        await asyncio.to_thread(postgres.start)
+        await service.settle()
+
+        assert service.dead_letters() == []
+    ((rows, ids, total),) = await _rows(
+        postgres, "select count(*), count(distinct id), sum(n) from events"
+    )
+    assert (rows, ids, total) == (count, count, count * (count - 1) // 2)
+
+
+async def test_a_row_that_postgres_refuses_is_dead_lettered_alone(
+    postgres: PostgresServer,
+) -> None:
+    async with Harness(_config(postgres)) as service:
+        for number in range(50):
+            text = "with a \x00 in it" if number == 20 else "fine"
+            await service.send({"id": f"e{number}", "n": number, "text": text}, key=f"e{number}")
+        await service.settle()
+        letters = service.dead_letters()
+
+    assert len(await _rows(postgres, "select id from events")) == 49
+    assert [letter.code for letter in letters] == ["handler"]
+    assert "with a" not in letters[0].detail
+
+
+async def test_batches_reach_ten_thousand_rows_a_second(
+    postgres: PostgresServer, record_property: Callable[[str, object], None]
+) -> None:
+    count = 30_000
+    async with Harness(_config(postgres), partitions=4) as service:
+        for number in range(count):
+            event = {"id": f"e{number}", "n": number, "text": "x" * 50}
+            await service.send(event, key=f"e{number}", partition=number % 4)
+        began_s = time.perf_counter()
+        await service.settle()
+        took_s = time.perf_counter() - began_s
+
+    ((rows,),) = await _rows(postgres, "select count(*) from events")
+    assert rows == count
+    record_property("rows_per_s", round(count / took_s))
+    print(f"{count / took_s:,.0f} rows/s")  # noqa: T201 -- the figure

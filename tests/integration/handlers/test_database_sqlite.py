@@ -1,0 +1,82 @@
+"""The database handler on embedded SQLite, in a whole pipeline."""
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from service.testing.harness import Harness, pipeline_of
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "events.db"
+
+
+def _rows(file: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def _config(file: Path, **options: Any) -> dict[str, Any]:
+    return pipeline_of(
+        "database",
+        options={"url": f"sqlite+aiosqlite:///{file}", "table": "events", **options},
+        output=None,
+    )
+
+
+async def test_each_id_is_one_row_with_its_last_version_despite_duplicates(file: Path) -> None:
+    random_ = random.Random(1)
+    events: list[dict[str, Any]] = [
+        {"id": f"e{random_.randrange(500)}", "n": n} for n in range(2000)
+    ]
+    columns = {"n": {"field": "n", "type": "integer"}, "all": {"field": "id"}}
+    last: dict[str, int] = {}
+
+    async with Harness(_config(file, id_field="id", columns=columns), partitions=3) as service:
+        for event in events:
+            await service.send(event, key=event["id"])
+            last[event["id"]] = event["n"]
+        await service.settle()
+
+    assert dict(_rows(file, "select id, n from events")) == last
+
+
+async def test_without_columns_the_whole_event_is_stored_under_its_place(file: Path) -> None:
+    async with Harness(_config(file)) as service:
+        await service.send({"a": [1, None]}, key="k", timestamp=17)
+        await service.settle()
+
+    ((id_, key, timestamp, data),) = _rows(file, "select id, key, timestamp, data from events")
+    assert (id_, key, timestamp, orjson.loads(data)) == ("input/0/0", "k", 17, {"a": [1, None]})
+
+
+async def test_a_row_that_does_not_fit_is_dead_lettered_alone(file: Path) -> None:
+    columns = {"n": {"field": "n", "type": "integer"}}
+    async with Harness(_config(file, columns=columns)) as service:
+        await service.send_all([{"n": 1}, {"n": "secret"}, {"n": True}, {"n": 4}])
+        await service.settle()
+        letters = service.dead_letters()
+
+    assert [row[0] for row in _rows(file, "select n from events order by n")] == [1, 4]
+    assert [letter.code for letter in letters] == ["schema", "schema"]
+    assert "secret" not in letters[0].detail
+
+
+async def test_what_is_there_may_be_kept(file: Path) -> None:
+    columns = {"n": {"field": "n", "type": "integer"}}
+    config = _config(file, id_field="id", columns=columns, on_conflict="ignore")
+    async with Harness(config) as service:
+        await service.send({"id": "a", "n": 1})
+        await service.settle()
+        await service.send({"id": "a", "n": 2})
+        await service.settle()
+
+    assert _rows(file, "select id, n from events") == [("a", 1)]

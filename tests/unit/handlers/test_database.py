@@ -1,0 +1,25 @@
+"""What the options of the database handler refuse; what it writes is in the integration tests."""
+
+from typing import Any
+
+import pytest
+
+from service.errors import ConfigurationError
+from service.handlers import load_handler
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"table": "t"}, "either url or url_file"),
+        ({"table": "t", "url": "mysql+x://u:secret@h/d"}, "no upserts for mysql"),
+        ({"table": "t", "url": "nonsense"}, "URL cannot be used"),
+        ({"table": "t", "url": "sqlite://", "columns": {"id": {"field": "a"}}}, "column id"),
+    ],
+    ids=["no url", "unknown database", "no url at all", "id as a column"],
+)
+def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        load_handler("database").bind(options)
+
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,169 @@
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from service.errors import ConfigurationError, PermanentError, SchemaError, TransientError
+from service.events import Event, RecordBatch, SourceRecord
+from service.handlers import load_handler
+from service.handlers.bound import BoundHandler
+from service.handlers.enrich import HttpLookup, RemoteTable
+
+OpenHandler = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def bound(tmp_path: Path) -> dict[str, BoundHandler]:
+    """The handler with a file, by what it does with the missing; bound before any loop runs."""
+    path = tmp_path / "customers.json"
+    path.write_bytes(orjson.dumps({"c1": {"name": "Ada"}, "7": "seven"}))
+    options = {"field": "order.customer", "into": "customer", "file": str(path)}
+    return {
+        missing: load_handler("enrich").bind({**options, "missing": missing})
+        for missing in ("pass", "drop", "dead_letter")
+    }
+
+
+def _from(topic: str, data: Any, key: bytes = b"k", partition: int = 0) -> Event:
+    record = SourceRecord(None if data is None else b"", key=key)
+    batch = RecordBatch(topic, partition, [record], next_offset=1)
+    return Event(data, key=key, batch=batch)
+
+
+async def test_what_the_file_knows_is_added(bound: dict[str, BoundHandler]) -> None:
+    call = bound["pass"].call
+    data = {"order": {"customer": "c1"}, "n": 1}
+
+    enriched = await call(_from("orders", data))
+
+    assert enriched == {**data, "customer": {"name": "Ada"}}
+    assert "customer" not in data
+    assert (await call(_from("orders", {"order": {"customer": 7}})))["customer"] == "seven"
+
+
+async def test_what_is_not_known_is_handled_as_the_options_say(
+    bound: dict[str, BoundHandler],
+) -> None:
+    data = {"order": {"customer": "c9"}}
+
+    assert await bound["pass"].call(_from("orders", data)) == {**data, "customer": None}
+    assert await bound["drop"].call(_from("orders", data)) is None
+    with pytest.raises(PermanentError, match=r"nothing is known about order\.customer"):
+        await bound["dead_letter"].call(_from("orders", data))
+
+
+async def test_events_join_the_latest_row_of_a_topic(open_handler: OpenHandler) -> None:
+    random_ = random.Random(2)
+    opened = await open_handler("enrich", field="customer", into="row", topic="customers")
+    model: dict[tuple[int, str], Any] = {}
+
+    for number in range(2000):
+        partition, key = random_.randrange(3), f"c{random_.randrange(40)}"
+        if random_.random() < 0.4:
+            row = None if random_.random() < 0.2 else {"version": number}
+            model[partition, key] = row
+            assert await opened.bound.call(_from("customers", row, key.encode(), partition)) is None
+        else:
+            event = _from("orders", {"customer": key}, partition=partition)
+            assert (await opened.bound.call(event))["row"] == model.get((partition, key))
+
+
+async def test_an_event_without_the_field_is_a_schema_error(
+    bound: dict[str, BoundHandler],
+) -> None:
+    call = bound["pass"].call
+
+    with pytest.raises(SchemaError, match=r"order\.customer: missing"):
+        await call(_from("orders", {}))
+    with pytest.raises(SchemaError, match="not an object"):
+        await call(_from("orders", ["x"]))
+    assert await call(_from("orders", None)) is None
+
+
+class _Peer:
+    """Answers after a second, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failing = False
+
+    async def __call__(self, key: str) -> Any:
+        self.asked.append(key)
+        await asyncio.sleep(1)
+        if self.failing:
+            raise TransientError("busy")
+        return None if key == "unknown" else {"key": key}
+
+
+def _table(peer: _Peer, **options: Any) -> RemoteTable:
+    table = RemoteTable(cast("Any", None), HttpLookup(url="http://x/{key}", **options))
+    table._fetch = peer
+    return table
+
+
+async def test_an_answer_is_believed_for_its_time_and_a_missing_one_too() -> None:
+    peer = _Peer()
+    table = _table(peer, cache_ttl_s=60)
+
+    assert await table.get("a") == await table.get("a") == {"key": "a"}
+    assert await table.get("unknown") is None
+    assert await table.get("unknown") is None
+    assert peer.asked == ["a", "unknown"]
+    await asyncio.sleep(60)
+    await table.get("a")
+    assert peer.asked == ["a", "unknown", "a"]
+
+
+async def test_calls_for_one_key_ask_once() -> None:
+    peer = _Peer()
+    table = _table(peer)
+
+    answers = await asyncio.gather(*(table.get("a") for _ in range(5)))
+
+    assert answers == [{"key": "a"}] * 5
+    assert peer.asked == ["a"]
+    assert asyncio.get_running_loop().time() == 1.0
+
+
+async def test_a_failed_or_cancelled_question_is_asked_again_by_the_next() -> None:
+    peer = _Peer()
+    table = _table(peer)
+    peer.failing = True
+    with pytest.raises(TransientError):
+        await table.get("a")
+    peer.failing = False
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(table.get("a"))
+        second = group.create_task(table.get("a"))
+        await asyncio.sleep(0.5)
+        first.cancel()
+
+    assert second.result() == {"key": "a"}
+
+
+async def test_the_cache_is_bounded() -> None:
+    peer = _Peer()
+    table = _table(peer, cache_keys=2)
+    for key in ("a", "b", "c", "a"):
+        await table.get(key)
+
+    assert peer.asked == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "one of file, http and topic"),
+        ({"http": {"url": "http://x/"}}, "url"),
+        ({"file": "nowhere.json"}, "file"),
+    ],
+    ids=["nothing", "no key in the address", "no file"],
+)
+def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        load_handler("enrich").bind({"field": "a", "into": "b", **options})
