@@ -31,6 +31,7 @@ LAST_ANSWERS_S: Final = 1.5
 ANSWER_PAUSE_S: Final = 0.1
 EDGE_BUDGET_S: Final = 1.2
 """Together below 3 s, by which every socket is to be closed after SIGTERM."""
+START_POLL_S: Final = 0.2
 TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
 
@@ -77,6 +78,7 @@ class Application:
         self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
+        self._gave_up = False
 
     def open_to_public(
         self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
@@ -141,6 +143,7 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             await self._open_handlers()
             background.extend(self._ticks(tasks))
+            background.append(tasks.create_task(self._await_brokers(), name="start deadline"))
             if self.edge is not None:
                 await self.edge.start(tasks)
             running = [
@@ -163,6 +166,20 @@ class Application:
         await self._close_handlers()
         self.phase = Phase.STOPPED
         return report
+
+    async def _await_brokers(self) -> None:
+        """Drain if no Kafka source has connected by the start deadline, if there is one."""
+        sources = [source for built in self.pipelines.values() for source in built.kafka_sources]
+        try:
+            async with asyncio.timeout(self.settings.start_timeout_s):
+                while sources and not any(source.connected for source in sources):  # noqa: ASYNC110 -- clients come and go
+                    await asyncio.sleep(START_POLL_S)
+        except TimeoutError:
+            self._gave_up = True
+            log.error(  # noqa: TRY400 -- the traceback of our own deadline says nothing
+                "no broker answered", waited_s=self.settings.start_timeout_s
+            )
+            self.request_drain()
 
     async def _open_handlers(self) -> None:
         for built in self.pipelines.values():
@@ -235,5 +252,7 @@ class Application:
             for source in built.kafka_sources:
                 report.abandoned.extend(source.left)
                 report.uncommitted.extend(source.uncommitted)
-        report.drained = not (late or report.unpublished or report.abandoned or report.uncommitted)
+        report.drained = not (
+            self._gave_up or late or report.unpublished or report.abandoned or report.uncommitted
+        )
         return report
