@@ -3,11 +3,12 @@
 #   make demo [DURATION=20]   the whole service on one machine, with a live page
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
-#   make soak                 the fault laboratory, for long
+#   make soak [ROUNDS=10]     integration and fault tests again and again
 #   make lint | unit | integration | docs | site
 
 PYTHON ?= python3
 DURATION ?=
+ROUNDS ?= 10
 SUITES ?= tests/integration tests/faults
 
 VENV := .venv
@@ -56,8 +57,10 @@ unit: $(VENV)/dev.stamp
 integration: $(VENV)/dev.stamp
 	$(BIN)/pytest $(wildcard $(SUITES))
 
+# Until the first failure; each round in another random order, with the long schedules switched on.
 soak: $(VENV)/dev.stamp
-	HEADRACE_SOAK=1 $(BIN)/pytest tests/faults --timeout=7200
+	for round in $$(seq $(ROUNDS)); do echo "soak: round $$round of $(ROUNDS)"; \
+	  HEADRACE_SOAK=1 $(BIN)/pytest $(wildcard $(SUITES)) --timeout=7200 || exit 1; done
 
 bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python
