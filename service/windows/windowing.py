@@ -1,0 +1,226 @@
+"""Which windows a value belongs to, and which of them are finished: one rule per kind.
+
+A rule is stateless; the windows of one key are a list that the caller keeps, in order of their
+ends.  All bounds are milliseconds of event time, and a window holds the timestamps from
+``start_ms`` up to, but not including, ``end_ms``; so a watermark at ``end_ms`` finishes it.
+"""
+
+from bisect import bisect_right
+from typing import Any, Final, Protocol
+
+from service.windows.aggregate import Aggregate
+
+NEVER_MS: Final = 2**62
+"""End of a window that no time finishes."""
+
+
+class Window:
+    """One window of one key."""
+
+    __slots__ = ("aggregate", "end_ms", "start_ms")
+
+    def __init__(self, start_ms: int, end_ms: int, aggregate: Aggregate | None = None) -> None:
+        self.start_ms = start_ms
+        self.end_ms = end_ms
+        self.aggregate = Aggregate() if aggregate is None else aggregate
+
+    def encode(self) -> list[Any]:
+        """As JSON; :meth:`decode` gives it back."""
+        return [self.start_ms, self.end_ms, self.aggregate.encode()]
+
+    @classmethod
+    def decode(cls, encoded: list[Any]) -> "Window":
+        """The window that :meth:`encode` described."""
+        return cls(encoded[0], encoded[1], Aggregate.decode(encoded[2]))
+
+    def __repr__(self) -> str:
+        return f"Window({self.start_ms}, {self.end_ms}, count={self.aggregate.count})"
+
+
+class Windowing(Protocol):
+    """One kind of window."""
+
+    def add(
+        self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
+    ) -> list[Window]:
+        """Add a value to every window that it belongs to and that is not finished.
+
+        Args:
+            windows: The key's open windows; changed in place.
+            timestamp_ms: When the value was observed.
+            value: The value.
+            watermark_ms: Where event time is; what it has passed stays closed.
+
+        Returns:
+            The windows that got it; empty if it is too late for all of them.
+        """
+        ...
+
+
+class HoppingWindows:
+    """Windows of ``size_ms`` that begin every ``advance_ms``; equal to it, they are tumbling.
+
+    Starts are multiples of ``advance_ms`` since the Unix epoch, whatever the key.
+
+    Raises:
+        ValueError: Unless ``0 < advance_ms <= size_ms``.
+    """
+
+    def __init__(self, size_ms: int, advance_ms: int) -> None:
+        if not 0 < advance_ms <= size_ms:
+            raise ValueError(f"windows of {size_ms} ms cannot begin every {advance_ms} ms")
+        self._size_ms = size_ms
+        self._advance_ms = advance_ms
+
+    def add(
+        self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
+    ) -> list[Window]:
+        """See :class:`Windowing`."""
+        start_ms = timestamp_ms - timestamp_ms % self._advance_ms
+        if (
+            self._size_ms == self._advance_ms
+            and windows
+            and windows[-1].start_ms == start_ms
+            and windows[-1].end_ms > watermark_ms
+        ):
+            windows[-1].aggregate.add(value)  # nearly every value of tumbling windows
+            return [windows[-1]]
+        updated: list[Window] = []
+        first_ms = max(timestamp_ms - self._size_ms, watermark_ms - self._size_ms)
+        while start_ms > first_ms:
+            window = _find_or_open(windows, start_ms, start_ms + self._size_ms)
+            window.aggregate.add(value)
+            updated.append(window)
+            start_ms -= self._advance_ms
+        updated.reverse()
+        return updated
+
+
+class SessionWindows:
+    """Windows that end after ``gap_ms`` without a value; a value in between joins two.
+
+    Raises:
+        ValueError: Unless ``gap_ms`` is positive.
+    """
+
+    def __init__(self, gap_ms: int) -> None:
+        if gap_ms <= 0:
+            raise ValueError(f"a gap of {gap_ms} ms")
+        self._gap_ms = gap_ms
+
+    def add(
+        self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
+    ) -> list[Window]:
+        """See :class:`Windowing`."""
+        start_ms, end_ms = timestamp_ms, timestamp_ms + self._gap_ms
+        touched = [
+            window
+            for window in windows
+            if window.end_ms > watermark_ms
+            and window.start_ms <= end_ms
+            and window.end_ms >= start_ms
+        ]
+        if not touched and end_ms <= watermark_ms:
+            return []
+        session = touched[0] if touched else Window(start_ms, end_ms)
+        for other in touched[1:]:
+            session.aggregate.merge(other.aggregate)
+            session.end_ms = max(session.end_ms, other.end_ms)
+            windows.remove(other)
+        session.start_ms = min(session.start_ms, start_ms)
+        session.end_ms = max(session.end_ms, end_ms)
+        session.aggregate.add(value)
+        if not touched:
+            windows.insert(bisect_right(windows, end_ms, key=_end), session)
+        return [session]
+
+
+class CountWindows:
+    """Every ``count`` values of a key are a window, whatever time they have.
+
+    It is finished by its last value and by no watermark; :meth:`full` says so.
+
+    Raises:
+        ValueError: Unless ``count`` is positive.
+    """
+
+    def __init__(self, count: int) -> None:
+        if count <= 0:
+            raise ValueError(f"windows of {count} values")
+        self._count = count
+
+    def add(
+        self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
+    ) -> list[Window]:
+        """See :class:`Windowing`; nothing is ever late."""
+        del watermark_ms
+        if not windows:
+            windows.append(Window(timestamp_ms, NEVER_MS))
+        window = windows[0]
+        window.start_ms = min(window.start_ms, timestamp_ms)
+        window.aggregate.add(value)
+        return [window]
+
+    def full(self, window: Window) -> bool:
+        """Whether ``window`` has all of its values."""
+        return window.aggregate.count >= self._count
+
+
+class SlidingWindows:
+    """For every value, the window of ``size_ms`` that ends with it.
+
+    Implemented by panes of ``size_ms / panes``: what is reported for a value are the panes of
+    the last ``size_ms``, the oldest of them whole.  So memory and time per key are bounded by
+    ``panes`` however many values there are, and the window is up to one pane longer.
+
+    Args:
+        size_ms: Length of the window.
+        panes: Parts that it moves by.
+
+    Raises:
+        ValueError: Unless ``size_ms`` can be cut into ``panes`` of at least 1 ms.
+    """
+
+    def __init__(self, size_ms: int, panes: int = 10) -> None:
+        if panes <= 0 or size_ms < panes:
+            raise ValueError(f"windows of {size_ms} ms in {panes} panes")
+        self._size_ms = size_ms
+        self._pane_ms = -(-size_ms // panes)
+
+    def add(
+        self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
+    ) -> list[Window]:
+        """See :class:`Windowing`; ``windows`` are panes, and what is returned is their sum."""
+        if timestamp_ms + self._size_ms <= watermark_ms:
+            return []
+        start_ms = timestamp_ms - timestamp_ms % self._pane_ms
+        # A pane is kept until no window that is still in time can reach back to it.
+        pane = _find_or_open(windows, start_ms, start_ms + self._pane_ms + self._size_ms)
+        pane.aggregate.add(value)
+        total = Window(timestamp_ms - self._size_ms, timestamp_ms)
+        for other in windows:
+            if other.start_ms <= timestamp_ms < other.end_ms:
+                total.aggregate.merge(other.aggregate)
+        return [total]
+
+
+def finished(windows: list[Window], watermark_ms: int) -> list[Window]:
+    """Take the windows that ``watermark_ms`` has passed out of ``windows``, earliest first."""
+    place = bisect_right(windows, watermark_ms, key=_end)
+    done, windows[:place] = windows[:place], []
+    return done
+
+
+def _find_or_open(windows: list[Window], start_ms: int, end_ms: int) -> Window:
+    for window in reversed(windows):
+        if window.start_ms == start_ms:
+            return window
+        if window.start_ms < start_ms:
+            break
+    window = Window(start_ms, end_ms)
+    windows.insert(bisect_right(windows, end_ms, key=_end), window)
+    return window
+
+
+def _end(window: Window) -> int:
+    return window.end_ms

@@ -1,0 +1,87 @@
+import math
+import statistics
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.windows.aggregate import Aggregate
+from service.windows.quantiles import MAX_BUCKETS
+
+_VALUES = st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=100)
+
+
+def aggregate_of(values: list[float]) -> Aggregate:
+    aggregate = Aggregate()
+    for value in values:
+        aggregate.add(value)
+    return aggregate
+
+
+@given(_VALUES)
+def test_an_aggregate_agrees_with_the_statistics_module(values: list[float]) -> None:
+    aggregate = aggregate_of(values)
+
+    assert aggregate.count == len(values)
+    assert (aggregate.min, aggregate.max) == (min(values), max(values))
+    assert aggregate.mean == pytest.approx(statistics.fmean(values), rel=1e-9, abs=1e-6)
+    if len(values) > 1:
+        assert aggregate.std == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-6)
+    else:
+        assert aggregate.std is None
+
+
+@given(_VALUES, _VALUES)
+def test_merged_aggregates_agree_with_one_of_all_values(
+    some: list[float], others: list[float]
+) -> None:
+    merged = aggregate_of(some)
+    merged.merge(aggregate_of(others))
+
+    both = aggregate_of(some + others).report()
+
+    assert merged.report() == pytest.approx(both, rel=1e-6, abs=1e-6)
+
+
+def test_the_deviation_survives_a_mean_that_is_huge_against_it() -> None:
+    values = [1e9 + step for step in (4.0, 7.0, 13.0, 16.0)]
+
+    aggregate = aggregate_of(values)
+
+    assert aggregate.std == pytest.approx(math.sqrt(30.0), rel=1e-12)
+
+
+def test_merging_nothing_changes_nothing() -> None:
+    aggregate = aggregate_of([1.0, 2.0])
+    before = aggregate.report()
+
+    aggregate.merge(Aggregate())
+
+    assert aggregate.report() == before
+
+
+def test_quantiles_never_leave_what_occurred() -> None:
+    report = aggregate_of([100.0, 100.0]).report()
+
+    assert (report["p50"], report["p99"]) == (100.0, 100.0)
+
+
+def test_wildly_spread_values_stay_within_the_bound_on_memory() -> None:
+    aggregate = aggregate_of([10.0 ** (exponent / 10) for exponent in range(-1400, 1400)])
+
+    assert len(aggregate.sketch.above) <= MAX_BUCKETS
+    assert aggregate.count == aggregate.sketch.count
+
+
+@given(_VALUES)
+def test_an_aggregate_goes_on_after_its_encoding_as_if_nothing_had_been(
+    values: list[float],
+) -> None:
+    aggregate = aggregate_of(values)
+
+    again = Aggregate.decode(orjson.loads(orjson.dumps(aggregate.encode())))
+    for each in (aggregate, again):
+        each.add(3.5)
+
+    assert again.report() == aggregate.report()

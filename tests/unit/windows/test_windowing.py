@@ -1,0 +1,178 @@
+from collections import defaultdict
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.windows.watermark import BEFORE_ALL_MS
+from service.windows.windowing import (
+    CountWindows,
+    HoppingWindows,
+    SessionWindows,
+    SlidingWindows,
+    Window,
+    finished,
+)
+
+_NOW = BEFORE_ALL_MS
+_EVENTS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 1000)), min_size=1, max_size=60)
+
+
+def described(windows: list[Window]) -> list[tuple[int, int, int]]:
+    return [(w.start_ms, w.end_ms, w.aggregate.count) for w in windows]
+
+
+@given(_EVENTS, st.integers(1, 60), st.integers(1, 4))
+def test_hopping_windows_hold_what_a_filter_by_their_bounds_finds(
+    events: list[tuple[int, int]], advance_ms: int, overlap: int
+) -> None:
+    size_ms = advance_ms * overlap
+    windowing = HoppingWindows(size_ms, advance_ms)
+    windows: list[Window] = []
+
+    for at_ms, value in events:
+        windowing.add(windows, at_ms, value, _NOW)
+
+    starts = {
+        start
+        for at_ms, _ in events
+        for start in range(at_ms - at_ms % advance_ms - size_ms, at_ms + 1, 1)
+        if start % advance_ms == 0 and start <= at_ms < start + size_ms
+    }
+    assert [w.start_ms for w in windows] == sorted(starts)
+    for window in windows:
+        inside = [v for at, v in events if window.start_ms <= at < window.end_ms]
+        assert window.aggregate.count == len(inside)
+        assert window.aggregate.max == max(inside)
+        assert window.aggregate.mean == pytest.approx(sum(inside) / len(inside))
+
+
+@given(_EVENTS, st.integers(1, 60))
+def test_sessions_are_the_runs_without_a_gap_whatever_the_order_of_arrival(
+    events: list[tuple[int, int]], gap_ms: int
+) -> None:
+    windowing = SessionWindows(gap_ms)
+    windows: list[Window] = []
+
+    for at_ms, value in events:
+        windowing.add(windows, at_ms, value, _NOW)
+
+    runs: list[list[int]] = []
+    for at_ms in sorted(at for at, _ in events):
+        if runs and at_ms - runs[-1][-1] <= gap_ms:
+            runs[-1].append(at_ms)
+        else:
+            runs.append([at_ms])
+    assert described(windows) == [(run[0], run[-1] + gap_ms, len(run)) for run in runs]
+
+
+def test_what_is_too_late_for_every_window_is_in_none() -> None:
+    windows: list[Window] = []
+
+    for windowing in (HoppingWindows(10, 10), SessionWindows(10), SlidingWindows(10)):
+        assert windowing.add(windows, 5, 1.0, 20) == []
+
+    assert windows == []
+
+
+def test_a_late_value_still_counts_in_the_hopping_windows_that_are_open() -> None:
+    windowing = HoppingWindows(20, 10)
+    windows: list[Window] = []
+
+    updated = windowing.add(windows, 15, 1.0, 25)
+
+    assert described(updated) == [(10, 30, 1)]
+
+
+def test_a_count_window_is_full_at_its_last_value_and_knows_no_time() -> None:
+    windowing = CountWindows(3)
+    windows: list[Window] = []
+
+    for at_ms in (30, 10):
+        assert not windowing.full(windowing.add(windows, at_ms, 1.0, 1_000_000)[0])
+    (window,) = windowing.add(windows, 20, 1.0, 1_000_000)
+
+    assert windowing.full(window)
+    assert finished(windows, 1_000_000) == []
+    assert window.start_ms == 10
+
+
+def test_a_sliding_window_reports_its_last_length_and_at_most_one_pane_more() -> None:
+    windowing = SlidingWindows(100, panes=10)
+    windows: list[Window] = []
+    counts = []
+
+    for at_ms in range(0, 300, 5):
+        (total,) = windowing.add(windows, at_ms, 1.0, at_ms - 100)
+        finished(windows, at_ms - 100)
+        counts.append(total.aggregate.count)
+
+    assert all(100 / 5 <= count <= 110 / 5 for count in counts[22:])
+    assert len(windows) <= 2 * 10 + 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: HoppingWindows(10, 20),
+        lambda: HoppingWindows(10, 0),
+        lambda: SessionWindows(0),
+        lambda: CountWindows(0),
+        lambda: SlidingWindows(5, panes=10),
+    ],
+    ids=["advance beyond size", "no advance", "no gap", "no values", "pane below 1 ms"],
+)
+def test_windows_that_cannot_be_are_refused(make: "type[HoppingWindows]") -> None:
+    with pytest.raises(ValueError, match=r"windows|gap"):
+        make()  # type: ignore[call-arg]  # the parameters are in the lambda
+
+
+def test_a_window_survives_its_encoding_as_json() -> None:
+    windows: list[Window] = []
+    HoppingWindows(10, 10).add(windows, 3, 2.5, _NOW)
+
+    again = Window.decode(orjson.loads(orjson.dumps(windows[0].encode())))
+
+    assert (again.start_ms, again.end_ms) == (0, 10)
+    assert again.aggregate.report() == windows[0].aggregate.report()
+    assert repr(again) == "Window(0, 10, count=1)"
+
+
+class TumblingMachine(RuleBasedStateMachine):
+    """Every value is counted once: in a finished window, in an open one, or as late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windowing = HoppingWindows(10, 10)
+        self.windows: list[Window] = []
+        self.watermark_ms = 0
+        self.model: defaultdict[int, int] = defaultdict(int)
+        self.closed: set[int] = set()
+
+    @rule(at_ms=st.integers(0, 200))
+    def add(self, at_ms: int) -> None:
+        start_ms = at_ms // 10 * 10
+        updated = self.windowing.add(self.windows, at_ms, 1.0, self.watermark_ms)
+        if start_ms + 10 <= self.watermark_ms:
+            assert updated == []
+        else:
+            self.model[start_ms] += 1
+            assert described(updated) == [(start_ms, start_ms + 10, self.model[start_ms])]
+
+    @rule(by_ms=st.integers(1, 35))
+    def advance(self, by_ms: int) -> None:
+        self.watermark_ms += by_ms
+        for window in finished(self.windows, self.watermark_ms):
+            assert window.start_ms not in self.closed
+            assert window.aggregate.count == self.model.pop(window.start_ms)
+            self.closed.add(window.start_ms)
+
+    @invariant()
+    def open_windows_are_those_that_are_not_over(self) -> None:
+        assert [w.start_ms for w in self.windows] == sorted(self.model)
+        assert all(w.end_ms > self.watermark_ms for w in self.windows)
+
+
+test_tumbling_windows_lose_and_repeat_nothing = TumblingMachine.TestCase
