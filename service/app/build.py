@@ -2,15 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from service.app.brokers import Brokers
 from service.app.emitter import Emitter
-from service.app.sources import build_source
+from service.app.sources import build_source, delay_sources
 from service.channels import Overflow, Sender, channel
 from service.consumers.base import Source
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
+from service.delivery.circuit import CircuitPolicy
 from service.delivery.quarantine import Quarantine
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher, Normalize
@@ -25,9 +26,18 @@ from service.pipeline import Branch, Pipeline
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
-from service.settings import HandlerSettings, KafkaSourceSettings, PipelineSettings, Settings
+from service.settings import (
+    CircuitBreakerSettings,
+    HandlerSettings,
+    KafkaSourceSettings,
+    PipelineSettings,
+    Settings,
+)
 from service.telemetry import Tracing
 from service.where import Where, compile_where
+
+CIRCUIT_RESET_MAX_S: Final = 300.0
+"""Longest wait for the next probe of an open circuit, unless the configured one is longer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,7 +160,8 @@ def build_pipeline(
         emitters=emitters,
         contexts=contexts,
     )
-    for source_name, source in config.sources.items():
+    sources = {**config.sources, **delay_sources(config)}
+    for source_name, source in sources.items():
         built.sources[source_name] = build_source(
             f"{name}.{source_name}",
             source,
@@ -225,9 +236,18 @@ def _branch(
         retry=tuning.retry,
         counters=counters,
         tracing=tracing,
+        circuit=_circuit(config.circuit_breaker),
         tombstones=config.tombstones or spec.tombstones,
     )
     return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
+
+
+def _circuit(config: CircuitBreakerSettings) -> CircuitPolicy:
+    return CircuitPolicy(
+        failures=config.failures,
+        reset_s=config.reset_s,
+        reset_max_s=max(config.reset_s, CIRCUIT_RESET_MAX_S),
+    )
 
 
 def _transactions(

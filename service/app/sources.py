@@ -1,5 +1,7 @@
 """Sources from their settings, one kind after the other."""
 
+from typing import Final
+
 from service.app.brokers import Brokers
 from service.consumers.base import ConsumerClient, Source, TopicPartition
 from service.consumers.kafka import KafkaSource, KafkaSourceOptions
@@ -20,6 +22,31 @@ from service.settings import (
     WebSocketSourceSettings,
 )
 from service.telemetry import Tracing
+
+DELAYED: Final = "delay:"
+"""Begins the names of sources that read delay topics; no configured name has a colon."""
+
+
+def delay_sources(pipeline: PipelineSettings) -> dict[str, KafkaSourceSettings]:
+    """A source for each delay topic of the pipeline's handlers, in a group of its own.
+
+    One source per topic: a record that is not due holds what is behind it, and each topic has
+    its own delay.
+    """
+    groups = [
+        source.group_id
+        for source in pipeline.sources.values()
+        if isinstance(source, KafkaSourceSettings)
+    ]
+    topics = {
+        step.topic for handler in pipeline.handlers.values() for step in handler.retry.delay_topics
+    }
+    return {
+        f"{DELAYED}{topic}": KafkaSourceSettings(
+            topics=(topic,), group_id=f"{groups[0] if groups else 'headrace'}.{topic}"
+        )
+        for topic in sorted(topics)
+    }
 
 
 def build_source(
@@ -95,6 +122,7 @@ def _kafka(
             commit_records=pipeline.commit.records,
             revoke_timeout_s=kafka.revoke_drain_timeout_s,
             session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
+            delayed=name.partition(".")[2].startswith(DELAYED),
         ),
     )
 

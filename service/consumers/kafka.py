@@ -18,6 +18,7 @@ from typing import Final, Literal
 import structlog
 
 from service.channels import Sender
+from service.clock import wall_clock_ms
 from service.consumers.base import (
     ClientFailedError,
     CommitRefusedError,
@@ -32,6 +33,7 @@ from service.consumers.base import (
 )
 from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
 from service.delivery.budget import MemoryBudget
+from service.delivery.delays import not_before_ms
 from service.delivery.quarantine import UNLIMITED, Quarantine
 from service.errors import (
     BrokerUnavailableError,
@@ -55,6 +57,8 @@ LEASE_SHARE: Final = 0.7
 METADATA_MAX_AGE_S: Final = 60.0
 STALL_S: Final = 15.0
 """Rebuild the client when a partition has lag and nothing was fetched for this long."""
+MAX_HOLD_S: Final = 60.0
+"""Longest time between two looks at a record that is not due, whatever the clocks say."""
 SETTLE_TIMEOUT_S: Final = 10.0
 REVOKE_POLL_S: Final = 0.005
 SUSPECT_POLL_S: Final = 0.005
@@ -77,6 +81,7 @@ class KafkaSourceOptions:
         revoke_timeout_s: Longest wait for work in flight when partitions are revoked; below the
             group's rebalance timeout.
         session_timeout_s: The group's session timeout, for the lease.
+        delayed: Its topics are delay topics: records wait until they are due.
     """
 
     start: Literal["earliest", "latest"] = "earliest"
@@ -86,6 +91,7 @@ class KafkaSourceOptions:
     commit_records: int = 500
     revoke_timeout_s: float = 15.0
     session_timeout_s: float = 30.0
+    delayed: bool = False
 
 
 class KafkaBatch(RecordBatch):
@@ -445,6 +451,8 @@ class KafkaSource:
         held = self._held[name]
         if held.phase is not Phase.RUNNING or not self.lease_valid():
             return False
+        if held.hold_until_s > _now():
+            return False
         records, size_bytes = self._budget.room_for(name)
         return records > 0 and size_bytes > 0 and held.has_metadata_room(CHUNK_RECORDS)
 
@@ -466,6 +474,13 @@ class KafkaSource:
                 continue
             if decoded and decoded[0].offset < answer.position:
                 decoded = [record for record in decoded if record.offset >= answer.position]
+            if self._options.delayed and (due := self._due(held, decoded)) < len(decoded):
+                records.extend(decoded[:due])
+                position = decoded[due].offset
+                await self._send(self._batch(held, epoch, records, position, size_bytes), inbox)
+                if self._client is not None and held.epoch == epoch:
+                    self._client.seek(held.partition, position)  # the rest is read when it is due
+                return
             records.extend(decoded)
             size_bytes += stored.size_bytes
             position = stored.next_offset
@@ -473,6 +488,16 @@ class KafkaSource:
                 await self._send(self._batch(held, epoch, records, position, size_bytes), inbox)
                 records, size_bytes = [], 0
         await self._send(self._batch(held, epoch, records, position, size_bytes), inbox)
+
+    def _due(self, held: HeldPartition, records: Sequence[Record]) -> int:
+        """How many of ``records`` may be tried again by now; holds the partition for the rest."""
+        now_ms = wall_clock_ms()
+        for index, record in enumerate(records):
+            wait_ms = not_before_ms(record.headers) - now_ms
+            if wait_ms > 0:
+                held.hold_until_s = _now() + min(wait_ms / 1000, MAX_HOLD_S)
+                return index
+        return len(records)
 
     def _batch(
         self,

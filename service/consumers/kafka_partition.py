@@ -62,6 +62,8 @@ class HeldPartition:
         attempts: Failed attempts by offset, of records that an earlier owner left to us.
         watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
+        assigned_at_s: ``loop.time()`` of the last assignment.
+        hold_until_s: ``loop.time()`` before which nothing is read: its next record is not due.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class HeldPartition:
         self.acknowledged: int | None = None
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
+        self.hold_until_s = 0.0
         self.attempts: dict[int, int] = {}
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
@@ -93,6 +96,7 @@ class HeldPartition:
         """It is (again) ours; :meth:`resume` follows when its committed offset is known."""
         self.epoch += 1
         self.assigned_at_s = now_s
+        self.hold_until_s = 0.0
         self.phase = Phase.PREPARING
 
     def resume(self, committed: CommittedOffset | None, start: int) -> int:

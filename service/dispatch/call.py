@@ -16,10 +16,11 @@ class Call:
     Attributes:
         event: The event; its ``attempts`` count failed ones.
         lane: Its lane, or ``None``.
+        transient: The last attempt failed in a way that may pass.
         wait_s: Wait this long before the first run; a retry that begins outside a worker.
     """
 
-    __slots__ = ("dispatcher", "event", "lane", "wait_s")
+    __slots__ = ("dispatcher", "event", "lane", "transient", "wait_s")
 
     def __init__(
         self, dispatcher: "Dispatcher", event: Event, lane: Hashable | None, wait_s: float = 0.0
@@ -27,6 +28,7 @@ class Call:
         self.dispatcher = dispatcher
         self.event = event
         self.lane = lane
+        self.transient = False
         self.wait_s = wait_s
 
     async def __call__(self) -> "Outcome | Later[Outcome | None] | None":

@@ -10,8 +10,19 @@ import random
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from time import perf_counter
+from typing import Final
 
-from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
+from service.clock import wall_clock_ms
+from service.delivery.circuit import CircuitBreaker, CircuitPolicy, CircuitState
+from service.delivery.delays import attempts_of, delay_headers, delayed_for, rung_of
+from service.delivery.retry import (
+    Delay,
+    ErrorKind,
+    Retry,
+    RetryPolicy,
+    after_failure,
+    classify,
+)
 from service.dispatch.call import Call
 from service.dispatch.deadlines import Deadlines
 from service.dispatch.lanes import LANES, Ordering
@@ -23,6 +34,9 @@ from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.streams import Later
 from service.telemetry import Tracing
 from service.where import Where
+
+CIRCUIT_POLL_S: Final = 0.05
+"""Least wait between two looks at an open circuit."""
 
 
 class CallState(Enum):
@@ -41,6 +55,7 @@ class Dispatcher:
         ordering: What must not be overtaken.
         timeout_s: Longest call of a coroutine function.
         retry: What follows a failed attempt.
+        circuit: When to stop starting calls; off if not given.
         tombstones: Whether null values are handled, as events whose ``data`` is ``None``.
         counters: The pipeline's counters.
         tracing: Makes a traced record's span the current one of its coroutine.
@@ -62,6 +77,7 @@ class Dispatcher:
         counters: PipelineCounters,
         tombstones: bool = False,
         tracing: Tracing | None = None,
+        circuit: CircuitPolicy | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.handler = handler
@@ -76,6 +92,10 @@ class Dispatcher:
         self._tracing = Tracing(None) if tracing is None else tracing
         self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
         self._deadlines = Deadlines(timeout_s)
+        self._circuit = (
+            CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
+        )
+        self._delay_topics = {step.topic for step in retry.delay_topics}
         self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
         self.running: dict[Call, float] = {}
         self.parked: dict[Call, float] = {}
@@ -93,12 +113,16 @@ class Dispatcher:
         here and do not appear.
         """
         items: list[Outcome | Call] = []
-        run = self._calls if self.handler.is_async else self._outcomes
+        # With a circuit breaker every attempt has to be able to wait, so all become calls.
+        as_calls = self.handler.is_async or self._circuit is not None
+        run = self._calls if as_calls else self._outcomes
         for events in batches:
             batch = events.batch
             if batch.closing:
                 continue
             wanted = self._select(events)
+            if batch.topic in self._delay_topics:
+                wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
             if wanted:
                 run(events, wanted, items)
@@ -120,8 +144,7 @@ class Dispatcher:
     def _event(self, events: EventBatch, index: int) -> Event:
         record = events.batch.records[index]
         value = record.value
-        tried = events.batch.attempts
-        return Event(
+        event = Event(
             events.data[index] if value is not None else None,
             record.key,
             record.timestamp,
@@ -129,8 +152,17 @@ class Dispatcher:
             record.headers,
             events.batch,
             index,
-            0 if tried is None else tried.get(index, 0),
         )
+        self._restore_attempts(event)
+        return event
+
+    def _restore_attempts(self, event: Event) -> None:
+        """Count what earlier processes tried, or earlier rounds through delay topics."""
+        batch = event.batch
+        if batch.attempts is not None:
+            event.attempts = batch.attempts.get(event.index, 0)
+        if batch.topic in self._delay_topics:
+            event.attempts = max(event.attempts, attempts_of(event.headers))
 
     def _calls(
         self, events: EventBatch, wanted: Sequence[int], items: list[Outcome | Call]
@@ -146,7 +178,8 @@ class Dispatcher:
     ) -> None:
         call = self._call
         batch, data, types = events.batch, events.data, events.types
-        records, tried = batch.records, batch.attempts
+        records = batch.records
+        special = batch.attempts is not None or batch.topic in self._delay_topics
         silent: list[int] = []
         began_s = perf_counter()
         for index in wanted:
@@ -161,8 +194,8 @@ class Dispatcher:
                 batch,
                 index,
             )
-            if tried is not None:
-                event.attempts = tried.get(index, 0)
+            if special:
+                self._restore_attempts(event)
             if self._waiting and (lane := self._lane(event)) in self._waiting:
                 items.append(self._wait_in_lane(event, lane, 0.0))
                 continue
@@ -221,44 +254,89 @@ class Dispatcher:
 
     async def attempt(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
         """One attempt of ``call``, in a worker."""
-        event = call.event
-        batch = event.batch
         self._unpark(call)
-        if batch.closing:
+        if call.event.batch.closing:
             self._leave(call)
             return None
+        if self._circuit is None:
+            return await self._run(call)
+        return await self._run_through(self._circuit, call)
+
+    async def _run_through(
+        self, circuit: CircuitBreaker, call: Call
+    ) -> "Outcome | Later[Outcome | None] | None":
+        """Run ``call`` if the circuit lets it through, and tell the circuit how it went."""
+        loop = asyncio.get_running_loop()
+        ticket = circuit.enter(loop.time())
+        if ticket is None:
+            return self._wait_for_circuit(circuit, call, loop.time())
+        try:
+            item = await self._run(call)
+        except asyncio.CancelledError:
+            circuit.cancelled(ticket)
+            raise
+        if call.transient:
+            circuit.failed(ticket, loop.time())
+        else:
+            circuit.succeeded(ticket)
+        return item
+
+    async def _run(self, call: Call) -> "Outcome | Later[Outcome | None]":
+        event = call.event
+        batch = event.batch
         batch.dispatched += 1
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         self.running[call] = began_s
-        counters = self._counters
+        call.transient = False
         try:
-            if self.handler.is_async:
-                if self._tracing.active:
-                    with self._tracing.current(batch, event.index):
-                        returned = await self._deadlines.run(self._call(event))
-                else:
-                    returned = await self._deadlines.run(self._call(event))
-            else:
-                returned = self._call(event)
-            results: Results = returned if type(returned) is dict else to_results(returned)
+            outcome = Outcome(batch, event.index, await self._results(event))
         except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
             decided = self._after(event, exc)
+            call.transient = classify(exc) is ErrorKind.TRANSIENT
             if not isinstance(decided, Outcome):
                 batch.dispatched -= 1
                 self._park(call, loop.time())
                 return Later(decided, call)
             outcome = decided
-        else:
-            outcome = Outcome(batch, event.index, results)
         finally:
             del self.running[call]
         took_s = loop.time() - began_s
-        counters.handled += 1
-        counters.durations.record(took_s)
+        self._counters.handled += 1
+        self._counters.durations.record(took_s)
         self._pipeline.handle_s += took_s
         self._leave(call)
         return outcome
+
+    async def _results(self, event: Event) -> Results:
+        """Call the handler, within its deadline if it is one that waits."""
+        if not self.handler.is_async:
+            returned = self._call(event)
+        elif self._tracing.active:
+            with self._tracing.current(event.batch, event.index):
+                returned = await self._deadlines.run(self._call(event))
+        else:
+            returned = await self._deadlines.run(self._call(event))
+        return returned if type(returned) is dict else to_results(returned)
+
+    def _wait_for_circuit(
+        self, circuit: CircuitBreaker, call: Call, now_s: float
+    ) -> "Later[Outcome | None]":
+        """The circuit is open: wait where we are, without burning an attempt.
+
+        What waits here fills the bound on waiting calls, and so the source stops reading.
+        """
+        self._park(call, now_s)
+        retry_at_s = circuit.retry_at_s()
+        wait_s = CIRCUIT_POLL_S if retry_at_s is None else retry_at_s - now_s
+        return Later(max(CIRCUIT_POLL_S, wait_s), call)
+
+    @property
+    def circuit_open(self) -> bool:
+        """Whether the circuit breaker lets nothing through right now."""
+        circuit = self._circuit
+        now_s = asyncio.get_running_loop().time()
+        return circuit is not None and circuit.state(now_s) is CircuitState.OPEN
 
     def _leave(self, call: Call) -> None:
         lane = call.lane
@@ -284,8 +362,9 @@ class Dispatcher:
             counters.timed_out += 1
         event.attempts += 1
         event.batch.note_attempts(event.index, event.attempts)
+        rung = rung_of(event.headers) if event.batch.topic in self._delay_topics else 0
         decision = after_failure(
-            self._retry, event.attempts, error, self._random, handler=self.name
+            self._retry, event.attempts, error, self._random, handler=self.name, rung=rung
         )
         if isinstance(decision, Retry):
             counters.retries += 1
@@ -295,8 +374,11 @@ class Dispatcher:
         return Outcome(event.batch, event.index, failure=decision.failure)
 
     def _delayed(self, event: Event, decision: Delay) -> Result:
+        """The record for a delay topic: unchanged, with what the next attempt has to know."""
         record = event.batch.records[event.index]
-        headers: dict[str, str | bytes] = dict(record.headers)
-        headers["headrace-attempts"] = str(event.attempts)
-        headers["headrace-rung"] = str(decision.rung)
-        return Result(record.value, topic=decision.topic, key=record.key, headers=headers)
+        return Result(
+            record.value,
+            topic=decision.topic,
+            key=record.key,
+            headers=delay_headers(event, decision, handler=self.name, now_ms=wall_clock_ms()),
+        )

@@ -14,6 +14,7 @@ import orjson
 
 from service.clock import wall_clock_ms
 from service.delivery.dead_letters import dead_letter
+from service.delivery.delays import origin_of, original_headers
 from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
 from service.errors import OutputTooLargeError, PermanentError
@@ -267,12 +268,17 @@ class ResultWriter:
             return False
         batch, index = outcome.batch, outcome.index
         record = batch.records[index]
+        headers, origin = record.headers, origin_of(record.headers)
+        if origin is None:
+            origin = (batch.topic, batch.partition, record.offset)
+        else:
+            headers = original_headers(headers)  # it has been through delay topics
         letter = dead_letter(
             failure,
             key=record.key,
             value=record.value,
-            headers=record.headers,
-            origin=(batch.topic, batch.partition, record.offset),
+            headers=headers,
+            origin=origin,
             failed_at_ms=wall_clock_ms(),
             max_bytes=publisher.max_record_bytes(topic),
         )

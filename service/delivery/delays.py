@@ -1,0 +1,90 @@
+"""Records that wait in a delay topic for their next attempt: what travels with them.
+
+A delay topic holds each record for one fixed time, so its records become due in order and a
+reader may stop at the first that is not.  The record goes back to the handler that failed, not
+to the others of its pipeline, with the attempts it has had.  Order by key is given up: that is
+what the configuration asks for when it names delay topics.
+"""
+
+from service.delivery.retry import Delay
+from service.events import Event, Headers, RecordBatch
+
+NOT_BEFORE = "headrace-not-before"
+"""Milliseconds since the Unix epoch at which the record is due."""
+RUNG = "headrace-rung"
+"""Delay topics passed, this one included."""
+ATTEMPTS = "headrace-attempts"
+FOR_HANDLER = "headrace-for-handler"
+ORIGIN = "headrace-origin"
+"""Where the record came from in the first place: ``topic/partition/offset``."""
+
+_ORIGIN_NUMBERS = 2
+_OURS = frozenset({NOT_BEFORE, RUNG, ATTEMPTS, FOR_HANDLER})
+
+
+def delay_headers(
+    event: Event, decision: Delay, *, handler: str, now_ms: int
+) -> dict[str, str | bytes]:
+    """Headers of the record that goes to the delay topic: its own, and ours.
+
+    Args:
+        event: The event whose attempt has failed.
+        decision: Where it goes.
+        handler: The handler that failed.
+        now_ms: Now, in milliseconds since the Unix epoch.
+    """
+    headers: dict[str, str | bytes] = {
+        name: content for name, content in event.headers if name not in _OURS
+    }
+    headers.setdefault(ORIGIN, f"{event.topic}/{event.partition}/{event.offset}")
+    headers[NOT_BEFORE] = str(now_ms + int(decision.delay_s * 1000))
+    headers[RUNG] = str(decision.rung)
+    headers[ATTEMPTS] = str(event.attempts)
+    headers[FOR_HANDLER] = handler
+    return headers
+
+
+def not_before_ms(headers: Headers) -> int:
+    """When a record is due, in milliseconds since the Unix epoch; 0 if it does not say."""
+    return _number(headers, NOT_BEFORE)
+
+
+def attempts_of(headers: Headers) -> int:
+    """Failed attempts before this round; 0 if it does not say."""
+    return _number(headers, ATTEMPTS)
+
+
+def rung_of(headers: Headers) -> int:
+    """Delay topics passed; 0 if it does not say."""
+    return _number(headers, RUNG)
+
+
+def delayed_for(batch: RecordBatch, index: int) -> str:
+    """The handler that a delayed record waits for; the empty string if it does not say."""
+    return _text(batch.records[index].headers, FOR_HANDLER)
+
+
+def origin_of(headers: Headers) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of the original; ``None`` if it does not say."""
+    topic, *numbers = _text(headers, ORIGIN).rsplit("/", 2)
+    if not topic or len(numbers) != _ORIGIN_NUMBERS or not all(map(str.isdecimal, numbers)):
+        return None
+    return topic, int(numbers[0]), int(numbers[1])
+
+
+def original_headers(headers: Headers) -> Headers:
+    """The headers without those of the delay topics, as the original had them."""
+    return [(name, content) for name, content in headers if name not in _OURS and name != ORIGIN]
+
+
+def _text(headers: Headers, wanted: str) -> str:
+    """The last header of a name, as ours come last."""
+    for name, content in reversed(headers):
+        if name == wanted:
+            return (content or b"").decode("utf-8", "replace")
+    return ""
+
+
+def _number(headers: Headers, wanted: str) -> int:
+    text = _text(headers, wanted)
+    return int(text) if text.isdecimal() and text.isascii() else 0
