@@ -1,0 +1,107 @@
+"""What was seen of a run: records as they lie in Kafka, samples of offsets, what was done when.
+
+Only values.  `tests.faults.history` writes and reads them, `tests.faults.oracle` judges them.
+"""
+
+from dataclasses import dataclass, field
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it lies in Kafka.
+
+    Attributes:
+        at_ms: Its timestamp: when the producer made it for inputs, when the broker appended it
+            for outputs (their topics say so).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Topic and partition."""
+        return self.topic, self.partition
+
+    def header(self, name: str) -> bytes | None:
+        """Value of its first header called ``name``."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the group had committed, and *afterwards* how far the output topics reached.
+
+    In this order, whatever was durable when the commit was read lies below ``ends``.
+
+    Attributes:
+        at_ms: Wall clock, ms.
+        committed: Committed offset by input partition; absent where nothing was committed.
+        ends: End of each output and dead-letter partition.
+    """
+
+    at_ms: int
+    committed: dict[int, int]
+    ends: dict[Place, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that was done to the service or its broker.
+
+    Attributes:
+        kind: Name of the step.
+        at_ms: Wall clock when it began, ms.
+        healed_ms: Wall clock when it was over; the service has to go on from there.
+        kills: Whether it ended a process without a warning.
+        in_flight: Records that were being worked on in what it killed.
+        duplicates: Whether it may cause repeats at all, with at-least-once delivery.
+    """
+
+    kind: str
+    at_ms: int
+    healed_ms: int
+    kills: bool = False
+    in_flight: int = 0
+    duplicates: bool = False
+
+
+@dataclass(slots=True)
+class Observed:
+    """Everything that the judge gets to see.
+
+    Attributes:
+        seed: Of the workload.
+        keys: Of the workload.
+        exactly_once: Whether nothing may be visible twice, whatever happened.
+        partitions: Number of partitions by output topic.
+        inputs: The input topic, all of it.
+        outputs: The output topic, read committed.
+        dead: The dead-letter topic, read committed.
+        samples: In order of time.
+        faults: In order of time.
+        excused: Input ranges (partition, first, end) that were deleted before they were read.
+        open_ends: Partitions whose last stable offset is below their end, with both.
+        ended_ms: When the run was over.
+    """
+
+    seed: int
+    keys: int
+    exactly_once: bool = False
+    partitions: dict[str, int] = field(default_factory=dict)
+    inputs: list[Stored] = field(default_factory=list)
+    outputs: list[Stored] = field(default_factory=list)
+    dead: list[Stored] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    excused: list[tuple[int, int, int]] = field(default_factory=list)
+    open_ends: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    ended_ms: int = 0
