@@ -35,10 +35,10 @@ JOB = Job(
         Contender(name="headrace run", command=headrace(pipeline)),
         Contender(name="confluent-kafka, tuned", command=peer("confluent_tuned")),
         Contender(name="aiokafka, tuned", command=peer("aiokafka_tuned")),
-        Contender(name="aiokafka, naive", command=peer("aiokafka_naive")),
+        Contender(name="aiokafka, naive", command=peer("aiokafka_naive"), quick=False),
         Contender(name="FastStream, batches", command=peer("faststream_batch"), share=0.5),
         Contender(name="FastStream, per message", command=peer("faststream_message"), share=0.1),
-        Contender(name="Quix Streams", command=peer("quix_streams"), share=0.3),
+        Contender(name="Quix Streams", command=peer("quix_streams"), share=0.3, quick=False),
         Contender(
             name="Bytewax",
             command=peer("bytewax_flow"),
