@@ -50,6 +50,10 @@ class WebhookOptions(BaseModel):
     def _usable(self) -> Self:
         if self.secret is not None and self.secret_file is not None:
             raise ValueError("give either secret or secret_file")
+        try:
+            self.key()
+        except OSError as error:
+            raise ValueError(f"secret_file: {error.strerror}") from None
         if self.body is not None:
             try:
                 orjson.loads(_PLACEHOLDER.sub("null", self.body))

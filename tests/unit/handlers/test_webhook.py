@@ -33,8 +33,9 @@ def test_a_receiver_can_compute_the_signature() -> None:
         ({"url": "ftp://x"}, "url"),
         ({"url": "http://x", "body": "{${a}"}, "body: not JSON"),
         ({"url": "http://x", "secret": "s", "secret_file": "f"}, "either secret or secret_file"),
+        ({"url": "http://x", "secret_file": "nowhere"}, "secret_file: No such file"),
     ],
-    ids=["scheme", "template", "two secrets"],
+    ids=["scheme", "template", "two secrets", "no file"],
 )
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):

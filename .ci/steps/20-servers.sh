@@ -1,0 +1,3 @@
+# Servers that the integration tests start for themselves.
+. .ci/debian.sh
+debian_packages postgresql
