@@ -5,8 +5,8 @@ so does the in-memory broker of ``service.testing``.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from service.errors import ServiceError
 from service.events import Headers, RecordBatch
@@ -43,16 +43,39 @@ class TopicInfo(NamedTuple):
     max_message_bytes: int
 
 
+Row: TypeAlias = tuple[Any, ...]
+"""A record for :meth:`BatchWriter.extend`: timestamp, key, value, headers, and what follows."""
+
+
 class BatchWriter(Protocol):
     """One produce batch being filled for one partition."""
 
-    size_bytes: int
-    count: int
+    @property
+    def size_bytes(self) -> int:
+        """Its size so far."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Its records so far."""
+        ...
 
     def append(
         self, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
     ) -> bool:
         """Add a record; ``False`` when the batch is full and took nothing."""
+        ...
+
+    def extend(self, rows: Sequence[Row], start: int) -> int:
+        """Add ``rows`` from ``start`` on, until the batch is full.
+
+        Args:
+            rows: Tuples that begin with what :meth:`append` takes; the headers are lists.
+            start: Index of the first row.
+
+        Returns:
+            How many were added.
+        """
         ...
 
 

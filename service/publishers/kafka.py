@@ -11,7 +11,7 @@ again in the same order; a record whose batch was refused for its size is dead-l
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Final
@@ -20,6 +20,7 @@ import structlog
 
 from service.errors import BrokerUnavailableError, FencedError
 from service.publishers.base import (
+    BatchWriter,
     ProduceFailedError,
     ProducerClient,
     ProduceUnknownError,
@@ -150,19 +151,11 @@ class KafkaPublisher:
             partition: From :meth:`partition_for`.
             entry: The record, at most :meth:`max_record_bytes` long.
         """
-        output = self._outputs.get((topic, partition))
-        if output is None:
-            limit_bytes = self.topics[topic].max_message_bytes
-            output = OutputPartition(topic, partition, limit_bytes)
-            self._outputs[topic, partition] = output
+        output = self._output(topic, partition)
         timestamp_ms, key, value, headers = entry[:4]
         writer = output.writer
         if writer is None:
-            if self._producer is not None:
-                writer = output.writer = self._producer.new_batch()
-            output.since_s = _now()
-            if not output.waiting_since_s:
-                output.waiting_since_s = output.since_s
+            writer = self._begin_batch(output)
         elif output.limit_bytes < SMALL_TOPIC_BYTES:
             size = output.size_bytes + record_size(key, value, headers)
             if size > output.limit_bytes:
@@ -184,6 +177,48 @@ class KafkaPublisher:
         output.size_bytes += size
         self._pending += 1
         self._pending_bytes += size
+
+    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
+        """:meth:`add` for each of ``entries``, in as few calls as there are batches to fill."""
+        output = self._output(topic, partition)
+        start = 0
+        while start < len(entries):
+            writer = output.writer
+            if writer is None:
+                writer = self._begin_batch(output)
+            taken = 0
+            if writer is not None and output.limit_bytes >= SMALL_TOPIC_BYTES:
+                before = writer.size_bytes
+                taken = writer.extend(entries, start)
+                output.entries += entries[start : start + taken]
+                size = writer.size_bytes - before
+                output.size_bytes += size
+                self._pending += taken
+                self._pending_bytes += size
+            if taken:
+                start += taken
+                if start < len(entries):
+                    output.seal()
+            else:
+                self.add(topic, partition, entries[start])
+                start += 1
+
+    def _output(self, topic: str, partition: int) -> OutputPartition:
+        output = self._outputs.get((topic, partition))
+        if output is None:
+            limit_bytes = self.topics[topic].max_message_bytes
+            output = OutputPartition(topic, partition, limit_bytes)
+            self._outputs[topic, partition] = output
+        return output
+
+    def _begin_batch(self, output: OutputPartition) -> BatchWriter | None:
+        """Open a batch for ``output``; ``None`` while there is no producer to make one."""
+        if self._producer is not None:
+            output.writer = self._producer.new_batch()
+        output.since_s = _now()
+        if not output.waiting_since_s:
+            output.waiting_since_s = output.since_s
+        return output.writer
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended; ``urgent`` when nothing more is coming for now."""

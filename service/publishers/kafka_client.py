@@ -7,7 +7,7 @@ own ``append`` does after some 200 ns of bookkeeping.  The private names that th
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -29,6 +29,7 @@ from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
     ProduceUnknownError,
+    Row,
     TopicInfo,
 )
 
@@ -212,13 +213,19 @@ class KafkaProducerClient:
 class _Writer:
     """Appends straight to the compiled builder and keeps the wrapper's count at the end."""
 
-    __slots__ = ("_append", "_builder", "count", "size_bytes")
+    __slots__ = ("_append", "_builder", "_size", "count")
 
     def __init__(self, builder: Any) -> None:
         self._builder = builder
         self._append = builder._builder.append  # noqa: SLF001 -- see the module's docstring
+        self._size = builder._builder.size  # noqa: SLF001
         self.count = 0
-        self.size_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """See :class:`service.publishers.base.BatchWriter`."""
+        size: int = self._size()
+        return size
 
     def append(
         self, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
@@ -226,12 +233,21 @@ class _Writer:
         """See :meth:`service.publishers.base.BatchWriter.append`."""
         if type(headers) is not list:
             headers = list(headers)
-        added = self._append(self.count, timestamp_ms, key, value, headers)
-        if added is None:
+        if self._append(self.count, timestamp_ms, key, value, headers) is None:
             return False
         self.count += 1
-        self.size_bytes += added.size
         return True
+
+    def extend(self, rows: Sequence[Row], start: int) -> int:
+        """See :meth:`service.publishers.base.BatchWriter.extend`."""
+        append = self._append
+        first = count = self.count
+        for row in rows if not start else rows[start:]:
+            if append(count, row[0], row[1], row[2], row[3]) is None:
+                break
+            count += 1
+        self.count = count
+        return count - first
 
     def finish(self) -> Any:
         """The client's own batch, closed."""

@@ -59,6 +59,10 @@ class Publisher(Protocol):
         """Queue a record."""
         ...
 
+    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
+        """Queue records in order."""
+        ...
+
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` has ended."""
         ...
@@ -137,15 +141,23 @@ class ResultWriter:
     def _write(self, outcomes: Sequence[Outcome | None]) -> list[Outcome]:
         """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
         valid_batch: RecordBatch | None = None
-        for position, outcome in enumerate(outcomes):
+        position = 0
+        while position < len(outcomes):
+            outcome = outcomes[position]
             if outcome is None:
+                position += 1
                 continue
             batch = outcome.batch
             if batch is not valid_batch:
                 if not batch.valid():
                     batch.dispatched -= 1  # dropped: whoever owns the partition does it again
+                    position += 1
                     continue
                 valid_batch = batch
+            written = self._write_plain(outcomes, position, batch)
+            if written:
+                position += written
+                continue
             try:
                 known = self._write_one(outcome)
             except PermanentError as exc:
@@ -153,7 +165,63 @@ class ResultWriter:
                 known = self._bury(outcome, failure)
             if not known:
                 return [left for left in outcomes[position:] if left is not None]
+            position += 1
         return []
+
+    def _write_plain(  # noqa: C901 -- the hot loop; each call taken out of it costs 50 ns a record
+        self, outcomes: Sequence[Outcome | None], start: int, batch: RecordBatch
+    ) -> int:
+        """Write the run of plain results of ``batch`` at ``start``: one mapping each, own output.
+
+        Nearly everything is written here, in one loop with nothing looked up twice.  It stops at
+        the first outcome that needs more: a failure, several or addressed results, a value that
+        is no JSON or too large, a topic that is not known.
+
+        Returns:
+            How many outcomes it has written.
+        """
+        topic = self._output
+        publisher = self._publisher
+        if topic is None or topic not in publisher.topics or self._tracing.active:
+            return 0
+        prefix = id_prefix(self._pipeline, self._handler, batch.topic, batch.partition)
+        limit = publisher.max_record_bytes(topic) - _OUR_HEADERS_BYTES
+        keyless = publisher.partition_for(topic, None, batch.partition)
+        records, dumps = batch.records, orjson.dumps
+        runs: dict[int, list[Entry]] = {}
+        position = start
+        for position in range(start, len(outcomes)):
+            outcome = outcomes[position]
+            if outcome is None or outcome.batch is not batch or outcome.failure is not None:
+                break
+            results = outcome.results
+            if type(results) is not dict:
+                break
+            index = outcome.index
+            record = records[index]
+            key = record.key
+            try:
+                value = dumps(results)
+            except TypeError:
+                break
+            if b"null" in value and not _finite(results):
+                break
+            if len(value) + (0 if key is None else len(key)) > limit:
+                break
+            headers = [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE]
+            if record.headers and (parent := _passed_on(record.headers)) is not None:
+                headers.append((TRACE_HEADER, parent))
+            partition = keyless if key is None else publisher.partition_for(topic, key, keyless)
+            run = runs.get(partition)
+            if run is None:
+                run = runs[partition] = []
+            # the class itself would spend twice as long on taking keyword arguments apart
+            run.append(_new_entry(Entry, (None, key, value, headers, batch, index, self, False)))
+        else:
+            position = len(outcomes)
+        for partition, entries in runs.items():
+            publisher.add_many(topic, partition, entries)
+        return position - start
 
     async def _write_late(self, outcomes: list[Outcome]) -> None:
         """Write outcomes whose topics have to be looked up first, in order."""
@@ -328,6 +396,9 @@ class _Output(NamedTuple):
     key: bytes | None
     value: bytes | None
     result: Result | None
+
+
+_new_entry: Final = tuple.__new__
 
 
 def encode(value: Any) -> bytes:

@@ -14,7 +14,7 @@ from the position that a new producer with the same id finds committed.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -139,6 +139,11 @@ class TransactionalPublisher:
         if entry.failed:
             batch.dead_lettered(place)
         batch.ack(place)
+
+    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
+        """:meth:`add` for each of ``entries``."""
+        for entry in entries:
+            self.add(topic, partition, entry)
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""

@@ -21,6 +21,7 @@ from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
     ProduceUnknownError,
+    Row,
     TopicInfo,
 )
 from service.testing.broker import Commit, Member, MemoryBroker
@@ -211,6 +212,14 @@ class MemoryBatchWriter:
         self.count += 1
         self.size_bytes += size
         return True
+
+    def extend(self, rows: Sequence[Row], start: int) -> int:
+        """See :meth:`service.publishers.base.BatchWriter.extend`."""
+        for index in range(start, len(rows)):
+            timestamp_ms, key, value, headers = rows[index][:4]
+            if not self.append(timestamp_ms, key, value, headers):
+                return index - start
+        return len(rows) - start
 
 
 class MemoryProducer:

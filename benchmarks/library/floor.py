@@ -1,0 +1,178 @@
+"""What an event costs inside the process, beside the floor that no Python service can go below.
+
+The floor is the work itself, written as one loop: check and decode a stored batch, parse, look at
+the level, build the alert, encode it, append it to a produce batch.  Beside it runs the service's
+own path on the very same bytes, without a network: tap, source batch, normalizer, filter, handler,
+writer, publisher.  Both are measured in processor time, interleaved, medians.
+
+    python -m benchmarks.library.floor [--rounds N]
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import orjson
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from benchmarks.jobs.log_events import log_value
+from service.app.collector import calm_collector
+from service.consumers.base import TopicPartition
+from service.consumers.kafka_tap import _Batch
+from service.delivery.retry import RetryPolicy
+from service.dispatch import Dispatcher, Normalize
+from service.events import RecordBatch
+from service.handlers import load_handler
+from service.metrics import PipelineCounters
+from service.normalizers import load_normalizer
+from service.publishers.base import TopicInfo
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.kafka_client import _Writer
+from service.publishers.results import ResultWriter
+from service.where import compile_where
+
+RECORDS = 1000
+BATCHES = 20
+BATCH_BYTES = 10_000_000
+
+
+def _stored() -> list[bytes]:
+    batches = []
+    for number in range(BATCHES):
+        builder = BatchBuilder(BATCH_BYTES, 0)
+        for index in range(RECORDS):
+            builder.append(
+                timestamp=1_700_000_000_000,
+                key=None,
+                value=log_value(number * RECORDS + index),
+                headers=[],
+            )
+        batches.append(bytes(builder._build()))
+    return batches
+
+
+def floor(stored: list[bytes]) -> int:
+    """The work itself, as one loop."""
+    loads, dumps = orjson.loads, orjson.dumps
+    wanted = {"WARN", "ERROR"}
+    published = 0
+    for data in stored:
+        raw = MemoryRecords(data).next_batch()
+        raw.validate_crc()
+        builder = BatchBuilder(BATCH_BYTES, 0)._builder
+        append = builder.append
+        for record in raw:
+            event = loads(record.value)
+            level = event["level"]
+            if level not in wanted:
+                continue
+            message = event["message"]
+            alert = {
+                "level": level,
+                "message": message,
+                "alert": f"[ALERT - {level}] {message}",
+                "timestamp": event["timestamp"],
+                "service": event["service"],
+            }
+            append(published, None, record.key, dumps(alert), [])
+            published += 1
+        builder.build()
+    return published
+
+
+class _Producer:
+    """Takes batches and stores nothing."""
+
+    def new_batch(self) -> Any:
+        return _Writer(BatchBuilder(256 * 1024, 0))
+
+
+class Service:
+    """The service's own path, without network and event loop."""
+
+    def __init__(self) -> None:
+        counters = PipelineCounters("logs")
+        self.publisher = KafkaPublisher(lambda: None)  # type: ignore[arg-type,return-value]
+        self.publisher._producer = _Producer()  # type: ignore[assignment]
+        for topic in ("alerts", "logs.dead"):
+            self.publisher.topics[topic] = TopicInfo(4, 1_048_588)
+        self.writer = ResultWriter(
+            self.publisher,
+            pipeline="logs",
+            handler="alerts",
+            output="alerts",
+            dead_letter="logs.dead",
+            counters=counters,
+            idle=lambda: False,
+        )
+        self.normalize = Normalize(
+            load_normalizer("log"), effects=1, failed=self.writer.publish, counters=counters
+        )
+        self.dispatcher = Dispatcher(
+            load_handler("log_alerts").bind({}, name="alerts"),
+            where=compile_where({"field": "level", "in": ["WARN", "ERROR"]}),
+            ordering="key",
+            timeout_s=10,
+            retry=RetryPolicy(),
+            counters=counters,
+        )
+
+    def run(self, stored: list[bytes]) -> int:
+        """Everything between the fetch and the produce request."""
+        published = 0
+        for number, data in enumerate(stored):
+            raw = MemoryRecords(data).next_batch()
+            raw.validate_crc()
+            batch = _Batch(TopicPartition("logs.raw", 0), raw, 0, RECORDS)
+            records = batch.decode()
+            source = RecordBatch("logs.raw", number % 4, records, next_offset=RECORDS)
+            outcomes = self.dispatcher.handle(self.normalize([source]))
+            self.writer.publish(outcomes)
+            published += self._acknowledge()
+        return published
+
+    def _acknowledge(self) -> int:
+        """What the broker's answer does: finish the batch and acknowledge its records."""
+        published = 0
+        for output in self.publisher._outputs.values():
+            output.seal()
+            while output.sealed:
+                sealed = output.sealed.popleft()
+                if sealed.writer is not None:
+                    sealed.writer.finish()._build()  # type: ignore[attr-defined]
+                for entry in sealed.entries:
+                    entry.batch.ack(entry.place)
+                self.publisher._settled(sealed)
+                published += len(sealed.entries)
+        return published
+
+
+async def _main(rounds: int) -> None:
+    stored = _stored()
+    service = Service()
+    calm_collector()
+    figures: dict[str, list[float]] = {"floor": [], "service": []}
+    for number in range(rounds + 1):
+        for name, run in (("floor", floor), ("service", service.run)):
+            began_s = time.process_time()
+            published = run(stored)
+            took_s = time.process_time() - began_s
+            assert published == RECORDS * BATCHES * 3 // 10, published
+            if number:
+                figures[name].append(took_s / (RECORDS * BATCHES) * 1e6)
+    floor_us = statistics.median(figures["floor"])
+    for name, values in figures.items():
+        print(
+            f"{name:8} {statistics.median(values):6.3f} us an event "
+            f"(min {min(values):.3f}, max {max(values):.3f}), "
+            f"{statistics.median(values) / floor_us:.2f}x the floor"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    asyncio.run(_main(parser.parse_args().rounds))
