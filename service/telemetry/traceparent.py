@@ -14,8 +14,7 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
 _FORM = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_FLAG = slice(54, 55)
-_ODD = frozenset((b"1", b"3", b"5", b"7", b"9", b"b", b"d", b"f"))
+ODD_DIGITS = frozenset((b"1", b"3", b"5", b"7", b"9", b"b", b"d", b"f"))
 """Last digits of the flags of a sampled context."""
 
 _TRACESTATE_MAX_BYTES = 512
@@ -31,7 +30,7 @@ def find(headers: Headers) -> bytes | None:
 
 def sampled(value: bytes) -> bool:
     """Whether ``value`` looks sampled; decides whether it is worth parsing."""
-    return value[_FLAG] in _ODD
+    return value[54:55] in ODD_DIGITS
 
 
 def parse(headers: Headers) -> SpanContext | None:

@@ -26,6 +26,13 @@ from service.telemetry import traceparent
 MAX_ACTIVE = 2000
 """Traced records at once; while there are so many, no further record is traced."""
 
+MAX_PER_S = 200
+"""Traced records a second, on average; further ones pass their context on untraced.
+
+A traced record costs about 35 microseconds here and 60 in the exporting thread, which shares the
+interpreter lock: so tracing takes at most a fiftieth of a core, whatever producers sample.
+"""
+
 MAX_LINKS = 64
 """Links of one batch span; what is linked beyond them adds nothing for the reader."""
 
@@ -66,6 +73,8 @@ class Tracing:
         self._every = round(1 / ratio) if ratio > 0 else 0
         self._until_next = self._every
         self._spans = 0
+        self._tokens = float(MAX_PER_S)
+        self._tokens_at_s = clock()
         self.uncommitted: dict[tuple[str, int], list[SpanContext]] = {}
         self._common: dict[str, str] = {"messaging.system": "kafka", OWN_SPAN: pipeline}
         if group:
@@ -73,9 +82,13 @@ class Tracing:
 
     def begin(self, batch: RecordBatch) -> None:
         """Start the spans of the records of ``batch`` that are traced; call it once per batch."""
-        picked = self._pick(batch.records)
+        allowed = self._allowed()
+        if not allowed:
+            return
+        picked = self._pick(batch.records, allowed)
         if not picked:
             return
+        self._tokens -= len(picked)
         producers = {index: traceparent.parse(batch.records[index].headers) for index in picked}
         poll = self._tracer.start_span(
             f"poll {batch.topic}",
@@ -212,19 +225,30 @@ class Tracing:
             span.end()
             self._spans -= 1
 
-    def _pick(self, records: Sequence[Record]) -> list[int]:
-        """Which records are traced."""
+    def _allowed(self) -> int:
+        """How many more records may be traced now: a bucket of one second's worth."""
+        now_s = self._clock()
+        earned = (now_s - self._tokens_at_s) * MAX_PER_S
+        self._tokens = min(float(MAX_PER_S), self._tokens + earned)
+        self._tokens_at_s = now_s
+        return max(0, min(int(self._tokens), MAX_ACTIVE - self._spans))
+
+    def _pick(self, records: Sequence[Record], allowed: int) -> list[int]:
+        """Which records are traced, ``allowed`` of them at most."""
         picked: list[int] = []
-        decided: set[int] = set()
-        for index in [index for index, record in enumerate(records) if record.headers]:
-            value = traceparent.find(records[index].headers)
-            if value is not None:
-                decided.add(index)
-                if traceparent.sampled(value):
-                    picked.append(index)
+        decided: list[int] = []
+        # One loop without calls: this is all that tracing costs records that are not traced.
+        for index, record in enumerate(records):
+            for name, value in record.headers:
+                if name == traceparent.TRACEPARENT and value:  # Kafka knows headers without one
+                    decided.append(index)
+                    if value[54:55] in traceparent.ODD_DIGITS:
+                        picked.append(index)
+                    break
         if self._every:
-            picked.extend(index for index in self._turns(len(records)) if index not in decided)
-        return picked[: max(0, MAX_ACTIVE - self._spans)]
+            left = set(self._turns(len(records))).difference(decided)
+            picked.extend(sorted(left))
+        return picked[:allowed]
 
     def _turns(self, count: int) -> range:
         """Which of the next ``count`` records are traced by the ratio: every so many."""

@@ -119,6 +119,36 @@ def test_outputs_of_an_untraced_record_carry_what_it_came_with(spans: Spans) -> 
     assert tracing.outgoing(batch, 1) is None
 
 
+def test_a_header_without_a_value_is_no_context(spans: Spans) -> None:
+    tracing = spans.tracing()
+    batch = _batch([("traceparent", None)])  # type: ignore[list-item]  # Kafka allows it
+
+    tracing.begin(batch)
+
+    assert not tracing.active
+    assert tracing.outgoing(batch, 0) is None
+
+
+def test_a_second_has_room_for_so_many_traced_records_and_no_more(spans: Spans) -> None:
+    now_s = 0.0
+    tracing = Tracing(spans.provider.get_tracer("test"), ratio=1.0, clock=lambda: now_s)
+
+    def traced_of(count: int) -> int:
+        before = len(spans.named("process logs.raw"))
+        batch = _batch(*[()] * count)
+        tracing.begin(batch)
+        tracing.completed(batch)
+        return len(spans.named("process logs.raw")) - before
+
+    assert traced_of(150) == 150
+    assert traced_of(150) == 50
+    assert traced_of(150) == 0
+    now_s = 0.25
+    assert traced_of(150) == 50
+    now_s = 60.0
+    assert traced_of(300) == 200
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 100, 1000])
 def test_the_ratio_holds_whatever_the_size_of_batches(spans: Spans, size: int) -> None:
     tracing = spans.tracing(ratio=0.01)
