@@ -33,6 +33,13 @@ A traced record costs about 35 microseconds here and 60 in the exporting thread,
 interpreter lock: so tracing takes at most a fiftieth of a core, whatever producers sample.
 """
 
+BURST = 50
+"""Under full load, batches are looked at only when so many more may be traced.
+
+A few batches a second are then traced thoroughly and the others not even looked at, instead of a
+record or two in every one.
+"""
+
 MAX_LINKS = 64
 """Links of one batch span; what is linked beyond them adds nothing for the reader."""
 
@@ -231,6 +238,8 @@ class Tracing:
         earned = (now_s - self._tokens_at_s) * MAX_PER_S
         self._tokens = min(float(MAX_PER_S), self._tokens + earned)
         self._tokens_at_s = now_s
+        if self._tokens < BURST:
+            return 0
         return max(0, min(int(self._tokens), MAX_ACTIVE - self._spans))
 
     def _pick(self, records: Sequence[Record], allowed: int) -> list[int]:
