@@ -1,11 +1,9 @@
 """The live page in a real Chromium, against a real server over an in-memory log.
 
-Skipped where there is no ``chromium`` or no ``playwright``.  ``HEADRACE_SCREENSHOTS`` names a
-directory for the pictures of the documentation.
+Skipped where there is no ``chromium`` or no ``playwright``.
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -113,10 +111,6 @@ class Page:
     async def live(self) -> None:
         await self.until("document.getElementById('feed-state').dataset.state === 'live'")
 
-    async def picture(self, name: str) -> None:
-        if directory := os.environ.get("HEADRACE_SCREENSHOTS"):
-            await self.page.screenshot(path=str(Path(directory) / f"{name}.png"))
-
 
 @asynccontextmanager
 async def browsing(
@@ -156,8 +150,6 @@ async def test_figures_move_and_events_arrive() -> None:
             "offset": 81233, "key": "web-3", "handler": "enrich", "attempts": 4, "cause": "retry",
         }  # fmt: skip
         await page.until("document.querySelector('.blocked') !== null")
-        await asyncio.sleep(20 if os.environ.get("HEADRACE_SCREENSHOTS") else 0)
-        await page.picture("live-page")
         blocked = await page.text(".blocked")
         drawn = await page.page.locator("canvas").first.evaluate(
             "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)"
@@ -246,8 +238,6 @@ async def test_the_page_fits_a_phone_in_the_dark() -> None:
             append(edge, n, ["ERROR", "WARN"][n % 2])
         await page.until("document.querySelectorAll('#tail li').length === 8")
         width = await page.page.evaluate("document.documentElement.scrollWidth")
-        await asyncio.sleep(20 if os.environ.get("HEADRACE_SCREENSHOTS") else 0)
-        await page.picture("live-page-phone")
 
     assert width <= PHONE["width"]
     assert page.problems == []

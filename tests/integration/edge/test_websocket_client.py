@@ -1,0 +1,152 @@
+"""The source that reads somebody else's feed, against feeds that misbehave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from service.channels import Receiver, channel
+from service.consumers.websocket_client import WebSocketClientSource
+from service.events import RecordBatch
+from service.settings import WebSocketClientSourceSettings
+
+pytestmark = pytest.mark.real_loops
+
+Serve = Callable[[ServerConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def reading(
+    feed: Serve, *, capacity: int = 100, **settings: Any
+) -> AsyncIterator[tuple[WebSocketClientSource, Receiver[RecordBatch]]]:
+    sender, inbox = channel[RecordBatch](capacity)
+    async with serve(feed, "127.0.0.1", 0, ping_interval=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        source = WebSocketClientSource(
+            "feed",
+            WebSocketClientSourceSettings.model_validate(
+                {
+                    "url": f"ws://127.0.0.1:{port}/v1?all=1",
+                    "reconnect_initial_s": 0.05,
+                    "reconnect_max_s": 0.2,
+                    **settings,
+                }
+            ),
+        )
+        with inbox:
+            async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+                tasks.create_task(source.run(sender))
+                yield source, inbox
+                source.stop_intake()
+
+
+async def records(inbox: Receiver[RecordBatch], count: int) -> list[tuple[bytes | None, Any]]:
+    found: list[tuple[bytes | None, Any]] = []
+    while len(found) < count:
+        batch = await inbox.recv()
+        found += [(record.key, record.value) for record in batch.records]
+    return found
+
+
+async def test_it_says_hello_and_reads_events_and_arrays() -> None:
+    heard: list[Any] = []
+
+    async def feed(client: ServerConnection) -> None:
+        assert client.request is not None
+        heard.append((client.request.path, client.request.headers["X-Team"]))
+        heard.extend([await client.recv(), await client.recv()])
+        await client.send('{"symbol":"A","seq":1}')
+        await client.send('[{"symbol":"B","seq":2},{"seq":3}]')
+        await client.send("not json")
+        await client.wait_closed()
+
+    settings: dict[str, Any] = {
+        "headers": {"X-Team": "edge"},
+        "subscribe": ["hello", {"op": "subscribe"}],
+        "key_field": "symbol",
+    }
+    async with reading(feed, **settings) as (_, inbox):
+        found = await records(inbox, 4)
+
+    assert heard == [("/v1?all=1", "edge"), "hello", '{"op":"subscribe"}']
+    assert found == [
+        (b"A", b'{"symbol":"A","seq":1}'),
+        (b"B", b'{"symbol":"B","seq":2}'),
+        (None, b'{"seq":3}'),
+        (None, b"not json"),
+    ]
+
+
+async def test_it_reconnects_and_resumes_after_the_last_event() -> None:
+    paths: list[str] = []
+
+    async def feed(client: ServerConnection) -> None:
+        assert client.request is not None
+        paths.append(client.request.path)
+        n = len(paths)
+        await client.send(f'{{"seq":"{n}"}}')
+        await asyncio.sleep(0.05)
+        client.transport.abort()
+
+    async with reading(feed, resume_field="seq") as (_, inbox):
+        found = await records(inbox, 3)
+
+    assert [value for _, value in found] == [b'{"seq":"1"}', b'{"seq":"2"}', b'{"seq":"3"}']
+    assert paths[:3] == ["/v1?all=1", "/v1?all=1&resume=1", "/v1?all=1&resume=2"]
+
+
+async def test_a_feed_that_goes_silent_is_connected_anew() -> None:
+    connections = 0
+
+    async def feed(client: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        await client.send('{"n":1}')
+        await client.wait_closed()
+
+    async with reading(feed, silence_timeout_s=0.3) as (_, inbox):
+        await records(inbox, 3)
+
+    assert connections >= 3
+
+
+async def test_a_full_pipeline_is_not_taken_for_a_silent_feed() -> None:
+    connections = 0
+
+    async def feed(client: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        for n in range(50):
+            await client.send(f'{{"n":{n}}}')
+        while True:
+            await asyncio.sleep(0.1)
+            await client.send('{"n":-1}')
+
+    async with reading(feed, capacity=1, silence_timeout_s=0.4, ping_interval_s=0.2) as (_, inbox):
+        await asyncio.sleep(1.5)
+        found = await records(inbox, 50)
+
+    assert [value for _, value in found] == [b'{"n":%d}' % n for n in range(50)]
+    assert connections == 1
+
+
+async def test_a_feed_that_is_not_there_is_waited_for() -> None:
+    sender, inbox = channel[RecordBatch](10)
+    source = WebSocketClientSource(
+        "feed",
+        WebSocketClientSourceSettings.model_validate(
+            {"url": "ws://127.0.0.1:1/", "reconnect_initial_s": 0.05, "reconnect_max_s": 0.1}
+        ),
+    )
+    with inbox:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(source.run(sender))
+            await asyncio.sleep(0.5)
+            alive = not running.done()
+            source.stop_intake()
+
+    assert alive
+    assert not source.connected

@@ -1,0 +1,61 @@
+"""Every record can be shown."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.events import SourceRecord
+from service.subscriptions.encoding import encode
+
+
+def shown(record: SourceRecord) -> dict[str, Any]:
+    event, _ = encode(3, record)
+    fields: dict[str, Any] = orjson.loads(event.json)
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("stored", "value"),
+    [
+        (b'{"n": 1}', {"n": 1}),
+        (b"plain text", "plain text"),
+        (b"\xff\x00", {"base64": "/wA="}),
+        (None, None),
+        (b"", ""),
+    ],
+    ids=repr,
+)
+def test_values_are_shown_as_what_they_are(stored: bytes | None, value: object) -> None:
+    record = SourceRecord(stored, key=b"k", offset=12, timestamp=34)
+
+    assert shown(record) == {
+        "partition": 3,
+        "offset": 12,
+        "timestamp": 34,
+        "key": "k",
+        "value": value,
+    }
+
+
+def test_numbers_keep_their_digits() -> None:
+    event, _ = encode(0, SourceRecord(b'{"n":123456789012345678901234567890,"x":0.10}'))
+
+    assert b'"value":{"n":123456789012345678901234567890,"x":0.10}' in event.json
+
+
+def test_only_dead_letters_show_their_headers_and_only_ours() -> None:
+    plain = SourceRecord(b"1", headers=[("headrace-id", b"x"), ("traceparent", b"y")])
+    dead = SourceRecord(b"1", headers=[("headrace-error", b"decode"), ("secret", b"z")])
+
+    assert "headers" not in shown(plain)
+    assert shown(dead)["headers"] == {"headrace-error": "decode"}
+
+
+@given(st.none() | st.binary(max_size=60), st.none() | st.binary(max_size=20))
+def test_any_record_is_json(value: bytes | None, key: bytes | None) -> None:
+    event, data = encode(0, SourceRecord(value, key=key))
+
+    assert event.data() == data or data != data  # noqa: PLR0124 -- NaN cannot be stored as JSON
