@@ -15,7 +15,9 @@ from service.metrics import PipelineCounters
 from service.publishers.transactions import TransactionalPublisher
 from service.settings import (
     KafkaSourceSettings,
+    LlmSourceSettings,
     PipelineSettings,
+    RabbitMqSourceSettings,
     Settings,
     SourceSettings,
     WebSocketClientSourceSettings,
@@ -82,6 +84,17 @@ def build_source(
         return WebSocketSource(name)
     if isinstance(source, WebSocketClientSourceSettings):
         return WebSocketClientSource(name, source)
+    return _optional(name, source)
+
+
+def _optional(name: str, source: RabbitMqSourceSettings | LlmSourceSettings) -> Source:
+    """A source whose client is an extra."""
+    if isinstance(source, LlmSourceSettings):
+        try:
+            from service.consumers.llm import LlmSource  # noqa: PLC0415 -- an extra
+        except ImportError as error:
+            raise ConfigurationError([f"{name}: needs the extra `llm` ({error})"]) from error
+        return LlmSource(name, source)
     raise ConfigurationError([f"{name}: sources of type {source.type} are not available"])
 
 

@@ -1,0 +1,263 @@
+"""Tokens of an OpenAI-compatible server as events, while it produces them.
+
+Each prompt is streamed once per run of the service; its events are
+``{"conversation", "index", "delta", "done"}``, which is what ``llm_sentences`` reads.  A stream
+that breaks is asked for again under a new conversation id (``id/2``, ``id/3``, …), because the
+model will say something else: half of one answer is never continued by another.  While the
+pipeline is full nothing is read, so the server waits with us.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import orjson
+import structlog
+
+from service.channels import Sender
+from service.clock import wall_clock_ms, wall_clock_s
+from service.consumers.backoff import Backoff
+from service.errors import ChannelClosedError, ServiceError
+from service.events import RecordBatch, SourceRecord
+from service.settings import LlmSourceSettings
+
+_log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+RETRY_FIRST_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+LINE_MAX_BYTES: Final = 1024 * 1024
+"""A server-sent event of more is no token."""
+
+_TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+_SUCCESS: Final = 200
+
+
+class Prompt(NamedTuple):
+    """What to ask, and under which conversation id the answer goes."""
+
+    id: str
+    text: str
+
+
+class Piece(NamedTuple):
+    """A part of an answer."""
+
+    delta: str
+    done: bool
+
+
+class StreamBrokenError(ServiceError):
+    """The server broke a stream off, or spoke nonsense; it may be asked again."""
+
+
+class RefusedError(ServiceError):
+    """The server refuses the prompt; asking again cannot help."""
+
+
+class LlmSource:
+    """A source of one pipeline.
+
+    Args:
+        name: The source's name; stands where Kafka's records have their topic.
+        settings: Whom to ask what.
+    """
+
+    def __init__(self, name: str, settings: LlmSourceSettings) -> None:
+        self.name = name
+        self._settings = settings
+        self._partition = random.getrandbits(31)
+        self._offset = int(wall_clock_s() * 1e6)
+        self._stopped = asyncio.Event()
+        self.refused: list[str] = []
+        """Ids of the prompts that the server refused."""
+
+    async def run(self, inbox: Sender[RecordBatch]) -> None:
+        """See :meth:`service.consumers.base.Source.run`; waits for the stop when all is said."""
+        with inbox:
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(self._ask_all(inbox), name=self.name)
+                await self._stopped.wait()
+                asking.cancel()
+
+    def stop_intake(self) -> None:
+        """See :meth:`service.consumers.base.Source.stop_intake`; running answers break off."""
+        self._stopped.set()
+
+    async def close(self, deadline_s: float) -> None:
+        """See :meth:`service.consumers.base.Source.close`."""
+        del deadline_s  # nothing is committed
+
+    async def _ask_all(self, inbox: Sender[RecordBatch]) -> None:
+        settings = self._settings
+        prompts = iter(await asyncio.to_thread(_prompts, settings))
+        bearer = await asyncio.to_thread(settings.bearer)
+        headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.idle_timeout_s
+        )
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for _ in range(settings.concurrency):
+                tasks.create_task(self._work(prompts, session, inbox))
+        _log.info("every prompt is answered", source=self.name, refused=len(self.refused))
+
+    async def _work(
+        self, prompts: Iterator[Prompt], session: aiohttp.ClientSession, inbox: Sender[RecordBatch]
+    ) -> None:
+        for prompt in prompts:
+            try:
+                await self._answer(prompt, session, inbox)
+            except ChannelClosedError:
+                return
+            except RefusedError as error:
+                self.refused.append(prompt.id)
+                _log.error("prompt refused", source=self.name, id=prompt.id, error=str(error))
+
+    async def _answer(
+        self, prompt: Prompt, session: aiohttp.ClientSession, inbox: Sender[RecordBatch]
+    ) -> None:
+        """Stream one answer to its end, from its start again if it breaks off."""
+        backoff = Backoff(initial_s=RETRY_FIRST_S, max_s=RETRY_MAX_S)
+        attempt = 1
+        while True:
+            conversation = prompt.id if attempt == 1 else f"{prompt.id}/{attempt}"
+            index = 0
+            try:
+                async with aclosing(self._pieces(prompt, session)) as answer:
+                    async for pieces in answer:
+                        await inbox.send(self._batch(conversation, index, pieces))
+                        index += len(pieces)
+            except (StreamBrokenError, aiohttp.ClientError, TimeoutError) as error:
+                delay_s = backoff.next_s()
+                _log.warning(
+                    "answer broken off",
+                    source=self.name,
+                    id=conversation,
+                    reason=f"{type(error).__name__}: {error}",
+                    delay_s=round(delay_s, 3),
+                )
+                await asyncio.sleep(delay_s)
+                attempt += index > 0  # nothing was said under this id: use it again
+            else:
+                return
+
+    async def _pieces(
+        self, prompt: Prompt, session: aiohttp.ClientSession
+    ) -> AsyncGenerator[Sequence[Piece]]:
+        """The answer as it comes, in chunks; the last piece is done.
+
+        Raises:
+            StreamBrokenError: If it ends before its end.
+            RefusedError: If the server does not want the prompt.
+        """
+        body = {
+            **self._settings.parameters,
+            "model": self._settings.model,
+            "messages": [{"role": "user", "content": prompt.text}],
+            "stream": True,
+        }
+        url = f"{str(self._settings.url).rstrip('/')}/chat/completions"
+        async with session.post(
+            url,
+            data=orjson.dumps(body),
+            headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
+        ) as answer:
+            if answer.status in _TRY_AGAIN:
+                raise StreamBrokenError(f"status {answer.status}")
+            if answer.status != _SUCCESS:
+                raise RefusedError(f"status {answer.status}")
+            parser = ServerSentEvents()
+            async for chunk in answer.content.iter_any():
+                pieces = list(_pieces_of(parser.feed(chunk)))
+                if pieces:
+                    yield pieces
+                if pieces and pieces[-1].done:
+                    return
+        raise StreamBrokenError("the stream ended before the answer")
+
+    def _batch(self, conversation: str, index: int, pieces: Sequence[Piece]) -> RecordBatch:
+        key = conversation.encode()
+        stamp = wall_clock_ms()
+        records: list[SourceRecord] = []
+        for place, piece in enumerate(pieces, index):
+            value = orjson.dumps(
+                {
+                    "conversation": conversation,
+                    "index": place,
+                    "delta": piece.delta,
+                    "done": piece.done,
+                }
+            )
+            records.append(SourceRecord(value, key=key, offset=self._offset, timestamp=stamp))
+            self._offset += 1
+        return RecordBatch(
+            self.name,
+            self._partition,
+            records,
+            next_offset=self._offset,
+            size_bytes=sum(len(record.value or b"") for record in records),
+            received_at_s=asyncio.get_running_loop().time(),
+        )
+
+
+class ServerSentEvents:
+    """Bytes in any chunks to the ``data`` of whole events (WHATWG HTML, 9.2.6).
+
+    Only ``data`` counts here; comments, names, ids and retry hints are skipped.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that ``chunk`` completes.
+
+        Raises:
+            StreamBrokenError: If a line grows beyond :data:`LINE_MAX_BYTES`.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > LINE_MAX_BYTES:
+            raise StreamBrokenError("a line without an end")
+        events: list[bytes] = []
+        for line in lines:
+            text = line.rstrip(b"\r")
+            if text.startswith(b"data:"):
+                self._data.append(text[5:].removeprefix(b" "))
+            elif not text and self._data:
+                events.append(b"\n".join(self._data))
+                self._data = []
+        return events
+
+
+def _pieces_of(events: Sequence[bytes]) -> Iterator[Piece]:
+    """The tokens in ``events``; stops behind the one that ends the answer."""
+    for event in events:
+        if event == b"[DONE]":
+            yield Piece("", done=True)
+            return
+        try:
+            choice: Any = orjson.loads(event)["choices"]
+            delta = choice[0]["delta"].get("content") if choice else None
+        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+            raise StreamBrokenError("an event that is no completion") from None
+        if isinstance(delta, str) and delta:
+            yield Piece(delta, done=False)
+
+
+def _prompts(settings: LlmSourceSettings) -> list[Prompt]:
+    """What to ask, from both places; prompts in the settings are called ``prompt-1`` and so on."""
+    prompts = [Prompt(f"prompt-{n}", text) for n, text in enumerate(settings.prompts, 1)]
+    if settings.prompts_file is not None:
+        for line in Path(settings.prompts_file).read_bytes().splitlines():
+            if line.strip():
+                item: Any = orjson.loads(line)
+                prompts.append(Prompt(str(item["id"]), str(item["prompt"])))
+    return prompts

@@ -1,0 +1,103 @@
+"""The LLM source against a server on this machine that breaks off, refuses and is busy."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from service.testing.harness import Harness, pipeline_of
+
+pytestmark = pytest.mark.integration
+
+
+class _Model:
+    """Answers each prompt with its own words; told how to misbehave first."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[str | None] = []
+        self.misbehave: list[str] = []
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        body = orjson.loads(await request.read())
+        self.requests.append(body)
+        self.headers.append(request.headers.get("Authorization"))
+        how = self.misbehave.pop(0) if self.misbehave else ""
+        if how.isdigit():
+            return web.Response(status=int(how))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        words = body["messages"][0]["content"].split(" ")
+        for number, word in enumerate(words):
+            if how == "break" and number == 2:
+                request.transport.abort()  # type: ignore[union-attr]  # it is connected
+                return response
+            event = {"choices": [{"delta": {"content": word + " "}}]}
+            await response.write(b"data: " + orjson.dumps(event) + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[_Model]:
+    model = _Model()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", model.complete)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    model.url = f"http://{host}:{port}/v1"
+    yield model
+    await runner.cleanup()
+
+
+async def _heard(model: _Model, count: int, *prompts: str, **source: Any) -> list[Any]:
+    config = pipeline_of("llm_sentences", options={"flush_after_s": 1})
+    config["pipelines"]["test"]["sources"]["llm"] = {
+        "type": "llm", "url": model.url, "model": "m", "prompts": list(prompts), **source,
+    }  # fmt: skip
+    async with Harness(config) as service:
+        for _ in range(100):
+            if len(service.outputs()) >= count:
+                break
+            await service.advance(0.1)
+        return service.outputs()
+
+
+async def test_answers_become_sentences_in_order(model: _Model) -> None:
+    prompts = ["Water flows. It turns the wheel.", "The mill grinds."]
+
+    heard = await _heard(model, 3, *prompts, api_key="k3y", parameters={"temperature": 0})
+
+    said = {(value["conversation"], value["sentence"]): value["text"] for value in heard}
+    assert said == {
+        ("prompt-1", 0): "Water flows.",
+        ("prompt-1", 1): "It turns the wheel.",
+        ("prompt-2", 0): "The mill grinds.",
+    }
+    assert model.headers == ["Bearer k3y"] * 2
+    assert all(request["stream"] and request["temperature"] == 0 for request in model.requests)
+
+
+async def test_an_answer_that_breaks_off_is_asked_for_again_under_another_id(
+    model: _Model,
+) -> None:
+    model.misbehave = ["503", "break"]
+
+    heard = await _heard(model, 2, "One two three four.")
+
+    said = {value["conversation"]: (value["text"], value["partial"]) for value in heard}
+    assert said["prompt-1/2"] == ("One two three four.", False)
+    assert said.get("prompt-1", ("One two", True)) == ("One two", True)
+
+
+async def test_a_refused_prompt_does_not_hold_up_the_others(model: _Model) -> None:
+    model.misbehave = ["400"]
+
+    heard = await _heard(model, 1, "Refused.", "Heard.", concurrency=1)
+
+    assert [value["conversation"] for value in heard] == ["prompt-2"]
