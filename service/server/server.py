@@ -237,7 +237,11 @@ class PublicServer:
                 elif recheck:
                     self._recheck(connection)
                 was_slow = connection.cut_as_slow
-                connection.supervise(now_s)
+                try:
+                    connection.supervise(now_s)
+                except Exception:  # noqa: BLE001 -- one connection's trouble is not the service's
+                    _log.exception("connection supervision failed", address=connection.address)
+                    connection.cut()
                 self._counters.disconnected_slow += connection.cut_as_slow and not was_slow
 
     def _recheck(self, connection: EdgeConnection) -> None:

@@ -60,7 +60,8 @@ def encode(partition: int, record: Record) -> tuple[EncodedEvent, Any]:
     }
     if any(name == ERROR_HEADER for name, _ in record.headers):
         fields["headers"] = {
-            name: raw.decode(errors="backslashreplace")
+            # a header's value may be null on the wire, whatever the type says
+            name: (raw or b"").decode(errors="backslashreplace")
             for name, raw in record.headers
             if name.startswith(HEADER_PREFIX)
         }

@@ -122,6 +122,9 @@ class TopicFeed:
                 _log.warning("subscription topic does not exist", topic=self.topic)
             except (BrokerUnavailableError, OffsetGoneError) as error:
                 _log.warning("subscription reader failed", topic=self.topic, reason=str(error))
+            except Exception:  # noqa: BLE001 -- the boundary of a task
+                # dashboards may fail, the pipelines beside them may not fail with them
+                _log.exception("subscription feed failed", topic=self.topic)
             await asyncio.sleep(backoff.next_s())
 
     def view(self, key: ViewKey, passes: Predicate | None) -> RingView | LatestView:

@@ -36,13 +36,36 @@ class Group:
         feed: The topic that the view belongs to.
         view: Its events.
         counters: What is counted.
+        filtered: Whether events of the topic may pass the clients by.
     """
 
-    def __init__(self, feed: TopicFeed, view: RingView | LatestView, counters: HubCounters) -> None:
+    def __init__(
+        self,
+        feed: TopicFeed,
+        view: RingView | LatestView,
+        counters: HubCounters,
+        *,
+        filtered: bool,
+    ) -> None:
         self.feed = feed
         self.view = view
         self.subscriptions: dict[Subscription, None] = {}
         self._counters = counters
+        self._filtered = filtered
+
+    def checkpoint(self) -> None:
+        """Tell clients that have everything how far the topic has been read.
+
+        A filter that seldom passes anything would leave them with an old position, which costs
+        a long search to resume from, or is no longer stored.
+        """
+        if not self._filtered:
+            return
+        body = events_body([], self.feed.window.positions)
+        for subscription in self.subscriptions:
+            has_all = subscription.cursor == self.view.end and not subscription.gap_due
+            if has_all and not subscription.ended and subscription.peer.writable:
+                subscription.peer.write(events_frame(subscription.id_json, body))
 
     def join(self, subscription: Subscription) -> None:
         """Serve ``subscription``, which has everything up to now."""

@@ -29,6 +29,9 @@ PASS_INTERVAL_S = 0.1
 LOOP_SHARE = 0.25
 """What passes, and reading for dashboards, may each take of the event loop's time."""
 
+CHECKPOINT_S = 15.0
+"""How often clients with a filter are told their position though nothing passed it."""
+
 LINGER_S = 30.0
 """How long a topic is read on after its last client left."""
 
@@ -125,6 +128,15 @@ class SubscriptionHub:
             )
             subscription.ended = True
             return
+        except Exception:  # noqa: BLE001 -- the boundary of a task
+            # one client's trouble is not the pipelines'
+            _log.exception("subscription failed", topic=subscription.topic)
+            message = "internal error"
+            subscription.peer.write(
+                error_frame(subscription.id_json, "internal", message, retryable=True)
+            )
+            subscription.ended = True
+            return
         finally:
             self._following.pop(subscription, None)
         # no await since the last event was looked at: what comes next belongs to the passes
@@ -132,7 +144,8 @@ class SubscriptionHub:
         group = self._groups.get(key)
         if group is None:
             view = feed.view(subscription.view_key, subscription.where)
-            group = self._groups[key] = Group(feed, view, self.counters)
+            filtered = subscription.where is not None
+            group = self._groups[key] = Group(feed, view, self.counters, filtered=filtered)
         group.join(subscription)
 
     # -- topics ----------------------------------------------------------------------------
@@ -176,19 +189,36 @@ class SubscriptionHub:
 
     async def _pass_forever(self) -> None:
         loop = asyncio.get_running_loop()
+        checkpoint_at_s = loop.time() + CHECKPOINT_S
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(checkpoint_at_s):
+                    await self._wake.wait()
             self._wake.clear()
             self._urgent.clear()
             began_s = loop.time()
-            behind = False
-            for group in list(self._groups.values()):
-                behind |= await group.serve(self._writing)
+            behind = await self._pass()
+            if began_s >= checkpoint_at_s:
+                checkpoint_at_s = began_s + CHECKPOINT_S
+                for group in self._groups.values():
+                    group.checkpoint()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(began_s + PASS_INTERVAL_S):
                     await self._urgent.wait()
             if behind:
                 self._wake.set()
+
+    async def _pass(self) -> bool:
+        """Serve every group once; whether somebody still has to get more."""
+        behind = False
+        for group in list(self._groups.values()):
+            try:
+                behind |= await group.serve(self._writing)
+            except Exception:  # noqa: BLE001 -- the boundary of a task
+                # as for one client
+                _log.exception("subscription pass failed", topic=group.feed.topic)
+                behind = True
+        return behind
 
     def _on_events(self, urgent: bool) -> None:  # noqa: FBT001 -- a fact, not an option
         self._wake.set()

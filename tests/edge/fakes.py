@@ -22,6 +22,7 @@ class FakeLog:
         }
         self.first: dict[tuple[str, int], int] = {}
         self.down = False
+        self.bug: Exception | None = None
         self.opened = 0
         self.reading = 0
         self.max_records = 500
@@ -71,6 +72,8 @@ class FakeLog:
         return FakeReader(self, topic)
 
     def _check(self) -> None:
+        if self.bug is not None:
+            raise self.bug
         if self.down:
             raise BrokerUnavailableError("down")
 

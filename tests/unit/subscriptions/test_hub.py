@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.peer import CloseCode
 from service.subscriptions.feed import Bounds
-from service.subscriptions.hub import PASS_INTERVAL_S, SubscriptionHub
+from service.subscriptions.hub import CHECKPOINT_S, PASS_INTERVAL_S, SubscriptionHub
 from service.subscriptions.positions import (
     FromEarliest,
     FromLatest,
@@ -347,6 +348,40 @@ async def test_an_unknown_topic_is_said_at_once() -> None:
         await asyncio.sleep(1)
 
     assert [error["code"] for error in peer.heard("error")] == ["unknown_topic"]
+
+
+async def test_a_client_whose_filter_passes_nothing_is_still_told_its_position() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        filtered, all_events = FakePeer(), FakePeer()
+        hub.subscribe(filtered, wish(FromLatest(), where=odd))
+        hub.subscribe(all_events, wish(FromLatest()))
+        await settle()
+        for n in range(10):
+            log.append("alerts", {"n": 2 * n})
+            await asyncio.sleep(PASS_INTERVAL_S)
+        await asyncio.sleep(CHECKPOINT_S + 1)
+
+    assert filtered.offsets() == []
+    assert filtered.next() == {"0": 10}
+    assert all(message["events"] for message in all_events.heard("events"))
+
+
+async def test_a_reader_that_fails_in_an_unforeseen_way_is_logged_and_replaced() -> None:
+    log = FakeLog(alerts=1)
+    with capture_logs() as logged:
+        async with running_hub(log) as hub:
+            peer = FakePeer()
+            hub.subscribe(peer, wish(FromLatest()))
+            await settle()
+            log.bug = RuntimeError("nobody thought of this")
+            log.append("alerts", {"n": 1})
+            await asyncio.sleep(5)
+            log.bug = None
+            await asyncio.sleep(20)
+
+    assert peer.offsets() == [0]
+    assert "subscription feed failed" in {entry["event"] for entry in logged}
 
 
 async def test_a_topic_nobody_watches_any_more_is_not_read_for_long() -> None:
