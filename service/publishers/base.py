@@ -127,7 +127,7 @@ class OutputTracing(Protocol):
 
     @property
     def active(self) -> Mapping[int, object]:
-        """Empty nearly always; the methods need not be called then."""
+        """By ``id(batch)``; the methods need not be called for a batch that is not in it."""
         ...
 
     def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:

@@ -312,7 +312,8 @@ class ResultWriter:
                 extra = _headers_of(result.headers)
         headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
         parent = None
-        if self._tracing.active:
+        active = self._tracing.active
+        if active and id(batch) in active:
             parent = self._tracing.outgoing(batch, index)
         elif record.headers:
             parent = _passed_on(record.headers)
@@ -379,8 +380,12 @@ class ResultWriter:
         counters = self._counters
         counters.results_out += count
         counters.send_durations.record(asyncio.get_running_loop().time() - since_s)
-        if self._tracing.active:
-            own = [(entry.batch, entry.place) for entry in entries if entry.owner is self]
+        if active := self._tracing.active:
+            own = [
+                (entry.batch, entry.place)
+                for entry in entries
+                if id(entry.batch) in active and entry.owner is self
+            ]
             self._tracing.sent(topic, own, since_s=since_s)
 
     def refused(self, entry: Entry, reason: str) -> None:

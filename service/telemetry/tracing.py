@@ -26,14 +26,14 @@ from service.telemetry import traceparent
 MAX_ACTIVE = 2000
 """Traced records at once; while there are so many, no further record is traced."""
 
-MAX_PER_S = 200
+MAX_PER_S = 100
 """Traced records a second, on average; further ones pass their context on untraced.
 
 A traced record costs about 35 microseconds here and 60 in the exporting thread, which shares the
-interpreter lock: so tracing takes at most a fiftieth of a core, whatever producers sample.
+interpreter lock: so tracing takes about a hundredth of a core, whatever producers sample.
 """
 
-BURST = 50
+BURST = 25
 """Under full load, batches are looked at only when so many more may be traced.
 
 A few batches a second are then traced thoroughly and the others not even looked at, instead of a

@@ -140,13 +140,13 @@ def test_a_second_has_room_for_so_many_traced_records_and_no_more(spans: Spans) 
         tracing.completed(batch)
         return len(spans.named("process logs.raw")) - before
 
-    assert traced_of(150) == 150
-    assert traced_of(150) == 50
-    assert traced_of(150) == 0
+    assert traced_of(75) == 75
+    assert traced_of(75) == 25
+    assert traced_of(75) == 0
     now_s = 0.25
-    assert traced_of(150) == 50
+    assert traced_of(75) == 25
     now_s = 60.0
-    assert traced_of(300) == 200
+    assert traced_of(300) == 100
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100, 1000])
