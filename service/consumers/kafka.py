@@ -38,6 +38,7 @@ from service.delivery.quarantine import UNLIMITED, Quarantine
 from service.errors import (
     BrokerUnavailableError,
     ChannelClosedError,
+    FatalError,
     FencedError,
     ServiceError,
     TransactionFailedError,
@@ -244,12 +245,17 @@ class KafkaSource:
         backoff_s = BACKOFF_FIRST_S
         try:
             while not self._closing.is_set():
-                client = self._make_client()
                 began_s = _now()
                 try:
-                    await self._live(client, inbox)
+                    await self._live(self._make_client(), inbox)
+                except FatalError:
+                    raise
                 except (ServiceError, OSError) as exc:
                     log.warning("kafka client failed", source=self.name, error=str(exc))
+                except Exception:
+                    # Whatever the client came up with, a new one is the answer; the partitions'
+                    # progress survives it.
+                    log.exception("kafka client failed in a way nobody foresaw", source=self.name)
                 if self._stopping.is_set():
                     inbox.close()
                 if _now() - began_s > 10 * BACKOFF_MAX_S:

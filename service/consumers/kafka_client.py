@@ -160,7 +160,8 @@ class KafkaConsumerClient:
     def seek(self, partition: TopicPartition, position: int) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.seek`."""
         if self._consumer is not None:
-            with contextlib.suppress(IllegalStateError):
+            # It asserts while it has no assignment at all, as after a long pause of the process.
+            with contextlib.suppress(IllegalStateError, AssertionError):
                 self._consumer.seek(client_partition(partition), position)
 
     async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:

@@ -18,12 +18,11 @@ from typing import Final
 
 import structlog
 
-from service.errors import BrokerUnavailableError, FencedError
+from service.errors import BrokerUnavailableError, FatalError, ServiceError
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
     ProducerClient,
-    ProduceUnknownError,
     TopicInfo,
 )
 from service.publishers.kafka_partitioner import Partitioner
@@ -261,24 +260,27 @@ class KafkaPublisher:
         """Send until cancelled or :meth:`close`, replacing the producer whenever it fails."""
         backoff_s = BACKOFF_FIRST_S
         while not self._stopping:
-            producer = self._make_producer()
+            producer: ProducerClient | None = None
             try:
+                producer = self._make_producer()
                 await producer.start()
                 self._producer = producer
                 self._broken = None
                 backoff_s = BACKOFF_FIRST_S
                 await self._send_loop(producer)
-            except (
-                BrokerUnavailableError,
-                ProduceFailedError,
-                ProduceUnknownError,
-                FencedError,
-            ) as exc:
+            except FatalError:
+                raise
+            except (ServiceError, OSError) as exc:
                 log.warning("kafka producer failed", error=str(exc))
+                await self._settle_wire()
+            except Exception:
+                # whatever the client came up with, a new one is the answer
+                log.exception("kafka producer failed in a way nobody foresaw")
                 await self._settle_wire()
             finally:
                 self._producer = None
-                await producer.stop(STOP_TIMEOUT_S)
+                if producer is not None:
+                    await producer.stop(STOP_TIMEOUT_S)
             for output in self._outputs.values():
                 output.unsent()
             self._dirty.set()  # or the next producer would wait for something new to send
