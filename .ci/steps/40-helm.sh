@@ -1,0 +1,2 @@
+# The chart: rendered for every feature, validated, scanned, unit-tested.
+make chart

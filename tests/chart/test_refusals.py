@@ -1,0 +1,70 @@
+"""What the chart refuses before anything exists, and in which words."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.tools import HelmError, render, render_text
+
+
+def _refused(values: dict[str, Any], *, feature: str | None = None) -> str:
+    with pytest.raises(HelmError) as refusal:
+        render(values, feature=feature)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"config.kafka.bootstrap_server": "kafka:9092"}, "'/config/kafka'"),
+        ({"config.kafka.bootstrap_servers": "kafka:9092"}, "'/config/kafka/bootstrap_servers'"),
+        ({"config.drain_timeout_s": "soon"}, "'/config/drain_timeout_s'"),
+        ({"config.workers": 0}, "'/config/workers'"),
+        ({"config.pipelines": {"a b": {}}}, "'/config/pipelines'"),
+        ({"config.pipelines": {"logs": {"normaliser": "log"}}}, "'normaliser' not allowed"),
+        ({"config.kafka.sasl_plain_password": "x"}, "'sasl_plain_password' not allowed"),
+        ({"config.kafka.ssl_password": "x"}, "'ssl_password' not allowed"),
+        ({"replicas": 3}, "'replicas' not allowed"),
+        ({"image.digest": "latest"}, "'/image/digest'"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
+)
+def test_a_wrong_value_is_refused_by_its_path(values: dict[str, Any], words: str) -> None:
+    assert words in _refused(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"autoscaling.enabled": True, "keda.enabled": True}, "autoscaling.enabled and keda"),
+        ({"monitoring.podMonitor.enabled": True, "monitoring.serviceMonitor.enabled": True},
+         "scrape every pod twice"),
+        ({"config.server.host": "0.0.0.0"}, "config.server.host is open beyond the pod"),  # noqa: S104 -- refused
+        ({"ingress.enabled": True, "ingress.hosts": ["a.example"]}, "need a public port"),
+        ({"httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "g"}]},
+         "need a public port"),
+        ({"config.server.anonymous": True, "ingress.enabled": True}, "needs ingress.hosts"),
+        ({"config.server.anonymous": True, "httpRoute.enabled": True}, "needs httpRoute.parent"),
+        ({"terminationGracePeriodSeconds": 43}, "leaves 38 s after SIGTERM"),
+        ({"config.grace_period_s": 38}, "need more than 38 s"),
+        ({"config.grace_period_s": 60, "terminationGracePeriodSeconds": 65}, "the same thing"),
+        ({"keda.enabled": True, "keda.kafka.enabled": False}, "needs a trigger"),
+        ({"keda.enabled": True, "keda.minReplicaCount": 7}, "minReplicaCount is above"),
+        ({"autoscaling.enabled": True, "autoscaling.minReplicas": 7}, "minReplicas is above"),
+        ({"keda.enabled": True, "partitions": 5}, "6 replicas are more than the 5 partitions"),
+        ({"replicaCount": 4, "partitions": 3}, "4 replicas are more than the 3 partitions"),
+        ({"config.kafka.ssl_cafile": "/etc/headrace/secrets/ca.crt"},
+         "config.kafka.ssl_cafile is in the secrets' directory"),
+        ({"secrets.files": {"b": "c"}, "secrets.existingSecret": "d"}, "contradict each other"),
+        ({"secrets.files": {"b": "c"}, "config.kafka.ssl_cafile": "/etc/headrace/secrets/a"},
+         "names a, which is not among secrets.files"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
+)  # fmt: skip
+def test_a_contradiction_is_refused_with_what_to_do(values: dict[str, Any], words: str) -> None:
+    assert words in _refused(values)
+
+
+def test_a_release_of_kubernetes_that_is_too_old_is_refused() -> None:
+    with pytest.raises(HelmError, match=r"incompatible with Kubernetes v1\.29\.0"):
+        render_text("default", "1.29.0")
