@@ -90,6 +90,7 @@ class Observed:
         faults: In order of time.
         excused: Input ranges (partition, first, end) that were deleted before they were read.
         open_ends: Partitions whose last stable offset is below their end, with both.
+        exits: Each member that was asked to stop: name, exit code, seconds it took.
         ended_ms: When the run was over.
     """
 
@@ -104,4 +105,5 @@ class Observed:
     faults: list[Fault] = field(default_factory=list)
     excused: list[tuple[int, int, int]] = field(default_factory=list)
     open_ends: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    exits: list[tuple[str, int, float]] = field(default_factory=list)
     ended_ms: int = 0

@@ -20,6 +20,8 @@ COMMIT_INTERVAL_MS = 100
 """Completions of so long may be repeated after a kill: the service commits that often."""
 PROGRESS_MS = 30_000
 """Longest standstill after a fault is over."""
+DRAIN_S = 10.0
+"""Longest time from SIGTERM to exit 0."""
 _EXAMPLES = 3
 
 
@@ -239,11 +241,20 @@ def _identity(book: _Book) -> Iterator[str]:
 
 
 def _order(book: _Book) -> Iterator[str]:
-    for copies, what in ((book.alerts, "alert"), (book.letters, "dead letter")):
-        wanted: defaultdict[bytes | None, list[int]] = defaultdict(list)
+    early = {Fate.DECODE, Fate.SCHEMA}  # dead before any handler: they do not wait in its lanes
+    letters = book.letters.items()
+    streams = (
+        (book.alerts, "alert"),
+        ({n: c for n, c in letters if book.workload.fate(n) in early}, "dead letter"),
+        ({n: c for n, c in letters if book.workload.fate(n) not in early}, "dead letter"),
+    )
+    for copies, what in streams:
+        # a key can move to another input partition, and between partitions there is no order
+        wanted: defaultdict[tuple[bytes | None, int], list[int]] = defaultdict(list)
         for number in sorted(copies, key=lambda n: book.inputs[n].offset):
-            wanted[book.inputs[number].key].append(number)
-        for key, numbers in wanted.items():
+            source = book.inputs[number]
+            wanted[source.key, source.partition].append(number)
+        for (key, _), numbers in wanted.items():
             place = {number: at for at, number in enumerate(numbers)}
             found = sorted((r.partition, r.offset, n) for n in numbers for r in copies[n])
             at = -1
@@ -326,6 +337,14 @@ def _transactions(book: _Book) -> Iterator[str]:
             yield f"{place} is stable up to {stable} of {end}: a transaction is open"
 
 
+def _drain(book: _Book) -> Iterator[str]:
+    for member, code, took_s in book.observed.exits:
+        if code != 0:
+            yield f"{member} was asked to stop and ended with {code} after {took_s:.1f} s"
+        elif took_s > DRAIN_S:
+            yield f"{member} took {took_s:.1f} s to drain"
+
+
 def _progress(book: _Book) -> Iterator[str]:
     for fault, wait_ms in book.standstills():
         if wait_ms > PROGRESS_MS:
@@ -345,5 +364,6 @@ CHECKS: dict[str, Callable[[_Book], Iterator[str]]] = {
     "completion": _completion,
     "transactions": _transactions,
     "progress": _progress,
+    "drain": _drain,
 }
 """Every check by its name."""

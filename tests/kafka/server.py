@@ -67,6 +67,8 @@ class KafkaServer:
         heap_mb: Largest Java heap.
         directory: Where the data goes; a fresh temporary directory by default.
         cpus: Processors the broker may use, all by default (Linux).
+        proxy: ``host:port`` of a proxy in front of a second listener, which tells its clients to
+            come through there.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class KafkaServer:
         heap_mb: int = 512,
         directory: Path | None = None,
         cpus: frozenset[int] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._jars = broker_jars()
         self._heap_mb = heap_mb
         self._cpus = cpus
         self._directory = directory or Path(tempfile.mkdtemp(prefix="headrace-kafka-"))
-        self._port, self._controller_port = free_ports(2)
+        self._port, self._controller_port, self._proxied_port = free_ports(3)
+        self._proxy = proxy
         self._settings = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
         self._configure(overrides or {})
@@ -90,6 +94,11 @@ class KafkaServer:
     def bootstrap(self) -> str:
         """``host:port`` for clients."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def behind_proxy(self) -> str:
+        """``host:port`` of the second listener, for the proxy to connect to."""
+        return f"127.0.0.1:{self._proxied_port}"
 
     @property
     def data_directory(self) -> Path:
@@ -195,6 +204,13 @@ class KafkaServer:
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(self.data_directory),
         }
+        if self._proxy is not None:
+            settings["listeners"] += f",PROXIED://{self.behind_proxy}"
+            settings["advertised.listeners"] += f",PROXIED://{self._proxy}"
+            settings["inter.broker.listener.name"] = "PLAINTEXT"
+            settings["listener.security.protocol.map"] = ",".join(
+                f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "PROXIED", "CONTROLLER")
+            )
         settings |= overrides
         self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
 

@@ -65,6 +65,7 @@ class ServiceProcess:
         directory: Where its files go.
         name: Tells several of a test apart.
         environment: More variables.
+        program: Module that is run in place of the service's own.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class ServiceProcess:
         *,
         name: str = "service",
         environment: Mapping[str, str] | None = None,
+        program: str = "service",
     ) -> None:
+        self._program = program
         self._config_file = directory / f"{name}.yaml"
         self._config_file.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
         self._log_file = directory / f"{name}.log"
@@ -105,7 +108,7 @@ class ServiceProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "service",
+                self._program,
                 "run",
                 "--config",
                 str(self._config_file),

@@ -144,6 +144,10 @@ def stand_still(seen: Observed) -> None:
     seen.faults.append(Fault("broker stopped", START_MS + 190, START_MS + 199))
 
 
+def end_undrained(seen: Observed) -> None:
+    seen.exits.append(("member-0", 75, 3.0))
+
+
 BROKEN: dict[Callable[[Observed], None], str] = {
     lose_an_alert: "accounted",
     lose_a_dead_letter: "accounted",
@@ -161,6 +165,7 @@ BROKEN: dict[Callable[[Observed], None], str] = {
     stop_committing: "completion",
     leave_a_transaction_open: "transactions",
     stand_still: "progress",
+    end_undrained: "drain",
 }
 
 

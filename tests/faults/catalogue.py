@@ -1,0 +1,187 @@
+"""Every schedule by its name, and the few that continuous integration has time for."""
+
+from tests.faults.schedule import Schedule, Step
+
+_HANG_S = 6.0
+_TXN_CALLS = (
+    "INIT_PRODUCER_ID",
+    "ADD_PARTITIONS_TO_TXN",
+    "ADD_OFFSETS_TO_TXN",
+    "TXN_OFFSET_COMMIT",
+    "END_TXN",
+)
+
+
+def _kills(name: str, count: int) -> Schedule:
+    return Schedule(
+        name=name,
+        rows=("F2",),
+        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(count)),
+    )
+
+
+def _storm(name: str, seconds: int) -> Schedule:
+    """A member joins or leaves every five seconds."""
+    pairs = max(1, seconds // 10)
+    steps = tuple(
+        step
+        for _ in range(pairs)
+        for step in (
+            Step(do="join", for_s=5.0, after_outputs=0),
+            Step(do="leave", for_s=4.0, after_outputs=0),
+        )
+    )
+    return Schedule(name=name, rows=("F14",), steps=steps)
+
+
+_ALL = (
+    Schedule(name="calm", steps=(Step(do="wait", for_s=3.0),)),
+    Schedule(
+        name="sigterm",
+        rows=("F1",),
+        steps=tuple(Step(do="sigterm", after_outputs=500) for _ in range(5)),
+    ),
+    _kills("kill-25", 25),
+    _kills("kill-200", 200),
+    Schedule(
+        name="freeze",
+        rows=("F3",),
+        members=2,
+        steps=tuple(
+            Step(do="freeze", member=at % 2, for_s=6.0, after_outputs=1_000) for at in range(3)
+        ),
+    ),
+    Schedule(
+        name="broker-restart",
+        rows=("F5", "F6"),
+        steps=(
+            Step(do="broker_stop", for_s=3.0),
+            Step(do="broker_kill", for_s=3.0),
+        ),
+    ),
+    Schedule(name="broker-gone-60", rows=("F6",), steps=(Step(do="broker_stop", for_s=60.0),)),
+    Schedule(
+        name="broker-hang",
+        rows=("F7",),
+        steps=(Step(do="broker_hang", for_s=2.0), Step(do="broker_hang", for_s=15.0)),
+    ),
+    _storm("storm-60", 60),
+    _storm("storm-600", 600),
+    Schedule(
+        name="slow-at-revoke",
+        rows=("F15",),
+        handler="sluggish",
+        rate=300,
+        steps=(
+            Step(do="join", for_s=8.0, after_outputs=300),
+            Step(do="leave", for_s=8.0, after_outputs=300),
+        ),
+    ),
+    Schedule(
+        name="network",
+        rows=("F6", "F23"),
+        proxied=True,
+        steps=(
+            *(Step(do="cut", after_outputs=300) for _ in range(5)),
+            Step(do="refuse", for_s=5.0),
+            Step(do="stall", for_s=5.0),
+            Step(do="delay", delay_s=0.3, for_s=5.0),
+        ),
+    ),
+    Schedule(
+        name="produce",
+        rows=("F9", "F10", "F31"),
+        proxied=True,
+        steps=(
+            *(Step(do="lose", apis=("PRODUCE",), times=1, for_s=5.0) for _ in range(5)),
+            *(
+                Step(do="error", apis=("PRODUCE",), times=2, for_s=5.0, code=code)
+                for code in (6, 29, 45, 47, 87)
+            ),
+            Step(do="delay", apis=("PRODUCE",), delay_s=1.0, for_s=5.0),
+            Step(do="stall", apis=("PRODUCE",), for_s=4.0),
+        ),
+    ),
+    Schedule(
+        name="coordinator",
+        rows=("F16", "F17", "F21"),
+        proxied=True,
+        steps=(
+            *(
+                Step(do="error", apis=("HEARTBEAT",), times=1, for_s=5.0, code=code)
+                for code in (27, 22, 25, 16, 30)
+            ),
+            *(
+                Step(do="error", apis=("OFFSET_COMMIT",), times=1, for_s=5.0, code=code)
+                for code in (22, 25, 27, 14, 16, 28, 12)
+            ),
+            Step(do="stall", apis=("FIND_COORDINATOR", "HEARTBEAT"), for_s=5.0),
+        ),
+    ),
+    Schedule(name="new-partitions", rows=("F20",), steps=(Step(do="add_partitions", for_s=25.0),)),
+    Schedule(name="truncated", rows=("F19",), steps=(Step(do="truncate", for_s=2.0),)),
+    Schedule(
+        name="two-at-once",
+        rows=("F32",),
+        members=2,
+        proxied=True,
+        steps=(
+            Step(do="kill", member=0),
+            Step(do="cut", after_outputs=0),
+            Step(do="freeze", member=1, for_s=5.0),
+            Step(do="broker_stop", for_s=2.0, after_outputs=0),
+        ),
+    ),
+    Schedule(
+        name="exactly-once-kill",
+        rows=("F2", "F13"),
+        delivery="exactly_once",
+        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(10)),
+    ),
+    Schedule(
+        name="exactly-once-kill-50",
+        rows=("F2",),
+        delivery="exactly_once",
+        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(50)),
+    ),
+    Schedule(
+        name="exactly-once-zombie",
+        rows=("F13",),
+        delivery="exactly_once",
+        members=2,
+        steps=tuple(
+            Step(do="freeze", member=at % 2, for_s=6.0, after_outputs=500) for at in range(3)
+        ),
+    ),
+    Schedule(
+        name="exactly-once-zombie-20",
+        rows=("F13",),
+        delivery="exactly_once",
+        members=2,
+        steps=tuple(
+            Step(do="freeze", member=at % 2, for_s=6.0, after_outputs=500) for at in range(20)
+        ),
+    ),
+    Schedule(
+        name="exactly-once-calls",
+        rows=("F11", "F12"),
+        delivery="exactly_once",
+        proxied=True,
+        steps=(
+            *(
+                Step(do="lose", apis=(api,), times=1, for_s=5.0, after_outputs=300)
+                for api in _TXN_CALLS[1:]
+            ),
+            *(
+                Step(do="error", apis=(api,), times=1, for_s=5.0, after_outputs=300, code=code)
+                for api in _TXN_CALLS[1:]
+                for code in (16, 51, 13)
+            ),
+            Step(do="error", apis=("PRODUCE",), times=1, for_s=5.0, code=87),
+            Step(do="delay", apis=_TXN_CALLS, delay_s=2.0, for_s=8.0),
+        ),
+    ),
+)
+
+SCHEDULES = {schedule.name: schedule for schedule in _ALL}
+"""Every schedule by its name."""

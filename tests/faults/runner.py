@@ -1,0 +1,461 @@
+"""Carries out a schedule: the service as processes, Apache Kafka, the proxy, and steps in order.
+
+Each step has a method of its name.  Everything that is seen goes into the history as it happens,
+so that a run that dies still says what it was doing.
+"""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from service.clock import wall_clock_ms
+from tests.faults.history import History
+from tests.faults.load import Feeder, Sampler
+from tests.faults.observed import Fault, Observed, Place, Stored
+from tests.faults.proxy import Effect, Proxy, Rule
+from tests.faults.schedule import Schedule, Step
+from tests.faults.workload import Workload, number_of
+from tests.kafka.client import Kafka, Record
+from tests.kafka.server import KafkaServer, free_ports
+from tests.service_process import ServiceProcess, log_pipeline
+
+CONCURRENCY = 64
+"""Calls in flight in a member: what a kill can leave half done, beside the last completions."""
+GATE_S = 90.0
+"""Longest wait for a step's gate; then the run goes on and the judge says what was wrong."""
+SESSION_MS = 3_000
+_POLL_S = 0.02
+
+GROUP_SETTINGS: dict[str, Any] = {
+    "revoke_drain_timeout_s": 3.0,
+    "consumer": {
+        "session_timeout_ms": SESSION_MS,
+        "heartbeat_interval_ms": 500,
+        "rebalance_timeout_ms": 6_000,
+        "request_timeout_ms": 8_000,
+        "max_poll_interval_ms": 60_000,
+    },
+}
+"""A quick group, so that a takeover takes seconds; the inequalities are those of the defaults."""
+
+
+class Bench:
+    """A broker of the laboratory's own, with a second listener behind a port for the proxy."""
+
+    def __init__(self) -> None:
+        (self.proxy_port,) = free_ports(1)
+        self.server = KafkaServer(proxy=f"127.0.0.1:{self.proxy_port}")
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.server.close()
+
+
+@dataclass(slots=True)
+class Member:
+    """A process of the group, over its lives."""
+
+    name: str
+    process: ServiceProcess
+    running: bool = False
+
+    async def start(self) -> None:
+        """Start it; does not wait until it has partitions."""
+        await self.process.start()
+        self.running = True
+
+    async def stop(self) -> tuple[str, int, float]:
+        """SIGTERM; name, exit code and seconds."""
+        began_s = _now()
+        self.running = False
+        code = await self.process.terminate()
+        return self.name, code, round(_now() - began_s, 3)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        self.running = False
+        await self.process.kill()
+
+
+class Run:
+    """One run of a schedule.
+
+    Args:
+        schedule: What to do.
+        bench: With which broker.
+        directory: Where logs and the history go.
+    """
+
+    def __init__(self, schedule: Schedule, bench: Bench, directory: Path) -> None:
+        self.schedule = schedule
+        self.directory = directory
+        self.history_path = directory / f"{schedule.name}.jsonl"
+        self._server = bench.server
+        self._proxy = Proxy(bench.proxy_port)
+        self._kafka = Kafka(bench.server.bootstrap)
+        self._random = random.Random(schedule.seed)
+        self._workload = Workload(schedule.seed, schedule.keys)
+        self._topics = {name: Kafka.unique(name) for name in ("source", "output", "dead_letter")}
+        self._group = Kafka.unique("group")
+        self._members: list[Member] = []
+        self.seen = Observed(
+            seed=schedule.seed,
+            keys=schedule.keys,
+            exactly_once=schedule.delivery == "exactly_once",
+        )
+        self._sampler = Sampler(
+            bench.server.bootstrap,
+            group=self._group,
+            source=self._topics["source"],
+            watched=(self._topics["output"], self._topics["dead_letter"]),
+            partitions=schedule.partitions,
+            seen=self._sampled,
+        )
+        self._feeder = Feeder(
+            bench.server.bootstrap, self._topics["source"], self._workload, rate=schedule.rate
+        )
+        self._history = History(self.history_path, schedule)
+
+    def _sampled(self, sample: Any) -> None:
+        self.seen.samples.append(sample)
+        self._history.sample(sample)
+
+    async def run(self) -> Observed:
+        """Carry it out, and read what lies in Kafka afterwards."""
+        async with self._proxy, self._kafka:
+            await self._proxy.start(self._server.behind_proxy)
+            await self._create_topics()
+            loaded = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                feeding = tasks.create_task(self._feeder.run(self.schedule.preload, loaded))
+                sampling = tasks.create_task(self._sampler.run())
+                await loaded.wait()
+                try:
+                    await self._act()
+                    self._feeder.stop()
+                    await feeding
+                    await self._settle()
+                    await self._stop_members()
+                finally:
+                    self._feeder.stop()
+                    for member in self._members:
+                        await member.kill()
+                    sampling.cancel()
+            self.seen.ended_ms = wall_clock_ms()
+            await self._read_topics()
+        self._history.close(self.seen)
+        return self.seen
+
+    # -- before and after --------------------------------------------------------------------
+
+    async def _create_topics(self) -> None:
+        count = self.schedule.partitions
+        await self._kafka.create_topic(self._topics["source"], count)
+        for name in ("output", "dead_letter"):
+            await self._kafka.create_topic(
+                self._topics[name], count, message_timestamp_type="LogAppendTime"
+            )
+            self.seen.partitions[self._topics[name]] = count
+
+    def _new_member(self) -> Member:
+        name = f"member-{len(self._members)}"
+        config = log_pipeline(
+            **self._topics,
+            group=self._group,
+            pipeline={"delivery": self.schedule.delivery},
+            handler={
+                "use": f"tests.faults.handlers:{self.schedule.handler}",
+                "where": {"field": "level", "in": ["WARN", "ERROR"]},
+                "concurrency": CONCURRENCY,
+            },
+            kafka={**GROUP_SETTINGS, **self.schedule.kafka},
+        )
+        process = ServiceProcess(
+            self._proxy.address if self.schedule.proxied else self._server.bootstrap,
+            config,
+            self.directory,
+            name=f"{self.schedule.name}-{name}",
+            environment={
+                "LAB_MUTANT": self.schedule.mutant,
+                "LAB_TASKS": str(self.directory / f"{self.schedule.name}-{name}.tasks"),
+            },
+            program="tests.faults.launch",
+        )
+        member = Member(name, process)
+        self._members.append(member)
+        return member
+
+    async def _act(self) -> None:
+        for _ in range(self.schedule.members):
+            await self._new_member().start()
+        for step in self.schedule.steps:
+            await self._gate(step)
+            self._history.write("step", {"do": step.do, "at_ms": wall_clock_ms()})
+            method: Callable[[Step], Awaitable[None]] = getattr(self, f"do_{step.do}")
+            await method(step)
+
+    async def _gate(self, step: Step) -> None:
+        """Wait for progress: so many more outputs, or the gate's time limit."""
+        wanted = self._sampler.outputs + step.after_outputs
+        try:
+            async with asyncio.timeout(GATE_S):
+                while self._sampler.outputs < wanted:
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            self._history.write("gate", {"do": step.do, "missing": wanted - self._sampler.outputs})
+        await asyncio.sleep(step.after_s)
+
+    async def _settle(self) -> None:
+        """Wait until everything that was written is committed, or until the time is over."""
+        ends: dict[int, int] = {}
+        for record in self._feeder.acknowledged.values():
+            ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
+        try:
+            async with asyncio.timeout(self.schedule.settle_s):
+                while any(
+                    self._sampler.latest.committed.get(partition, -1) < end
+                    for partition, end in ends.items()
+                ):
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            self._history.write("unsettled", {"committed": self._sampler.committed})
+
+    async def _stop_members(self) -> None:
+        for member in self._members:
+            if member.running:
+                self.seen.exits.append(await member.stop())
+
+    async def _read_topics(self) -> None:
+        read: dict[str, list[Stored]] = {}
+        for name, topic in self._topics.items():
+            found = await self._kafka.consume(topic, read_committed=True, timeout_s=300.0)
+            read[name] = [_stored(record) for record in found]
+        self.seen.outputs, self.seen.dead = read["output"], read["dead_letter"]
+        # what was deleted since is known from the broker's acknowledgement
+        inputs: dict[int | None, Stored] = dict(self._feeder.acknowledged.items())
+        inputs.update((number_of(record.value), record) for record in read["source"])
+        self.seen.inputs = list(inputs.values())
+        self.seen.open_ends = await self._open_ends()
+
+    async def _open_ends(self) -> dict[Place, tuple[int, int]]:
+        """Last stable offset and end of each output partition."""
+        found: list[dict[Any, int]] = []
+        wanted = [
+            TopicPartition(topic, number)
+            for topic, count in self.seen.partitions.items()
+            for number in range(count)
+        ]
+        for isolation in ("read_committed", "read_uncommitted"):
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._server.bootstrap, isolation_level=isolation
+            )
+            await consumer.start()
+            try:
+                found.append(await consumer.end_offsets(wanted))
+            finally:
+                await consumer.stop()
+        return {(at.topic, at.partition): (found[0][at], found[1][at]) for at in wanted}
+
+    def _did(self, step: Step, began_ms: int, **facts: Any) -> None:
+        fault = Fault(step.do, began_ms, wall_clock_ms(), **facts)
+        self.seen.faults.append(fault)
+        self._history.fault(fault)
+
+    # -- steps: processes --------------------------------------------------------------------
+
+    async def do_wait(self, step: Step) -> None:
+        """Nothing, for a while."""
+        await asyncio.sleep(step.for_s)
+
+    async def do_sigterm(self, step: Step) -> None:
+        """Stop a member in order, and start it again."""
+        began_ms = wall_clock_ms()
+        member = self._members[step.member]
+        self.seen.exits.append(await member.stop())
+        await member.start()
+        self._did(step, began_ms)
+
+    async def do_kill(self, step: Step) -> None:
+        """Kill a member, and start it again."""
+        began_ms = wall_clock_ms()
+        member = self._members[step.member]
+        await member.kill()
+        await member.start()
+        self._did(step, began_ms, kills=True, in_flight=CONCURRENCY)
+
+    async def do_freeze(self, step: Step) -> None:
+        """Stop the process beyond its session, so that another one takes over, and wake it."""
+        began_ms = wall_clock_ms()
+        process = self._members[step.member].process
+        process.signal(signal.SIGSTOP)
+        await asyncio.sleep(step.for_s)
+        process.signal(signal.SIGCONT)
+        self._did(step, began_ms, kills=True, in_flight=CONCURRENCY)
+
+    async def do_join(self, step: Step) -> None:
+        """One more member."""
+        began_ms = wall_clock_ms()
+        idle = next((member for member in self._members if not member.running), None)
+        await (self._new_member() if idle is None else idle).start()
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms)
+
+    async def do_leave(self, step: Step) -> None:
+        """The youngest member leaves in order."""
+        began_ms = wall_clock_ms()
+        running = [member for member in self._members if member.running]
+        self.seen.exits.append(await running[-1].stop())
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms)
+
+    # -- steps: broker -----------------------------------------------------------------------
+
+    async def do_broker_stop(self, step: Step) -> None:
+        """The broker shuts down in order and comes back."""
+        began_ms = wall_clock_ms()
+        await asyncio.to_thread(self._server.stop)
+        await asyncio.sleep(step.for_s)
+        await asyncio.to_thread(self._server.start)
+        self._did(step, began_ms)
+
+    async def do_broker_kill(self, step: Step) -> None:
+        """The broker dies and comes back."""
+        began_ms = wall_clock_ms()
+        await asyncio.to_thread(self._server.kill)
+        await asyncio.sleep(step.for_s)
+        await asyncio.to_thread(self._server.start)
+        self._did(step, began_ms)
+
+    async def do_broker_hang(self, step: Step) -> None:
+        """The broker answers nothing, and no connection breaks."""
+        began_ms = wall_clock_ms()
+        self._server.pause()
+        try:
+            await asyncio.sleep(step.for_s)
+        finally:
+            self._server.resume()
+        self._did(step, began_ms)
+
+    async def do_add_partitions(self, step: Step) -> None:
+        """The input topic gets twice the partitions."""
+        began_ms = wall_clock_ms()
+        async with _admin(self._server.bootstrap) as admin:
+            count = 2 * self.schedule.partitions
+            await admin.create_partitions({self._topics["source"]: NewPartitions(count)})
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms)
+
+    async def do_truncate(self, step: Step) -> None:
+        """While nobody reads, everything that is stored is deleted."""
+        began_ms = wall_clock_ms()
+        member = self._members[step.member]
+        self.seen.exits.append(await member.stop())
+        committed = dict(await self._kafka.committed(self._group, self._topics["source"]))
+        await asyncio.sleep(step.for_s)
+        ends = await self._kafka.end_offsets(self._topics["source"])
+        async with _admin(self._server.bootstrap) as admin:
+            await admin.delete_records(
+                {
+                    TopicPartition(self._topics["source"], partition): RecordsToDelete(end)
+                    for partition, end in ends.items()
+                }
+            )
+        self.seen.excused += [(p, max(committed[p], 0), end) for p, end in ends.items()]
+        await member.start()
+        self._did(step, began_ms)
+
+    # -- steps: network ----------------------------------------------------------------------
+
+    async def do_cut(self, step: Step) -> None:
+        """Every connection breaks."""
+        began_ms = wall_clock_ms()
+        self._proxy.cut()
+        self._did(step, began_ms)
+
+    async def do_refuse(self, step: Step) -> None:
+        """Every connection breaks, and new ones are refused for a while."""
+        began_ms = wall_clock_ms()
+        self._proxy.refuse(refusing=True)
+        self._proxy.cut()
+        await asyncio.sleep(step.for_s)
+        self._proxy.refuse(refusing=False)
+        self._did(step, began_ms)
+
+    async def do_stall(self, step: Step) -> None:
+        """Calls hang for a while."""
+        await self._rule(step, Rule(Effect.STALL, step.api_keys, step.times))
+
+    async def do_delay(self, step: Step) -> None:
+        """Replies come late for a while."""
+        rule = Rule(Effect.DELAY, step.api_keys, step.times, delay_s=step.delay_s)
+        await self._rule(step, rule)
+
+    async def do_lose(self, step: Step) -> None:
+        """Calls are carried out, and their connection breaks before the reply."""
+        await self._rule(step, Rule(Effect.LOSE, step.api_keys, step.times))
+
+    async def do_error(self, step: Step) -> None:
+        """Calls are not carried out, and answered with an error."""
+        await self._rule(step, Rule(Effect.ERROR, step.api_keys, step.times, code=step.code))
+
+    async def _rule(self, step: Step, rule: Rule) -> None:
+        began_ms = wall_clock_ms()
+        self._proxy.add(rule)
+        deadline_s = _now() + step.for_s
+        while _now() < deadline_s and (step.times is None or rule.hits < step.times):
+            await asyncio.sleep(_POLL_S)
+        self._proxy.lift(rule)
+        self._history.write("rule", {"do": step.do, "apis": step.apis, "hits": rule.hits})
+        self._did(step, began_ms)
+
+
+class _admin:  # noqa: N801 -- reads as a function
+    """An admin client for one call."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+
+    async def __aenter__(self) -> Any:
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+
+def _stored(record: Record) -> Stored:
+    return Stored(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp_ms,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
