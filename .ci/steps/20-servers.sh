@@ -1,3 +1,3 @@
 # Servers that the integration tests start for themselves.
 . .ci/debian.sh
-debian_packages postgresql
+debian_packages postgresql rabbitmq-server

@@ -89,13 +89,15 @@ def build_source(
 
 def _optional(name: str, source: RabbitMqSourceSettings | LlmSourceSettings) -> Source:
     """A source whose client is an extra."""
-    if isinstance(source, LlmSourceSettings):
-        try:
+    try:
+        if isinstance(source, LlmSourceSettings):
             from service.consumers.llm import LlmSource  # noqa: PLC0415 -- an extra
-        except ImportError as error:
-            raise ConfigurationError([f"{name}: needs the extra `llm` ({error})"]) from error
-        return LlmSource(name, source)
-    raise ConfigurationError([f"{name}: sources of type {source.type} are not available"])
+
+            return LlmSource(name, source)
+        from service.consumers.rabbitmq import RabbitMqSource  # noqa: PLC0415 -- an extra
+    except ImportError as error:
+        raise ConfigurationError([f"{name}: needs the extra `{source.type}` ({error})"]) from error
+    return RabbitMqSource(name, source)
 
 
 def _kafka(

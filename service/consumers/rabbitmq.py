@@ -1,0 +1,247 @@
+"""A RabbitMQ queue as a source: messages are acknowledged when their results are durable.
+
+The prefetch is the memory bound: the broker sends no more than that many messages beyond the
+acknowledged ones.  When the connection is lost the broker gives unacknowledged messages to
+somebody else, so what was in the pipeline is dropped before it is published, as after a Kafka
+rebalance; what was published already comes again (at least once).
+"""
+
+import asyncio
+import random
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
+
+from service.channels import Sender
+from service.clock import wall_clock_ms, wall_clock_s
+from service.consumers.backoff import Backoff
+from service.errors import ChannelClosedError
+from service.events import Headers, RecordBatch, SourceRecord
+from service.settings import RabbitMqSourceSettings
+
+_log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+BATCH_RECORDS: Final = 64
+"""Messages of a batch: they are acknowledged together, so a slow one holds up at most these."""
+STABLE_S: Final = 30.0
+"""A connection that lived so long starts the backoff anew."""
+
+_LOST: Final = (AMQPError, OSError, TimeoutError, RuntimeError)
+
+
+class RabbitMqBatch(RecordBatch):
+    """Messages that are acknowledged when every one of them is done."""
+
+    __slots__ = ("finished", "messages")
+
+    messages: list[AbstractIncomingMessage]
+    finished: "_Finished"
+
+    def on_complete(self) -> None:
+        """Hand the messages over to be acknowledged, unless somebody else has them by now."""
+        if not self.revoked:
+            self.finished.put(self)
+
+
+class _Finished:
+    """Batches to acknowledge on one connection."""
+
+    def __init__(self) -> None:
+        self._batches: deque[RabbitMqBatch] = deque()
+        self._some = asyncio.Event()
+        self.live: set[RabbitMqBatch] = set()
+
+    def put(self, batch: RabbitMqBatch) -> None:
+        self._batches.append(batch)
+        self._some.set()
+
+    async def get(self) -> RabbitMqBatch:
+        while not self._batches:
+            self._some.clear()
+            await self._some.wait()
+        return self._batches.popleft()
+
+    def revoke(self) -> None:
+        """The connection is gone: nothing of it may be published any more."""
+        for batch in self.live:
+            batch.closing = True
+            batch.revoked = True
+        self.live.clear()
+
+
+class RabbitMqSource:
+    """A source of one pipeline.
+
+    Args:
+        name: The source's name; stands where Kafka's records have their topic.
+        settings: Which queue of which broker.
+    """
+
+    def __init__(self, name: str, settings: RabbitMqSourceSettings) -> None:
+        self.name = name
+        self._settings = settings
+        self._partition = random.getrandbits(31)
+        self._offset = int(wall_clock_s() * 1e6)
+        self._stopping = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._finished = _Finished()
+        self.connected = False
+        """Whether the queue is being consumed now."""
+
+    async def run(self, inbox: Sender[RecordBatch]) -> None:
+        """See :meth:`service.consumers.base.Source.run`; returns after :meth:`close`."""
+        settings = self._settings
+        backoff = Backoff(initial_s=settings.reconnect_initial_s, max_s=settings.reconnect_max_s)
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._stopping.is_set():
+                began_s = loop.time()
+                try:
+                    await self._live(inbox)
+                    continue
+                except* _LOST as group:
+                    reason = repr(group.exceptions[0])
+                finally:
+                    self.connected = False
+                    self._finished.revoke()
+                if loop.time() - began_s > STABLE_S:
+                    backoff.reset()
+                delay_s = backoff.next_s()
+                _log.warning(
+                    "queue lost", source=self.name, reason=reason, delay_s=round(delay_s, 3)
+                )
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s):
+                        await self._stopping.wait()
+        finally:
+            inbox.close()
+            self._closed.set()
+
+    def stop_intake(self) -> None:
+        """See :meth:`service.consumers.base.Source.stop_intake`."""
+        self._stopping.set()
+
+    async def close(self, deadline_s: float) -> None:
+        """Acknowledge what is durable and disconnect; the broker takes the rest back."""
+        self._stopping.set()
+        self._closing.set()
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._closed.wait()
+        except TimeoutError:
+            _log.warning("the queue did not close in time", source=self.name)
+
+    async def _live(self, inbox: Sender[RecordBatch]) -> None:
+        """One connection's life."""
+        address = await asyncio.to_thread(self._settings.address)
+        connection = await aio_pika.connect(address, timeout=CONNECT_TIMEOUT_S)
+        async with connection:
+            channel = await connection.channel(publisher_confirms=False)
+            await channel.set_qos(prefetch_count=self._settings.prefetch)
+            queue = await channel.get_queue(self._settings.queue)
+            arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+            lost = asyncio.Event()
+            channel.close_callbacks.add(lambda *_: lost.set())
+            finished = self._finished = _Finished()
+            tag = await queue.consume(arrived.put)
+            self.connected = True
+            _log.info("queue connected", source=self.name, queue=self._settings.queue)
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(_fail_when(lost))
+                acking = tasks.create_task(self._ack_forever(finished))
+                reading = tasks.create_task(self._read(arrived, finished, inbox))
+                await self._stopping.wait()
+                reading.cancel()
+                await queue.cancel(tag)
+                inbox.close()
+                await self._closing.wait()
+                watching.cancel()
+                acking.cancel()
+            await self._ack_rest(finished)
+
+    async def _read(
+        self,
+        arrived: "asyncio.Queue[AbstractIncomingMessage]",
+        finished: _Finished,
+        inbox: Sender[RecordBatch],
+    ) -> None:
+        """Move what arrives into the channel, as much at a time as is there."""
+        while True:
+            messages = [await arrived.get()]
+            while len(messages) < BATCH_RECORDS and not arrived.empty():
+                messages.append(arrived.get_nowait())
+            batch = self._batch(messages, finished)
+            finished.live.add(batch)
+            try:
+                await inbox.send(batch)
+            except ChannelClosedError:
+                self._stopping.set()
+                return
+
+    async def _ack_forever(self, finished: _Finished) -> None:
+        while True:
+            await self._ack(await finished.get(), finished)
+
+    async def _ack_rest(self, finished: _Finished) -> None:
+        """What became durable while the tasks ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await self._ack_forever(finished)
+
+    async def _ack(self, batch: RabbitMqBatch, finished: _Finished) -> None:
+        for message in batch.messages:
+            await message.ack()
+        finished.live.discard(batch)
+
+    def _batch(self, messages: list[AbstractIncomingMessage], finished: _Finished) -> RabbitMqBatch:
+        records = [self._record(message) for message in messages]
+        batch = RabbitMqBatch(
+            self.name,
+            self._partition,
+            records,
+            next_offset=self._offset,
+            size_bytes=sum(len(record.value or b"") for record in records),
+            received_at_s=asyncio.get_running_loop().time(),
+        )
+        batch.messages = messages
+        batch.finished = finished
+        return batch
+
+    def _record(self, message: AbstractIncomingMessage) -> SourceRecord:
+        stamp = message.timestamp
+        record = SourceRecord(
+            message.body,
+            key=self._key(message),
+            offset=self._offset,
+            timestamp=wall_clock_ms() if stamp is None else int(stamp.timestamp() * 1000),
+            headers=_headers(message),
+        )
+        self._offset += 1
+        return record
+
+    def _key(self, message: AbstractIncomingMessage) -> bytes | None:
+        name = self._settings.key_header
+        if name is None:
+            return message.routing_key.encode() if message.routing_key else None
+        value = message.headers.get(name)
+        return None if value is None else _bytes(value)
+
+
+def _headers(message: AbstractIncomingMessage) -> Headers:
+    return tuple((name, _bytes(value)) for name, value in message.headers.items())
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+async def _fail_when(lost: asyncio.Event) -> None:
+    await lost.wait()
+    raise ConnectionError("the channel was closed")
