@@ -56,11 +56,13 @@ async def serving(
     settings: dict[str, Any] | None = None,
     capacity: int = 1000,
     status: Callable[[], Mapping[str, Any]] | None = None,
+    log: FakeLog | None = None,
 ) -> AsyncIterator[Edge]:
     server_settings = ServerSettings.model_validate({"port": 0, **(settings or {})})
     subscriptions = SubscriptionsSettings(topics=("alerts", "secrets", "logs.dead"))
-    log = FakeLog(alerts=2, secrets=1)
-    log.topics["logs.dead"] = {0: []}
+    if log is None:
+        log = FakeLog(alerts=2, secrets=1)
+        log.topics["logs.dead"] = {0: []}
     hub = SubscriptionHub(log)
     sender, receiver = channel[RecordBatch](capacity)
     source = WebSocketSource("websocket")
