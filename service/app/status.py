@@ -63,6 +63,11 @@ def _pipeline(
         for held in source.partitions
     )
     counters.in_flight = sum(partition.in_flight for partition in partitions)
+    counters.events_dropped = (
+        channel.rejected_count + channel.dropped_newest_count + channel.dropped_oldest_count
+    )
+    for branch in built.pipeline.branches:
+        counters.handler(branch.dispatcher.name).running = len(branch.dispatcher.running)
     return PipelineStatus(
         rate_in=reading.rate_in,
         rate_out=reading.rate_out,

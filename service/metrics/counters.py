@@ -43,7 +43,8 @@ class PipelineCounters:
         records_in: Records that entered, from all sources.
         bytes_in: Their keys, values and headers.
         batches: Record batches they came in.
-        events_dropped: Records that the overflow policy refused or threw away.
+        events_dropped: Incoming messages (events, or arrays of them) that the channel's overflow
+            policy refused or threw away.
         results_out: Results that their output topic has acknowledged.
         acked: Records whose every effect is durable.
         dead_letters: Records in the dead-letter topic by error code.

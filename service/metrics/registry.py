@@ -120,9 +120,9 @@ DEAD_LETTERS = Metric(
 )
 DROPPED = Metric(
     name="service.dropped.events",
-    unit="{event}",
+    unit="{message}",
     kind=Kind.COUNTER,
-    about="Records refused or thrown away by the channel's overflow policy.",
+    about="Incoming messages that the channel's overflow policy refused or threw away.",
     labels=_PIPELINE,
 )
 PUBLISH_FAILURES = Metric(

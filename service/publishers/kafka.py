@@ -368,7 +368,7 @@ class KafkaPublisher:
             if output.sealed or output.entries:
                 self._dirty.set()
             return
-        self.failures += 1
+        self._count_failure(sealed)
         if not (isinstance(error, ProduceFailedError) and error.too_large):
             output.sealed.appendleft(Sealed(None, sealed.entries, sealed.size_bytes))
         elif len(sealed.entries) > 1:
@@ -380,6 +380,11 @@ class KafkaPublisher:
                 output.waiting_since_s = 0.0
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
+
+    def _count_failure(self, sealed: Sealed) -> None:
+        self.failures += 1
+        for owner in set(map(_OWNER, sealed.entries)):
+            owner.failed()
 
     def _settled(self, sealed: Sealed) -> None:
         """A batch is off our hands."""

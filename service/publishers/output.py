@@ -25,6 +25,10 @@ class EntryOwner(Protocol):
         """Its topic will never take ``entry``; answer with another record, or raise."""
         ...
 
+    def failed(self) -> None:
+        """A request with records of this owner failed; they are sent again."""
+        ...
+
     def stored(self, topic: str, entries: Sequence["Entry"], count: int, *, since_s: float) -> None:
         """One request to ``topic`` was acknowledged; called before its inputs are.
 

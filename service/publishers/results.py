@@ -375,6 +375,10 @@ class ResultWriter:
             grave = self._graves[code] = _Grave(code, self._counters)
         return grave
 
+    def failed(self) -> None:
+        """Count a produce request that failed."""
+        self._counters.publish_failures += 1
+
     def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
         """Count results that are durable, and end the spans of the request."""
         counters = self._counters
@@ -455,6 +459,10 @@ class _Grave:
     def __init__(self, code: str, counters: PipelineCounters) -> None:
         self._code = code
         self._counters = counters
+
+    def failed(self) -> None:
+        """Count a produce request that failed."""
+        self._counters.publish_failures += 1
 
     def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
         """Count dead letters that are durable."""
