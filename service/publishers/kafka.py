@@ -76,6 +76,7 @@ class KafkaPublisher:
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
         self._producer: ProducerClient | None = None
         self._outputs: dict[tuple[str, int], OutputPartition] = {}
+        self._unknown_since_s: dict[str, float] = {}
         self.topics: dict[str, TopicInfo] = {}
         self._partitioner = Partitioner()
         self._dirty = asyncio.Event()
@@ -115,6 +116,7 @@ class KafkaPublisher:
         """Find out about ``topic``, however long the broker takes.  Cancel safe."""
         backoff_s = BACKOFF_FIRST_S
         while topic not in self.topics:
+            self._unknown_since_s.setdefault(topic, _now())
             producer = self._producer
             if producer is not None:
                 try:
@@ -233,8 +235,11 @@ class KafkaPublisher:
         self._dirty.set()
 
     def oldest_pending_s(self) -> float:
-        """For how long a partition with records to acknowledge has got no acknowledgement."""
+        """For how long outputs wait to be acknowledged, or for their topic to be described."""
         waiting = [output.waiting_since_s for output in self._outputs.values()]
+        waiting += [
+            at_s for topic, at_s in self._unknown_since_s.items() if topic not in self.topics
+        ]
         since_s = min((at_s for at_s in waiting if at_s), default=0.0)
         return _now() - since_s if since_s else 0.0
 
