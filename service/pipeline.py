@@ -17,6 +17,7 @@ from service.events import EventBatch, RecordBatch
 from service.publishers.results import ResultWriter
 from service.streams import ReceiverStream, Stream
 
+PREPARE_POLL_S: Final = 0.1
 PLAIN_LIMIT: Final = 4096
 """Slots of a plain function: its outcomes are ready at once and pass through in whole lists."""
 
@@ -80,14 +81,32 @@ class Pipeline:
         self.branches = branches
         self._capacity = capacity
 
+    async def _prepared(self) -> bool:
+        """Find out about the output topics; false if the channel ends empty before we know.
+
+        So a service that is told to stop while it still waits for its broker stops at once.
+        """
+
+        async def prepare() -> None:
+            for branch in self.branches:
+                await branch.writer.prepare()
+
+        async with asyncio.TaskGroup() as tasks:
+            preparing = tasks.create_task(prepare())
+            while not preparing.done() and not self.inbox.is_finished:
+                await asyncio.wait((preparing,), timeout=PREPARE_POLL_S)
+            known = preparing.done()
+            preparing.cancel()
+        return known
+
     async def run(self) -> None:
         """Process until every sender of the channel is gone and the channel is empty.
 
         Cancel safety: a cancelled run has dropped what was in the channel; nothing that was
         dropped is acknowledged.
         """
-        for branch in self.branches:
-            await branch.writer.prepare()
+        if not await self._prepared():
+            return
         events = ReceiverStream(self.inbox, chunk=1).map_chunks(self._normalize)
         if len(self.branches) == 1:
             await self.branches[0].run(events, max_waiting=self._capacity)

@@ -173,6 +173,7 @@ class KafkaSource:
         self._blocked_since_s: float | None = None
         self._rebalancing_since_s: float | None = None
         self._fetching = False
+        self._inbox: Sender[RecordBatch] | None = None
 
     # -- what others may ask ---------------------------------------------------------------
 
@@ -242,6 +243,7 @@ class KafkaSource:
 
         Returns after :meth:`close`; ``inbox`` is closed as soon as intake has ended.
         """
+        self._inbox = inbox
         backoff_s = BACKOFF_FIRST_S
         try:
             while not self._closing.is_set():
@@ -275,6 +277,8 @@ class KafkaSource:
     def stop_intake(self) -> None:
         """Take nothing more from Kafka; what was accepted goes on."""
         self._stopping.set()
+        if self._client is None and self._inbox is not None:
+            self._inbox.close()  # nobody is connected: nothing more will come
 
     async def close(self, deadline_s: float) -> None:
         """Commit what is durable, leave the group, and let :meth:`run` return."""
@@ -287,6 +291,8 @@ class KafkaSource:
         self.uncommitted = self._uncommitted()
         self.left = self._left()
         self._closing.set()
+        if self._client is None:
+            return  # connecting, or between two attempts: the caller cancels run()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._closed.wait()
@@ -296,10 +302,10 @@ class KafkaSource:
     async def _live(self, client: ConsumerClient, inbox: Sender[RecordBatch]) -> None:
         """One client's life."""
         self._fetching = False
-        await client.start(_Assignments(self, client))
-        self._client = client
-        self._lease_lost = False
         try:
+            await client.start(_Assignments(self, client))
+            self._client = client
+            self._lease_lost = False
             await self._until_failure_or_close(client, inbox)
         finally:
             self._client = None
@@ -750,7 +756,7 @@ class KafkaSource:
             due = {
                 name: offset
                 for name in self._assigned
-                if (offset := self._held[name].due(leaving=leaving)) is not None
+                if (offset := self._held[name].due(_now(), leaving=leaving)) is not None
             }
             if not due:
                 return
@@ -797,7 +803,7 @@ class KafkaSource:
         due: list[CommittedOffset] = []
 
         def position() -> CommittedOffset | None:
-            offset = held.due(leaving=leaving)
+            offset = held.due(_now(), leaving=leaving)
             if offset is not None:
                 due.append(offset)
             return offset

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 LINGER_S: Final = 0.01
 """Longest wait of a record in a batch that is not full, while more keeps coming."""
-PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
+PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Unacknowledged output at which publishing waits."""
 FLUSH_BEFORE_REBUILD_S: Final = 5.0
 SETTLE_POLL_S: Final = 0.02

@@ -51,20 +51,20 @@ def test_what_is_finished_beyond_a_stuck_record_is_committed_although_nothing_mo
     batch = deliver(held, 4)
 
     batch.ack_many([1, 3])
-    due = held.due()
+    due = held.due(1.0)
 
     assert due is not None
     assert due.next_offset == 0
     assert decode(0, due.metadata).finished == ((1, 2), (3, 4))
     held.confirmed(due, 1.0)
-    assert held.due() is None
+    assert held.due(1.0) is None
 
 
 def test_a_partition_that_comes_straight_back_goes_on_where_it_was() -> None:
     held = held_at(committed=CommittedOffset(0))
     batch = deliver(held, 4)
     batch.ack_many([0, 2])
-    due = held.due()
+    due = held.due(1.0)
     assert due is not None
     held.confirmed(due, 1.0)
     held.revoke()
@@ -99,22 +99,22 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     batch.note_attempts(0, 3)
     batch.note_attempts(2, 1)
     batch.ack(2)
-    due = held.due()
+    due = held.due(1.0)
     assert due is not None
 
     restarted = held_at(committed=due)
-    before = restarted.due()
+    before = restarted.due(1.0)
     again = deliver(restarted, 3)
 
     assert before is None or decode(*before).attempts == {0: 3}
     assert again.attempts == {0: 3}
     assert list(again.done) == [0, 0, 1]
     again.note_attempts(0, 4)
-    later = restarted.due()
+    later = restarted.due(1.0)
     assert later is not None
     assert decode(*later).attempts == {0: 4}
     again.ack_many([0, 1])
-    last = restarted.due()
+    last = restarted.due(1.0)
     assert last is not None
     assert last.next_offset == 3
     assert decode(*last) == Progress(journal=Journal(owner=1))
@@ -122,19 +122,19 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
 
 def test_the_last_commit_tells_the_next_owner_that_it_was_closed_in_order() -> None:
     held = held_at(committed=CommittedOffset(0))
-    opened = held.due()
+    opened = held.due(1.0)
     assert opened is not None
     held.confirmed(opened, 0.0)
-    assert held.due() is None
+    assert held.due(1.0) is None
 
-    closed = held.due(leaving=True)
+    closed = held.due(1.0, leaving=True)
 
     assert decode(*opened).journal == Journal(owner=1)
     assert closed == CommittedOffset(0, "")
 
 
 def test_the_partition_of_a_process_that_died_is_under_suspicion() -> None:
-    opened = held_at(committed=CommittedOffset(0)).due()
+    opened = held_at(committed=CommittedOffset(0)).due(1.0)
 
     successor = new_held(owner=2)
     successor.assign(0.0)
@@ -142,7 +142,7 @@ def test_the_partition_of_a_process_that_died_is_under_suspicion() -> None:
 
     assert successor.suspected
     assert not successor.admit(0, 5)
-    due = successor.due()
+    due = successor.due(1.0)
     assert due is not None
     assert decode(*due).journal == Journal(owner=2, crashes=1, window_end=5)
     successor.confirmed(due, 0.0)
@@ -156,7 +156,7 @@ def test_nothing_is_due_after_a_revoke() -> None:
 
     batch.ack(0)
 
-    assert held.due() is None
+    assert held.due(1.0) is None
 
 
 class HeldPartitionMachine(RuleBasedStateMachine):
@@ -197,7 +197,7 @@ class HeldPartitionMachine(RuleBasedStateMachine):
 
     @rule(stored=st.booleans(), answered=st.booleans())
     def commit(self, *, stored: bool, answered: bool) -> None:
-        due = self.held.due()
+        due = self.held.due(1.0)
         if due is None:
             return
         assert self.mine()
@@ -251,7 +251,7 @@ class HeldPartitionMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_due_while_it_is_not_ours(self) -> None:
         if not self.mine():
-            assert self.held.due() is None
+            assert self.held.due(1.0) is None
 
 
 TestHeldPartition = HeldPartitionMachine.TestCase
