@@ -26,6 +26,8 @@ from service.events import RecordBatch
 
 RANGES_AFTER_S = 0.1
 """Age of the oldest unfinished record from which on commits list what is finished behind it."""
+RANGES_EVERY_S = 0.5
+"""Time between two such lists while the offset moves on."""
 
 SourcePartition: TypeAlias = tuple[str, str, int]
 """Source, topic and partition."""
@@ -83,6 +85,7 @@ class HeldPartition:
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
         self.hold_until_s = 0.0
+        self._listed_at_s = float("-inf")
         self.attempts: dict[int, int] = {}
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
@@ -243,9 +246,10 @@ class HeldPartition:
         """What should be committed now, if it differs from what the broker has.
 
         Also when only the metadata does: a stuck record holds the offset, and what finishes
-        behind it must be remembered all the same.  While the oldest unfinished record is younger
-        than :data:`RANGES_AFTER_S`, that is left for a later commit: in a partition that flows,
-        it is a moment's work, and listing it took a tenth of the processor's time.
+        behind it must be remembered all the same.  In a partition that flows, that is a moment's
+        work, and listing it took a tenth of the processor's time: so it is listed when the oldest
+        unfinished record is older than :data:`RANGES_AFTER_S` and either holds the offset or the
+        last list is :data:`RANGES_EVERY_S` old.
 
         Args:
             now_s: ``loop.time()``.
@@ -266,10 +270,11 @@ class HeldPartition:
         ):
             return None
         self._journal_due = watch.closing_journal if leaving else watch.journal
-        oldest = offsets.oldest_unfinished
-        flows = oldest is not None and now_s - oldest.batch.received_at_s < RANGES_AFTER_S
+        listed = leaving or self._must_list(offsets, next_offset, now_s)
+        if listed:
+            self._listed_at_s = now_s
         progress = Progress(
-            finished=() if flows and not leaving else tuple(offsets.finished_ranges()),
+            finished=tuple(offsets.finished_ranges()) if listed else (),
             attempts=self._attempts(),
             journal=self._journal_due,
         )
@@ -280,6 +285,12 @@ class HeldPartition:
             return None
         self._own_commits.add(next_offset)
         return due
+
+    def _must_list(self, offsets: PartitionOffsets, next_offset: int, now_s: float) -> bool:
+        oldest = offsets.oldest_unfinished
+        if oldest is not None and now_s - oldest.batch.received_at_s < RANGES_AFTER_S:
+            return False
+        return next_offset == self.acknowledged or now_s - self._listed_at_s >= RANGES_EVERY_S
 
     def confirmed(self, committed: CommittedOffset, now_s: float) -> None:
         """The broker has stored ``committed``, which :meth:`due` returned last."""
