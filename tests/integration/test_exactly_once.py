@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,20 @@ async def _check(kafka: Kafka, topics: dict[str, Any], total: int) -> None:
     assert all(sequence == sorted(sequence) for sequence in sequences.values())
 
 
-async def test_five_kills_in_the_middle_show_no_result_twice(kafka: Kafka, tmp_path: Path) -> None:
+@pytest.fixture
+async def ending() -> AsyncIterator[AsyncExitStack]:
+    """Ends what a failed test leaves running."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def test_five_kills_in_the_middle_show_no_result_twice(
+    kafka: Kafka, tmp_path: Path, ending: AsyncExitStack
+) -> None:
     total = 40_000
     topics = await _setting(kafka, total)
     service = ServiceProcess(kafka.bootstrap, _config(topics), tmp_path)
+    ending.push_async_callback(service.kill)
 
     for done in (1_000, 3_000, 5_000, 7_000, 9_000):
         await service.start()
@@ -83,11 +95,15 @@ async def test_five_kills_in_the_middle_show_no_result_twice(kafka: Kafka, tmp_p
     assert await service.terminate(15.0) == 0
 
 
-async def test_a_stopped_owner_that_comes_back_is_fenced(kafka: Kafka, tmp_path: Path) -> None:
+async def test_a_stopped_owner_that_comes_back_is_fenced(
+    kafka: Kafka, tmp_path: Path, ending: AsyncExitStack
+) -> None:
     total = 30_000
     topics = await _setting(kafka, total)
     first = ServiceProcess(kafka.bootstrap, _config(topics), tmp_path, name="first")
     second = ServiceProcess(kafka.bootstrap, _config(topics), tmp_path, name="second")
+    ending.push_async_callback(first.kill)
+    ending.push_async_callback(second.kill)
 
     await first.start()
     async with asyncio.timeout(60):

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +81,15 @@ async def test_the_thirteen_lines_give_five_alerts_in_order(kafka: Kafka, tmp_pa
     assert exit_code == 0
 
 
+@pytest.fixture
+async def ending() -> AsyncIterator[AsyncExitStack]:
+    """Ends what a failed test leaves running."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
 async def test_sigterm_in_the_middle_loses_nothing_and_repeats_nothing(
-    kafka: Kafka, tmp_path: Path
+    kafka: Kafka, tmp_path: Path, ending: AsyncExitStack
 ) -> None:
     topics = await _topics(kafka)
     total, keys = 100_000, 500
@@ -93,6 +102,7 @@ async def test_sigterm_in_the_middle_loses_nothing_and_repeats_nothing(
     ]
     service = ServiceProcess(kafka.bootstrap, log_pipeline(**topics), tmp_path)
 
+    ending.push_async_callback(service.kill)
     producing = asyncio.get_running_loop().create_task(kafka.produce(topics["source"], events))
     await service.start()
     while sum((await kafka.end_offsets(topics["output"])).values()) < 5_000:
