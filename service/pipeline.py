@@ -90,6 +90,8 @@ class Pipeline:
         async def prepare() -> None:
             for branch in self.branches:
                 await branch.writer.prepare()
+                if branch.dispatcher.changelog is not None:
+                    await branch.dispatcher.changelog.prepare()
 
         async with asyncio.TaskGroup() as tasks:
             preparing = tasks.create_task(prepare())

@@ -17,7 +17,7 @@ from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine, QuarantinePolicy
 from service.handlers.context import Clients
-from service.handlers.results import to_results
+from service.handlers.results import MAX_TICK_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
@@ -143,6 +143,7 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             await self._open_handlers()
             background.extend(self._ticks(tasks))
+            background.append(tasks.create_task(self._look_after_state(), name="state"))
             background.append(tasks.create_task(self._await_brokers(), name="start deadline"))
             if self.edge is not None:
                 await self.edge.start(tasks)
@@ -201,12 +202,20 @@ class Application:
             if branch.dispatcher.handler.tick is not None
         ]
 
+    async def _look_after_state(self) -> None:
+        """Let what is remembered expire although no event comes."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for built in self.pipelines.values():
+                built.state.look_after()
+
     async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
         """Give a handler the time, and publish what has become due."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
-            await built.emitters[handler.name].emit(to_results(handler.tick(loop.time())))
+            results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
+            await built.emitters[handler.name].emit(results)
 
     async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
         """Give clients a moment for their last answers, then send them elsewhere."""

@@ -5,10 +5,12 @@ from typing import Protocol
 
 from service.app.connection import connection_options
 from service.consumers.base import ConsumerClient
+from service.consumers.kafka_changelog import KafkaChangelogs
 from service.consumers.kafka_client import KafkaConsumerClient
 from service.publishers.base import ProducerClient, TransactionalClient
 from service.publishers.kafka_client import KafkaProducerClient
 from service.settings import KafkaSettings
+from service.state.restore import ChangelogReader
 
 
 class Brokers(Protocol):
@@ -26,6 +28,10 @@ class Brokers(Protocol):
 
     def transactional(self, transactional_id: str) -> TransactionalClient:
         """A producer with a transactional id, not started."""
+        ...
+
+    def changelogs(self) -> ChangelogReader:
+        """A reader of changelogs."""
         ...
 
 
@@ -58,3 +64,7 @@ class AioKafkaBrokers:
         connection = connection_options(self._kafka)
         options = {**self._kafka.producer_options(), **connection}
         return KafkaProducerClient({**options, "transactional_id": transactional_id}, connection)
+
+    def changelogs(self) -> ChangelogReader:
+        """See :class:`Brokers`."""
+        return KafkaChangelogs(lambda: connection_options(self._kafka))

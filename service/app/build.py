@@ -7,6 +7,7 @@ from typing import Any, Final
 from service.app.brokers import Brokers
 from service.app.emitter import Emitter
 from service.app.sources import build_source, delay_sources
+from service.app.state import KeptHandler, PipelineState, changelogs_of, check
 from service.channels import Overflow, Sender, channel
 from service.consumers.base import Source
 from service.consumers.kafka import KafkaSource
@@ -19,10 +20,11 @@ from service.events import RecordBatch
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
 from service.handlers.spec import HandlerSpec
-from service.handlers.state import MemoryStateStore
+from service.handlers.state import MemoryStateStore, StateStore
 from service.metrics import PipelineCounters, PipelineMeter
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
+from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
@@ -33,6 +35,7 @@ from service.settings import (
     PipelineSettings,
     Settings,
 )
+from service.state.store import LoggedStore
 from service.telemetry import Tracing
 from service.where import Where, compile_where
 
@@ -53,6 +56,7 @@ class BuiltPipeline:
         meter: Rates from the counters.
         emitters: By handler name.
         contexts: By handler name.
+        state: What its handlers remember.
     """
 
     name: str
@@ -65,6 +69,7 @@ class BuiltPipeline:
     meter: PipelineMeter
     emitters: dict[str, Emitter]
     contexts: dict[str, HandlerContext]
+    state: PipelineState
 
     @property
     def kafka_sources(self) -> list[KafkaSource]:
@@ -88,6 +93,8 @@ def build_pipeline(
         ConfigurationError: If a handler, its options, a filter or the normalizer does not fit.
     """
     config = settings.pipelines[name]
+    logged = changelogs_of(name, config)
+    check(name, config, logged)
     counters = PipelineCounters(name)
     inbox, receiver = channel(
         config.channel.capacity,
@@ -114,20 +121,41 @@ def build_pipeline(
             tracing=tracing,
         )
 
+    kept: list[KeptHandler] = []
     branches: list[Branch] = []
     emitters: dict[str, Emitter] = {}
     contexts: dict[str, HandlerContext] = {}
     for handler_name, handler in config.handlers.items():
         results = writer(handler_name, handler.output)
-        branch = _branch(handler_name, handler, results, counters, tracing)
+        changelog: Changelog | None = None
+        store: StateStore = MemoryStateStore(asyncio.get_running_loop().time)
+        if handler_name in logged:
+            store = LoggedStore(asyncio.get_running_loop().time)
+            changelog = results.changes = Changelog(
+                store,
+                publisher if transactions is None else transactions,
+                logged[handler_name],
+                handler=handler_name,
+                transactional=transactions is not None,
+            )
+            if transactions is not None:
+                transactions.include(changelog)
+        branch = _branch(handler_name, handler, results, counters, tracing, changelog=changelog)
         branches.append(branch)
-        emitters[handler_name] = Emitter(results, f"{name}.{handler_name}")
+        bound = branch.dispatcher.handler
+        if changelog is not None or bound.assigned is not None or bound.revoked is not None:
+            kept.append(
+                KeptHandler(
+                    handler=bound, counters=counters.handler(handler_name), changelog=changelog
+                )
+            )
+        emitters[handler_name] = Emitter(results, f"{name}.{handler_name}", changelog)
         contexts[handler_name] = HandlerContext(
             pipeline=name,
             handler=handler_name,
             options=branch.dispatcher.handler.options,
             clients=clients,
-            state=MemoryStateStore(asyncio.get_running_loop().time),
+            state=store,
             emit=emitters[handler_name].emit,
         )
     early = writer("", None)
@@ -159,6 +187,7 @@ def build_pipeline(
         meter=PipelineMeter(counters),
         emitters=emitters,
         contexts=contexts,
+        state=PipelineState(name, kept, brokers.changelogs()),
     )
     sources = {**config.sources, **delay_sources(config)}
     for source_name, source in sources.items():
@@ -172,6 +201,7 @@ def build_pipeline(
             tracing=tracing,
             quarantine=quarantine,
             transactions=transactions,
+            state=built.state if kept else None,
         )
     return built
 
@@ -224,6 +254,8 @@ def _branch(
     writer: ResultWriter,
     counters: PipelineCounters,
     tracing: Tracing,
+    *,
+    changelog: Changelog | None,
 ) -> Branch:
     spec = load_handler(config.use)
     concurrency = _declared(config, spec, "concurrency")
@@ -237,6 +269,7 @@ def _branch(
         counters=counters,
         tracing=tracing,
         circuit=_circuit(config.circuit_breaker),
+        changelog=changelog,
         tombstones=config.tombstones or spec.tombstones,
     )
     return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 
 from service.clock import wall_clock_ms
 from service.events import Outcome, RecordBatch, Result, SourceRecord
+from service.handlers.results import PartitionResult
+from service.publishers.changelog import Changelog
 from service.publishers.results import ResultWriter
+from service.state.keyed import PartitionId
 
 
 class _Emission(RecordBatch):
@@ -26,29 +29,55 @@ class Emitter:
     Args:
         writer: The handler's writer.
         name: Stands for the input topic in the results' ids.
+        changelog: Of the handler's state: what a timer changes waits for what it has to say.
         now_ms: Stands for the offset there, so that ids never repeat.
     """
 
     def __init__(
-        self, writer: ResultWriter, name: str, now_ms: Callable[[], int] = wall_clock_ms
+        self,
+        writer: ResultWriter,
+        name: str,
+        changelog: Changelog | None = None,
+        now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._writer = writer
         self._name = name
+        self._changelog = changelog
         self._now_ms = now_ms
         self._last = 0
 
     async def emit(self, results: Sequence[Result]) -> None:
-        """Publish ``results``; returns when they are durable.
+        """Publish ``results``; returns when they are durable, or part of a transaction.
 
         Cancel safety: what was queued is published all the same.
         """
+        changelog = self._changelog
+        changed = changelog is not None and bool(changelog.store.changes)
+        if changelog is not None and changed:
+            changelog.store.settle()
         if not results:
+            if changelog is not None and changed:
+                changelog.changed()
             return
+        by_place: dict[PartitionId, list[Result]] = {}
+        for result in results:
+            place = result.place if isinstance(result, PartitionResult) else (self._name, 0)
+            by_place.setdefault(place, []).append(result)
+        # All of them are queued before anything is awaited: a checkpoint taken in between would
+        # have the changes of results that are not.
+        batches = [self._batch(place) for place in by_place]
+        if changelog is not None and changed:
+            changelog.unwritten.update((batch, 0) for batch in batches)
+        for batch, some in zip(batches, by_place.values(), strict=True):
+            waiting = self._writer.publish([Outcome(batch, 0, some)])
+            if waiting is not None:
+                await waiting
+        for batch in batches:
+            await batch.durable
+
+    def _batch(self, place: PartitionId) -> _Emission:
         self._last = max(self._last + 1, self._now_ms())
         record = SourceRecord(None, offset=self._last)
-        batch = _Emission(self._name, 0, (record,), next_offset=self._last + 1)
+        batch = _Emission(*place, (record,), next_offset=self._last + 1)
         batch.durable = asyncio.get_running_loop().create_future()
-        waiting = self._writer.publish([Outcome(batch, 0, results)])
-        if waiting is not None:
-            await waiting
-        await batch.durable
+        return batch

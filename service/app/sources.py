@@ -3,7 +3,7 @@
 from typing import Final
 
 from service.app.brokers import Brokers
-from service.consumers.base import ConsumerClient, Source, TopicPartition
+from service.consumers.base import ConsumerClient, Source, StateKeeper, TopicPartition
 from service.consumers.kafka import KafkaSource, KafkaSourceOptions
 from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
@@ -62,6 +62,7 @@ def build_source(
     tracing: Tracing,
     quarantine: Quarantine[SourcePartition],
     transactions: TransactionalPublisher | None,
+    state: StateKeeper | None = None,
 ) -> Source:
     """The source called ``name``.
 
@@ -79,6 +80,7 @@ def build_source(
             tracing=tracing,
             quarantine=quarantine,
             transactions=transactions,
+            state=state,
         )
     if isinstance(source, WebSocketSourceSettings):
         return WebSocketSource(name)
@@ -111,6 +113,7 @@ def _kafka(
     tracing: Tracing,
     quarantine: Quarantine[SourcePartition],
     transactions: TransactionalPublisher | None,
+    state: StateKeeper | None,
 ) -> KafkaSource:
     kafka = settings.kafka
 
@@ -129,6 +132,7 @@ def _kafka(
         group=source.group_id,
         tracing=tracing,
         transactions=transactions,
+        state=state,
         options=KafkaSourceOptions(
             start=source.start,
             out_of_range=source.out_of_range,

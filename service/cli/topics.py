@@ -6,7 +6,7 @@ import os
 
 from service.cli.exit_codes import CONFIGURATION, OK
 from service.cli.kafka_tools import kafka_tools
-from service.cli.topology import topic_roles
+from service.cli.topology import CHANGELOG, INPUT, topic_roles
 from service.settings import Settings, load_settings
 
 
@@ -29,11 +29,16 @@ async def _topics(settings: Settings, arguments: argparse.Namespace) -> int:
         for topic, uses in roles.items():
             state = _partitions(found[topic])
             if found[topic] is None and arguments.create:
+                partitions, configs = arguments.partitions, None
+                if CHANGELOG in uses:
+                    # a partition of its own for each partition of the inputs, which come before
+                    inputs = (found[name] or 0 for name, used in roles.items() if INPUT in used)
+                    partitions, configs = max(partitions, *inputs), {"cleanup.policy": "compact"}
                 created = await kafka.create_topic(
-                    topic, arguments.partitions, arguments.replication_factor
+                    topic, partitions, arguments.replication_factor, configs
                 )
-                found[topic] = arguments.partitions
-                state = _partitions(arguments.partitions) + (", created" if created else "")
+                found[topic] = partitions
+                state = _partitions(partitions) + (", created" if created else "")
             print(f"{topic:<{width}}  {state:<24}  {', '.join(uses)}")
     return CONFIGURATION if None in found.values() else OK
 

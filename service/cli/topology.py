@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from service.app.state import changelog_topics
 from service.settings import KafkaSourceSettings, Settings
 
 INPUT = "input"
@@ -9,9 +10,10 @@ OUTPUT = "output"
 DEAD_LETTER = "dead letters"
 DELAY = "delay"
 SUBSCRIPTION = "subscription"
+CHANGELOG = "changelog"
 
-WRITTEN = frozenset({OUTPUT, DEAD_LETTER, DELAY})
-READ = frozenset({INPUT, DELAY, SUBSCRIPTION})
+WRITTEN = frozenset({OUTPUT, DEAD_LETTER, DELAY, CHANGELOG})
+READ = frozenset({INPUT, DELAY, SUBSCRIPTION, CHANGELOG})
 
 
 def topic_roles(settings: Settings) -> Mapping[str, list[str]]:
@@ -35,6 +37,7 @@ def _uses(settings: Settings) -> Iterator[tuple[str, str]]:
             yield from ((delay.topic, DELAY) for delay in handler.retry.delay_topics)
         yield pipeline.dead_letter, DEAD_LETTER
     yield from ((topic, SUBSCRIPTION) for topic in settings.subscriptions.topics)
+    yield from ((topic, CHANGELOG) for topic in changelog_topics(settings))
 
 
 def dead_letter_topics(settings: Settings) -> list[str]:

@@ -280,6 +280,28 @@ class Transactions(Protocol):
         ...
 
 
+class StateKeeper(Protocol):
+    """Who keeps what handlers remember about a source's partitions."""
+
+    async def restore(self, partition: TopicPartition) -> None:
+        """Bring the state of a partition up to date; nothing of it is read before.
+
+        Cancel safety: a cancelled restore begins anew at the next call.
+
+        Raises:
+            BrokerUnavailableError: If the state cannot be read in time.
+        """
+        ...
+
+    def release(self, partitions: Collection[TopicPartition]) -> None:
+        """Nothing of ``partitions`` is worked on any more; they may come straight back."""
+        ...
+
+    async def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """``partitions`` belong to another member now."""
+        ...
+
+
 class Source(Protocol):
     """Something that feeds a pipeline.
 

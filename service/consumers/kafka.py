@@ -28,6 +28,7 @@ from service.consumers.base import (
     Fetched,
     OffsetGoneError,
     SourceTracing,
+    StateKeeper,
     TopicPartition,
     Transactions,
 )
@@ -123,6 +124,7 @@ class KafkaSource:
         group: The consumer group, for status and metrics.
         tracing: Told of traced records.
         transactions: Commits positions together with results; ``None`` commits to the group.
+        state: Keeps what the handlers remember about a partition; ``None`` if none does.
         options: See :class:`KafkaSourceOptions`.
         rng: Jitter of the reconnect back-off.
 
@@ -143,11 +145,16 @@ class KafkaSource:
         group: str = "",
         tracing: SourceTracing | None = None,
         transactions: Transactions | None = None,
+        state: StateKeeper | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
         self.group = group
         self._transactions = transactions
+        self._state = state
+        self._openings: dict[TopicPartition, tuple[int, asyncio.Task[None]]] = {}
+        self._moved: set[TopicPartition] = set()
+        self._tasks: asyncio.TaskGroup | None = None
         self._make_client = make_client
         self._budget = budget
         self._quarantine = quarantine
@@ -320,6 +327,7 @@ class KafkaSource:
     ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 committer = tasks.create_task(self._commit_loop())
                 watchdog = tasks.create_task(self._watch(client))
                 await self._poll(client, inbox)
@@ -327,8 +335,13 @@ class KafkaSource:
                 await self._closing.wait()
                 committer.cancel()
                 watchdog.cancel()
+                for _, task in self._openings.values():
+                    task.cancel()
         except* ServiceError as group:
             raise _first(group) from group
+        finally:
+            self._tasks = None
+            self._openings.clear()
 
     # -- assignment ------------------------------------------------------------------------
 
@@ -373,6 +386,9 @@ class KafkaSource:
         self._ever_assigned = True
         self._lease_lost = False
         self._rebalancing_since_s = None
+        if self._state is not None:
+            self._moved |= self._held.keys()
+            self._moved -= frozenset(partitions)
         self._assigned = self._awaited = frozenset(partitions)
         self._budget.assign(self._assigned)
         for partition in partitions:
@@ -399,25 +415,68 @@ class KafkaSource:
                 if batch.left:
                     self._budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
             partition.revoke()
+            self._release(name)
             if self._transactions is not None:
                 # what is known here may be part of a transaction that never commits
                 partition.forget()
 
+    def _release(self, name: TopicPartition) -> None:
+        """Let go of the state of a partition."""
+        if self._state is None:
+            return
+        opening = self._openings.pop(name, None)
+        if opening is not None:
+            opening[1].cancel()
+        self._state.release([name])
+
+    def _opened(self, held: HeldPartition) -> bool:
+        """Whether the state of a partition is there; restoring begins at the first call.
+
+        It takes its time, and the source's other partitions are read meanwhile.
+        """
+        name = held.partition
+        if self._state is None or self._tasks is None:
+            return True
+        epoch, task = self._openings.get(name, (-1, None))
+        if task is None or epoch != held.epoch:
+            if task is not None:
+                task.cancel()
+            task = self._tasks.create_task(self._open(name), name=f"open {name}")
+            self._openings[name] = (held.epoch, task)
+        if not task.done():
+            return False
+        del self._openings[name]
+        return not task.cancelled()
+
+    async def _open(self, name: TopicPartition) -> None:
+        """Start the partition's producer, then restore its state.
+
+        In this order: the producer ends what an earlier owner's transaction left half written.
+        """
+        if self._transactions is not None:
+            await self._transactions.open(name)
+        if self._state is not None:
+            await self._state.restore(name)
+
     async def _prepare(self, client: ConsumerClient) -> None:
         """Find the position of every newly assigned partition and start reading it."""
+        if self._moved and self._state is not None:
+            moved, self._moved = self._moved, set()
+            await self._state.forget(moved)
         waiting = [
             held
             for name in self._assigned
             if (held := self._held[name]).phase is Phase.PREPARING
             and (held.settled or _now() - held.assigned_at_s > SETTLE_TIMEOUT_S)
+            and self._opened(held)
         ]
         if not waiting:
             return
         names = [held.partition for held in waiting]
         epochs = {held.partition: held.epoch for held in waiting}
-        if self._transactions is not None:
+        if self._state is None:
             for name in names:
-                await self._transactions.open(name)
+                await self._open(name)
         committed = await client.committed(names)
         fresh = [name for name in names if name not in committed]
         starts: dict[TopicPartition, int] = {}
@@ -695,6 +754,8 @@ class KafkaSource:
         self._counters.offset_resets += 1
         self._drop([name])
         held.assign(_now())
+        if self._state is not None:
+            await self._state.restore(name)
         held.restart(position)
         client.seek(name, position)
 

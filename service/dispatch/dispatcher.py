@@ -31,6 +31,7 @@ from service.events import Event, EventBatch, Outcome, RecordBatch, Result, Resu
 from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
+from service.publishers.changelog import Changelog
 from service.streams import Later
 from service.telemetry import Tracing
 from service.where import Where
@@ -59,6 +60,7 @@ class Dispatcher:
         tombstones: Whether null values are handled, as events whose ``data`` is ``None``.
         counters: The pipeline's counters.
         tracing: Makes a traced record's span the current one of its coroutine.
+        changelog: Of the handler's state, if that is to be durable.
         rng: Jitter of retries.
 
     Attributes:
@@ -78,6 +80,7 @@ class Dispatcher:
         tombstones: bool = False,
         tracing: Tracing | None = None,
         circuit: CircuitPolicy | None = None,
+        changelog: Changelog | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.handler = handler
@@ -92,6 +95,9 @@ class Dispatcher:
         self._tracing = Tracing(None) if tracing is None else tracing
         self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
         self._deadlines = Deadlines(timeout_s)
+        self.changelog = changelog
+        # Looked at after every call: a list that is nearly always empty, or nothing at all.
+        self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
         )
@@ -180,7 +186,9 @@ class Dispatcher:
         batch, data, types = events.batch, events.data, events.types
         records = batch.records
         special = batch.attempts is not None or batch.topic in self._delay_topics
+        changes = self._changes
         silent: list[int] = []
+        changed: list[int] = []
         began_s = perf_counter()
         for index in wanted:
             record = records[index]
@@ -201,12 +209,16 @@ class Dispatcher:
                 continue
             try:
                 returned = call(event)
-                if returned is None:
+                if returned is None and not changes:
                     silent.append(index)
                     continue
                 results: Results = returned if type(returned) is dict else to_results(returned)
             except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+                if self.changelog is not None:
+                    self.changelog.store.undo()
                 items.append(self._failed_inline(event, exc))
+                continue
+            if changes and self._settled(batch, index, results, changed):
                 continue
             items.append(Outcome(batch, index, results))
         took_s = perf_counter() - began_s
@@ -216,6 +228,21 @@ class Dispatcher:
         self._counters.durations.record(took_s / count, count)
         if silent:
             batch.ack_many(silent)
+        if changed and self.changelog is not None:
+            self.changelog.cover(batch, changed)
+
+    def _settled(
+        self, batch: RecordBatch, index: int, results: Results, changed: list[int]
+    ) -> bool:
+        """What a call changed in the state counts; true if that is all that came of it."""
+        if self.changelog is None:
+            return False
+        self.changelog.store.settle()
+        if not results:
+            changed.append(index)
+            return True
+        self.changelog.unwritten.add((batch, index))
+        return False
 
     def _failed_inline(self, event: Event, error: Exception) -> Outcome | Call:
         """A plain function raised: dead-letter, or try again in a worker with the lane held."""
@@ -281,7 +308,7 @@ class Dispatcher:
             circuit.succeeded(ticket)
         return item
 
-    async def _run(self, call: Call) -> "Outcome | Later[Outcome | None]":
+    async def _run(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
         event = call.event
         batch = event.batch
         batch.dispatched += 1
@@ -290,8 +317,10 @@ class Dispatcher:
         self.running[call] = began_s
         call.transient = False
         try:
-            outcome = Outcome(batch, event.index, await self._results(event))
+            outcome = self._finished(event, await self._results(event))
         except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            if self.changelog is not None:
+                self.changelog.store.undo_for(event)
             decided = self._after(event, exc)
             call.transient = classify(exc) is ErrorKind.TRANSIENT
             if not isinstance(decided, Outcome):
@@ -307,6 +336,16 @@ class Dispatcher:
         self._pipeline.handle_s += took_s
         self._leave(call)
         return outcome
+
+    def _finished(self, event: Event, results: Results) -> Outcome | None:
+        """What a successful attempt came to; ``None`` if there is nothing to publish."""
+        changelog = self.changelog
+        if changelog is not None and self._changes and changelog.store.settle_for(event):
+            if not results:
+                changelog.cover(event.batch, (event.index,))
+                return None
+            changelog.unwritten.add((event.batch, event.index))
+        return Outcome(event.batch, event.index, results)
 
     async def _results(self, event: Event) -> Results:
         """Call the handler, within its deadline if it is one that waits."""

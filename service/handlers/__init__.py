@@ -11,7 +11,7 @@ from service.handlers.registry import known_handlers, load_handler
 from service.handlers.results import MAX_RESULTS, to_results
 from service.handlers.spec import HandlerSpec, Ordering, RunIn, handler
 from service.handlers.state import (
-    Change,
+    Codec,
     KeyedState,
     MemoryStateStore,
     Partition,
@@ -22,8 +22,8 @@ from service.handlers.state import (
 __all__ = [
     "MAX_RESULTS",
     "BoundHandler",
-    "Change",
     "Clients",
+    "Codec",
     "Emit",
     "HandlerContext",
     "HandlerSpec",

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias
 
 from service.events import Result
-from service.handlers.state import KeyedState, StateStore
+from service.state.keyed import Codec, KeyedState, StateStore
 
 Emit: TypeAlias = Callable[[Sequence[Result]], Awaitable[None]]
 """Publishes results that belong to no event; returns when they are durable."""
@@ -91,10 +91,18 @@ class HandlerContext:
         return await self._clients.get(key, factory)
 
     def state(
-        self, name: str = "state", *, ttl_s: float | None = None, max_keys: int = 1_000_000
+        self,
+        name: str = "state",
+        *,
+        ttl_s: float | None = None,
+        max_keys: int = 1_000_000,
+        codec: Codec | None = None,
     ) -> KeyedState:
-        """Keyed state of this handler; see :meth:`service.handlers.state.StateStore.keyed`."""
-        return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys)
+        """Keyed state of this handler; see :meth:`service.state.keyed.StateStore.keyed`.
+
+        It is durable if the handler declares it (``state=`` of ``@handler``).
+        """
+        return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys, codec=codec)
 
 
 async def _call(close: Callable[[], Any]) -> None:

@@ -52,7 +52,7 @@ class EnsembleOptions(BaseModel):
         return self
 
 
-@handler("ensemble", options=EnsembleOptions)
+@handler("ensemble", options=EnsembleOptions, state=("requests",))
 class Ensemble:
     """``{"request","prediction","models","complete","status"}``, once per request.
 

@@ -39,7 +39,7 @@ class LlmContextOptions(BaseModel):
     ttl_s: float = Field(default=86_400, gt=0, description="Forget a silent conversation after.")
 
 
-@handler("llm_context", options=LlmContextOptions)
+@handler("llm_context", options=LlmContextOptions, state=("conversations",))
 class LlmContext:
     """``{"conversation", "messages": [{"role","content"}…], "tokens", "dropped"}``.
 

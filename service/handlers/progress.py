@@ -33,7 +33,7 @@ class ProgressOptions(BaseModel):
     ttl_s: float = Field(default=86_400, gt=0, description="Forget a silent job after so long.")
 
 
-@handler("progress", options=ProgressOptions)
+@handler("progress", options=ProgressOptions, state=("jobs",))
 class Progress:
     """``{"job","done","total","percent","rate","eta_s","finished"}`` under the job's id.
 

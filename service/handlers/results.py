@@ -12,12 +12,43 @@ from typing import Any
 
 from service.errors import OutputTooLargeError, PermanentError
 from service.events import Result
+from service.state.keyed import Partition
 
 MAX_RESULTS = 1000
 """Most results of one event; a handler that returns more has lost its way (fan-out bound)."""
 
+MAX_TICK_RESULTS = 100_000
+"""Most results of one tick: timers of many keys may be due at once."""
+
 _ONE_VALUE = (Mapping, bytes, bytearray, memoryview, str, int, float)
 _NOTHING: tuple[Result, ...] = ()
+
+
+class PartitionResult(Result):
+    """A timer's result that goes with the state of one partition.
+
+    In an exactly-once pipeline it is published in the transaction that has what the timer
+    changed in that partition's state.
+
+    Args:
+        place: The partition whose state the timer worked on.
+        value: As for :class:`~service.events.Result`.
+        topic: As for the same.
+        key: As for the same; a timer has no event whose key it could be.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(
+        self,
+        place: Partition,
+        value: Any,
+        *,
+        topic: str | None = None,
+        key: bytes | str | None = None,
+    ) -> None:
+        super().__init__(value, topic=topic, key=key)
+        self.place = place
 
 
 def to_results(returned: Any, limit: int = MAX_RESULTS) -> Sequence[Result]:

@@ -6,7 +6,7 @@ that made it.  Nothing is called and nothing is opened here.
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -56,6 +56,7 @@ class HandlerSpec:
         concurrency: Most calls in flight.
         timeout_s: Longest call.
         ordering: What must not be handled concurrently.
+        state: Names of its states that are durable.
     """
 
     name: str
@@ -72,6 +73,7 @@ class HandlerSpec:
     concurrency: int | None = None
     timeout_s: float | None = None
     ordering: Ordering | None = None
+    state: tuple[str, ...] = ()
 
     def bind(
         self,
@@ -115,6 +117,7 @@ def handler(
     linger_s: float = DEFAULT_LINGER_S,
     run_in: RunIn = "loop",
     tombstones: bool = False,
+    state: Sequence[str] = (),
 ) -> Callable[[_T], _T]:
     """Declare a function or a class as the handler called ``name``.
 
@@ -137,6 +140,8 @@ def handler(
         run_in: Run a sync handler that blocks in a ``thread``, one that burns CPU in a
             ``process``, with as many of them as its concurrency.
         tombstones: Also call it for null values, with ``event.data`` being ``None``.
+        state: Names of states (:meth:`~service.handlers.context.HandlerContext.state`) that
+            survive the process: each has a changelog topic.
 
     Raises:
         ConfigurationError: If the declaration contradicts itself or the name is taken.
@@ -155,6 +160,7 @@ def handler(
             linger_s=linger_s,
             run_in=run_in,
             tombstones=tombstones,
+            state=state,
         )
         known = _registered.get(name)
         if known is not None and known.use != spec.use:
@@ -186,6 +192,7 @@ def make_spec(
     concurrency: int | None = None,
     timeout_s: float | None = None,
     ordering: Ordering | None = None,
+    state: Sequence[str] = (),
 ) -> HandlerSpec:
     """The spec of ``target``, from its signature and the declaration's arguments.
 
@@ -244,6 +251,7 @@ def make_spec(
         concurrency=_default_concurrency(batch, run_in) if concurrency is None else concurrency,
         timeout_s=timeout_s,
         ordering=ordering,
+        state=tuple(state),
     )
 
 

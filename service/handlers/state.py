@@ -1,98 +1,24 @@
-"""What handlers remember between events: one interface, here kept in memory.
+"""What handlers remember between events, kept in memory only.
 
-State belongs to a (pipeline, handler, topic, partition): whoever owns the partition owns its
-state, so a key's state is wherever the key's events are.  A handler reads and writes through
-:class:`KeyedState` and names the event that it works for; an implementation that writes a
-changelog collects the changes under that event, and the runtime publishes them before the
-event's offset is committed (:meth:`StateStore.take_changes`).  The one in this module keeps no
-changelog: what it holds is gone with the process or the partition.
+The interface is `service.state.keyed`; what is durable is `service.state.store`.  What is held
+here is gone with the process or the partition: the state of handlers that declare none, and of
+tests.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any
 
-PartitionId: TypeAlias = tuple[str, int]
+from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place, StateStore
 
-
-class Place(Protocol):
-    """Whose state is meant: an event, or a :class:`Partition` where there is none (timers)."""
-
-    @property
-    def topic(self) -> str:
-        """Topic that the input is read from."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Partition that the input is read from."""
-        ...
-
-
-class Partition(NamedTuple):
-    """A place without an event: what timers name."""
-
-    topic: str
-    partition: int
-
-
-class Change(NamedTuple):
-    """One change to one key, as a changelog stores it."""
-
-    store: str
-    key: str
-    value: Any
-    """The value put, or ``None`` for a delete."""
-
-
-class KeyedState(Protocol):
-    """Values by key within a partition.
-
-    Values are JSON (mappings, lists, text, numbers, booleans), because that is how they are made
-    durable.  A value got may be changed in place, but only ``put`` makes the change count.  No
-    call waits: what is not in memory is on a local disk.
-    """
-
-    def get(self, place: Place, key: str) -> Any:
-        """The value last put under ``key``, or ``None``."""
-        ...
-
-    def put(self, place: Place, key: str, value: Any) -> None:
-        """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew."""
-        ...
-
-    def delete(self, place: Place, key: str) -> None:
-        """Forget ``key``; no error if it is not there."""
-        ...
-
-    def items(self, place: Place) -> Iterator[tuple[str, Any]]:
-        """Every key of the partition with its value; do not change the state meanwhile."""
-        ...
-
-    def partitions(self) -> Sequence[Partition]:
-        """The partitions that have state here."""
-        ...
-
-
-class StateStore(Protocol):
-    """The runtime's side of a handler's state: where :class:`KeyedState` comes from."""
-
-    def keyed(self, name: str, *, ttl_s: float | None, max_keys: int) -> KeyedState:
-        """The state called ``name``; the same object for the same name.
-
-        Args:
-            name: Distinguishes several states of one handler.
-            ttl_s: Seconds after the last ``put`` until a key is forgotten; ``None`` is never.
-            max_keys: Most keys per partition; beyond it the key put longest ago is forgotten.
-        """
-        ...
-
-    def take_changes(self, place: Place) -> Sequence[Change]:
-        """The changes made for ``place`` since the last call, in order; empty in memory."""
-        ...
-
-    def forget(self, topic: str, partition: int) -> None:
-        """Drop a partition's state: it belongs to somebody else now."""
-        ...
+__all__ = [
+    "Codec",
+    "KeyedState",
+    "MemoryState",
+    "MemoryStateStore",
+    "Partition",
+    "Place",
+    "StateStore",
+]
 
 
 class MemoryState:
@@ -188,17 +114,15 @@ class MemoryStateStore:
         self._clock = clock
         self._states: dict[str, MemoryState] = {}
 
-    def keyed(self, name: str, *, ttl_s: float | None, max_keys: int) -> MemoryState:
-        """See :meth:`StateStore.keyed`."""
+    def keyed(
+        self, name: str, *, ttl_s: float | None, max_keys: int, codec: Codec | None = None
+    ) -> MemoryState:
+        """See :meth:`StateStore.keyed`; nothing is encoded here."""
+        del codec
         state = self._states.get(name)
         if state is None:
             state = self._states[name] = MemoryState(self._clock, ttl_s=ttl_s, max_keys=max_keys)
         return state
-
-    def take_changes(self, place: Place) -> Sequence[Change]:
-        """Nothing: memory keeps no changelog."""
-        del place
-        return ()
 
     def forget(self, topic: str, partition: int) -> None:
         """See :meth:`StateStore.forget`."""

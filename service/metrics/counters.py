@@ -21,9 +21,29 @@ class HandlerCounters:
         parked: Events that wait for their next attempt now.
         durations: Duration of attempts; a fused run of a plain function adds its mean with the
             number of events.
+        state_keys: Keys that it remembers, now.
+        state_evicted: Keys forgotten because there were too many, in the partitions held now.
+        changelog_lag: Changed keys whose value is not in the changelog yet, now.
+        restored: Changelog records read back.
+        restore_left: Changelog records that a restore has yet to read, now.
+        restore_s: Duration of the latest restore.
     """
 
-    __slots__ = ("durations", "failed", "handled", "parked", "retries", "running", "timed_out")
+    __slots__ = (
+        "changelog_lag",
+        "durations",
+        "failed",
+        "handled",
+        "parked",
+        "restore_left",
+        "restore_s",
+        "restored",
+        "retries",
+        "running",
+        "state_evicted",
+        "state_keys",
+        "timed_out",
+    )
 
     def __init__(self) -> None:
         self.handled = 0
@@ -33,6 +53,12 @@ class HandlerCounters:
         self.running = 0
         self.parked = 0
         self.durations = Histogram()
+        self.state_keys = 0
+        self.state_evicted = 0
+        self.changelog_lag = 0
+        self.restored = 0
+        self.restore_left = 0
+        self.restore_s = 0.0
 
 
 class PipelineCounters:

@@ -194,6 +194,49 @@ PARKED = Metric(
     labels=_HANDLER,
 )
 
+STATE_KEYS = Metric(
+    name="service.state.keys",
+    unit="{key}",
+    kind=Kind.GAUGE,
+    about="Keys that a handler remembers now.",
+    labels=_HANDLER,
+)
+STATE_EVICTED = Metric(
+    name="service.state.evicted",
+    unit="{key}",
+    kind=Kind.GAUGE,
+    about="Keys forgotten for want of room (max_keys), in the partitions held now.",
+    labels=_HANDLER,
+)
+CHANGELOG_LAG = Metric(
+    name="service.state.changelog.lag",
+    unit="{key}",
+    kind=Kind.GAUGE,
+    about="Changed keys whose value is not durable in the changelog yet.",
+    labels=_HANDLER,
+)
+STATE_RESTORED = Metric(
+    name="service.state.restored",
+    unit="{record}",
+    kind=Kind.COUNTER,
+    about="Changelog records read back when partitions were assigned.",
+    labels=_HANDLER,
+)
+RESTORE_LEFT = Metric(
+    name="service.state.restore.left",
+    unit="{record}",
+    kind=Kind.GAUGE,
+    about="Changelog records that a restore has yet to read; 0 while there is none.",
+    labels=_HANDLER,
+)
+RESTORE_DURATION = Metric(
+    name="service.state.restore.duration",
+    unit="s",
+    kind=Kind.GAUGE,
+    about="Duration of the latest restore of a partition's state.",
+    labels=_HANDLER,
+)
+
 # -- time ---------------------------------------------------------------------------------------
 
 LATENCY = Metric(

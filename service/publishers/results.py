@@ -6,6 +6,7 @@ dead-letter topic, and hands finished entries to the publisher.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -24,6 +25,7 @@ from service.events import (
     Outcome,
     RecordBatch,
     Result,
+    Results,
     SameKey,
 )
 from service.metrics import PipelineCounters
@@ -77,6 +79,27 @@ class Publisher(Protocol):
         ...
 
 
+class Changes(Protocol):
+    """What of a handler's state waits for its results; see `service.publishers.changelog`."""
+
+    @property
+    def unwritten(self) -> AbstractSet[tuple[RecordBatch, int]]:
+        """Records with changes whose results are not queued yet."""
+        ...
+
+    def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
+        """The results of such a record are queued."""
+        ...
+
+    def dropped(self, batch: RecordBatch, index: int) -> None:
+        """Such a record is not ours any more."""
+        ...
+
+    def results_stored(self, entries: Sequence[Entry], owner: object) -> None:
+        """Results are durable, or have become dead letters."""
+        ...
+
+
 class ResultWriter:
     """Publishes the outcomes of one handler.
 
@@ -89,6 +112,10 @@ class ResultWriter:
         counters: The pipeline's counters.
         idle: Tells whether nothing more is coming for now, so that batches should go out.
         tracing: Told of the outputs of traced records.
+
+    Attributes:
+        changes: Told what becomes of the results of records that changed the handler's state;
+            ``None`` for a handler without.
     """
 
     def __init__(
@@ -112,6 +139,7 @@ class ResultWriter:
         self._idle = idle
         self._tracing = NO_TRACING if tracing is None else tracing
         self._graves: dict[str, _Grave] = {}
+        self.changes: Changes | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -141,6 +169,8 @@ class ResultWriter:
     def _write(self, outcomes: Sequence[Outcome | None]) -> list[Outcome]:
         """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
         valid_batch: RecordBatch | None = None
+        changes = self.changes
+        unwritten = _NONE if changes is None else changes.unwritten
         position = 0
         while position < len(outcomes):
             outcome = outcomes[position]
@@ -150,23 +180,46 @@ class ResultWriter:
             batch = outcome.batch
             if batch is not valid_batch:
                 if not batch.valid():
-                    batch.dispatched -= 1  # dropped: whoever owns the partition does it again
+                    self._drop(outcome)
                     position += 1
                     continue
                 valid_batch = batch
             written = self._write_plain(outcomes, position, batch)
             if written:
+                if unwritten:
+                    self._wrote(batch, outcomes[position : position + written])
                 position += written
                 continue
-            try:
-                known = self._write_one(outcome)
-            except PermanentError as exc:
-                failure = failure_of(exc, stage="publish", handler=self._handler)
-                known = self._bury(outcome, failure)
-            if not known:
+            if not self._write_or_bury(outcome):
                 return [left for left in outcomes[position:] if left is not None]
+            if unwritten:
+                self._wrote(batch, [outcome])
             position += 1
         return []
+
+    def _drop(self, outcome: Outcome) -> None:
+        """Do nothing for an outcome: whoever owns its partition now does it again."""
+        outcome.batch.dispatched -= 1
+        if self.changes is not None:
+            self.changes.dropped(outcome.batch, outcome.index)
+
+    def _write_or_bury(self, outcome: Outcome) -> bool:
+        """Write one outcome's records, or its dead letter; false if a topic is not known."""
+        try:
+            return self._write_one(outcome)
+        except PermanentError as exc:
+            outcome.failure = failure_of(exc, stage="publish", handler=self._handler)
+            return self._bury(outcome, outcome.failure)
+
+    def _wrote(self, batch: RecordBatch, outcomes: Sequence[Outcome | None]) -> None:
+        """What the records of ``outcomes`` changed waits for the results that were queued."""
+        changes = self.changes
+        for outcome in outcomes:
+            if changes is not None and outcome is not None:
+                at = (batch, outcome.index)
+                if at in changes.unwritten:
+                    failed = outcome.failure is not None
+                    changes.wrote(*at, 0 if failed else _count(outcome.results))
 
     def _write_plain(  # noqa: C901 -- the hot loop; each call taken out of it costs 50 ns a record
         self, outcomes: Sequence[Outcome | None], start: int, batch: RecordBatch
@@ -381,6 +434,8 @@ class ResultWriter:
 
     def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
         """Count results that are durable, and end the spans of the request."""
+        if self.changes is not None:
+            self.changes.results_stored(entries, self)
         counters = self._counters
         counters.results_out += count
         counters.send_durations.record(asyncio.get_running_loop().time() - since_s)
@@ -394,8 +449,17 @@ class ResultWriter:
 
     def refused(self, entry: Entry, reason: str) -> None:
         """The broker refused a record for its size: dead-letter its input instead."""
+        if self.changes is not None:
+            self.changes.results_stored((entry,), self)
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
         self._bury(Outcome(entry.batch, entry.place), failure)
+
+
+_NONE: Final[AbstractSet[tuple[RecordBatch, int]]] = frozenset()
+
+
+def _count(results: Results) -> int:
+    return 1 if isinstance(results, dict) else len(results)
 
 
 class _Output(NamedTuple):

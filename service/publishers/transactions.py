@@ -25,6 +25,7 @@ from service.publishers.base import (
     TopicInfo,
     TransactionalClient,
 )
+from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import Entry, record_size
 
@@ -89,10 +90,15 @@ class TransactionalPublisher:
         self._make_producer = make_producer
         self._group = group
         self._queues: dict[Partition, _Queue] = {}
+        self._changelogs: list[Changelog] = []
         self._size_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self.published = 0
+
+    def include(self, changelog: Changelog) -> None:
+        """Make the changes of ``changelog`` part of every transaction of their partition."""
+        self._changelogs.append(changelog)
 
     # -- as a publisher ----------------------------------------------------------------------
 
@@ -203,7 +209,8 @@ class TransactionalPublisher:
                 which the queue is taken.
 
         Returns:
-            Whether there was anything to do.
+            Whether anything was committed: nothing is if there was nothing to do, or if a
+            handler's state is ahead of its results just now.
 
         Raises:
             TransactionFailedError: If it is not certain that it was committed; the partition has
@@ -214,8 +221,11 @@ class TransactionalPublisher:
         if queue is None or queue.producer is None:
             raise TransactionFailedError(f"{partition[0]}/{partition[1]} has no producer")
         self._unstage(queue)
+        if not all(changelog.quiet for changelog in self._changelogs):
+            return False  # the state is ahead of the results: a moment later it is not
         due = position()
-        entries, size_bytes = queue.entries, queue.size_bytes
+        changes = [change for changelog in self._changelogs for change in changelog.take(partition)]
+        entries, size_bytes = [*queue.entries, *changes], queue.size_bytes
         if due is None and not entries:
             return False
         queue.entries, queue.size_bytes = [], 0

@@ -14,12 +14,15 @@ import orjson
 
 from service.app.application import Application
 from service.app.report import ExitReport
+from service.app.state import changelog_topics
 from service.consumers.base import ConsumerClient
 from service.events import Headers
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec
 from service.publishers.base import ProducerClient, TransactionalClient
 from service.settings import KafkaSourceSettings, Settings
+from service.state.restore import ChangelogReader
 from service.testing.broker import BrokerRecord, MemoryBroker
+from service.testing.broker_changelogs import MemoryChangelogs
 from service.testing.broker_clients import MemoryConsumer, MemoryProducer
 from service.testing.broker_transactions import MemoryTransactions
 
@@ -69,6 +72,10 @@ class MemoryBrokers:
         producer = MemoryTransactions(self.broker, transactional_id)
         self.producers.append(producer)
         return producer
+
+    def changelogs(self) -> ChangelogReader:
+        """See :class:`service.app.brokers.Brokers`."""
+        return MemoryChangelogs(self.broker)
 
 
 class Harness(AbstractAsyncContextManager["Harness"]):
@@ -270,6 +277,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
                 if handler.output is not None:
                     topics.append(handler.output)
                 topics.extend(delay.topic for delay in handler.retry.delay_topics)
+        topics.extend(changelog_topics(self.settings))
         return list(dict.fromkeys(topics))
 
     def _joined(self) -> bool:

@@ -48,7 +48,6 @@ def test_the_same_name_is_the_same_state_and_another_is_not() -> None:
 
     assert store.keyed("one", ttl_s=None, max_keys=10) is first
     assert store.keyed("two", ttl_s=None, max_keys=10) is not first
-    assert store.take_changes(_HERE) == ()
 
 
 def test_the_key_put_longest_ago_leaves_first_when_there_are_too_many() -> None:

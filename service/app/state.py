@@ -1,0 +1,209 @@
+"""The state of a pipeline's handlers: which topics hold it, and its comings and goings.
+
+A handler declares which of its states are durable; in a pipeline that reads Kafka each of them
+has a changelog topic.  The Kafka sources tell this module when a partition comes and goes, and
+it restores, releases and forgets accordingly, and tells the handlers.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from service.clock import wall_clock_ms
+from service.consumers.base import TopicPartition
+from service.errors import ConfigurationError
+from service.handlers import load_handler
+from service.handlers.bound import BoundHandler
+from service.metrics.counters import HandlerCounters
+from service.publishers.changelog import Changelog
+from service.settings import KafkaSourceSettings, PipelineSettings, Settings
+from service.state.records import changelog_topic
+from service.state.restore import ChangelogReader, Chunk, restore
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_S: Final = 5.0
+"""Time between two log lines of a restore that takes long."""
+
+
+def changelogs_of(name: str, pipeline: PipelineSettings) -> dict[str, dict[str, str]]:
+    """The changelog topics of the pipeline called ``name``: by handler, then by state.
+
+    Raises:
+        ConfigurationError: If a handler does not exist.
+    """
+    groups = [
+        source.group_id
+        for source in pipeline.sources.values()
+        if isinstance(source, KafkaSourceSettings)
+    ]
+    if not groups:
+        return {}
+    return {
+        handler: {
+            state: changelog_topic(groups[0], name, handler, state)
+            for state in load_handler(config.use).state
+        }
+        for handler, config in pipeline.handlers.items()
+        if load_handler(config.use).state
+    }
+
+
+def changelog_topics(settings: Settings) -> Iterator[str]:
+    """Every changelog topic of the configuration.
+
+    Raises:
+        ConfigurationError: If a handler does not exist.
+    """
+    for name, pipeline in settings.pipelines.items():
+        for topics in changelogs_of(name, pipeline).values():
+            yield from topics.values()
+
+
+def check(name: str, pipeline: PipelineSettings, logged: Mapping[str, object]) -> None:
+    """Refuse what would make durable state wrong.
+
+    Raises:
+        ConfigurationError: With every problem.
+    """
+    problems = [
+        f"pipelines.{name}.handlers.{handler}.retry.delay_topics: a delay topic moves an event "
+        "to a partition where its key has no state"
+        for handler in logged
+        if pipeline.handlers[handler].retry.delay_topics
+    ]
+    if logged and pipeline.delivery == "exactly_once" and len(pipeline.handlers) > 1:
+        problems.append(
+            f"pipelines.{name}.handlers: exactly once, a handler with state has to be the only "
+            "one: what it remembers of a record must not be committed before the others are done "
+            "with it; use a pipeline for each"
+        )
+    if problems:
+        raise ConfigurationError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptHandler:
+    """A handler that wants to know of partitions.
+
+    Attributes:
+        handler: The handler.
+        counters: Its counters.
+        changelog: Of its state, if that is durable.
+    """
+
+    handler: BoundHandler
+    counters: HandlerCounters
+    changelog: Changelog | None
+
+
+class PipelineState:
+    """A :class:`~service.consumers.base.StateKeeper` for one pipeline.
+
+    Args:
+        name: The pipeline's name, for the log.
+        handlers: Those that have durable state or ask to be told of partitions.
+        reader: Reads changelogs.
+    """
+
+    def __init__(
+        self, name: str, handlers: Collection[KeptHandler], reader: ChangelogReader
+    ) -> None:
+        self._name = name
+        self._handlers = handlers
+        self._reader = reader
+        self._known: set[TopicPartition] = set()
+
+    async def restore(self, partition: TopicPartition) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        self._known.add(partition)
+        for kept in self._handlers:
+            if kept.changelog is not None:
+                for state, topic in kept.changelog.topics.items():
+                    await self._restore(kept, kept.changelog, state, topic, partition)
+            if kept.handler.assigned is not None:
+                await kept.handler.assigned(partition.topic, partition.partition)
+
+    async def _restore(
+        self,
+        kept: KeptHandler,
+        changelog: Changelog,
+        name: str,
+        topic: str,
+        partition: TopicPartition,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = told_s = loop.time()
+        store, counters = changelog.store, kept.counters
+        if name not in store.states:
+            return  # declared, but the handler does not use it
+        table = store.reopen(name, partition)
+        start = table.next_offset
+        facts = {"handler": kept.handler.name, "state": name, "partition": str(partition)}
+
+        def progress(chunk: Chunk) -> None:
+            nonlocal told_s
+            counters.restore_left = max(0, chunk.end_offset - chunk.next_offset)
+            if loop.time() - told_s >= PROGRESS_S:
+                told_s = loop.time()
+                left = counters.restore_left
+                log.info("restoring state", pipeline=self._name, left=left, **facts)
+
+        try:
+            async with self._reader.read(topic, partition.partition, start) as chunks:
+                restored = await restore(
+                    table,
+                    chunks,
+                    topic=partition.topic,
+                    decode=store.states[name].decoded,
+                    now_ms=wall_clock_ms(),
+                    progress=progress,
+                )
+        finally:
+            counters.restore_left = 0
+        store.open(name, partition, table)
+        took_s = loop.time() - began_s
+        counters.restored += restored.records
+        counters.restore_s = took_s
+        log.info(
+            "state restored",
+            pipeline=self._name,
+            records=restored.records,
+            keys=len(table.values),
+            skipped=restored.skipped,
+            took_s=round(took_s, 3),
+            **facts,
+        )
+
+    def release(self, partitions: Collection[TopicPartition]) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for kept in self._handlers:
+            if kept.changelog is not None:
+                for partition in partitions:
+                    kept.changelog.store.release(partition)
+
+    async def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        gone = self._known.intersection(partitions)
+        self._known -= gone
+        for kept in self._handlers:
+            for partition in gone:
+                if kept.changelog is not None:
+                    kept.changelog.store.forget(*partition)
+                if kept.handler.revoked is not None:
+                    await kept.handler.revoked(*partition)
+
+    def look_after(self) -> None:
+        """Remove what has expired, and count; once in a while."""
+        for kept in self._handlers:
+            changelog, counters = kept.changelog, kept.counters
+            if changelog is None:
+                continue
+            changelog.store.sweep()
+            changelog.changed()
+            counters.state_keys = changelog.store.keys()
+            counters.state_evicted = changelog.store.evicted()
+            counters.changelog_lag = changelog.lag

@@ -1,0 +1,141 @@
+"""Reads a partition of a changelog from beginning to end with aiokafka.
+
+No group, nothing committed, only committed transactions.  Batches are taken as they were fetched
+and decoded once, because a restore has a start of the service waiting for it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from service.consumers.base import (
+    ClientFailedError,
+    CorruptBatchError,
+    OffsetGoneError,
+    TopicPartition,
+)
+from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_tap import Tap, client_partition, make_tap
+from service.errors import BrokerUnavailableError
+from service.state.restore import Chunk
+
+log = structlog.get_logger(__name__)
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "fetch_max_bytes": 8 * 1024 * 1024,
+    "max_partition_fetch_bytes": 2 * 1024 * 1024,
+    "fetch_max_wait_ms": 100,
+    "request_timeout_ms": 10_000,
+    "retry_backoff_ms": 200,
+    "group_id": None,
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "isolation_level": "read_committed",
+}
+"""Client settings; those of the connection come on top."""
+
+CONNECT_TIMEOUT_S: Final = 15.0
+CALL_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 3.0
+SILENCE_S: Final = 90.0
+"""Longest wait for progress; longer than a broker waits for an abandoned transaction to end."""
+POLL_S: Final = 0.5
+
+
+class KafkaChangelogs:
+    """A :class:`~service.state.restore.ChangelogReader`; every read has a client of its own.
+
+    Args:
+        connection: Client settings of the connection; asked at each read, so that secrets that
+            have been replaced are used.
+    """
+
+    def __init__(self, connection: Callable[[], Mapping[str, Any]]) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def read(
+        self, topic: str, partition: int, start: int
+    ) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """See :class:`~service.state.restore.ChangelogReader`."""
+        install_bounded_decoders()
+        at = TopicPartition(topic, partition)
+        try:
+            consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
+        except (KafkaError, OSError, ValueError) as exc:
+            raise BrokerUnavailableError(f"{at}: cannot connect: {exc!r}") from exc
+        try:
+            begin, end = await _connected(consumer, at)
+            begin = max(begin, start)
+            if begin < end:
+                consumer.seek(client_partition(at), begin)
+            yield _chunks(make_tap(consumer), at, begin, end)
+        finally:
+            await _stop(consumer)
+
+
+async def _connected(consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[int, int]:
+    """Connect and ask for the bounds of the log.
+
+    Raises:
+        BrokerUnavailableError: If no broker answers, or there is no such partition.
+    """
+    key = client_partition(at)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await consumer.start()
+            # asked for all topics: asking for one by name would create it on brokers that do so
+            if at.topic not in await consumer.topics():
+                raise BrokerUnavailableError(f"{at.topic}: no such topic")
+            consumer.assign([key])
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            begin: int = (await consumer.beginning_offsets([key]))[key]
+            end: int = (await consumer.end_offsets([key]))[key]
+    except (KafkaError, OSError, TimeoutError) as exc:
+        raise BrokerUnavailableError(f"{at}: {exc!r}") from exc
+    return begin, end
+
+
+async def _chunks(tap: Tap, at: TopicPartition, begin: int, end: int) -> AsyncGenerator[Chunk]:
+    loop = asyncio.get_running_loop()
+    position = begin
+    heard_at_s = loop.time()
+    while position < end:
+        try:
+            fetched = tap.take([at])
+        except (ClientFailedError, OffsetGoneError) as exc:
+            raise BrokerUnavailableError(f"{at}: {exc}") from exc
+        for answer in fetched:
+            for stored in answer.batches:
+                try:
+                    records = stored.decode()
+                except CorruptBatchError as exc:
+                    log.error("changelog batch cannot be decoded", reason=str(exc))  # noqa: TRY400
+                    records = ()
+                position = max(position, stored.next_offset)
+                yield Chunk(records, position, end)
+            heard_at_s = loop.time()
+        if not fetched:
+            if loop.time() - heard_at_s > SILENCE_S:
+                raise BrokerUnavailableError(f"{at}: nothing read for {SILENCE_S:g} s")
+            await tap.wait(POLL_S)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Close, whatever state it is in."""
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await consumer.stop()
+    except Exception:  # noqa: BLE001, S110 -- it is thrown away whatever state it is in
+        pass
+    except asyncio.CancelledError:
+        # stop() also raises this when one of the client's own tasks was cancelled before
+        if task is not None and task.cancelling() > cancelled:
+            raise

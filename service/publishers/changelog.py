@@ -1,0 +1,349 @@
+"""State into its changelog: what a handler remembers becomes durable before its offsets do.
+
+A changelog record is the value that a key has when it is written, so keys that change often are
+written once per checkpoint, not once per event.  A checkpoint is taken only at a moment when
+every change in memory belongs to a record whose results are queued already; otherwise a crash
+could leave a change in the changelog whose result was never published.
+
+At least once, a checkpoint goes out when the results of its records are durable, and the records
+are acknowledged when the checkpoint is: state never runs ahead of results, and offsets never run
+ahead of state.  Exactly once, the changes go into the transaction that has the results and the
+position, so nothing needs to be held.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from service.errors import OutputTooLargeError
+from service.events import RecordBatch, SourceRecord
+from service.publishers.output import Entry, record_size
+from service.publishers.results import Publisher
+from service.state.keyed import PartitionId
+from service.state.records import encode_key, encode_value
+from service.state.store import LoggedState, LoggedStore
+from service.state.table import Table
+
+log = structlog.get_logger(__name__)
+
+CHECKPOINT_S: Final = 0.1
+"""Shortest time between two checkpoints."""
+CHECKPOINT_MAX_S: Final = 1.0
+"""Longest, when writing them is expensive."""
+CHECKPOINT_COST_SHARE: Final = 0.2
+"""Share of the time that taking checkpoints may cost; they become rarer to keep it."""
+RECHECK_S: Final = 0.005
+"""Time until another look, when a checkpoint is due but something is half done."""
+
+_PLACEHOLDER: Final = SourceRecord(None)
+
+
+class _Change(NamedTuple):
+    """One key's value of this moment, as a record."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    table: Table
+
+
+class _Checkpoint(RecordBatch):
+    """Changes on their way, and the records that wait for them."""
+
+    __slots__ = ("changelog", "changes", "covered", "outstanding", "tables")
+
+    def __init__(self, changelog: "Changelog") -> None:
+        super().__init__("", 0, (), next_offset=0)
+        self.changelog = changelog
+        self.covered: list[tuple[RecordBatch, Sequence[int]]] = []
+        self.outstanding = 0
+        self.changes: list[_Change] = []
+        self.tables: list[Table] = []
+
+    def fill(self) -> None:
+        """Become a batch of as many records as there are changes."""
+        count = len(self.changes)
+        self.records = (_PLACEHOLDER,) * count
+        self.done = bytearray(count)
+        self.left = count
+
+    def on_complete(self) -> None:
+        self.changelog.stored_checkpoint(self)
+
+
+class Changelog:
+    """Writes the changelogs of one handler.
+
+    Args:
+        store: Its state.
+        publisher: Where records go.
+        topics: Changelog topic by name of a state; states without one are not logged.
+        handler: Its name, for the log.
+        transactional: Whether changes go into the transactions of their input partition.
+
+    Attributes:
+        unwritten: Records (batch and index) whose changes are in memory and whose results are
+            not queued yet.
+        pending: Changes of checkpoints that are not durable yet.
+    """
+
+    def __init__(
+        self,
+        store: LoggedStore,
+        publisher: Publisher,
+        topics: dict[str, str],
+        *,
+        handler: str,
+        transactional: bool,
+    ) -> None:
+        self.store = store
+        self.topics = topics
+        self._publisher = publisher
+        self._handler = handler
+        self._transactional = transactional
+        self._open = _Checkpoint(self)
+        self._sealed: list[_Checkpoint] = []
+        self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._delay_s = CHECKPOINT_S
+        self.unwritten: set[tuple[RecordBatch, int]] = set()
+        self.pending = 0
+
+    async def prepare(self) -> None:
+        """Find out about the changelog topics, however long the broker takes.  Cancel safe."""
+        for topic in self.topics.values():
+            await self._publisher.learn(topic)
+
+    # -- what the dispatcher and the writer say ----------------------------------------------
+
+    def cover(self, batch: RecordBatch, indexes: Sequence[int]) -> None:
+        """Acknowledge the records at ``indexes``, whose only effect is a change, in due time."""
+        if self._transactional:
+            batch.ack_many(indexes)
+            return
+        self._open.covered.append((batch, indexes))
+        self._arm()
+
+    def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
+        """The results of a changed record are queued; with this, it waits for its changes too.
+
+        Args:
+            batch: Its batch.
+            index: Its place there.
+            results: How many records :meth:`stored` will be told of.
+        """
+        self.unwritten.discard((batch, index))
+        if self._transactional:
+            return
+        batch.hold(index)
+        self._open.covered.append((batch, (index,)))
+        if results:
+            self._open.outstanding += results
+            self._awaiting[id(batch), index] = (self._open, results)
+        self._arm()
+
+    def dropped(self, batch: RecordBatch, index: int) -> None:
+        """A changed record is not ours any more: its changes are in memory for nothing.
+
+        Its partition was released, and is restored before it is worked on again.
+        """
+        self.unwritten.discard((batch, index))
+
+    def changed(self) -> None:
+        """Something changed that belongs to no record: keys expired, a timer had no result."""
+        if not self._transactional and any(
+            table.dirty for state in self.store.states.values() for table in state.tables.values()
+        ):
+            self._arm()
+
+    def results_stored(self, entries: Sequence[Entry], owner: object) -> None:
+        """Results are durable, or have become dead letters."""
+        awaiting = self._awaiting
+        if not awaiting:
+            return
+        for entry in entries:
+            if entry.owner is not owner:
+                continue
+            at = (id(entry.batch), entry.place)
+            found = awaiting.get(at)
+            if found is None:
+                continue
+            checkpoint, left = found
+            checkpoint.outstanding -= 1
+            if left > 1:
+                awaiting[at] = (checkpoint, left - 1)
+            else:
+                del awaiting[at]
+            if not checkpoint.outstanding:
+                self._send()
+
+    @property
+    def lag(self) -> int:
+        """Changed keys whose value is not durable yet."""
+        return self.pending + sum(
+            len(table.dirty)
+            for state in self.store.states.values()
+            for table in state.tables.values()
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every change in memory belongs to a record whose results are queued."""
+        return not self.unwritten and not self.store.changes
+
+    # -- at least once -----------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._delay_s, self._due)
+
+    def _due(self) -> None:
+        """Take a checkpoint, or look again in a moment."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        if not self.quiet:
+            self._timer = loop.call_later(RECHECK_S, self._due)
+            return
+        began_s = loop.time()
+        self._seal()
+        self._send()
+        cost_s = loop.time() - began_s
+        self._delay_s = min(CHECKPOINT_MAX_S, max(CHECKPOINT_S, cost_s / CHECKPOINT_COST_SHARE))
+
+    def _seal(self) -> None:
+        checkpoint, self._open = self._open, _Checkpoint(self)
+        # Asking may find out that the lease is gone, which releases the partitions.
+        checkpoint.covered = [covered for covered in checkpoint.covered if covered[0].valid()]
+        for state in self.store.states.values():
+            for place, table in state.tables.items():
+                if table.logged and table.dirty:
+                    checkpoint.changes.extend(self._take(state, place, table))
+                    checkpoint.tables.append(table)
+                    table.unsettled += 1
+        self.pending += len(checkpoint.changes)
+        self._sealed.append(checkpoint)
+
+    def _send(self) -> None:
+        """Send checkpoints whose results are durable, in their order."""
+        while self._sealed and not self._sealed[0].outstanding:
+            checkpoint = self._sealed.pop(0)
+            if not checkpoint.changes:
+                self.stored_checkpoint(checkpoint)
+                continue
+            checkpoint.fill()
+            publisher = self._publisher
+            for place, (topic, number, key, value, _) in enumerate(checkpoint.changes):
+                entry = Entry(None, key, value, (), checkpoint, place, self)
+                publisher.add(topic, number, entry)
+            publisher.added(urgent=True)
+
+    def stored_checkpoint(self, checkpoint: _Checkpoint) -> None:
+        """A checkpoint is durable: its records are done."""
+        self.pending -= len(checkpoint.changes)
+        for table in checkpoint.tables:
+            table.unsettled -= 1
+        for batch, indexes in checkpoint.covered:
+            batch.ack_many(indexes)
+
+    # -- exactly once ------------------------------------------------------------------------
+
+    def take(self, place: PartitionId) -> list[tuple[str, int, Entry]]:
+        """The changes of one input partition, for the transaction that is about to begin.
+
+        To be called while :attr:`quiet`.  If the transaction fails, the partition has to be
+        restored.
+
+        Returns:
+            Topic, partition and record of each.
+        """
+        changes: list[_Change] = []
+        for state in self.store.states.values():
+            table = state.tables.get(place)
+            if table is not None and table.logged and table.dirty:
+                changes.extend(self._take(state, place, table))
+        if not changes:
+            return []
+        batch = RecordBatch("", 0, (_PLACEHOLDER,) * len(changes), next_offset=0)
+        for change in changes:
+            change.table.unsettled += 1
+        return [
+            (topic, number, Entry(None, key, value, (), batch, at, _Settled(table)))
+            for at, (topic, number, key, value, table) in enumerate(changes)
+        ]
+
+    # -- as the owner of entries -------------------------------------------------------------
+
+    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+        """See :class:`service.publishers.output.EntryOwner`; the checkpoint counts by itself."""
+
+    def failed(self) -> None:
+        """See :class:`service.publishers.output.EntryOwner`; it is sent again."""
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        """See :class:`service.publishers.output.EntryOwner`.
+
+        Raises:
+            OutputTooLargeError: Always: values are measured before they are sent.
+        """
+        raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
+
+    # -- both ----------------------------------------------------------------------------------
+
+    def _take(self, state: LoggedState, place: PartitionId, table: Table) -> list[_Change]:
+        """What the changelog of ``table`` lacks."""
+        topic = self.topics[state.name]
+        limit = self._publisher.max_record_bytes(topic)
+        input_topic, number = place
+        changes: list[_Change] = []
+        for key in table.take_dirty():
+            value = table.values.get(key)
+            name = encode_key(input_topic, key)
+            encoded = None if value is None else self._encoded(state, table, key, value)
+            if encoded is not None and record_size(name, encoded, ()) > limit:
+                log.error(
+                    "state value dropped: larger than its changelog takes",
+                    handler=self._handler,
+                    state=state.name,
+                    size_bytes=len(encoded),
+                    limit_bytes=limit,
+                )
+                table.delete(key)
+                encoded = None
+            changes.append(_Change(topic, number, name, encoded, table))
+        return changes
+
+    def _encoded(self, state: LoggedState, table: Table, key: str, value: object) -> bytes | None:
+        try:
+            return encode_value(state.encoded(value))
+        except TypeError:
+            log.exception(
+                "state value dropped: it is no JSON", handler=self._handler, state=state.name
+            )
+            table.delete(key)
+            return None
+
+
+class _Settled(NamedTuple):
+    """Owns the changes of one table in a transaction."""
+
+    table: Table
+
+    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+        """The transaction is committed."""
+        del topic, entries, since_s
+        self.table.unsettled -= count
+
+    def failed(self) -> None:
+        """Never called: a transaction fails as a whole."""
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        """Never called: a transaction fails as a whole.
+
+        Raises:
+            OutputTooLargeError: Always.
+        """
+        raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")

@@ -1,0 +1,95 @@
+"""What handlers remember between events, as handlers and the runtime see it.
+
+State belongs to a (pipeline, handler, topic, partition): whoever owns the partition owns its
+state, so a key's state is wherever the key's events are.  A handler reads and writes through
+:class:`KeyedState` and names the event that it works for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+PartitionId: TypeAlias = tuple[str, int]
+
+
+class Place(Protocol):
+    """Whose state is meant: an event, or a :class:`Partition` where there is none (timers)."""
+
+    @property
+    def topic(self) -> str:
+        """Topic that the input is read from."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Partition that the input is read from."""
+        ...
+
+
+class Partition(NamedTuple):
+    """A place without an event: what timers name."""
+
+    topic: str
+    partition: int
+
+
+class Codec(NamedTuple):
+    """Values that are not JSON themselves: how they become JSON and come back.
+
+    Attributes:
+        encode: A value to JSON; called when the value is written to the changelog.
+        decode: The JSON to an equal value; called when it is read back.
+    """
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class KeyedState(Protocol):
+    """Values by key within a partition.
+
+    Values are JSON (mappings, lists, text, numbers, booleans) unless the state has a
+    :class:`Codec`, because that is how they are made durable.  A value got may be changed in
+    place, but only ``put`` makes the change count.  No call waits: what is not in memory is on a
+    local disk.
+    """
+
+    def get(self, place: Place, key: str) -> Any:
+        """The value last put under ``key``, or ``None``."""
+        ...
+
+    def put(self, place: Place, key: str, value: Any) -> None:
+        """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew."""
+        ...
+
+    def delete(self, place: Place, key: str) -> None:
+        """Forget ``key``; no error if it is not there."""
+        ...
+
+    def items(self, place: Place) -> Iterator[tuple[str, Any]]:
+        """Every key of the partition with its value; do not change the state meanwhile."""
+        ...
+
+    def partitions(self) -> Sequence[Partition]:
+        """The partitions that have state here."""
+        ...
+
+
+class StateStore(Protocol):
+    """The runtime's side of a handler's state: where :class:`KeyedState` comes from."""
+
+    def keyed(
+        self, name: str, *, ttl_s: float | None, max_keys: int, codec: Codec | None = None
+    ) -> KeyedState:
+        """The state called ``name``; the same object for the same name.
+
+        Args:
+            name: Distinguishes several states of one handler.
+            ttl_s: Seconds after the last ``put`` until a key is forgotten; ``None`` is never.
+            max_keys: Most keys per partition; beyond it the keys put longest ago are forgotten.
+            codec: For values that are not JSON.
+        """
+        ...
+
+    def forget(self, topic: str, partition: int) -> None:
+        """Drop a partition's state: it belongs to somebody else now."""
+        ...

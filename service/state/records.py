@@ -1,0 +1,53 @@
+"""How one key of a state looks in its changelog topic.
+
+The record's key is ``<input topic>/<key>`` and its partition the input's partition, so that one
+compacted topic serves every input topic of a pipeline; its value is JSON, and a tombstone says
+that the key is gone.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+_SEPARATOR: Final = "/"
+"""No topic's name contains it."""
+
+
+def changelog_topic(group: str, pipeline: str, handler: str, state: str) -> str:
+    """Name of the changelog of one state of one handler."""
+    return f"{group}-{pipeline}-{handler}-{state}-changelog"
+
+
+def encode_key(topic: str, key: str) -> bytes:
+    """The key of the record about ``key`` of a partition of ``topic``."""
+    return f"{topic}{_SEPARATOR}{key}".encode()
+
+
+def decode_key(encoded: bytes) -> tuple[str, str]:
+    """Topic and key of a record.
+
+    Raises:
+        ValueError: If it is nobody's: not UTF-8, or without a topic.
+    """
+    topic, separator, key = encoded.decode().partition(_SEPARATOR)
+    if not separator:
+        raise ValueError("a changelog key without a topic")
+    return topic, key
+
+
+def encode_value(value: Any) -> bytes:
+    """A value of JSON.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    return orjson.dumps(value)
+
+
+def decode_value(encoded: bytes) -> Any:
+    """What :func:`encode_value` was given.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    return orjson.loads(encoded)

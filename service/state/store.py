@@ -1,0 +1,227 @@
+"""All states of one handler: values, what an event has changed, what its failure undoes.
+
+A handler changes values while it works for an event.  When the event is handled, its changes
+count (:meth:`LoggedStore.settle`): the keys become dirty, and whoever writes the changelog takes
+them from there.  When it fails, they are undone (:meth:`LoggedStore.undo`), so that the next
+attempt starts from the same state.  What is written to the changelog is the value of the moment,
+however many events have changed it since the last time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from service.state.keyed import Codec, Partition, PartitionId, Place
+from service.state.table import Table
+
+_Note: TypeAlias = tuple[Place, Table, str, Any]
+"""For which event which key of which table changed, and its value before."""
+
+
+class LoggedState:
+    """A :class:`~service.state.keyed.KeyedState` whose changes can be undone and logged.
+
+    Args:
+        name: Its name.
+        changes: Where changes are noted; shared by the states of a handler.
+        clock: Seconds on a monotonic clock.
+        ttl_s: As for :meth:`service.state.keyed.StateStore.keyed`.
+        max_keys: As for the same.
+        codec: For values that are not JSON.
+
+    Attributes:
+        tables: By partition, of those that are worked on here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        changes: list[_Note],
+        clock: Callable[[], float],
+        *,
+        ttl_s: float | None,
+        max_keys: int,
+        codec: Codec | None,
+    ) -> None:
+        self.name = name
+        self.codec = codec
+        self._changes = changes
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._max_keys = max_keys
+        self.tables: dict[PartitionId, Table] = {}
+
+    def get(self, place: Place, key: str) -> Any:
+        """See :meth:`service.state.keyed.KeyedState.get`."""
+        table = self.tables.get((place.topic, place.partition))
+        return None if table is None else table.get(key)
+
+    def put(self, place: Place, key: str, value: Any) -> None:
+        """See :meth:`service.state.keyed.KeyedState.put`."""
+        table = self.tables.get((place.topic, place.partition))
+        if table is None:
+            table = self.tables[place.topic, place.partition] = self.new_table()
+        self._changes.append((place, table, key, table.put(key, value)))
+
+    def delete(self, place: Place, key: str) -> None:
+        """See :meth:`service.state.keyed.KeyedState.delete`."""
+        table = self.tables.get((place.topic, place.partition))
+        if table is not None and key in table.values:
+            self._changes.append((place, table, key, table.delete(key)))
+
+    def items(self, place: Place) -> Iterator[tuple[str, Any]]:
+        """See :meth:`service.state.keyed.KeyedState.items`."""
+        table = self.tables.get((place.topic, place.partition))
+        return iter(()) if table is None else table.items()
+
+    def partitions(self) -> Sequence[Partition]:
+        """See :meth:`service.state.keyed.KeyedState.partitions`."""
+        return [Partition(*at) for at, table in self.tables.items() if table.values]
+
+    def new_table(self) -> Table:
+        """An empty table for a partition."""
+        return Table(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys)
+
+    def encoded(self, value: Any) -> Any:
+        """A value as JSON."""
+        return value if self.codec is None else self.codec.encode(value)
+
+    def decoded(self, value: Any) -> Any:
+        """A value from its JSON."""
+        return value if self.codec is None else self.codec.decode(value)
+
+
+class LoggedStore:
+    """A :class:`~service.state.keyed.StateStore` that knows what a changelog has to be told.
+
+    Partitions that were opened have a changelog; others (of sources without partitions to own)
+    are kept in memory only.
+
+    Args:
+        clock: Seconds on a monotonic clock.
+
+    Attributes:
+        changes: Changes since they were last settled or undone; empty nearly always.
+        states: By name.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[str, PartitionId], Table] = {}
+        self.changes: list[_Note] = []
+        self.states: dict[str, LoggedState] = {}
+
+    def keyed(
+        self, name: str, *, ttl_s: float | None, max_keys: int, codec: Codec | None = None
+    ) -> LoggedState:
+        """See :meth:`service.state.keyed.StateStore.keyed`."""
+        state = self.states.get(name)
+        if state is None:
+            state = self.states[name] = LoggedState(
+                name, self.changes, self._clock, ttl_s=ttl_s, max_keys=max_keys, codec=codec
+            )
+        return state
+
+    # -- events ----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """What has changed counts; for callers that let nothing come in between."""
+        for _, table, key, _ in self.changes:
+            if table.logged:
+                table.dirty[key] = None
+        self.changes.clear()
+
+    def undo(self) -> None:
+        """What has changed did not happen; for callers that let nothing come in between."""
+        _undo(self.changes)
+        self.changes.clear()
+
+    def settle_for(self, place: Place) -> bool:
+        """What has changed for ``place`` counts; returns whether anything has."""
+        mine = self._take(place)
+        for _, table, key, _ in mine:
+            if table.logged:
+                table.dirty[key] = None
+        return bool(mine)
+
+    def undo_for(self, place: Place) -> None:
+        """What has changed for ``place`` did not happen."""
+        _undo(self._take(place))
+
+    def _take(self, place: Place) -> list[_Note]:
+        if not self.changes:
+            return []
+        mine = [note for note in self.changes if _same(note[0], place)]
+        if mine:
+            # In place: the list is known by others.
+            self.changes[:] = [note for note in self.changes if not _same(note[0], place)]
+        return mine
+
+    # -- partitions ------------------------------------------------------------------------
+
+    def release(self, partition: PartitionId) -> None:
+        """Let nobody work on ``partition``, but keep its state in case it comes straight back."""
+        for state in self.states.values():
+            table = state.tables.pop(partition, None)
+            if table is not None and table.logged:
+                self._kept[state.name, partition] = table
+
+    def reopen(self, name: str, partition: PartitionId) -> Table:
+        """The table of ``partition`` to restore into: what was kept, or an empty one.
+
+        What was kept is used only if the changelog had all of it; reading on from its
+        ``next_offset`` then brings it up to date whoever owned the partition meanwhile.
+        """
+        table = self._kept.pop((name, partition), None)
+        if table is None or not table.clean:
+            table = self.states[name].new_table()
+            table.logged = True  # what expires while it is read has to leave the changelog too
+        return table
+
+    def open(self, name: str, partition: PartitionId, table: Table) -> None:
+        """Work with ``table`` from here on."""
+        self.states[name].tables[partition] = table
+
+    def forget(self, topic: str, partition: int) -> None:
+        """See :meth:`service.state.keyed.StateStore.forget`."""
+        for state in self.states.values():
+            state.tables.pop((topic, partition), None)
+            self._kept.pop((state.name, (topic, partition)), None)
+
+    def sweep(self) -> None:
+        """Remove expired keys everywhere."""
+        for state in self.states.values():
+            for table in state.tables.values():
+                table.sweep()
+
+    def keys(self) -> int:
+        """Keys held, of every state and partition."""
+        return sum(
+            len(table.values) for state in self.states.values() for table in state.tables.values()
+        )
+
+    def evicted(self) -> int:
+        """Keys that left because there were too many, in the tables that are open."""
+        return sum(
+            table.evicted for state in self.states.values() for table in state.tables.values()
+        )
+
+
+def _undo(changes: list[_Note]) -> None:
+    for _, table, key, before in reversed(changes):
+        if before is None:
+            table.delete(key)
+        else:
+            table.put(key, before)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two places are the same event, or the same partition of a timer.
+
+    A typed handler is called with a copy of its event, so it is the record that counts.
+    """
+    if one is other:
+        return True
+    batch = getattr(one, "batch", None)
+    if batch is None:
+        return bool(one == other)
+    return batch is getattr(other, "batch", None) and bool(one.index == other.index)

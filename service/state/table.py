@@ -1,0 +1,144 @@
+"""One state of one partition: its values, when they were put, what the changelog lacks.
+
+Keys are kept in the order of their last ``put``.  Dropping the first key of a Python dictionary
+again and again takes quadratic time, because every look at the first one walks over those that
+were dropped; so what has to leave leaves in runs.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+SWEEP_SHARE: Final = 0.05
+"""Expired keys are removed at most so often, as a share of their time to live."""
+EVICT_SHARE: Final = 0.01
+"""Keys that leave at once when there are too many, as a share of the bound."""
+
+
+class Table:
+    """Values by key, bounded by number and by age.
+
+    Args:
+        clock: Seconds on a monotonic clock.
+        ttl_s: Seconds after the last :meth:`put` until a key is gone; ``None`` is never.
+        max_keys: Most keys; beyond it about 1 % of them leave, those put longest ago first.
+
+    Attributes:
+        values: The values; of expired keys too, until they are swept.
+        dirty: Keys whose value the changelog does not have, in the order of their changes.
+        logged: Whether there is a changelog, so that ``dirty`` counts.
+        unsettled: Writes to the changelog that are under way.
+        evicted: Keys that left because there were too many.
+        next_offset: Up to where the changelog has been read.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_max_keys",
+        "_put_at_s",
+        "_sweep_at_s",
+        "_ttl_s",
+        "dirty",
+        "evicted",
+        "logged",
+        "next_offset",
+        "unsettled",
+        "values",
+    )
+
+    def __init__(self, clock: Callable[[], float], *, ttl_s: float | None, max_keys: int) -> None:
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._max_keys = max_keys
+        self._put_at_s: dict[str, float] = {}
+        self._sweep_at_s = 0.0
+        self.values: dict[str, Any] = {}
+        self.dirty: dict[str, None] = {}
+        self.logged = False
+        self.unsettled = 0
+        self.evicted = 0
+        self.next_offset = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether the changelog holds all of this."""
+        return not self.dirty and not self.unsettled
+
+    def get(self, key: str) -> Any:
+        """The value of ``key``, or ``None``."""
+        if self._ttl_s is not None and self._expired(key):
+            return None
+        return self.values.get(key)
+
+    def put(self, key: str, value: Any, age_s: float = 0.0) -> Any:
+        """Set the value of ``key``; returns the one before, or ``None``.
+
+        Args:
+            key: The key.
+            value: Not ``None``.
+            age_s: How long ago it was really put.
+        """
+        values = self.values
+        before = values.pop(key, None)  # so that it moves to the end
+        values[key] = value
+        if self._ttl_s is not None:
+            now_s = self._clock()
+            if before is not None and self._put_at_s.get(key, 0.0) <= now_s - self._ttl_s:
+                before = None
+            self._put_at_s.pop(key, None)
+            self._put_at_s[key] = now_s - age_s
+            if now_s >= self._sweep_at_s:
+                self.sweep()
+        if len(values) > self._max_keys:
+            self._evict()
+        return before
+
+    def delete(self, key: str) -> Any:
+        """Forget ``key``; returns its value, or ``None``."""
+        before = None if self._ttl_s is not None and self._expired(key) else self.values.get(key)
+        self._remove(key)
+        return before
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every key with its value."""
+        self.sweep()
+        return iter(self.values.items())
+
+    def sweep(self) -> int:
+        """Remove every expired key; returns how many there were."""
+        if self._ttl_s is None:
+            return 0
+        now_s = self._clock()
+        self._sweep_at_s = now_s + SWEEP_SHARE * self._ttl_s
+        before_s = now_s - self._ttl_s
+        expired: list[str] = []
+        for key, put_at_s in self._put_at_s.items():
+            if put_at_s > before_s:
+                break
+            expired.append(key)
+        for key in expired:
+            self._remove(key)
+            if self.logged:
+                self.dirty[key] = None
+        return len(expired)
+
+    def take_dirty(self) -> dict[str, None]:
+        """The keys that the changelog lacks, which it is about to get."""
+        dirty, self.dirty = self.dirty, {}
+        return dirty
+
+    def _expired(self, key: str) -> bool:
+        put_at_s = self._put_at_s.get(key)
+        return put_at_s is None or self._clock() - put_at_s >= (self._ttl_s or 0.0)
+
+    def _evict(self) -> None:
+        leaving = list(islice(self.values, max(1, int(self._max_keys * EVICT_SHARE))))
+        for key in leaving:
+            self._remove(key)
+            if self.logged:
+                self.dirty[key] = None
+        self.evicted += len(leaving)
+
+    def _remove(self, key: str) -> None:
+        self.values.pop(key, None)
+        self._put_at_s.pop(key, None)

@@ -1,0 +1,256 @@
+"""Durable state through the whole service, in memory: kills, rebalances, failures."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from service import Event, TransientError, handler
+from service.app.state import changelog_topics, changelogs_of, check
+from service.errors import ConfigurationError
+from service.handlers import load_handler
+from service.handlers.context import HandlerContext
+from service.handlers.state import KeyedState
+from service.settings import Settings
+from service.testing.broker import MemoryBroker
+from service.testing.harness import Harness, pipeline_of
+
+load_handler("validate")  # importing reads files, which a coroutine must not do
+
+CHANGELOG = "test-test-handler-counts-changelog"
+
+
+@handler("state_tests_counting", state=("counts",))
+class Counting:
+    """Counts the events of each key; publishes the count when it is told to."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._counts: KeyedState = context.state("counts")
+
+    def __call__(self, event: Event) -> dict[str, Any] | None:
+        key = event.data["key"]
+        count = (self._counts.get(event, key) or 0) + 1
+        if event.data.get("forget"):
+            self._counts.delete(event, key)
+        else:
+            self._counts.put(event, key, count)
+        if event.data.get("fail") and not event.attempts:
+            raise TransientError("once")
+        return {"key": key, "count": count} if event.data.get("tell") else None
+
+
+def config(delivery: str, **pipeline: Any) -> dict[str, Any]:
+    document = pipeline_of(Counting, retry={"initial_s": 0.01})
+    document["pipelines"]["test"] |= {"delivery": delivery, **pipeline}
+    return document
+
+
+def changelog(broker: MemoryBroker) -> dict[str, int]:
+    """What the changelog says, as compaction would leave it."""
+    latest: dict[str, int] = {}
+    for record in broker.records(CHANGELOG):
+        key = (record.key or b"").decode()
+        latest.pop(key, None)
+        if record.value is not None:
+            latest[key] = orjson.loads(record.value)
+    return latest
+
+
+BOTH = pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+
+
+@BOTH
+async def test_state_is_in_the_changelog_before_its_offset_is_committed(delivery: str) -> None:
+    async with Harness(config(delivery)) as service:
+        await service.send_all([{"key": "a"}] * 3)
+
+        await service.settle()
+
+        assert changelog(service.broker) == {"input/a": 3}
+        assert service.committed() == {0: 3}
+
+
+@BOTH
+async def test_a_new_process_goes_on_where_the_killed_one_was(delivery: str) -> None:
+    broker = MemoryBroker()
+    async with Harness(config(delivery), broker=broker) as first:
+        await first.send_all([{"key": "a"}, {"key": "b"}, {"key": "a"}])
+        await first.settle()
+        await first.kill()
+
+    async with Harness(config(delivery), broker=broker) as second:
+        await second.send({"key": "a", "tell": True})
+        await second.settle()
+
+        assert second.outputs() == [{"key": "a", "count": 3}]
+
+
+@BOTH
+async def test_a_deleted_key_leaves_a_tombstone_and_no_memory(delivery: str) -> None:
+    async with Harness(config(delivery)) as service:
+        await service.send({"key": "a"})
+        await service.settle()
+        await service.send({"key": "a", "forget": True})
+        await service.settle()
+
+        assert changelog(service.broker) == {}
+        assert service.broker.records(CHANGELOG)[-1].value is None
+
+
+@BOTH
+async def test_what_a_failed_attempt_changed_is_undone_before_the_next_one(delivery: str) -> None:
+    async with Harness(config(delivery)) as service:
+        await service.send({"key": "a"})
+        await service.send({"key": "a", "fail": True, "tell": True})
+        await service.settle()
+
+        assert service.outputs() == [{"key": "a", "count": 2}]
+        assert changelog(service.broker) == {"input/a": 2}
+
+
+@pytest.mark.parametrize("cut_s", [0.0, 0.01, 0.03, 0.06, 0.11, 0.13, 0.2, 0.5])
+async def test_exactly_once_a_kill_at_any_moment_counts_every_event_once(cut_s: float) -> None:
+    broker = MemoryBroker()
+    events = [{"key": f"k{n % 7}"} for n in range(2_000)]
+    async with Harness(config("exactly_once"), broker=broker, partitions=2) as first:
+        for n, event in enumerate(events):
+            await first.send(event, partition=n % 2)
+        await first.advance(cut_s)
+        await first.kill()
+
+    async with Harness(config("exactly_once"), broker=broker, partitions=2) as second:
+        await second.settle()
+
+    counts: Counter[str] = Counter()
+    for partition in (0, 1):
+        latest: dict[str, int] = {}
+        for record in broker.records(CHANGELOG, partition):
+            latest[(record.key or b"").decode()] = orjson.loads(record.value or b"0")
+        counts.update(latest)
+    assert counts == Counter(f"input/{event['key']}" for event in events)
+
+
+@pytest.mark.parametrize("cut_s", [0.0, 0.01, 0.06, 0.11, 0.2])
+async def test_at_least_once_a_kill_loses_no_event_and_no_result(cut_s: float) -> None:
+    broker = MemoryBroker()
+    events = [{"key": f"k{n % 3}", "tell": n % 100 == 99} for n in range(1_000)]
+    async with Harness(config("at_least_once"), broker=broker) as first:
+        await first.send_all(events)
+        await first.advance(cut_s)
+        await first.kill()
+
+    async with Harness(config("at_least_once"), broker=broker) as second:
+        await second.settle()
+        told = Counter(value["key"] for value in second.outputs())
+
+    counts = changelog(broker)
+    for key, count in Counter(event["key"] for event in events).items():
+        assert counts[f"input/{key}"] >= count
+    for key, count in Counter(event["key"] for event in events if event["tell"]).items():
+        assert told[str(key)] >= count
+
+
+@BOTH
+async def test_a_partition_takes_its_state_along_to_another_member(delivery: str) -> None:
+    broker = MemoryBroker()
+    async with Harness(config(delivery), broker=broker, partitions=2) as first:
+        for partition in (0, 1):
+            await first.send({"key": "a"}, partition=partition)
+        await first.settle()
+        async with Harness(config(delivery), broker=broker) as second:
+            await second.advance(5)
+            for partition in (0, 1):
+                await first.send({"key": "a", "tell": True}, partition=partition)
+            await first.settle()
+
+            assert first.outputs() == [{"key": "a", "count": 2}] * 2
+            held = [_keys(harness) for harness in (first, second)]
+
+        assert held == [1, 1]
+
+
+@BOTH
+async def test_a_partition_that_comes_straight_back_reads_only_what_is_new(delivery: str) -> None:
+    broker = MemoryBroker()
+    async with Harness(config(delivery), broker=broker) as service:
+        await service.send_all([{"key": f"k{n}"} for n in range(50)])
+        await service.settle()
+        await service.advance(1)
+        await broker.group("test").rebalance()
+        await service.advance(1)
+        before = _counters(service).restored
+        await broker.group("test").rebalance()
+        await service.send({"key": "k7", "tell": True})
+        await service.settle()
+
+        assert service.outputs() == [{"key": "k7", "count": 2}]
+        assert before == 50
+        assert _counters(service).restored == 50
+
+
+async def test_a_failed_transaction_takes_the_state_back_with_it() -> None:
+    broker = MemoryBroker()
+    async with Harness(config("exactly_once"), broker=broker) as service:
+        await service.send({"key": "a"})
+        await service.settle()
+        broker.stop()
+        await service.send({"key": "a"})
+        await service.advance(1)
+        broker.start()
+        await service.advance(30)
+        await service.send({"key": "a", "tell": True})
+        await service.settle()
+
+        assert service.outputs() == [{"key": "a", "count": 3}]
+
+
+async def test_the_state_is_counted() -> None:
+    async with Harness(config("at_least_once")) as service:
+        await service.send_all([{"key": "a"}, {"key": "b"}])
+        await service.settle()
+        await service.advance(2)
+
+        counters = _counters(service)
+
+        assert (counters.state_keys, counters.changelog_lag, counters.restore_left) == (2, 0, 0)
+
+
+def test_the_changelog_topics_are_known_from_the_configuration_alone() -> None:
+    settings = Settings.model_validate(config("at_least_once"))
+
+    assert list(changelog_topics(settings)) == [CHANGELOG]
+
+
+@pytest.mark.parametrize(
+    ("handler_settings", "pipeline", "problem"),
+    [
+        ({"retry": {"delay_topics": ["test.5s"]}}, {}, "delay_topics"),
+        ({}, {"delivery": "exactly_once"}, "only one"),
+    ],
+    ids=["delay topics", "two handlers exactly once"],
+)
+def test_what_would_make_durable_state_wrong_is_refused(
+    handler_settings: Mapping[str, Any], pipeline: Mapping[str, Any], problem: str
+) -> None:
+    document = pipeline_of(Counting, **handler_settings)
+    test = document["pipelines"]["test"]
+    test |= pipeline
+    if pipeline:
+        test["handlers"]["other"] = {"use": "validate", "output": "output"}
+
+    settings = Settings.model_validate(document).pipelines["test"]
+
+    with pytest.raises(ConfigurationError, match=problem):
+        check("test", settings, changelogs_of("test", settings))
+
+
+def _counters(service: Harness) -> Any:
+    return service.application.pipelines["test"].counters.handler("handler")
+
+
+def _keys(service: Harness) -> int:
+    service.application.pipelines["test"].state.look_after()
+    keys: int = _counters(service).state_keys
+    return keys

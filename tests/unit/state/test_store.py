@@ -1,0 +1,150 @@
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.events import Event, RecordBatch, SourceRecord
+from service.state.keyed import Codec, Partition
+from service.state.store import LoggedState, LoggedStore
+
+_HERE = Partition("topic", 0)
+
+
+def opened(store: LoggedStore, name: str = "state") -> LoggedState:
+    state = store.keyed(name, ttl_s=None, max_keys=100)
+    store.open(name, _HERE, store.reopen(name, _HERE))
+    return state
+
+
+def event(offset: int) -> Event:
+    batch = RecordBatch("topic", 0, [SourceRecord(None, offset=offset)], next_offset=offset + 1)
+    return Event(None, batch=batch)
+
+
+def test_changes_count_once_they_are_settled() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+
+    state.put(_HERE, "a", 1)
+    assert not state.tables[_HERE].dirty
+    store.settle()
+
+    assert list(state.tables[_HERE].dirty) == ["a"]
+    assert not store.changes
+
+
+def test_events_under_way_at_once_are_settled_and_undone_apart() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    first, second = event(1), event(2)
+    state.put(first, "a", 1)
+    state.put(second, "b", 2)
+    state.put(first, "c", 3)
+
+    store.undo_for(first)
+    settled = store.settle_for(second)
+
+    assert settled
+    assert not store.settle_for(first)
+    assert dict(state.items(_HERE)) == {"b": 2}
+    assert list(state.tables[_HERE].dirty) == ["b"]
+
+
+def test_a_typed_copy_of_an_event_is_the_event() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    original = event(1)
+    state.put(Event("typed", batch=original.batch, index=original.index), "a", 1)
+
+    assert store.settle_for(original)
+
+
+def test_a_partition_that_was_never_opened_is_remembered_but_not_logged() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = store.keyed("state", ttl_s=None, max_keys=100)
+
+    state.put(_HERE, "a", 1)
+    store.settle()
+
+    assert state.get(_HERE, "a") == 1
+    assert not state.tables[_HERE].dirty
+
+
+def test_a_released_partition_is_invisible_and_comes_back_if_its_changelog_has_all() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+    store.settle()
+    state.tables[_HERE].take_dirty()
+
+    store.release(_HERE)
+    assert state.get(_HERE, "a") is None
+    table = store.reopen("state", _HERE)
+
+    assert table.values == {"a": 1}
+
+
+def test_a_released_partition_with_changes_that_nobody_wrote_is_not_trusted() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+    store.settle()
+
+    store.release(_HERE)
+
+    assert store.reopen("state", _HERE).values == {}
+
+
+def test_a_forgotten_partition_leaves_nothing() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+    store.settle()
+
+    store.forget(*_HERE)
+
+    assert state.partitions() == []
+    assert store.keys() == 0
+
+
+def test_a_codec_stands_between_values_and_json() -> None:
+    codec = Codec(encode=sorted, decode=set)
+    state = LoggedStore(lambda: 0.0).keyed("state", ttl_s=None, max_keys=1, codec=codec)
+
+    assert state.decoded(state.encoded({2, 1})) == {1, 2}
+
+
+class UndoMachine(RuleBasedStateMachine):
+    """Whatever attempts do before they fail, only what succeeded is remembered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = LoggedStore(lambda: 0.0)
+        self.state = opened(self.store)
+        self.sure: dict[str, int] = {}
+        self.attempt: dict[str, int] = {}
+
+    @rule(key=st.sampled_from("abc"), value=st.integers())
+    def put(self, key: str, value: int) -> None:
+        self.state.put(_HERE, key, value)
+        self.attempt[key] = value
+
+    @rule(key=st.sampled_from("abc"))
+    def delete(self, key: str) -> None:
+        self.state.delete(_HERE, key)
+        self.attempt.pop(key, None)
+
+    @rule()
+    def succeed(self) -> None:
+        self.store.settle()
+        self.sure = dict(self.attempt)
+
+    @rule()
+    def fail(self) -> None:
+        self.store.undo()
+        self.attempt = dict(self.sure)
+
+    @invariant()
+    def agree(self) -> None:
+        assert dict(self.state.items(_HERE)) == self.attempt
+
+
+test_undoing_agrees_with_copies = UndoMachine.TestCase

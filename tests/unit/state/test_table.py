@@ -1,0 +1,96 @@
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.state.table import Table
+
+
+class TableMachine(RuleBasedStateMachine):
+    """Compares a table with the obvious model, and its dirty keys with what has changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.table = Table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
+        self.table.logged = True
+        self.model: dict[str, tuple[int, float]] = {}
+
+    def _alive(self) -> dict[str, int]:
+        return {k: v for k, (v, at_s) in self.model.items() if self.now_s - at_s < 10.0}
+
+    @rule(key=st.sampled_from("abcdefg"), value=st.integers(0, 9))
+    def put(self, key: str, value: int) -> None:
+        before = self._alive().get(key)
+        assert self.table.put(key, value) == before
+        self.model = {k: at for k, at in self.model.items() if k in self._alive() and k != key}
+        self.model[key] = (value, self.now_s)
+        while len(self.model) > 5:
+            del self.model[next(iter(self.model))]
+        self.table.sweep()
+
+    @rule(key=st.sampled_from("abcdefg"))
+    def delete(self, key: str) -> None:
+        assert self.table.delete(key) == self._alive().get(key)
+        self.model.pop(key, None)
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 9.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.table.sweep()
+
+    @invariant()
+    def agree(self) -> None:
+        alive = self._alive()
+        assert {key: self.table.get(key) for key in alive} == alive
+        assert dict(self.table.items()) == alive
+
+
+test_a_table_agrees_with_the_model = TableMachine.TestCase
+
+
+def test_a_key_is_gone_at_the_end_of_its_time_although_nobody_has_swept() -> None:
+    now_s = [0.0]
+    table = Table(lambda: now_s[0], ttl_s=10.0, max_keys=10)
+    table.put("a", 1)
+
+    now_s[0] = 10.0
+
+    assert table.get("a") is None
+
+
+def test_what_expires_or_leaves_is_dirty_so_that_the_changelog_hears_of_it() -> None:
+    now_s = [0.0]
+    table = Table(lambda: now_s[0], ttl_s=10.0, max_keys=2)
+    table.logged = True
+    for key in "abc":
+        table.put(key, 1)
+
+    assert list(table.take_dirty()) == ["a"]
+    now_s[0] = 20.0
+
+    assert table.sweep() == 2
+    assert list(table.take_dirty()) == ["b", "c"]
+    assert table.evicted == 1
+
+
+def test_the_age_of_a_restored_key_counts() -> None:
+    table = Table(lambda: 100.0, ttl_s=10.0, max_keys=10)
+
+    table.put("young", 1, age_s=9.0)
+    table.put("old", 1, age_s=11.0)
+
+    assert table.get("young") == 1
+    assert table.get("old") is None
+
+
+def test_many_one_shot_keys_leave_an_empty_table_in_linear_time() -> None:
+    now_s = [0.0]
+    table = Table(lambda: now_s[0], ttl_s=1.0, max_keys=10_000)
+
+    for number in range(100_000):
+        now_s[0] += 0.0001
+        table.put(f"k{number}", number)
+    now_s[0] += 1.0
+    table.sweep()
+
+    assert table.values == {}
+    assert table._put_at_s == {}
