@@ -137,6 +137,12 @@ def _excuse(check: dict[str, Any]) -> int | None:
     return None
 
 
+def test_hadolint_has_nothing_to_say() -> None:
+    done = run(tool("hadolint"), ROOT / "Dockerfile")
+
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("feature", FEATURES)
 def test_what_is_rendered_is_tidy_yaml_without_repeated_keys(feature: str, tmp_path: Path) -> None:
     file = tmp_path / "rendered.yaml"
