@@ -1,7 +1,8 @@
 """One event on its way through one handler: what runs in a worker, as often as it takes."""
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable, Hashable
+from typing import TYPE_CHECKING, Any
 
 from service.events import Event, Outcome
 from service.streams import Later
@@ -16,11 +17,13 @@ class Call:
     Attributes:
         event: The event; its ``attempts`` count failed ones.
         lane: Its lane, or ``None``.
+        since_s: When the running attempt began (``loop.time()``).
+        task: The task that runs it.
         transient: The last attempt failed in a way that may pass.
         wait_s: Wait this long before the first run; a retry that begins outside a worker.
     """
 
-    __slots__ = ("dispatcher", "event", "lane", "transient", "wait_s")
+    __slots__ = ("dispatcher", "event", "lane", "since_s", "task", "transient", "wait_s")
 
     def __init__(
         self, dispatcher: "Dispatcher", event: Event, lane: Hashable | None, wait_s: float = 0.0
@@ -28,17 +31,20 @@ class Call:
         self.dispatcher = dispatcher
         self.event = event
         self.lane = lane
+        self.since_s = 0.0
+        self.task: asyncio.Task[Any] | None = None
         self.transient = False
         self.wait_s = wait_s
 
-    async def __call__(self) -> "Outcome | Later[Outcome | None] | None":
+    def __call__(self) -> "Awaitable[Outcome | Later[Outcome | None] | None]":
         """Run one attempt.
 
         Returns:
-            The outcome; ``Later`` to wait and run again with the lane held and the slot free;
-            ``None`` when the event's partition was revoked.
+            What becomes the outcome; ``Later`` to wait and run again with the lane held and the
+            slot free; ``None`` when the event's partition was revoked.
         """
-        if self.wait_s:
-            wait_s, self.wait_s = self.wait_s, 0.0
-            return Later(wait_s, self)
-        return await self.dispatcher.attempt(self)
+        return self._begin_later() if self.wait_s else self.dispatcher.attempt(self)
+
+    async def _begin_later(self) -> "Later[Outcome | None]":
+        wait_s, self.wait_s = self.wait_s, 0.0
+        return Later(wait_s, self)

@@ -7,26 +7,35 @@ cancelled again at every look.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, Final
-
-from service.errors import HandlerTimeoutError
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 RESOLUTION: Final = 0.1
 """Share of the timeout between two looks."""
 
 
-class Deadlines:
-    """Ends calls that run longer than ``timeout_s``.
+class Timed(Protocol):
+    """A call that runs in a task and may be cancelled for taking too long."""
+
+    task: "asyncio.Task[Any] | None"
+
+
+TimedT = TypeVar("TimedT", bound=Timed)
+
+
+class Deadlines(Generic[TimedT]):
+    """Cancels the task of a call that runs longer than ``timeout_s``.
 
     Args:
         timeout_s: Longest call, in seconds.
+
+    Attributes:
+        running: Deadline of each running call (``loop.time()``).
     """
 
     def __init__(self, timeout_s: float) -> None:
         self.change(timeout_s)
-        self._running: dict[asyncio.Task[Any], float] = {}
-        self._expired: set[asyncio.Task[Any]] = set()
+        self.running: dict[TimedT, float] = {}
+        self._expired: dict[TimedT, int] = {}  # how often each was cancelled
         self._timer: asyncio.TimerHandle | None = None
 
     def change(self, timeout_s: float) -> None:
@@ -34,40 +43,40 @@ class Deadlines:
         self.timeout_s = timeout_s
         self._interval_s = max(0.001, timeout_s * RESOLUTION)
 
-    async def run(self, call: Awaitable[Any]) -> Any:
-        """Await ``call`` in the current task.
-
-        Cancel safety: our own caller's cancellation passes through unchanged.
-
-        Raises:
-            HandlerTimeoutError: If it did not finish in time.
-        """
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("not inside a task")
-        loop = asyncio.get_running_loop()
-        self._running[task] = loop.time() + self.timeout_s
+    def enter(self, call: TimedT, loop: asyncio.AbstractEventLoop, now_s: float) -> None:
+        """``call`` begins in the current task; :meth:`leave` must follow."""
+        call.task = asyncio.current_task(loop)
+        self.running[call] = now_s + self.timeout_s
         if self._timer is None:
             self._timer = loop.call_later(self._interval_s, self._look, loop)
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if task in self._expired and task.uncancel() == 0:
-                raise HandlerTimeoutError(f"no result within {self.timeout_s:g} s") from None
-            raise
-        finally:
-            del self._running[task]
-            if task in self._expired:
-                self._expired.discard(task)
-                while task.cancelling() and task.uncancel():
-                    pass
+
+    def timed_out(self, call: TimedT) -> bool:
+        """Whether the cancellation that ``call`` has just got is ours, and nobody else's too."""
+        return call in self._expired and self._taken_back(call) == 0
+
+    def leave(self, call: TimedT) -> None:
+        """``call`` has ended, whichever way."""
+        del self.running[call]
+        if call in self._expired:
+            self._taken_back(call)
+            del self._expired[call]
+
+    def _taken_back(self, call: TimedT) -> int:
+        """Take our cancellations of ``call`` back; returns how many others asked for."""
+        task = call.task
+        if task is None:
+            return 0
+        for _ in range(self._expired[call]):
+            task.uncancel()
+        self._expired[call] = 0
+        return task.cancelling()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()
-        for task, deadline_s in self._running.items():
-            if deadline_s <= now_s:
-                self._expired.add(task)
-                task.cancel()
+        for call, deadline_s in self.running.items():
+            if deadline_s <= now_s and call.task is not None:
+                self._expired[call] = self._expired.get(call, 0) + 1
+                call.task.cancel()
         self._timer = None
-        if self._running:
+        if self.running:
             self._timer = loop.call_later(self._interval_s, self._look, loop)

@@ -7,7 +7,7 @@ a coroutine function every event becomes one.
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from enum import Enum
 from time import perf_counter
 from typing import Final
@@ -94,7 +94,7 @@ class Dispatcher:
         self._counters: HandlerCounters = counters.handler(handler.name)
         self._tracing = Tracing(None) if tracing is None else tracing
         self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
-        self._deadlines = Deadlines(timeout_s)
+        self._deadlines = Deadlines[Call](timeout_s)
         self.changelog = changelog
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
@@ -103,8 +103,8 @@ class Dispatcher:
         )
         self._delay_topics = {step.topic for step in retry.delay_topics}
         self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
-        self.running: dict[Call, float] = {}
         self.parked: dict[Call, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def retune(self, *, where: Where | None, timeout_s: float, retry: RetryPolicy) -> None:
         """Change what may change while it runs; calls that are running keep their deadline."""
@@ -273,21 +273,22 @@ class Dispatcher:
 
         O(calls); for status pages.
         """
-        for state, calls in ((CallState.RUNNING, self.running), (CallState.PARKED, self.parked)):
-            for call, since_s in calls.items():
-                if call.event.batch is batch and call.event.index == index:
-                    return state, since_s, call.event.attempts + (state is CallState.RUNNING)
+        for call in self.running:
+            if call.event.batch is batch and call.event.index == index:
+                return CallState.RUNNING, call.since_s, call.event.attempts + 1
+        for call, since_s in self.parked.items():
+            if call.event.batch is batch and call.event.index == index:
+                return CallState.PARKED, since_s, call.event.attempts
         return None
 
-    async def attempt(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
-        """One attempt of ``call``, in a worker."""
-        self._unpark(call)
-        if call.event.batch.closing:
-            self._leave(call)
-            return None
-        if self._circuit is None:
-            return await self._run(call)
-        return await self._run_through(self._circuit, call)
+    @property
+    def running(self) -> Collection[Call]:
+        """Calls that run."""
+        return self._deadlines.running
+
+    def attempt(self, call: Call) -> "Awaitable[Outcome | Later[Outcome | None] | None]":
+        """One attempt of ``call``, to be awaited in a worker."""
+        return self._run(call) if self._circuit is None else self._run_through(self._circuit, call)
 
     async def _run_through(
         self, circuit: CircuitBreaker, call: Call
@@ -296,6 +297,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         ticket = circuit.enter(loop.time())
         if ticket is None:
+            self._unpark(call)
             return self._wait_for_circuit(circuit, call, loop.time())
         try:
             item = await self._run(call)
@@ -308,34 +310,74 @@ class Dispatcher:
             circuit.succeeded(ticket)
         return item
 
-    async def _run(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
+    async def _run(  # noqa: C901 -- see the comment
+        self, call: Call
+    ) -> "Outcome | Later[Outcome | None] | None":
+        # Not split further: what is awaited here is resumed through every coroutine around it.
         event = call.event
         batch = event.batch
+        if self.parked:
+            self._unpark(call)
+        if batch.closing:
+            self._leave(call)
+            return None
+        loop = self._loop or self._find_loop()
+        call.since_s = began_s = loop.time()
         batch.dispatched += 1
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        self.running[call] = began_s
         call.transient = False
+        deadlines = self._deadlines
+        deadlines.enter(call, loop, began_s)
         try:
-            outcome = self._finished(event, await self._results(event))
+            if not self.handler.is_async:
+                returned = self._call(event)
+            elif self._tracing.active:
+                with self._tracing.current(batch, event.index):
+                    returned = await self._call(event)
+            else:
+                returned = await self._call(event)
+            results: Results = returned if type(returned) is dict else to_results(returned)
+            outcome = self._finished(event, results)
+        except asyncio.CancelledError:
+            if not deadlines.timed_out(call):
+                raise
+            failed = self._failed(call, HandlerTimeoutError(_late(deadlines.timeout_s)), loop)
+            if isinstance(failed, Later):
+                return failed
+            outcome = failed
         except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
-            if self.changelog is not None:
-                self.changelog.store.undo_for(event)
-            decided = self._after(event, exc)
-            call.transient = classify(exc) is ErrorKind.TRANSIENT
-            if not isinstance(decided, Outcome):
-                batch.dispatched -= 1
-                self._park(call, loop.time())
-                return Later(decided, call)
-            outcome = decided
+            failed = self._failed(call, exc, loop)
+            if isinstance(failed, Later):
+                return failed
+            outcome = failed
         finally:
-            del self.running[call]
+            deadlines.leave(call)
         took_s = loop.time() - began_s
         self._counters.handled += 1
         self._counters.durations.record(took_s)
         self._pipeline.handle_s += took_s
-        self._leave(call)
+        if call.lane is not None:
+            self._leave(call)
         return outcome
+
+    def _failed(
+        self, call: Call, error: Exception, loop: asyncio.AbstractEventLoop
+    ) -> "Outcome | Later[Outcome | None]":
+        """What follows a failed attempt in a worker: an outcome, or the next attempt."""
+        event = call.event
+        if self.changelog is not None:
+            self.changelog.store.undo_for(event)
+        decided = self._after(event, error)
+        call.transient = classify(error) is ErrorKind.TRANSIENT
+        if isinstance(decided, Outcome):
+            return decided
+        event.batch.dispatched -= 1
+        self._park(call, loop.time())
+        return Later(decided, call)
+
+    def _find_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, asked for once: on Python 3.11 each question is a system call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _finished(self, event: Event, results: Results) -> Outcome | None:
         """What a successful attempt came to; ``None`` if there is nothing to publish."""
@@ -346,17 +388,6 @@ class Dispatcher:
                 return None
             changelog.unwritten.add((event.batch, event.index))
         return Outcome(event.batch, event.index, results)
-
-    async def _results(self, event: Event) -> Results:
-        """Call the handler, within its deadline if it is one that waits."""
-        if not self.handler.is_async:
-            returned = self._call(event)
-        elif self._tracing.active:
-            with self._tracing.current(event.batch, event.index):
-                returned = await self._deadlines.run(self._call(event))
-        else:
-            returned = await self._deadlines.run(self._call(event))
-        return returned if type(returned) is dict else to_results(returned)
 
     def _wait_for_circuit(
         self, circuit: CircuitBreaker, call: Call, now_s: float
@@ -421,3 +452,7 @@ class Dispatcher:
             key=record.key,
             headers=delay_headers(event, decision, handler=self.name, now_ms=wall_clock_ms()),
         )
+
+
+def _late(timeout_s: float) -> str:
+    return f"no result within {timeout_s:g} s"
