@@ -21,7 +21,7 @@ from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
 from service.handlers.spec import HandlerSpec
 from service.handlers.state import MemoryStateStore, StateStore
-from service.metrics import PipelineCounters, PipelineMeter
+from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.changelog import Changelog
@@ -54,6 +54,7 @@ class BuiltPipeline:
         counters: What it counts.
         tracing: Its traced records.
         meter: Rates from the counters.
+        demand: How many replicas the pipeline needs, as far as this process can tell.
         emitters: By handler name.
         contexts: By handler name.
         state: What its handlers remember.
@@ -67,6 +68,7 @@ class BuiltPipeline:
     counters: PipelineCounters
     tracing: Tracing
     meter: PipelineMeter
+    demand: ReplicaDemand
     emitters: dict[str, Emitter]
     contexts: dict[str, HandlerContext]
     state: PipelineState
@@ -185,6 +187,7 @@ def build_pipeline(
         counters=counters,
         tracing=tracing,
         meter=PipelineMeter(counters),
+        demand=ReplicaDemand(),
         emitters=emitters,
         contexts=contexts,
         state=PipelineState(name, kept, brokers.changelogs()),

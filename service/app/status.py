@@ -82,6 +82,13 @@ def _pipeline(
         partitions=partitions,
         in_flight=counters.in_flight,
         parked=counters.parked,
+        replicas_desired=built.demand.observe(
+            now_s,
+            acked=counters.acked,
+            lag=sum(partition.lag for partition in partitions),
+            lag_s=max((partition.lag_s for partition in partitions), default=0.0),
+            partitions={(each.group, each.topic, each.partition) for each in partitions},
+        ),
     )
 
 

@@ -5,6 +5,7 @@ here exports anything or knows OpenTelemetry; see ``service.telemetry`` for that
 """
 
 from service.metrics.counters import HandlerCounters, HubCounters, PipelineCounters
+from service.metrics.demand import ReplicaDemand
 from service.metrics.meter import PipelineMeter, Reading
 from service.metrics.registry import METRICS, Kind, Metric
 from service.metrics.status import (
@@ -35,6 +36,7 @@ __all__ = [
     "PipelineMeter",
     "PipelineStatus",
     "Reading",
+    "ReplicaDemand",
     "ServiceStatus",
     "StatusSource",
 ]

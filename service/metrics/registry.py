@@ -372,6 +372,15 @@ STALE_ACKS = Metric(
     labels=_PIPELINE,
 )
 
+REPLICAS_DESIRED = Metric(
+    name="service.replicas.desired",
+    unit="{replica}",
+    kind=Kind.GAUGE,
+    about="Replicas that the load of this process's partitions keeps busy; the sum over all "
+    "processes, rounded up, is how many the pipeline needs.",
+    labels=_PIPELINE,
+)
+
 # -- the process --------------------------------------------------------------------------------
 
 LOOP_LAG = Metric(

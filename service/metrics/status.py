@@ -103,7 +103,10 @@ class LatencyStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStatus:
-    """One pipeline; rates are per second over the last ten seconds."""
+    """One pipeline; rates are per second over the last ten seconds.
+
+    ``replicas_desired`` is this process's share; see :mod:`service.metrics.demand`.
+    """
 
     rate_in: float = 0.0
     rate_out: float = 0.0
@@ -113,6 +116,7 @@ class PipelineStatus:
     partitions: tuple[PartitionStatus, ...] = ()
     in_flight: int = 0
     parked: int = 0
+    replicas_desired: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def _handler(read: Callable[[HandlerCounters], float]) -> Numbers:
     return lambda sources: [(labels, read(each)) for labels, each in _handlers(sources)]
 
 
-def _channel(read: Callable[[PipelineStatus], float]) -> Numbers:
+def _status(read: Callable[[PipelineStatus], float]) -> Numbers:
     return lambda sources: [
         ((name,), read(each)) for name, each in sources.status().pipelines.items()
     ]
@@ -143,10 +143,10 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.RESTORE_DURATION: _handler(lambda each: each.restore_s),
     registry.STAGE_TIME: _stage_times,
     registry.IN_FLIGHT: _pipeline(lambda each: each.in_flight),
-    registry.CHANNEL_DEPTH: _channel(lambda each: each.channel.depth),
-    registry.CHANNEL_PEAK: _channel(lambda each: each.channel.peak),
-    registry.CHANNEL_CAPACITY: _channel(lambda each: each.channel.capacity),
-    registry.CHANNEL_BYTES: _channel(lambda each: each.channel.bytes),
+    registry.CHANNEL_DEPTH: _status(lambda each: each.channel.depth),
+    registry.CHANNEL_PEAK: _status(lambda each: each.channel.peak),
+    registry.CHANNEL_CAPACITY: _status(lambda each: each.channel.capacity),
+    registry.CHANNEL_BYTES: _status(lambda each: each.channel.bytes),
     registry.LAG: _partition(lambda each: each.lag),
     registry.LAG_TIME: _partition(lambda each: each.lag_s),
     registry.PARTITION_IN_FLIGHT: _partition(lambda each: each.in_flight),
@@ -158,6 +158,7 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.REBALANCES: _pipeline(lambda each: each.rebalances),
     registry.OFFSET_RESETS: _pipeline(lambda each: each.offset_resets),
     registry.STALE_ACKS: _pipeline(lambda each: each.stale_acks),
+    registry.REPLICAS_DESIRED: _status(lambda each: each.replicas_desired),
     registry.LOOP_LAG: _process(lambda sources: sources.loop_lag_s()),
     registry.LOOP_BLOCKS: _process(lambda sources: sources.loop_blocks()),
     registry.READY: _process(lambda sources: float(sources.ready())),
