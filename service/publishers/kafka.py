@@ -213,8 +213,13 @@ class KafkaPublisher:
         return output
 
     def _begin_batch(self, output: OutputPartition) -> BatchWriter | None:
-        """Open a batch for ``output``; ``None`` while there is no producer to make one."""
+        """Open a batch for ``output``; ``None`` while there is no producer to make one.
+
+        What was added while there was none is in no writer: it goes first, as a batch of its own,
+        or it would be acknowledged with this one without ever having been sent.
+        """
         if self._producer is not None:
+            output.seal()
             output.writer = self._producer.new_batch()
         output.since_s = _now()
         if not output.waiting_since_s:

@@ -1,0 +1,70 @@
+"""The publisher: what is added is sent, whatever happens to its producer meanwhile."""
+
+import asyncio
+from collections.abc import Sequence
+
+from service.events import RecordBatch, SourceRecord
+from service.publishers.base import BatchWriter
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.output import Entry
+from service.testing.broker import MemoryBroker
+from service.testing.broker_clients import MemoryProducer
+
+
+class Owner:
+    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+        del topic, entries, count, since_s
+
+    def failed(self, *args: object, **facts: object) -> None:
+        del args, facts
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        raise AssertionError(f"{entry} refused: {reason}")
+
+
+class SlowProducer(MemoryProducer):
+    """Takes its time with every batch, so that there is time to add more behind it."""
+
+    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+        await asyncio.sleep(0.5)
+        return await super().send(topic, partition, batch)
+
+
+def batch_of(count: int) -> RecordBatch:
+    records = [SourceRecord(b"", offset=offset) for offset in range(count)]
+    return RecordBatch("in", 0, records, next_offset=count)
+
+
+async def test_what_was_added_without_a_producer_is_sent_before_what_comes_after() -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1)
+    producers: list[SlowProducer] = []
+
+    def make_producer() -> SlowProducer:
+        producers.append(SlowProducer(broker))
+        return producers[-1]
+
+    publisher = KafkaPublisher(make_producer)
+    inputs = batch_of(4)
+    entries = [Entry(None, None, b"%d" % place, [], inputs, place, Owner()) for place in range(4)]
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        await publisher.learn("out")
+        broker.stop()
+        producers[0].fail("gone")
+        publisher.add("out", 0, entries[0])
+        publisher.added(urgent=True)
+        await asyncio.sleep(1.0)
+        assert len(producers) > 1  # each of which has found the broker down
+        publisher.add_many("out", 0, entries[1:3])
+        broker.start()
+        while not publisher.connected:
+            await asyncio.sleep(0.01)
+        publisher.add("out", 0, entries[3])
+        publisher.added(urgent=True)
+        await publisher.flush()
+        running.cancel()
+
+    assert [record.value for record in broker.records("out")] == [b"0", b"1", b"2", b"3"]
+    assert inputs.left == 0
