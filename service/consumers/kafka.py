@@ -520,7 +520,7 @@ class KafkaSource:
 
     def _has_room(self, name: TopicPartition) -> bool:
         held = self._held[name]
-        if held.phase is not Phase.RUNNING or not self.lease_valid():
+        if held.phase is not Phase.RUNNING or held.closing or not self.lease_valid():
             return False
         if held.hold_until_s > _now():
             return False
@@ -679,7 +679,13 @@ class KafkaSource:
         return False
 
     def _current(self, held: HeldPartition, epoch: int) -> bool:
-        return held.epoch == epoch and held.phase is Phase.RUNNING and not self._stopping.is_set()
+        # A batch that came in while a revoke waits would overtake what the revoke has held back.
+        return (
+            held.epoch == epoch
+            and held.phase is Phase.RUNNING
+            and not held.closing
+            and not self._stopping.is_set()
+        )
 
     async def _send_on(
         self, held: HeldPartition, batch: KafkaBatch, inbox: Sender[RecordBatch]
@@ -864,7 +870,7 @@ class KafkaSource:
         due: list[CommittedOffset] = []
 
         def position() -> CommittedOffset | None:
-            offset = held.due(_now(), leaving=leaving)
+            offset = held.due(_now(), leaving=leaving, exact=True)
             if offset is not None:
                 due.append(offset)
             return offset

@@ -61,6 +61,7 @@ class HeldPartition:
         halted_because: Why it is halted.
         acknowledged: What the broker last confirmed as committed by us or before us.
         attempts: Failed attempts by offset, of records that an earlier owner left to us.
+        closing: It is about to be revoked: what runs may finish, nothing more may begin.
         watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
         assigned_at_s: ``loop.time()`` of the last assignment.
@@ -87,6 +88,7 @@ class HeldPartition:
         self.hold_until_s = 0.0
         self._listed_at_s = float("-inf")
         self.attempts: dict[int, int] = {}
+        self.closing = False
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
         self._journal_due: Journal | None = None
@@ -97,6 +99,7 @@ class HeldPartition:
     def assign(self, now_s: float) -> None:
         """It is (again) ours; :meth:`resume` follows when its committed offset is known."""
         self.epoch += 1
+        self.closing = False
         self.assigned_at_s = now_s
         self.hold_until_s = 0.0
         self.phase = Phase.PREPARING
@@ -185,7 +188,8 @@ class HeldPartition:
         return attempts
 
     def close(self) -> None:
-        """Start nothing more of what was delivered; what runs may finish."""
+        """Start nothing more, of what was delivered or later; what runs may finish."""
+        self.closing = True
         for batch in self._live:
             batch.closing = True
 
@@ -242,7 +246,9 @@ class HeldPartition:
             return True
         return not would_overflow(low, offsets.finished_ranges(), end + records)
 
-    def due(self, now_s: float, *, leaving: bool = False) -> CommittedOffset | None:
+    def due(
+        self, now_s: float, *, leaving: bool = False, exact: bool = False
+    ) -> CommittedOffset | None:
         """What should be committed now, if it differs from what the broker has.
 
         Also when only the metadata does: a stuck record holds the offset, and what finishes
@@ -255,6 +261,8 @@ class HeldPartition:
             now_s: ``loop.time()``.
             leaving: This is the last commit before the partition is given up in order, and says
                 so to its next owner.
+            exact: List in any case: the results of what is finished become visible together with
+                this commit, and would do so twice if the next owner did not know of them.
         """
         offsets, watch = self.offsets, self.watch
         if offsets is None or watch is None or self.phase is Phase.REVOKED:
@@ -270,7 +278,7 @@ class HeldPartition:
         ):
             return None
         self._journal_due = watch.closing_journal if leaving else watch.journal
-        listed = leaving or self._must_list(offsets, next_offset, now_s)
+        listed = leaving or exact or self._must_list(offsets, next_offset, now_s)
         if listed:
             self._listed_at_s = now_s
         progress = Progress(

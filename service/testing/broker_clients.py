@@ -92,8 +92,9 @@ class MemoryConsumer:
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         if self._failed is not None:
             raise ClientFailedError(self._failed)
-        if self._broker.down or self._group.rebalancing:
+        if self._broker.down:
             return []
+        # Also during a rebalance: what Kafka's client has fetched before it, it hands out then.
         wanted = sorted(set(partitions) & self._assignment() & self._positions.keys())
         fetched = (self._fetch(partition) for partition in wanted)
         return [answer for answer in fetched if answer is not None]

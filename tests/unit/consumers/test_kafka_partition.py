@@ -60,6 +60,19 @@ def test_what_is_finished_beyond_a_stuck_record_is_committed_although_nothing_mo
     assert held.due(1.0) is None
 
 
+def test_in_a_transaction_what_is_finished_beyond_is_listed_however_young_it_is() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 4)
+    batch.ack_many([1, 3])
+
+    young = held.due(batch.received_at_s)
+    exact = held.due(batch.received_at_s, exact=True)
+
+    assert young is None or decode(0, young.metadata).finished == ()
+    assert exact is not None
+    assert decode(0, exact.metadata).finished == ((1, 2), (3, 4))
+
+
 def test_a_partition_that_comes_straight_back_goes_on_where_it_was() -> None:
     held = held_at(committed=CommittedOffset(0))
     batch = deliver(held, 4)
