@@ -75,7 +75,10 @@ class ConsumerOptions(Section):
         default=200, description="Wait between attempts of a failed request, in ms."
     )
     metadata_max_age_ms: Millis = Field(
-        default=60_000, description="Age at which topic metadata is read again, in ms."
+        default=20_000,
+        le=30_000,
+        description="Age at which topic metadata is read again, in ms; at most 30 s, because a "
+        "client whose metadata is 60 s old is taken for dead and replaced.",
     )
     fetch_min_bytes: Bytes = Field(
         default=1, description="The broker answers a fetch when it has this many bytes."
@@ -129,7 +132,10 @@ class ProducerOptions(Section):
         default=100, description="Wait between attempts of a failed request, in ms."
     )
     metadata_max_age_ms: Millis = Field(
-        default=60_000, description="Age at which topic metadata is read again, in ms."
+        default=20_000,
+        le=30_000,
+        description="Age at which topic metadata is read again, in ms; at most 30 s, because a "
+        "client whose metadata is 60 s old is taken for dead and replaced.",
     )
     connections_max_idle_ms: Millis = Field(
         default=540_000, description="Idle time after which a connection is closed, in ms."
