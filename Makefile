@@ -3,13 +3,14 @@
 #   make demo [DURATION=20]   the whole service on one machine, with a live page
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
-#   make soak [ROUNDS=10]     integration and fault tests again and again
+#   make faults               a few minutes of faults: kills, rebalances, broken connections
+#   make soak [MINUTES=30]    every fault and every broken variant, then random faults for long
 #   make lint | unit | integration | docs | site
 
 PYTHON ?= python3
 DURATION ?=
-ROUNDS ?= 10
-SUITES ?= tests/integration tests/faults
+MINUTES ?= 30
+SUITES ?= tests/integration
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,7 +32,7 @@ install = uv pip install -q --python $(1)/bin/python $(2)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit integration soak bench bench-quick docs site clean
+.PHONY: help demo test lint unit integration faults soak bench bench-quick docs site clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -58,10 +59,13 @@ unit: $(VENV)/dev.stamp
 integration: $(VENV)/dev.stamp
 	$(BIN)/pytest $(wildcard $(SUITES))
 
-# Until the first failure; each round in another random order, with the long schedules switched on.
+faults: $(VENV)/dev.stamp
+	$(BIN)/pytest -p no:randomly tests/faults
+
+# Histories stay in .cache/faults: python -m tests.faults judge FILE, or replay FILE.
 soak: $(VENV)/dev.stamp
-	for round in $$(seq $(ROUNDS)); do echo "soak: round $$round of $(ROUNDS)"; \
-	  HEADRACE_SOAK=1 $(BIN)/pytest $(wildcard $(SUITES)) --timeout=7200 || exit 1; done
+	$(BIN)/python -m tests.faults all
+	$(BIN)/python -m tests.faults soak --minutes $(MINUTES)
 
 chart: $(VENV)/dev.stamp $(CHART_TOOLS)/chart.stamp
 	$(BIN)/pytest -p no:randomly tests/chart

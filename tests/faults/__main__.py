@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.catalogue import SCHEDULES
+from tests.faults.catalogue import SCHEDULES, soak
 from tests.faults.history import read, schedule_of
 from tests.faults.mutants import MUTANTS
 from tests.faults.mutants import schedules as mutant_schedules
@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run", help="run schedules by name")
     run.add_argument("name", nargs="+")
     run.add_argument("--seed", type=int)
+    soaking = commands.add_parser("soak", help="a random fault every 30 seconds")
+    soaking.add_argument("--minutes", type=float, default=30.0)
+    soaking.add_argument("--seed", type=int, default=1)
+    commands.add_parser("all", help="run every schedule and every broken variant")
     commands.add_parser("mutants", help="run every broken variant")
     for name, about in (("replay", "run a history's schedule again"), ("judge", "judge it again")):
         commands.add_parser(name, help=about).add_argument("file", type=Path)
@@ -37,15 +41,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         case "judge":
             return _tell(*_judged(arguments.file))
+        case _:
+            return _run(_chosen(arguments), arguments.out)
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Schedule]:
+    """The schedules that a command line is about."""
+    match arguments.command:
         case "replay":
-            return _run([schedule_of(arguments.file)], arguments.out)
+            return [schedule_of(arguments.file)]
+        case "soak":
+            return [soak(arguments.seed, arguments.minutes)]
+        case "all":
+            return [*SCHEDULES.values(), *mutant_schedules()]
         case "mutants":
-            return _run(mutant_schedules(), arguments.out)
+            return list(mutant_schedules())
     known = {**SCHEDULES, **{schedule.name: schedule for schedule in mutant_schedules()}}
     chosen = [known[name] for name in arguments.name]
     if arguments.seed is not None:
         chosen = [schedule.with_(seed=arguments.seed) for schedule in chosen]
-    return _run(chosen, arguments.out)
+    return chosen
 
 
 def _judged(path: Path) -> tuple[Schedule, Verdict]:
@@ -78,6 +93,8 @@ def _tell(schedule: Schedule, verdict: Verdict) -> int:
         f"longest standstill {verdict.worst_standstill_ms / 1000:.1f} s",
         flush=True,
     )
+    if verdict.slope_mib_per_hour is not None:
+        print(f"    memory: {verdict.slope_mib_per_hour:+.2f} MiB an hour")  # noqa: T201
     for violation in verdict.violations[:12]:
         print(f"    {violation.check}: {violation.detail}")  # noqa: T201
     return 0 if good else 1

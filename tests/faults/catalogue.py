@@ -1,5 +1,8 @@
 """Every schedule by its name, and the few that continuous integration has time for."""
 
+import random
+from dataclasses import replace
+
 from tests.faults.schedule import Schedule, Step
 
 _HANG_S = 6.0
@@ -86,6 +89,21 @@ _ALL = (
             Step(do="refuse", for_s=5.0),
             Step(do="stall", for_s=5.0),
             Step(do="delay", delay_s=0.3, for_s=5.0),
+        ),
+    ),
+    Schedule(
+        name="ci-network",
+        rows=("F6", "F9", "F10", "F16", "F17"),
+        proxied=True,
+        steps=(
+            Step(do="cut", after_outputs=300),
+            Step(do="refuse", for_s=2.0, after_outputs=300),
+            Step(do="lose", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=300),
+            Step(do="error", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=300, code=87),
+            Step(do="error", apis=("HEARTBEAT",), times=1, for_s=5.0, after_outputs=300, code=25),
+            Step(
+                do="error", apis=("OFFSET_COMMIT",), times=1, for_s=5.0, after_outputs=300, code=22
+            ),
         ),
     ),
     Schedule(
@@ -182,6 +200,47 @@ _ALL = (
         ),
     ),
 )
+
+SOAK_EVERY_S = 30.0
+
+_SOAK_STEPS = (
+    # the first member lives through everything, so that what it holds can be measured
+    Step(do="kill", member=1),
+    Step(do="sigterm", member=1),
+    Step(do="freeze", member=1, for_s=5.0),
+    Step(do="broker_stop", for_s=2.0),
+    Step(do="broker_kill", for_s=2.0),
+    Step(do="broker_hang", for_s=5.0),
+    Step(do="cut"),
+    Step(do="refuse", for_s=5.0),
+    Step(do="stall", for_s=3.0),
+    Step(do="delay", delay_s=0.3, for_s=10.0),
+    Step(do="lose", apis=("PRODUCE",), times=2, for_s=10.0),
+    Step(do="error", apis=("PRODUCE",), times=2, for_s=10.0, code=6),
+    Step(do="error", apis=("HEARTBEAT",), times=1, for_s=10.0, code=25),
+    Step(do="error", apis=("OFFSET_COMMIT",), times=3, for_s=10.0, code=16),
+)
+
+
+def soak(seed: int, minutes: float) -> Schedule:
+    """A random fault every 30 seconds, two at once now and then."""
+    draw = random.Random(seed)
+    steps: list[Step] = []
+    for _ in range(int(minutes * 60 / SOAK_EVERY_S)):
+        chosen = draw.sample(_SOAK_STEPS, 2 if draw.random() < 0.2 else 1)
+        for at, step in enumerate(chosen):
+            wait_s = SOAK_EVERY_S - step.for_s if at == 0 else 0.0
+            steps.append(replace(step, after_outputs=100 if at == 0 else 0, after_s=wait_s))
+    return Schedule(
+        name="soak",
+        rows=("F32",),
+        seed=seed,
+        members=2,
+        proxied=True,
+        rate=250,
+        steps=tuple(steps),
+    )
+
 
 SCHEDULES = {schedule.name: schedule for schedule in _ALL}
 """Every schedule by its name."""

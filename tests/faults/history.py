@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tests.faults.observed import Fault, Observed, Sample, Stored
+from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
 from tests.faults.schedule import Schedule
 
 _TOPICS = ("inputs", "outputs", "dead")
@@ -40,6 +40,10 @@ class History:
     def fault(self, fault: Fault) -> None:
         """One thing that was done."""
         self.write("fault", asdict(fault))
+
+    def resources(self, resources: Resources) -> None:
+        """One look at what a process holds."""
+        self.write("resources", asdict(resources))
 
     def close(self, observed: Observed) -> None:
         """What lies in Kafka at the end, and the rest of what is to be judged."""
@@ -81,6 +85,8 @@ def read(path: Path) -> tuple[Schedule, Observed]:
             seen.samples.append(Sample(facts["at_ms"], dict(facts["committed"]), ends))
         elif kind == "fault":
             seen.faults.append(Fault(**facts))
+        elif kind == "resources":
+            seen.resources.append(Resources(**facts))
         elif kind in _TOPICS:
             getattr(seen, kind).append(_from_json(facts))
         elif kind == "end":

@@ -83,6 +83,18 @@ def _ignore_epochs() -> None:
     _set(KafkaBatch, "valid", lambda _self: True)
 
 
+def _one_by_one() -> None:
+    """Have every result go through `KafkaPublisher.add`, which a variant then replaces."""
+
+    def add_many(
+        self: KafkaPublisher, topic: str, partition: int, entries: Sequence[Entry]
+    ) -> None:
+        for entry in entries:
+            self.add(topic, partition, entry)
+
+    _set(KafkaPublisher, "add_many", add_many)
+
+
 def _drop_one() -> None:
     add = KafkaPublisher.add
     count = 0
@@ -96,6 +108,7 @@ def _drop_one() -> None:
             entry.batch.ack(entry.place)
 
     _set(KafkaPublisher, "add", dropping)
+    _one_by_one()
 
 
 def _duplicate_one() -> None:
@@ -111,6 +124,7 @@ def _duplicate_one() -> None:
         add(self, topic, partition, entry)
 
     _set(KafkaPublisher, "add", repeating)
+    _one_by_one()
 
 
 def _swap_two() -> None:
@@ -129,6 +143,7 @@ def _swap_two() -> None:
             add(self, *held.pop())
 
     _set(KafkaPublisher, "add", swapping)
+    _one_by_one()
 
 
 def _swallow_dead_letters() -> None:

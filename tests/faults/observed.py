@@ -74,6 +74,23 @@ class Fault:
     duplicates: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a process holds.
+
+    Attributes:
+        at_ms: Wall clock, ms.
+        memory_kib: Resident memory.
+        descriptors: Open files and sockets.
+        tasks: Live asyncio tasks.
+    """
+
+    at_ms: int
+    memory_kib: int
+    descriptors: int
+    tasks: int
+
+
 @dataclass(slots=True)
 class Observed:
     """Everything that the judge gets to see.
@@ -90,6 +107,7 @@ class Observed:
         faults: In order of time.
         excused: Input ranges (partition, first, end) that were deleted before they were read.
         open_ends: Partitions whose last stable offset is below their end, with both.
+        resources: Of the member that nothing was done to but over the network, in order of time.
         exits: Each member that was asked to stop: name, exit code, seconds it took.
         ended_ms: When the run was over.
     """
@@ -105,5 +123,6 @@ class Observed:
     faults: list[Fault] = field(default_factory=list)
     excused: list[tuple[int, int, int]] = field(default_factory=list)
     open_ends: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    resources: list[Resources] = field(default_factory=list)
     exits: list[tuple[str, int, float]] = field(default_factory=list)
     ended_ms: int = 0

@@ -9,10 +9,11 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import linear_regression
 
 import orjson
 
-from tests.faults.observed import Fault, Observed, Place, Stored
+from tests.faults.observed import Fault, Observed, Place, Resources, Stored
 from tests.faults.placement import partition_of
 from tests.faults.workload import Fate, Workload, number_of
 
@@ -22,6 +23,13 @@ PROGRESS_MS = 30_000
 """Longest standstill after a fault is over."""
 DRAIN_S = 10.0
 """Longest time from SIGTERM to exit 0."""
+WARM_UP_SHARE = 1 / 3
+"""Part of a run after which memory has to be steady."""
+MEMORY_RUN_MS = 20 * 60_000
+"""Shortest run whose memory and handles are judged: less is not steady, and a slope noise."""
+SLOPE_MIB_PER_HOUR = 1.0
+SPARE_HANDLES = 5
+"""Tasks, files and sockets that come and go."""
 _EXAMPLES = 3
 
 
@@ -49,6 +57,7 @@ class Verdict:
         lost: Input records that are missing their output or dead letter.
         duplicates: Records in the output topics beyond the first for their input.
         allowed: How many of these the faults may have caused.
+        slope_mib_per_hour: Of resident memory after the warm-up; ``None`` in a short run.
         worst_standstill_ms: Longest time from a healed fault to the next progress.
     """
 
@@ -59,6 +68,7 @@ class Verdict:
     duplicates: int
     allowed: int
     worst_standstill_ms: int
+    slope_mib_per_hour: float | None
 
     @property
     def checks(self) -> list[str]:
@@ -80,7 +90,22 @@ def judge(observed: Observed) -> Verdict:
         duplicates=book.duplicates,
         allowed=book.allowed(),
         worst_standstill_ms=max((wait for _, wait in book.standstills()), default=0),
+        slope_mib_per_hour=memory_slope(observed),
     )
+
+
+def memory_slope(observed: Observed) -> float | None:
+    """MiB per hour of resident memory after the warm-up, by least squares."""
+    steady = _steady(observed)
+    if not steady or observed.resources[-1].at_ms - observed.resources[0].at_ms < MEMORY_RUN_MS:
+        return None
+    hours = [each.at_ms / 3_600_000 for each in steady]
+    return linear_regression(hours, [each.memory_kib / 1024 for each in steady]).slope
+
+
+def _steady(observed: Observed) -> list[Resources]:
+    """Samples of resources after the warm-up."""
+    return observed.resources[int(len(observed.resources) * WARM_UP_SHARE) :]
 
 
 class _Book:
@@ -345,6 +370,24 @@ def _drain(book: _Book) -> Iterator[str]:
             yield f"{member} took {took_s:.1f} s to drain"
 
 
+def _memory(book: _Book) -> Iterator[str]:
+    slope = memory_slope(book.observed)
+    if slope is not None and slope > SLOPE_MIB_PER_HOUR:
+        yield f"resident memory grows by {slope:.2f} MiB an hour"
+
+
+def _leaks(book: _Book) -> Iterator[str]:
+    steady = _steady(book.observed) if memory_slope(book.observed) is not None else []
+    half = len(steady) // 2
+    for name in ("descriptors", "tasks") if half else ():
+        # the least that is held: what comes and goes does not count, what stays does
+        before, after = (
+            min(getattr(each, name) for each in part) for part in (steady[:half], steady[half:])
+        )
+        if after > before + SPARE_HANDLES:
+            yield f"{name} never fall below {after} any more, they did to {before}"
+
+
 def _progress(book: _Book) -> Iterator[str]:
     for fault, wait_ms in book.standstills():
         if wait_ms > PROGRESS_MS:
@@ -365,5 +408,7 @@ CHECKS: dict[str, Callable[[_Book], Iterator[str]]] = {
     "transactions": _transactions,
     "progress": _progress,
     "drain": _drain,
+    "memory": _memory,
+    "leaks": _leaks,
 }
 """Every check by its name."""

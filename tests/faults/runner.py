@@ -5,7 +5,6 @@ so that a run that dies still says what it was doing.
 """
 
 import asyncio
-import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from aiokafka.structs import TopicPartition
 from service.clock import wall_clock_ms
 from tests.faults.history import History
 from tests.faults.load import Feeder, Sampler
-from tests.faults.observed import Fault, Observed, Place, Stored
+from tests.faults.observed import Fault, Observed, Place, Resources, Stored
 from tests.faults.proxy import Effect, Proxy, Rule
 from tests.faults.schedule import Schedule, Step
 from tests.faults.workload import Workload, number_of
@@ -34,6 +33,7 @@ GATE_S = 90.0
 """Longest wait for a step's gate; then the run goes on and the judge says what was wrong."""
 SESSION_MS = 3_000
 _POLL_S = 0.02
+_MEASURE_S = 10.0
 
 GROUP_SETTINGS: dict[str, Any] = {
     "revoke_drain_timeout_s": 3.0,
@@ -110,7 +110,6 @@ class Run:
         self._server = bench.server
         self._proxy = Proxy(bench.proxy_port)
         self._kafka = Kafka(bench.server.bootstrap)
-        self._random = random.Random(schedule.seed)
         self._workload = Workload(schedule.seed, schedule.keys)
         self._topics = {name: Kafka.unique(name) for name in ("source", "output", "dead_letter")}
         self._group = Kafka.unique("group")
@@ -140,12 +139,14 @@ class Run:
     async def run(self) -> Observed:
         """Carry it out, and read what lies in Kafka afterwards."""
         async with self._proxy, self._kafka:
-            await self._proxy.start(self._server.behind_proxy)
+            if self.schedule.proxied:
+                await self._proxy.start(self._server.behind_proxy)
             await self._create_topics()
             loaded = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
                 feeding = tasks.create_task(self._feeder.run(self.schedule.preload, loaded))
                 sampling = tasks.create_task(self._sampler.run())
+                measuring = tasks.create_task(self._measure())
                 await loaded.wait()
                 try:
                     await self._act()
@@ -158,6 +159,7 @@ class Run:
                     for member in self._members:
                         await member.kill()
                     sampling.cancel()
+                    measuring.cancel()
             self.seen.ended_ms = wall_clock_ms()
             await self._read_topics()
         self._history.close(self.seen)
@@ -194,7 +196,7 @@ class Run:
             name=f"{self.schedule.name}-{name}",
             environment={
                 "LAB_MUTANT": self.schedule.mutant,
-                "LAB_TASKS": str(self.directory / f"{self.schedule.name}-{name}.tasks"),
+                "LAB_TASKS": str(self._tasks_file(name)),
             },
             program="tests.faults.launch",
         )
@@ -272,6 +274,20 @@ class Run:
             finally:
                 await consumer.stop()
         return {(at.topic, at.partition): (found[0][at], found[1][at]) for at in wanted}
+
+    async def _measure(self) -> None:
+        """What the first member holds, every ten seconds, while it lives."""
+        while True:
+            await asyncio.sleep(_MEASURE_S)
+            if self._members and self._members[0].running:
+                member = self._members[0]
+                held = _held(member.process.pid, self._tasks_file(member.name))
+                if held is not None:
+                    self.seen.resources.append(held)
+                    self._history.resources(held)
+
+    def _tasks_file(self, member: str) -> Path:
+        return self.directory / f"{self.schedule.name}-{member}.tasks"
 
     def _did(self, step: Step, began_ms: int, **facts: Any) -> None:
         fault = Fault(step.do, began_ms, wall_clock_ms(), **facts)
@@ -424,6 +440,18 @@ class Run:
         self._proxy.lift(rule)
         self._history.write("rule", {"do": step.do, "apis": step.apis, "hits": rule.hits})
         self._did(step, began_ms)
+
+
+def _held(pid: int, tasks: Path) -> Resources | None:
+    """What a process holds; ``None`` while it starts or ends."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        memory = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        count = int(tasks.read_text(encoding="ascii"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    return Resources(wall_clock_ms(), int(memory.split()[1]), descriptors, count)
 
 
 class _admin:  # noqa: N801 -- reads as a function

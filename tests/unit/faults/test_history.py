@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.catalogue import SCHEDULES
 from tests.faults.history import History, read, schedule_of
-from tests.faults.observed import Fault, Observed, Sample, Stored
+from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
 from tests.faults.runner import Run
 
 
@@ -14,6 +14,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     schedule = SCHEDULES["produce"]
     sample = Sample(5, {0: 3}, {("out", 1): 9})
     fault = Fault("kill", 6, 7, kills=True, in_flight=2)
+    held = Resources(8, 90_000, 40, 30)
     seen = Observed(
         seed=3,
         keys=4,
@@ -22,6 +23,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         outputs=[Stored("out", 1, 1, 2, None, None)],
         samples=[sample],
         faults=[fault],
+        resources=[held],
         excused=[(0, 1, 2)],
         open_ends={("out", 1): (3, 4)},
         exits=[("member-0", 0, 1.5)],
@@ -30,6 +32,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     history = History(tmp_path / "run.jsonl", schedule)
     history.sample(sample)
     history.fault(fault)
+    history.resources(held)
 
     history.close(seen)
 

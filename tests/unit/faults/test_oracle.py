@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from tests.faults.observed import Fault, Observed, Sample, Stored
+from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
 from tests.faults.oracle import CHECKS, judge
 from tests.faults.placement import partition_of
 from tests.faults.workload import Fate, Workload
@@ -148,6 +148,22 @@ def end_undrained(seen: Observed) -> None:
     seen.exits.append(("member-0", 75, 3.0))
 
 
+def hold(seen: Observed, *, memory_kib: int = 0, tasks: int = 0) -> None:
+    """An hour of resources, a sample a minute, each of which adds so much."""
+    seen.resources = [
+        Resources(START_MS + at * 60_000, 90_000 + at * memory_kib, 40, 30 + at * tasks)
+        for at in range(60)
+    ]
+
+
+def eat_memory(seen: Observed) -> None:
+    hold(seen, memory_kib=30)
+
+
+def keep_tasks(seen: Observed) -> None:
+    hold(seen, tasks=1)
+
+
 BROKEN: dict[Callable[[Observed], None], str] = {
     lose_an_alert: "accounted",
     lose_a_dead_letter: "accounted",
@@ -166,6 +182,8 @@ BROKEN: dict[Callable[[Observed], None], str] = {
     leave_a_transaction_open: "transactions",
     stand_still: "progress",
     end_undrained: "drain",
+    eat_memory: "memory",
+    keep_tasks: "leaks",
 }
 
 
@@ -226,6 +244,21 @@ def test_exactly_once_allows_no_repeat_whatever_happened() -> None:
     seen.outputs.append(replace(seen.outputs[-1], offset=9_999))
 
     assert "duplicates" in judge(seen).checks
+
+
+def test_steady_memory_has_no_slope() -> None:
+    seen = good()
+    hold(seen)
+
+    assert judge(seen).violations == []
+    assert judge(seen).slope_mib_per_hour == pytest.approx(0.0)
+
+
+def test_the_slope_is_in_mib_per_hour() -> None:
+    seen = good()
+    hold(seen, memory_kib=1024)
+
+    assert judge(seen).slope_mib_per_hour == pytest.approx(60.0)
 
 
 def test_what_was_deleted_unread_is_excused() -> None:
