@@ -1,0 +1,276 @@
+"""The tap on real record batches, and the private names of the client that it stands on."""
+
+import inspect
+import struct
+from collections import OrderedDict
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer.fetcher import (
+    READ_COMMITTED,
+    Fetcher,
+    FetchError,
+    FetchResult,
+    PartitionRecords,
+)
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.producer import AIOKafkaProducer
+from aiokafka.producer.sender import Sender
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+
+from service.consumers import kafka_client, kafka_tap
+from service.consumers.base import (
+    ClientFailedError,
+    CorruptBatchError,
+    OffsetGoneError,
+    TopicPartition,
+)
+from service.consumers.kafka_tap import GetmanyTap, PrefetchTap, make_tap
+from service.publishers import kafka_client as producer_client
+
+PARTITION = ClientPartition("logs", 0)
+OURS = TopicPartition("logs", 0)
+_CONTROL = 0x20
+_ATTRIBUTES_AT, _CRC_AT = 21, 17
+
+CLASSES: dict[str, type] = {
+    "AIOKafkaConsumer": AIOKafkaConsumer,
+    "AIOKafkaClient": AIOKafkaClient,
+    "AIOKafkaProducer": AIOKafkaProducer,
+    "BatchBuilder": BatchBuilder,
+    "ClusterMetadata": ClusterMetadata,
+    "FetchError": FetchError,
+    "FetchResult": FetchResult,
+    "Fetcher": Fetcher,
+    "GroupCoordinator": GroupCoordinator,
+    "PartitionRecords": PartitionRecords,
+    "Sender": Sender,
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(kafka_tap.PRIVATE_NAMES, id="tap"),
+        pytest.param(kafka_client.PRIVATE_NAMES, id="consumer"),
+        pytest.param(producer_client.PRIVATE_NAMES, id="producer"),
+    ],
+)
+def test_the_private_names_that_we_use_exist(names: dict[str, tuple[str, ...]]) -> None:
+    missing = [
+        f"{owner}.{name}"
+        for owner, attributes in names.items()
+        for name in attributes
+        if not hasattr(CLASSES[owner], name)
+        and f"self.{name}" not in inspect.getsource(CLASSES[owner])
+    ]
+
+    assert missing == []
+
+
+def batch(
+    offset: int,
+    values: list[bytes],
+    *,
+    codec: int = 0,
+    producer_id: int = -1,
+    transactional: bool = False,
+) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, codec, int(transactional), producer_id, 0, 0, 1 << 20)
+    for index, value in enumerate(values):
+        builder.append(index, 1_000, b"key", value, [])
+    data = bytearray(builder.build())
+    struct.pack_into(">q", data, 0, offset)
+    return bytes(data)
+
+
+def control(offset: int, *, producer_id: int, abort: bool) -> bytes:
+    """A transaction marker, which only brokers write."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, 0, 0, 1 << 20)
+    builder.append(0, 1_000, struct.pack(">hh", 0, 0 if abort else 1), b"", [])
+    data = bytearray(builder.build())
+    struct.pack_into(">q", data, 0, offset)
+    (attributes,) = struct.unpack_from(">h", data, _ATTRIBUTES_AT)
+    struct.pack_into(">h", data, _ATTRIBUTES_AT, attributes | _CONTROL)
+    struct.pack_into(">I", data, _CRC_AT, calc_crc32c(bytes(data[_ATTRIBUTES_AT:])))
+    return bytes(data)
+
+
+class Client:
+    """As much of a consumer as the tap looks at, around real fetch results."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.notified = 0
+        self._fetcher = SimpleNamespace(
+            _records=OrderedDict(),
+            _wait_consume_future=None,
+            _notify=self._notify,
+            _create_fetch_waiter=None,
+        )
+        self._coordinator: Any = SimpleNamespace(check_errors=lambda: None)
+        self._subscription = SimpleNamespace(
+            fetch_context=nullcontext, reassignment_in_progress=False
+        )
+
+    def _notify(self, _future: object) -> None:
+        self.notified += 1
+
+    def fetched(
+        self, *batches: bytes, position: int = 0, aborted: list[tuple[int, int]] | None = None
+    ) -> None:
+        self.position = position
+        records = PartitionRecords(
+            PARTITION,
+            MemoryRecords(b"".join(batches)),
+            aborted or [],
+            position,
+            None,
+            None,
+            True,  # noqa: FBT003 -- the client's own signature
+            READ_COMMITTED,
+        )
+        state = SimpleNamespace(paused=False, position=position, consumed_to=self._move)
+        assignment = SimpleNamespace(active=True, state_value=lambda _partition: state)
+        result = FetchResult(
+            PARTITION, assignment=assignment, partition_records=records, backoff=0.0
+        )
+        self._fetcher._records[PARTITION] = result
+
+    def _move(self, position: int) -> None:
+        self.position = position
+
+
+def values_of(client: Client) -> list[bytes | None]:
+    (fetched,) = PrefetchTap(client).take({OURS})
+    return [record.value for stored in fetched.batches for record in stored.decode()]
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2, 3, 4], ids=["none", "gzip", "snappy", "lz4", "zstd"])
+def test_batches_come_out_whole_and_the_client_reads_on_behind_them(codec: int) -> None:
+    client = Client()
+    client.fetched(batch(5, [b"a", b"b"], codec=codec), batch(7, [b"c"], codec=codec), position=5)
+
+    assert values_of(client) == [b"a", b"b", b"c"]
+    assert client.position == 8
+    assert client.notified == 1
+    assert PrefetchTap(client).take({OURS}) == []
+
+
+def test_partitions_that_are_not_asked_for_stay_where_they_are() -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]))
+
+    assert PrefetchTap(client).take({TopicPartition("other", 0)}) == []
+    assert values_of(client) == [b"a"]
+
+
+def test_a_damaged_batch_does_not_take_its_neighbours_with_it() -> None:
+    client = Client()
+    damaged = bytearray(batch(2, [b"bad", b"bad"]))
+    damaged[-1] ^= 0xFF
+    client.fetched(batch(0, [b"a", b"b"]), bytes(damaged), batch(4, [b"c"]))
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+
+    first, second, third = fetched.batches
+    assert [record.value for record in first.decode()] == [b"a", b"b"]
+    with pytest.raises(CorruptBatchError) as caught:
+        second.decode()
+    assert (caught.value.first_offset, caught.value.next_offset) == (2, 4)
+    assert [record.value for record in third.decode()] == [b"c"]
+    assert client.position == 5
+
+
+def test_aborted_transactions_and_markers_hold_no_records_but_cover_offsets() -> None:
+    client = Client()
+    client.fetched(
+        batch(0, [b"aborted"], producer_id=7, transactional=True),
+        batch(1, [b"committed"], producer_id=8, transactional=True),
+        control(2, producer_id=7, abort=True),
+        control(3, producer_id=8, abort=False),
+        batch(4, [b"later"], producer_id=7, transactional=True),
+        aborted=[(7, 0)],
+    )
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+
+    values = [record.value for stored in fetched.batches for record in stored.decode()]
+    assert values == [b"committed", b"later"]
+    assert fetched.batches[-1].next_offset == client.position == 5
+
+
+def test_an_answer_cut_off_in_the_middle_of_a_batch_gives_what_is_whole() -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]) + batch(1, [b"b" * 1000])[:-10])
+
+    assert values_of(client) == [b"a"]
+    assert client.position == 1
+
+
+def test_a_position_that_is_gone_is_named() -> None:
+    client = Client()
+    error = OffsetOutOfRangeError({PARTITION: 42})
+    client._fetcher._records[PARTITION] = FetchError(error=error, backoff=0.0)
+
+    with pytest.raises(OffsetGoneError) as caught:
+        PrefetchTap(client).take({OURS})
+
+    assert (caught.value.partition, caught.value.position) == (OURS, 42)
+
+
+def test_any_other_fetch_error_and_a_broken_coordinator_ask_for_a_new_client() -> None:
+    client = Client()
+    client._fetcher._records[PARTITION] = FetchError(error=KafkaError("x"), backoff=0.0)
+    with pytest.raises(ClientFailedError):
+        PrefetchTap(client).take({OURS})
+
+    def broken() -> None:
+        raise KafkaError("heartbeat")
+
+    client._coordinator = SimpleNamespace(check_errors=broken)
+    with pytest.raises(ClientFailedError):
+        PrefetchTap(client).take({OURS})
+
+
+def test_during_a_rebalance_nothing_is_taken() -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]))
+    client._subscription.reassignment_in_progress = True
+
+    assert PrefetchTap(client).take({OURS}) == []
+
+
+def test_a_client_whose_private_names_have_moved_is_read_the_public_way() -> None:
+    client = Client()
+    assert isinstance(make_tap(client), PrefetchTap)
+    del client._fetcher._notify
+
+    assert isinstance(make_tap(client), GetmanyTap)
+
+
+async def test_the_public_way_gives_the_same_records() -> None:
+    record = SimpleNamespace(offset=3, value=b"a", key=None, headers=(), timestamp=0)
+
+    class Consumer:
+        async def getmany(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+            assert (timeout_ms, max_records) == (100, 2_000)
+            return {PARTITION: [record]}
+
+    tap = GetmanyTap(Consumer())
+    await tap.wait(0.1)
+
+    (fetched,) = tap.take({OURS})
+    assert fetched.position == 3
+    assert fetched.batches[0].next_offset == 4
+    assert list(fetched.batches[0].decode()) == [record]
