@@ -37,9 +37,9 @@ class KafkaSourceSettings(Section):
         "partition and says so.",
     )
     undecodable: Literal["halt", "skip"] = Field(
-        default="halt",
-        description="What to do about a record batch that the client cannot decode: stop the "
-        "partition, or dead-letter its coordinates and go on.",
+        default="skip",
+        description="What to do about a record batch that the client cannot decode: dead-letter "
+        "its coordinates and go on (skip), or stop the partition (halt).",
     )
     instance_id: NonEmpty | None = Field(
         default=None,
