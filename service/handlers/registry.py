@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP: Final = "headrace.handlers"
 
 SHIPPED: Final = {
+    "anomaly": "service.handlers.anomaly:Anomaly",
     "database": "service.handlers.database:Database",
     "enrich": "service.handlers.enrich:Enrich",
     "ensemble": "service.handlers.ensemble:Ensemble",
@@ -19,6 +20,7 @@ SHIPPED: Final = {
     "llm_sentences": "service.handlers.llm_sentences:LlmSentences",
     "log_alerts": "service.handlers.log_alerts:LogAlerts",
     "progress": "service.handlers.progress:Progress",
+    "rolling_metrics": "service.handlers.rolling_metrics:RollingMetrics",
     "validate": "service.handlers.validate:Validate",
     "webhook": "service.handlers.webhook:Webhook",
 }

@@ -21,23 +21,24 @@ class Watermark:
         now_s: The clock's reading now; any monotonic clock.
 
     Attributes:
+        heard_at_s: The clock's reading at the last event.
         newest_ms: Newest timestamp seen, or where the wall clock has taken it.
         at_ms: The watermark: windows that end at or before it are finished.
     """
 
-    __slots__ = ("_heard_at_s", "_idle_s", "_lateness_ms", "_seen_ms", "at_ms", "newest_ms")
+    __slots__ = ("_idle_s", "_lateness_ms", "_seen_ms", "at_ms", "heard_at_s", "newest_ms")
 
     def __init__(self, *, lateness_ms: int, idle_s: float, now_s: float) -> None:
         self._lateness_ms = lateness_ms
         self._idle_s = idle_s
-        self._heard_at_s = now_s
+        self.heard_at_s = now_s
         self._seen_ms = BEFORE_ALL_MS
         self.newest_ms = BEFORE_ALL_MS
         self.at_ms = BEFORE_ALL_MS
 
     def observe(self, timestamp_ms: int, now_s: float) -> bool:
         """An event came; returns whether the watermark moved."""
-        self._heard_at_s = now_s
+        self.heard_at_s = now_s
         self._seen_ms = max(self._seen_ms, timestamp_ms)
         return self._advance(timestamp_ms)
 
@@ -47,14 +48,14 @@ class Watermark:
         Nothing happens before ``idle_s`` without an event.  From then on the newest event is
         taken to be as old as the silence is long.
         """
-        silent_s = now_s - self._heard_at_s
+        silent_s = now_s - self.heard_at_s
         if silent_s < self._idle_s or self._seen_ms == BEFORE_ALL_MS:
             return False
         return self._advance(self._seen_ms + int(silent_s * 1000))
 
     def restore(self, newest_ms: int, now_s: float) -> None:
         """Continue where an earlier owner of the partition was."""
-        self._heard_at_s = now_s
+        self.heard_at_s = now_s
         self._seen_ms = max(self._seen_ms, newest_ms)
         self._advance(newest_ms)
 

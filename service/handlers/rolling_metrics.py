@@ -1,0 +1,264 @@
+"""Rolling figures per key: count, mean, deviation, extremes and quantiles of each window.
+
+Time is event time: the newest timestamp of a partition, less the allowed lateness, closes its
+windows, and the wall clock does when nothing more comes.  Windows and the partition's time are
+durable, so a restart in the middle of a window changes nothing.
+"""
+
+import asyncio
+import heapq
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.errors import SchemaError
+from service.events import Event, Result
+from service.handlers import fields
+from service.handlers.context import HandlerContext
+from service.handlers.results import PartitionResult
+from service.handlers.spec import handler
+from service.state.keyed import Codec, KeyedState, Partition, PartitionId
+from service.windows.aggregate import LARGEST
+from service.windows.watermark import BEFORE_ALL_MS, Watermark
+from service.windows.windowing import (
+    CountWindows,
+    HoppingWindows,
+    SessionWindows,
+    SlidingWindows,
+    Window,
+    Windowing,
+    finished,
+)
+
+CLOSED_PER_EVENT: Final = 200
+"""Most windows that one event closes; the others are closed by the next ones, or by a tick."""
+CLOSED_PER_TICK: Final = 20_000
+
+_NEWEST: Final = "newest"
+
+
+class RollingMetricsOptions(BaseModel):
+    """Options of ``rolling_metrics``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: fields.Path | None = Field(
+        default=None, description="Field to group by; the record's key if not given."
+    )
+    value: fields.Path = Field(default="value", description="Field of the number.")
+    time: fields.Path | None = Field(
+        default=None,
+        description="Field of the event's time in ms since the epoch; the record's if not given.",
+    )
+    window: Literal["tumbling", "hopping", "sliding", "session", "count"] = Field(
+        default="tumbling", description="Kind of window."
+    )
+    size_s: float = Field(default=60, gt=0, description="Length of a window; sessions: the gap.")
+    advance_s: float | None = Field(
+        default=None, gt=0, description="Hopping: a window begins every so many seconds."
+    )
+    count: int = Field(default=100, ge=1, description="Count windows: values of one window.")
+    lateness_s: float = Field(
+        default=5, ge=0, description="How much older than the newest an event may be."
+    )
+    idle_s: float = Field(
+        default=30, gt=0, description="Silence after which the wall clock closes windows."
+    )
+    emit: Literal["close", "update"] = Field(
+        default="close", description="Publish a window once it is over, or at every value too."
+    )
+    late_topic: str | None = Field(
+        default=None, description="Topic of what comes too late; it is dropped if not given."
+    )
+    max_keys: int = Field(
+        default=1_000_000, ge=1, description="Most keys a partition; the stalest leave first."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.window == "hopping" and (self.advance_s or self.size_s) > self.size_s:
+            raise ValueError(f"advance_s {self.advance_s} is longer than size_s {self.size_s}")
+        return self
+
+    def windowing(self) -> Windowing:
+        """The rule that these options describe."""
+        size_ms = max(1, round(self.size_s * 1000))
+        match self.window:
+            case "tumbling":
+                return HoppingWindows(size_ms, size_ms)
+            case "hopping":
+                return HoppingWindows(size_ms, round((self.advance_s or self.size_s) * 1000))
+            case "sliding":
+                return SlidingWindows(size_ms, min(10, size_ms))
+            case "session":
+                return SessionWindows(size_ms)
+            case "count":
+                return CountWindows(self.count)
+
+
+class _Time:
+    """How far one partition is, and when its windows end; rebuilt from the state."""
+
+    __slots__ = ("ends", "heard", "watermark")
+
+    def __init__(self, watermark: Watermark) -> None:
+        self.watermark = watermark
+        self.heard = False
+        self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
+
+
+@handler("rolling_metrics", options=RollingMetricsOptions, state=("windows", "time"))
+class RollingMetrics:
+    """``{"key","start","end","final","count","mean","min","max","std","p50","p95","p99"}``.
+
+    One for every window, under its key, when the window is over (``final``); with ``emit:
+    update`` also at every value.  ``start`` and ``end`` are ms since the epoch, the end not
+    included; ``std`` is the sample deviation, ``null`` below two values; quantiles are within
+    1 % of the value of their rank.  A sliding window is reported at every value and at no end.
+    Late events go to ``late_topic`` as ``{"key","value","timestamp","watermark"}``.
+    """
+
+    def __init__(self, options: RollingMetricsOptions) -> None:
+        self._options = options
+        self._windowing = options.windowing()
+        self._key = None if options.key is None else fields.text(options.key)
+        self._value = fields.number(options.value)
+        self._time = None if options.time is None else fields.number(options.time)
+        self._counting = self._windowing if isinstance(self._windowing, CountWindows) else None
+        self._sliding = options.window == "sliding"
+        self._tells_updates = self._sliding or options.emit == "update"
+        self._partitions: dict[PartitionId, _Time] = {}
+        self._windows: KeyedState
+        self._times: KeyedState
+
+    async def open(self, context: HandlerContext) -> None:
+        """Get the state."""
+        self._windows = context.state(
+            "windows", max_keys=self._options.max_keys, codec=Codec(_encode, _decode)
+        )
+        self._times = context.state("time")
+
+    async def assigned(self, topic: str, partition: int) -> None:
+        """Find out when the restored windows end."""
+        self._partitions.pop((topic, partition), None)
+        self._begin(Partition(topic, partition))
+
+    async def revoked(self, topic: str, partition: int) -> None:
+        """Somebody else closes these windows now."""
+        self._partitions.pop((topic, partition), None)
+
+    def _begin(self, place: Partition) -> _Time:
+        now_s = asyncio.get_running_loop().time()
+        lateness_ms = round(self._options.lateness_s * 1000)
+        time = _Time(Watermark(lateness_ms=lateness_ms, idle_s=self._options.idle_s, now_s=now_s))
+        newest_ms = self._times.get(place, _NEWEST)
+        if newest_ms is not None:
+            time.watermark.restore(newest_ms, now_s)
+        time.ends = [(windows[0].end_ms, key) for key, windows in self._windows.items(place)]
+        heapq.heapify(time.ends)
+        self._partitions[place] = time
+        return time
+
+    def __call__(self, event: Event) -> list[Result] | None:
+        """What this event says of its own windows, and those that its time closes."""
+        value = self._value(event.data)
+        if not -LARGEST <= value <= LARGEST:
+            raise SchemaError(self._options.value, "out of range")
+        key = event.key_text if self._key is None else self._key(event.data)
+        at_ms = event.timestamp if self._time is None else int(self._time(event.data))
+        batch = event.batch
+        time = self._partitions.get((batch.topic, batch.partition))
+        if time is None:
+            time = self._begin(Partition(batch.topic, batch.partition))
+        time.heard = True
+        watermark = time.watermark
+        results: list[Result] | None = None
+        windows: list[Window] = self._windows.get(event, key) or []
+        first = windows[0] if windows else None
+        updated = self._windowing.add(windows, at_ms, value, watermark.at_ms)
+        if updated:
+            if windows[0] is not first:
+                heapq.heappush(time.ends, (windows[0].end_ms, key))
+            results = self._updated(event, key, windows, updated)
+        elif self._options.late_topic is not None:
+            results = [self._late(key, value, at_ms, watermark)]
+        if at_ms > watermark.newest_ms:
+            watermark.observe(at_ms, watermark.heard_at_s)
+            self._times.put(event, _NEWEST, at_ms)
+            if time.ends and time.ends[0][0] <= watermark.at_ms:
+                place = Partition(batch.topic, batch.partition)
+                results = [*(results or ()), *self._close(place, time, CLOSED_PER_EVENT)]
+        return results
+
+    def tick(self, now_s: float) -> list[Result]:
+        """The windows that time alone has closed."""
+        results: list[Result] = []
+        for place, time in self._partitions.items():
+            watermark = time.watermark
+            if time.heard:
+                time.heard = False
+                watermark.observe(BEFORE_ALL_MS, now_s)
+            elif watermark.pass_time(now_s):
+                self._times.put(Partition(*place), _NEWEST, watermark.newest_ms)
+            limit = CLOSED_PER_TICK - len(results)
+            results.extend(self._close(Partition(*place), time, limit))
+        return results
+
+    def _updated(
+        self, event: Event, key: str, windows: list[Window], updated: list[Window]
+    ) -> list[Result] | None:
+        """Keep what a value has changed, and tell of it if that is wanted."""
+        full = self._counting is not None and self._counting.full(updated[0])
+        if full:
+            self._windows.delete(event, key)
+        else:
+            self._windows.put(event, key, windows)
+        if full or self._tells_updates:
+            return [Result(_report(key, window, final=full), key=key) for window in updated]
+        return None
+
+    def _close(self, place: Partition, time: _Time, limit: int) -> list[Result]:
+        """The results of up to ``limit`` keys whose windows are over."""
+        at_ms, ends = time.watermark.at_ms, time.ends
+        results: list[Result] = []
+        while ends and ends[0][0] <= at_ms and len(results) < limit:
+            key = heapq.heappop(ends)[1]
+            windows: list[Window] | None = self._windows.get(place, key)
+            if not windows:
+                continue
+            done = finished(windows, at_ms)
+            if windows:
+                heapq.heappush(ends, (windows[0].end_ms, key))
+                if done:
+                    self._windows.put(place, key, windows)
+            else:
+                self._windows.delete(place, key)
+            if not self._sliding:
+                results.extend(
+                    PartitionResult(place, _report(key, window, final=True), key=key)
+                    for window in done
+                )
+        return results
+
+    def _late(self, key: str, value: float, at_ms: int, watermark: Watermark) -> Result:
+        late = {"key": key, "value": value, "timestamp": at_ms, "watermark": watermark.at_ms}
+        return Result(late, key=key, topic=self._options.late_topic)
+
+
+def _report(key: str, window: Window, *, final: bool) -> dict[str, Any]:
+    end_ms = window.end_ms if window.end_ms < -BEFORE_ALL_MS else None
+    return {
+        "key": key,
+        "start": window.start_ms,
+        "end": end_ms,
+        "final": final,
+        **window.aggregate.report(),
+    }
+
+
+def _encode(windows: list[Window]) -> list[Any]:
+    return [window.encode() for window in windows]
+
+
+def _decode(encoded: list[Any]) -> list[Window]:
+    return [Window.decode(window) for window in encoded]
