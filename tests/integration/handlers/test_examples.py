@@ -21,7 +21,8 @@ _ROOT = Path(__file__).parents[3]
 _EXAMPLES = _ROOT / "examples" / "handlers"
 _KEYS = {"log_alerts": "service", "validate": "id", "enrich": "id", "database": "id",
          "webhook": "service", "llm_sentences": "conversation", "llm_context": "conversation",
-         "ensemble": "request", "progress": "job"}  # fmt: skip
+         "ensemble": "request", "progress": "job", "rolling_metrics": "service",
+         "anomaly": "sensor"}  # fmt: skip
 _WITH_A_PEER = ("webhook",)
 """Their examples need somebody to talk to; test_http has one."""
 
