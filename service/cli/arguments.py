@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _configuration_commands(commands)
     _topic_commands(commands)
     _dead_letter_commands(commands)
+    _state_commands(commands)
     return parser
 
 
@@ -152,6 +153,25 @@ def _dead_letter_commands(commands: Any) -> None:
             action.add_argument(
                 "--before", metavar="TIME", required=True, help="ISO 8601 or milliseconds, or now"
             )
+            action.add_argument("--yes", action="store_true", help="do it without asking")
+
+
+def _state_commands(commands: Any) -> None:
+    state = _command(commands, "state", "Look at what handlers remember, and make them forget.")
+    actions = state.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, text in {
+        "show": "How many keys each state holds, or the value of one.",
+        "export": "Every key with its value, one JSON object a line.",
+        "reset": "Forget every key; only while the service is stopped.",
+    }.items():
+        action = _configured(actions, name, text, module="state")
+        action.set_defaults(action=name)
+        action.add_argument("pipeline", metavar="PIPELINE")
+        action.add_argument("handler", metavar="HANDLER")
+        action.add_argument("--state", metavar="NAME", help="only this one of its states")
+        if name == "show":
+            action.add_argument("--key", metavar="KEY", help="print the value of this key")
+        if name == "reset":
             action.add_argument("--yes", action="store_true", help="do it without asking")
 
 

@@ -185,6 +185,23 @@ class KafkaTools:
             except KafkaError as error:
                 raise _refusal(error, f"group {group}") from error
 
+    async def members(self, group: str) -> int:
+        """How many members ``group`` has now; 0 if there is no such group."""
+        admin = await self._admin_client()
+        async with _deadline(f"group {group} has no coordinator"):
+            answers = await self._groups(admin, group)
+        # error code, group, state, protocol type, protocol, members
+        return sum(len(described[5]) for answer in answers for described in answer.groups)
+
+    async def _groups(self, admin: Any, group: str) -> Any:
+        while True:
+            try:
+                return await admin.describe_consumer_groups([group])
+            except _STARTING:  # as for the offsets
+                await asyncio.sleep(_SETTLE_S)
+            except KafkaError as error:
+                raise _refusal(error, f"group {group}") from error
+
     @asynccontextmanager
     async def committing(
         self, group: str, topic: str, partitions: Iterable[int]

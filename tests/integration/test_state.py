@@ -1,8 +1,10 @@
 """Durable state on a real broker: killed in the middle of windows, and every figure is right."""
 
 import asyncio
+import os
 import random
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,42 @@ async def test_kills_in_the_middle_of_windows_change_no_figure(
         assert abs(figure["p50"] - sorted(values)[(len(values) - 1) // 2]) <= 0.0101 * abs(
             figure["p50"]
         )
+
+
+async def test_the_state_commands_show_export_and_reset_what_the_changelog_holds(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    await kafka.produce(
+        topics["source"],
+        [(b"key-%d" % n, orjson.dumps({"t": _START_MS, "value": 1.0})) for n in range(20)],
+    )
+    async with ServiceProcess(kafka.bootstrap, _config(topics), tmp_path) as service:
+        async with asyncio.timeout(60):
+            while sum((await kafka.committed(topics["group"], topics["source"])).values()) < 20:
+                await asyncio.sleep(0.2)
+        code, said = await _state(kafka, tmp_path, "reset", "--yes")
+        assert (code, "has members" in said) == (75, True)
+        assert await service.terminate() == 0
+
+    _, shown = await _state(kafka, tmp_path, "show", "--state", "windows")
+    assert shown.startswith("windows: 20 keys in ")
+    _, exported = await _state(kafka, tmp_path, "export", "--state", "windows")
+    assert len(exported.splitlines()) == 20
+    code, _ = await _state(kafka, tmp_path, "reset", "--yes")
+    assert code == 0
+    _, shown = await _state(kafka, tmp_path, "show", "--state", "windows")
+    assert shown.startswith("windows: 0 keys in ")
+
+
+async def _state(kafka: Kafka, directory: Path, action: str, *more: str) -> tuple[int, str]:
+    """Exit code and output of one `headrace state`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "state", action, "logs", "alerts", *more),
+        *("--config", str(directory / "service.yaml")),
+        env={**os.environ, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
