@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+)
 
 
 class Section(BaseModel):
@@ -58,7 +66,12 @@ Topic = Annotated[str, Field(pattern=TOPIC_PATTERN), AfterValidator(_topic)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A key of ours: it appears in record headers, metric attributes and URLs."""
 
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[
+    str,
+    AfterValidator(_address),
+    # what a chart or an editor can check before the service does
+    WithJsonSchema({"type": "string", "pattern": r"^.+:[0-9]{1,5}$"}),
+]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Strings = Annotated[tuple[NonEmpty, ...], BeforeValidator(_split), AfterValidator(_unique)]

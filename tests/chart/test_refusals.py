@@ -18,6 +18,7 @@ def _refused(values: dict[str, Any], *, feature: str | None = None) -> str:
     [
         ({"config.kafka.bootstrap_server": "kafka:9092"}, "'/config/kafka'"),
         ({"config.kafka.bootstrap_servers": "kafka:9092"}, "'/config/kafka/bootstrap_servers'"),
+        ({"config.kafka.bootstrap_servers": ["kafka"]}, "'/config/kafka/bootstrap_servers/0'"),
         ({"config.drain_timeout_s": "soon"}, "'/config/drain_timeout_s'"),
         ({"config.workers": 0}, "'/config/workers'"),
         ({"config.pipelines": {"a b": {}}}, "'/config/pipelines'"),
