@@ -105,7 +105,11 @@ def _topic_commands(commands: Any) -> None:
     what.add_argument("--sample", choices=SAMPLES, help="generate events of this kind")
     produce.add_argument("--rate", metavar="N", type=_positive_float, help="events per second")
     produce.add_argument("--count", metavar="N", type=_positive_int, help="stop after N events")
-    produce.add_argument("--key-field", metavar="F", help="field whose value becomes the key")
+    produce.add_argument(
+        "--key-field",
+        metavar="F",
+        help="field whose value becomes the key; without it the lines of a file have its name",
+    )
     produce.add_argument("--seed", metavar="N", type=int, default=1, help="of generated events (1)")
 
     tail = _configured(commands, "tail", "Print the events of a topic, one JSON object a line.")

@@ -38,10 +38,21 @@ def main(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, os.environ)
     key_field = arguments.key_field or KEY_FIELDS.get(arguments.sample or "")
     with _events(arguments) as events:
-        records = ((key_of(value, key_field), value) for value in events)
+        default = file_key(arguments)
+        records = ((key_of(value, key_field) or default, value) for value in events)
         sent = asyncio.run(_produce(settings.kafka, arguments, records))
     print(f"{sent} events to {arguments.topic}", file=sys.stderr)
     return OK
+
+
+def file_key(arguments: argparse.Namespace) -> bytes | None:
+    """The key of events from a file that have none of their own: the file's name.
+
+    So the lines of a file stay in order.  Generated events without a key spread over partitions.
+    """
+    if arguments.sample is not None:
+        return None
+    return b"stdin" if arguments.file == "-" else Path(arguments.file).name.encode()
 
 
 @contextmanager

@@ -1,8 +1,9 @@
+import argparse
 from io import BytesIO
 
 import pytest
 
-from service.cli.produce import key_of, lines_of
+from service.cli.produce import file_key, key_of, lines_of
 
 
 def test_lines_are_sent_as_they_are_without_their_ends() -> None:
@@ -27,3 +28,17 @@ def test_a_key_is_the_field_of_an_object(
     value: bytes, field: str | None, expected: bytes | None
 ) -> None:
     assert key_of(value, field) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param({"sample": None, "file": "-"}, b"stdin", id="standard-input"),
+        pytest.param({"sample": None, "file": "logs/app.log"}, b"app.log", id="file"),
+        pytest.param({"sample": "logs", "file": "-"}, None, id="sample"),
+    ],
+)
+def test_lines_of_a_file_stay_together_under_its_name(
+    arguments: dict[str, str | None], expected: bytes | None
+) -> None:
+    assert file_key(argparse.Namespace(**arguments)) == expected
