@@ -319,9 +319,12 @@ class Changelog:
     def _encoded(self, state: LoggedState, table: Table, key: str, value: object) -> bytes | None:
         try:
             return encode_value(state.encoded(value))
-        except TypeError:
-            log.exception(
-                "state value dropped: it is no JSON", handler=self._handler, state=state.name
+        except TypeError as exc:
+            log.error(  # noqa: TRY400 -- the value is the handler's; our stack says nothing
+                "state value dropped: it is no JSON",
+                handler=self._handler,
+                state=state.name,
+                error=str(exc),
             )
             table.delete(key)
             return None

@@ -1,0 +1,197 @@
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from service.errors import OutputTooLargeError
+from service.events import RecordBatch, SourceRecord
+from service.publishers.base import TopicInfo
+from service.publishers.changelog import CHECKPOINT_S, RECHECK_S, Changelog
+from service.publishers.output import Entry
+from service.state.keyed import Partition
+from service.state.store import LoggedState, LoggedStore
+
+TOPIC = "changelog"
+_HERE = Partition("in", 2)
+
+
+class FakePublisher:
+    """Keeps what is added until it is told that the broker has acknowledged it."""
+
+    def __init__(self) -> None:
+        self.topics: Mapping[str, TopicInfo] = {}
+        self.added_entries: list[tuple[str, int, Entry]] = []
+
+    async def learn(self, topic: str) -> None:
+        self.topics = {**self.topics, topic: TopicInfo(3, 1000)}
+
+    def max_record_bytes(self, topic: str) -> int:
+        return self.topics[topic].max_message_bytes
+
+    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
+        raise AssertionError((topic, key, spare))
+
+    def add(self, topic: str, partition: int, entry: Entry) -> None:
+        self.added_entries.append((topic, partition, entry))
+
+    def add_many(self, topic: str, partition: int, entries: Any) -> None:
+        raise AssertionError((topic, partition, entries))
+
+    def added(self, *, urgent: bool) -> None:
+        assert urgent
+
+    @property
+    def full(self) -> bool:
+        return False
+
+    async def room(self) -> None:
+        raise AssertionError
+
+    def acknowledge(self) -> None:
+        entries, self.added_entries = self.added_entries, []
+        for _, _, entry in entries:
+            entry.batch.ack(entry.place)
+
+    @property
+    def values(self) -> list[tuple[int, bytes | None, Any]]:
+        return [
+            (number, entry.key, None if entry.value is None else orjson.loads(entry.value))
+            for _, number, entry in self.added_entries
+        ]
+
+
+class Setting:
+    """A changelog of one state whose partition is open."""
+
+    def __init__(self, *, transactional: bool = False) -> None:
+        self.publisher = FakePublisher()
+        self.store = LoggedStore(asyncio.get_running_loop().time)
+        self.state: LoggedState = self.store.keyed("state", ttl_s=None, max_keys=100)
+        self.store.open("state", _HERE, self.store.reopen("state", _HERE))
+        self.changelog = Changelog(
+            self.store,
+            self.publisher,
+            {"state": TOPIC},
+            handler="h",
+            transactional=transactional,
+        )
+
+    async def change(self, key: str, value: Any) -> RecordBatch:
+        await self.changelog.prepare()
+        self.state.put(_HERE, key, value)
+        self.store.settle()
+        return RecordBatch("in", 2, [SourceRecord(None)], next_offset=1)
+
+
+async def test_a_record_is_acknowledged_when_what_it_changed_is_durable() -> None:
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+
+    await asyncio.sleep(CHECKPOINT_S)
+    assert setting.publisher.values == [(2, b"in/a", 1)]
+    assert batch.left == 1
+    assert setting.changelog.lag == 1
+    setting.publisher.acknowledge()
+
+    assert batch.left == 0
+    assert setting.changelog.lag == 0
+    assert setting.state.tables[_HERE].clean
+
+
+async def test_many_changes_of_a_key_are_one_record_with_its_latest_value() -> None:
+    setting = Setting()
+    batches = [await setting.change("a", value) for value in range(10)]
+    for batch in batches:
+        setting.changelog.cover(batch, [0])
+
+    await asyncio.sleep(CHECKPOINT_S)
+    assert setting.publisher.values == [(2, b"in/a", 9)]
+    setting.publisher.acknowledge()
+
+    assert [batch.left for batch in batches] == [0] * 10
+
+
+async def test_a_change_waits_for_the_results_of_its_record() -> None:
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    owner = setting
+    setting.changelog.unwritten.add((batch, 0))
+    setting.changelog.wrote(batch, 0, 1)
+    result = Entry(None, b"k", b"{}", (), batch, 0, owner)  # type: ignore[arg-type]  # only compared
+
+    await asyncio.sleep(1.0)
+    assert setting.publisher.values == []
+    setting.changelog.results_stored([result], owner)
+    batch.ack(0)
+
+    assert setting.publisher.values == [(2, b"in/a", 1)]
+    assert batch.left == 1
+    setting.publisher.acknowledge()
+    assert batch.left == 0
+
+
+async def test_no_checkpoint_is_taken_while_results_are_not_queued() -> None:
+    setting = Setting()
+    covered = await setting.change("a", 1)
+    setting.changelog.cover(covered, [0])
+    half_done = await setting.change("b", 2)
+    setting.changelog.unwritten.add((half_done, 0))
+
+    await asyncio.sleep(1.0)
+    assert setting.publisher.values == []
+    setting.changelog.dropped(half_done, 0)
+    await asyncio.sleep(RECHECK_S)
+
+    assert [key for _, key, _ in setting.publisher.values] == [b"in/a", b"in/b"]
+
+
+async def test_a_revoked_partition_writes_nothing_and_acknowledges_nothing() -> None:
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+
+    batch.revoked = True
+    setting.store.release(_HERE)
+    await asyncio.sleep(1.0)
+
+    assert setting.publisher.values == []
+    assert batch.left == 1
+
+
+@pytest.mark.parametrize("value", ["x" * 2000, {1, 2}], ids=["too large", "no JSON"])
+async def test_a_value_that_cannot_be_stored_is_dropped_everywhere(value: Any) -> None:
+    setting = Setting()
+    batch = await setting.change("a", value)
+    setting.changelog.cover(batch, [0])
+
+    await asyncio.sleep(CHECKPOINT_S)
+
+    assert setting.publisher.values == [(2, b"in/a", None)]
+    assert setting.state.get(_HERE, "a") is None
+
+
+async def test_exactly_once_nothing_is_held_and_the_transaction_takes_the_changes() -> None:
+    setting = Setting(transactional=True)
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+    assert batch.left == 0
+
+    entries = setting.changelog.take(_HERE)
+    assert [(topic, number, entry.key) for topic, number, entry in entries] == [(TOPIC, 2, b"in/a")]
+    assert not setting.state.tables[_HERE].clean
+    entries[0][2].owner.stored(TOPIC, [entries[0][2]], 1, since_s=0.0)
+
+    assert setting.state.tables[_HERE].clean
+    assert setting.changelog.take(_HERE) == []
+
+
+async def test_a_refused_change_is_never_passed_over() -> None:
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    entry = Entry(None, b"in/a", b"1", (), batch, 0, setting.changelog)
+
+    with pytest.raises(OutputTooLargeError):
+        setting.changelog.refused(entry, "too large")
