@@ -4,7 +4,8 @@ from typing import Final
 
 from service.app.brokers import Brokers
 from service.consumers.base import ConsumerClient, Source, StateKeeper, TopicPartition
-from service.consumers.kafka import KafkaSource, KafkaSourceOptions
+from service.consumers.kafka import KafkaSource
+from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.consumers.websocket_client import WebSocketClientSource

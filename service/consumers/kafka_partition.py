@@ -232,6 +232,11 @@ class HeldPartition:
         return not self._old_batches
 
     @property
+    def expected_offset(self) -> int:
+        """One past the last record that was delivered; 0 before the first preparation."""
+        return 0 if self.offsets is None else self.offsets.expected_offset
+
+    @property
     def live_batches(self) -> Sequence[RecordBatch]:
         """Batches of this epoch, oldest first, finished ones among them."""
         return self._live

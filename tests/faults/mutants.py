@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import service.consumers.kafka_client as consumer_edge
-from service.consumers.kafka import KafkaBatch, KafkaSource
+from service.consumers.kafka_admission import KafkaBatch
+from service.consumers.kafka_committer import Committer
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.offsets import PartitionOffsets
 from service.dispatch.lanes import LANES
@@ -62,13 +63,13 @@ def _commit_the_highest() -> None:
 
 
 def _no_commit_on_revoke() -> None:
-    commit = KafkaSource._commit_due
+    commit = Committer.commit_due
 
-    async def commit_due(self: KafkaSource, *, leaving: bool = False) -> None:
+    async def commit_due(self: Committer, *, leaving: bool = False) -> None:
         if not leaving:
             await commit(self)
 
-    _set(KafkaSource, "_commit_due", commit_due)
+    _set(Committer, "commit_due", commit_due)
 
 
 def _ignore_epochs() -> None:

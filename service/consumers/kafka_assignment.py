@@ -1,0 +1,137 @@
+"""Partitions that come and go: prepared when they are assigned, finished when they are revoked.
+
+Decides where reading starts; reads nothing itself.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import structlog
+
+from service.consumers.base import ConsumerClient, TopicPartition
+from service.consumers.kafka_committer import Committer
+from service.consumers.kafka_member import Member
+from service.consumers.kafka_partition import HeldPartition, Phase
+from service.errors import ServiceError
+
+log = structlog.get_logger(__name__)
+
+SETTLE_TIMEOUT_S: Final = 10.0
+REVOKE_POLL_S: Final = 0.005
+
+
+class Assignment:
+    """Takes over and hands back the partitions of one member.
+
+    Args:
+        member: Whose.
+        committer: Commits what is finished when partitions are revoked.
+    """
+
+    def __init__(self, member: Member, committer: Committer) -> None:
+        self._member = member
+        self._committer = committer
+        self._opening = member.opening
+
+    async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """The group takes ``partitions`` away: finish what runs, commit, let go."""
+        try:
+            await self._revoke(partitions)
+        except Exception:
+            # the client would only log it and go on as if all were well
+            log.exception("revoke failed")
+
+    async def _revoke(self, partitions: Collection[TopicPartition]) -> None:
+        member = self._member
+        client = member.client
+        held = [member.held[p] for p in partitions if p in member.held and p in member.assigned]
+        lost = client is None or member.lease_lost or client.health().generation < 0
+        member.rebalancing_since_s = _now()
+        for partition in held:
+            partition.close()
+        if not lost:
+            await self._finish(held)
+            try:
+                await self._committer.commit_due(leaving=True)
+            except ServiceError as exc:
+                log.warning("commit at revoke failed", source=member.name, error=str(exc))
+        member.drop(partitions)
+        member.assigned -= frozenset(partitions)
+        await self._opening.close(partitions)
+        if held:
+            log.info(
+                "partitions lost" if lost else "partitions revoked",
+                source=member.name,
+                partitions=[str(partition.partition) for partition in held],
+            )
+
+    async def _finish(self, held: Iterable[HeldPartition]) -> None:
+        """Wait until nothing of ``held`` is in flight, up to the revoke deadline."""
+        held = list(held)
+        deadline_s = _now() + self._member.options.revoke_timeout_s
+        # Polled, because an event would cost something at every acknowledgement.
+        for _ in range(int(self._member.options.revoke_timeout_s / REVOKE_POLL_S)):
+            if _now() >= deadline_s or not any(partition.in_flight > 0 for partition in held):
+                return
+            await asyncio.sleep(REVOKE_POLL_S)
+
+    def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """``partitions`` is now the whole assignment; the poll loop prepares them."""
+        member = self._member
+        member.counters.rebalances += 1
+        member.ever_assigned = True
+        member.lease_lost = False
+        member.rebalancing_since_s = None
+        self._opening.reassigned(member.held.keys(), partitions)
+        member.assigned = member.awaited = frozenset(partitions)
+        member.budget.assign(member.assigned)
+        for partition in partitions:
+            held = member.held.get(partition)
+            if held is None:
+                held = HeldPartition(partition, quarantine=member.quarantine, source=member.name)
+                member.held[partition] = held
+            held.assign(_now())
+        log.info(
+            "partitions assigned",
+            source=member.name,
+            partitions=sorted(str(partition) for partition in partitions),
+        )
+
+    async def prepare(self, client: ConsumerClient) -> None:
+        """Find the position of every newly assigned partition and start reading it."""
+        member = self._member
+        await self._opening.forget_moved()
+        waiting = [
+            held
+            for name in member.assigned
+            if (held := member.held[name]).phase is Phase.PREPARING
+            and (held.settled or _now() - held.assigned_at_s > SETTLE_TIMEOUT_S)
+            and self._opening.opened(held)
+        ]
+        if not waiting:
+            return
+        names = [held.partition for held in waiting]
+        epochs = {held.partition: held.epoch for held in waiting}
+        await self._opening.open_producers(names)
+        committed = await client.committed(names)
+        fresh = [name for name in names if name not in committed]
+        starts: dict[TopicPartition, int] = {}
+        if fresh:
+            ask = client.end_offsets
+            if member.options.start == "earliest":
+                ask = client.beginning_offsets
+            starts = await ask(fresh)
+        for held in waiting:
+            name = held.partition
+            if name not in member.assigned or held.epoch != epochs[name]:
+                continue  # reassigned while we asked
+            position = held.resume(committed.get(name), starts.get(name, 0))
+            client.seek(name, position)
+            log.info("partition ready", source=member.name, partition=str(name), position=position)
+        # One commit opens them all; what it does not reach, the first dispatch waits for.
+        await self._committer.commit_quietly()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,166 @@
+"""Tells the broker what is durable: on a timer, to the group or with the results' transactions.
+
+Knows neither the channel nor the fetches; what is safe to commit is each partition's own answer.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from service.consumers.base import (
+    ClientFailedError,
+    CommitRefusedError,
+    CommittedOffset,
+    Transactions,
+)
+from service.consumers.kafka_member import Member
+from service.consumers.kafka_partition import HeldPartition, Phase
+from service.errors import (
+    BrokerUnavailableError,
+    FencedError,
+    ServiceError,
+    TransactionFailedError,
+)
+
+log = structlog.get_logger(__name__)
+
+COMMIT_RETRY_S: Final = 0.5
+"""Wait before another attempt of a commit that something has to wait for."""
+
+
+class Committer:
+    """Commits the progress of one member; never two commits at once.
+
+    Args:
+        member: Whose.
+
+    Attributes:
+        failing_since_s: ``loop.time()`` of the first commit that failed since one succeeded.
+    """
+
+    def __init__(self, member: Member) -> None:
+        self.failing_since_s: float | None = None
+        self._member = member
+        self._lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Commit on the timer, earlier when much is done; never two commits at once."""
+        member = self._member
+        interval_s = member.options.commit_interval_s
+        while True:
+            for _ in range(4):
+                await asyncio.sleep(interval_s / 4)
+                if member.finished_since_commit >= member.options.commit_records:
+                    break
+            await self.commit_quietly()
+
+    async def commit_quietly(self) -> None:
+        """Commit what is durable, and leave it to the next attempt if that fails."""
+        try:
+            await self.commit_due()
+        except CommitRefusedError as exc:
+            log.info("commit refused, the group is rebalancing", error=str(exc))
+        except BrokerUnavailableError as exc:
+            log.warning("commit failed, trying again", source=self._member.name, error=str(exc))
+
+    async def commit_due(self, *, leaving: bool = False) -> None:
+        """Commit what is durable.
+
+        Args:
+            leaving: The assigned partitions are being given up in order.
+
+        Raises:
+            CommitRefusedError: If the group has moved on.
+            BrokerUnavailableError: If the outcome is unknown.
+        """
+        member = self._member
+        client = member.client
+        async with self._lock:
+            if client is None or not member.lease_valid():
+                return
+            member.finished_since_commit = 0
+            if member.transactions is not None:
+                await self._commit_transactions(member.transactions, leaving=leaving)
+                return
+            due = {
+                name: offset
+                for name in member.assigned
+                if (offset := member.held[name].due(_now(), leaving=leaving)) is not None
+            }
+            if not due:
+                return
+            began_s = _now()
+            try:
+                await client.commit(due)
+            except ServiceError:
+                member.counters.commit_failures += 1
+                if self.failing_since_s is None:
+                    self.failing_since_s = _now()
+                raise
+            self.failing_since_s = None
+            member.counters.commits += 1
+            now_s = member.last_contact_s = _now()
+            member.counters.commit_durations.record(now_s - began_s)
+            for name, offset in due.items():
+                member.held[name].confirmed(offset, now_s)
+            if member.tracing is not None and member.tracing.uncommitted:
+                positions = [
+                    (at.topic, at.partition, offset.next_offset) for at, offset in due.items()
+                ]
+                member.tracing.committed(positions, since_s=began_s)
+
+    async def _commit_transactions(self, transactions: Transactions, *, leaving: bool) -> None:
+        """One transaction for each partition that has something to commit, side by side.
+
+        Raises:
+            ClientFailedError: If another member owns one of our partitions: rejoin.
+        """
+        running = [
+            held
+            for name in self._member.assigned
+            if (held := self._member.held[name]).phase is Phase.RUNNING
+        ]
+        answers = await asyncio.gather(
+            *(self._commit_transaction(transactions, held, leaving=leaving) for held in running)
+        )
+        if not all(answers):
+            raise ClientFailedError("fenced: another member has taken over a partition")
+
+    async def _commit_transaction(
+        self, transactions: Transactions, held: HeldPartition, *, leaving: bool
+    ) -> bool:
+        """One partition's transaction; false if the partition belongs to somebody else."""
+        member = self._member
+        name, epoch = held.partition, held.epoch
+        due: list[CommittedOffset] = []
+
+        def position() -> CommittedOffset | None:
+            offset = held.due(_now(), leaving=leaving, exact=True)
+            if offset is not None:
+                due.append(offset)
+            return offset
+
+        try:
+            committed = await transactions.commit(name, position)
+        except FencedError as exc:
+            log.warning("fenced", source=member.name, partition=str(name), error=str(exc))
+            return False
+        except TransactionFailedError as exc:
+            member.counters.commit_failures += 1
+            log.warning("transaction failed", source=member.name, error=str(exc))
+            if held.epoch == epoch and name in member.assigned:
+                member.drop([name])
+                held.assign(_now())
+            return True
+        if committed:
+            member.counters.commits += 1
+            now_s = member.last_contact_s = _now()
+            if held.epoch == epoch and held.phase is Phase.RUNNING:
+                for offset in due:
+                    held.confirmed(offset, now_s)
+        return True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

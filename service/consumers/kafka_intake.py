@@ -1,0 +1,197 @@
+"""The poll loop: stored batches out of the client, cut into batches of ours, within the budget.
+
+It never blocks the group: heartbeats and rebalances run in the client's own tasks.  What cannot
+be read (a corrupt batch, a position that is gone) is decided by policy here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from service.channels import Sender
+from service.clock import wall_clock_ms
+from service.consumers.base import (
+    ConsumerClient,
+    CorruptBatchError,
+    Fetched,
+    OffsetGoneError,
+    TopicPartition,
+)
+from service.consumers.kafka_admission import Admission
+from service.consumers.kafka_assignment import Assignment
+from service.consumers.kafka_member import Member
+from service.consumers.kafka_partition import HeldPartition, Phase
+from service.delivery.delays import not_before_ms
+from service.events import Failure, Record, RecordBatch, SourceRecord
+
+log = structlog.get_logger(__name__)
+
+CHUNK_RECORDS: Final = 1024
+"""Records in one batch of ours; small stored batches are merged up to it."""
+CHUNK_BYTES: Final = 512 * 1024
+POLL_WAIT_S: Final = 0.1
+MAX_HOLD_S: Final = 60.0
+"""Longest time between two looks at a record that is not due, whatever the clocks say."""
+
+
+class Intake:
+    """Reads the partitions of one member.
+
+    Args:
+        member: Whose.
+        assignment: Prepares partitions before they are read.
+        admission: Sends batches into the channel.
+
+    Attributes:
+        fetching: Whether it waits for the client, rather than for room.
+    """
+
+    def __init__(self, member: Member, assignment: Assignment, admission: Admission) -> None:
+        self.fetching = False
+        self._member = member
+        self._assignment = assignment
+        self._admission = admission
+
+    async def run(self, client: ConsumerClient, inbox: Sender[RecordBatch]) -> None:
+        """Feed ``inbox`` from ``client`` until intake is to stop."""
+        member = self._member
+        counters = member.counters
+        while not member.stopping.is_set():
+            await self._assignment.prepare(client)
+            ready = {name for name in member.assigned if self.has_room(name)}
+            try:
+                fetched = client.take(ready)
+            except OffsetGoneError as exc:
+                await self._reset(client, exc)
+                continue
+            if not fetched:
+                began_s = _now()
+                self.fetching = True
+                await client.wait(POLL_WAIT_S)
+                self.fetching = False
+                counters.poll_s += _now() - began_s
+                continue
+            member.last_contact_s = _now()
+            for answer in fetched:
+                await self._accept(answer, inbox)
+
+    def has_room(self, name: TopicPartition) -> bool:
+        """Whether a fetch of the partition could be taken now."""
+        member = self._member
+        held = member.held[name]
+        if held.phase is not Phase.RUNNING or held.closing or not member.lease_valid():
+            return False
+        if held.hold_until_s > _now():
+            return False
+        records, size_bytes = member.budget.room_for(name)
+        return records > 0 and size_bytes > 0 and held.has_metadata_room(CHUNK_RECORDS)
+
+    async def _accept(self, answer: Fetched, inbox: Sender[RecordBatch]) -> None:
+        """Cut one partition's answer into batches of ours and send them on."""
+        member = self._member
+        held = member.held[answer.partition]
+        epoch = held.epoch
+        records: list[Record] = []
+        size_bytes = 0
+        position = answer.position
+        for stored in answer.batches:
+            try:
+                decoded = stored.decode()
+            except CorruptBatchError as exc:
+                await self._admission.send(
+                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
+                )
+                records, size_bytes, position = [], 0, exc.next_offset
+                if held.epoch != epoch or not await self._corrupt(held, exc, inbox):
+                    return
+                continue
+            if decoded and decoded[0].offset < answer.position:
+                decoded = [record for record in decoded if record.offset >= answer.position]
+            if member.options.delayed and (due := self._due(held, decoded)) < len(decoded):
+                records.extend(decoded[:due])
+                position = decoded[due].offset
+                await self._admission.send(
+                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
+                )
+                if member.client is not None and held.epoch == epoch:
+                    member.client.seek(held.partition, position)  # the rest is read when it is due
+                return
+            records.extend(decoded)
+            size_bytes += stored.size_bytes
+            position = stored.next_offset
+            if len(records) >= CHUNK_RECORDS or size_bytes >= CHUNK_BYTES:
+                await self._admission.send(
+                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
+                )
+                records, size_bytes = [], 0
+        await self._admission.send(
+            self._admission.batch(held, epoch, records, position, size_bytes), inbox
+        )
+
+    def _due(self, held: HeldPartition, records: Sequence[Record]) -> int:
+        """How many of ``records`` may be tried again by now; holds the partition for the rest."""
+        now_ms = wall_clock_ms()
+        for index, record in enumerate(records):
+            wait_ms = not_before_ms(record.headers) - now_ms
+            if wait_ms > 0:
+                held.hold_until_s = _now() + min(wait_ms / 1000, MAX_HOLD_S)
+                return index
+        return len(records)
+
+    async def _corrupt(
+        self, held: HeldPartition, error: CorruptBatchError, inbox: Sender[RecordBatch]
+    ) -> bool:
+        """Apply the policy for a batch that cannot be decoded; true to go on behind it."""
+        member = self._member
+        log.error(
+            "stored batch cannot be decoded",
+            source=member.name,
+            partition=str(error.partition),
+            first_offset=error.first_offset,
+            next_offset=error.next_offset,
+            reason=error.reason,
+            policy=member.options.undecodable,
+        )
+        if member.options.undecodable == "halt":
+            held.phase = Phase.HALTED
+            held.halted_because = str(error)
+            return False
+        marker = SourceRecord(None, offset=max(error.first_offset, held.expected_offset))
+        batch = self._admission.batch(held, held.epoch, [marker], error.next_offset, 0)
+        batch.failure = Failure("batch", error.reason, stage="fetch")
+        await self._admission.send(batch, inbox)
+        return True
+
+    async def _reset(self, client: ConsumerClient, error: OffsetGoneError) -> None:
+        """The position is not in the log any more: apply the named policy, and say so."""
+        member = self._member
+        held = member.held.get(error.partition)
+        if held is None or held.phase is not Phase.RUNNING:
+            return
+        name = error.partition
+        policy = member.options.out_of_range
+        log.error(
+            "offset out of range",
+            source=member.name,
+            partition=str(name),
+            position=error.position,
+            policy=policy,
+        )
+        if policy == "halt":
+            held.phase = Phase.HALTED
+            held.halted_because = str(error)
+            return
+        ask = client.beginning_offsets if policy == "earliest" else client.end_offsets
+        position = (await ask([name]))[name]
+        member.counters.offset_resets += 1
+        member.drop([name])
+        held.assign(_now())
+        await member.opening.restore(name)
+        held.restart(position)
+        client.seek(name, position)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

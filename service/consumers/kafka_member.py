@@ -1,0 +1,171 @@
+"""What a member of a consumer group holds at this moment, and whether it may still act on it.
+
+The parts of the Kafka source share this object, and nothing else: the client that lives, the
+partitions with their progress, and the lease.  It reads nothing and commits nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from service.consumers.base import ConsumerClient, SourceTracing, TopicPartition, Transactions
+from service.consumers.kafka_opening import Opening
+from service.consumers.kafka_options import KafkaSourceOptions
+from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
+from service.delivery.budget import MemoryBudget
+from service.delivery.quarantine import Quarantine
+from service.events import RecordBatch
+from service.metrics import PipelineCounters
+
+log = structlog.get_logger(__name__)
+
+LEASE_SHARE: Final = 0.7
+"""Share of the session timeout after which an unanswered member stops dispatching."""
+
+
+class Member:
+    """See the module.
+
+    Args:
+        name: The source's name in the configuration.
+        budget: The pipeline's memory budget, shared by its sources.
+        quarantine: What the process's partitions are suspected of, shared by all its sources.
+        counters: The pipeline's counters.
+        options: See :class:`KafkaSourceOptions`.
+        opening: Opens partitions.
+        tracing: Told of traced records.
+        transactions: Commits positions together with results; ``None`` commits to the group.
+
+    Attributes:
+        client: The client that lives; ``None`` between two.
+        held: Every partition that is, or was, assigned.
+        assigned: The whole assignment.
+        awaited: The last assignment, which is what a rebalance may bring back.
+        ever_assigned: Whether the group has accepted this member at least once.
+        lease_lost: Whether the group has not heard us for too long.
+        rebalancing_since_s: ``loop.time()`` of the revocation that no assignment has followed.
+        last_contact_s: ``loop.time()`` of the last sign of life of a broker.
+        finished_since_commit: Records that have become durable since the last commit.
+        stopping: Nothing more is to be taken from Kafka.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        budget: MemoryBudget[TopicPartition],
+        quarantine: Quarantine[SourcePartition],
+        counters: PipelineCounters,
+        options: KafkaSourceOptions,
+        opening: Opening,
+        tracing: SourceTracing | None,
+        transactions: Transactions | None,
+    ) -> None:
+        self.name = name
+        self.budget = budget
+        self.quarantine = quarantine
+        self.counters = counters
+        self.options = options
+        self.opening = opening
+        self.tracing = tracing
+        self.transactions = transactions
+        self.client: ConsumerClient | None = None
+        self.held: dict[TopicPartition, HeldPartition] = {}
+        self.assigned: frozenset[TopicPartition] = frozenset()
+        self.awaited: frozenset[TopicPartition] = frozenset()
+        self.ever_assigned = False
+        self.lease_lost = False
+        self.rebalancing_since_s: float | None = None
+        self.last_contact_s: float | None = None
+        self.finished_since_commit = 0
+        self.stopping = asyncio.Event()
+
+    def lease_valid(self) -> bool:
+        """Whether the group has heard us recently enough that nobody else owns our partitions.
+
+        The pipeline asks before it dispatches and before it publishes: after a long pause of the
+        whole process, this is what keeps stale work from going out.
+        """
+        client = self.client
+        if client is None or self.lease_lost:
+            return False
+        silent_s = _now() - client.health().last_heartbeat_at_s
+        if self.assigned and silent_s > LEASE_SHARE * self.options.session_timeout_s:
+            self._lose_lease(silent_s)
+            return False
+        return True
+
+    def _lose_lease(self, silent_s: float) -> None:
+        log.warning("no heartbeat answered, dispatch stops", source=self.name, silent_s=silent_s)
+        self.lease_lost = True
+        self.drop(self.assigned)
+
+    def current(self, held: HeldPartition, epoch: int) -> bool:
+        """Whether what was read of ``held`` in ``epoch`` may still go into the channel."""
+        # A batch that came in while a revoke waits would overtake what the revoke has held back.
+        return (
+            held.epoch == epoch
+            and held.phase is Phase.RUNNING
+            and not held.closing
+            and not self.stopping.is_set()
+        )
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let go: nothing of ``partitions`` is published or committed from here on."""
+        for name in partitions:
+            partition = self.held.get(name)
+            if partition is None or partition.phase is Phase.REVOKED:
+                continue
+            for batch in partition.live_batches:
+                if batch.left and self.tracing is not None and self.tracing.active:
+                    self.tracing.dropped(batch)
+                if batch.left:
+                    self.budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
+            partition.revoke()
+            self.opening.release(name)
+            if self.transactions is not None:
+                # what is known here may be part of a transaction that never commits
+                partition.forget()
+
+    def completed(self, batch: RecordBatch) -> None:
+        """Every record of ``batch`` is done."""
+        if batch.revoked:
+            self.counters.stale_acks += 1
+            return
+        count = len(batch)
+        self.budget.give_back(
+            TopicPartition(batch.topic, batch.partition),
+            records=count,
+            size_bytes=batch.size_bytes,
+        )
+        self.counters.acked += count
+        self.counters.record_latency(_now() - batch.received_at_s, count)
+        self.finished_since_commit += count
+        if self.tracing is not None and self.tracing.active:
+            self.tracing.completed(batch)
+
+    def uncommitted(self) -> list[str]:
+        """Partitions with progress that the broker has not confirmed."""
+        return [
+            str(held.partition)
+            for held in self.held.values()
+            if held.offsets is not None
+            and held.phase is not Phase.REVOKED
+            and held.offsets.commit_due(held.acknowledged)
+        ]
+
+    def left(self) -> list[str]:
+        """Lowest unfinished record of each partition, as ``topic/partition/offset``."""
+        return [
+            f"{held.partition}/{oldest.offset}"
+            for held in self.held.values()
+            if held.offsets is not None
+            and held.phase is not Phase.REVOKED
+            and (oldest := held.offsets.oldest_unfinished) is not None
+        ]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,115 @@
+"""What has to be there before a partition is read: its producer, and what handlers remember of it.
+
+Knows neither offsets nor the group: it is told which partitions come and go.
+"""
+
+import asyncio
+from collections.abc import Collection
+
+from service.consumers.base import StateKeeper, TopicPartition, Transactions
+from service.consumers.kafka_partition import HeldPartition
+
+
+class Opening:
+    """Opens the partitions of one source, and lets go of them.
+
+    Args:
+        transactions: Has a producer for each partition; ``None`` without exactly-once delivery.
+        state: Keeps what the handlers remember; ``None`` if none does.
+
+    Attributes:
+        tasks: Parent of what restores state; ``None`` while no client lives.
+    """
+
+    def __init__(self, transactions: Transactions | None, state: StateKeeper | None) -> None:
+        self.tasks: asyncio.TaskGroup | None = None
+        self._transactions = transactions
+        self._state = state
+        self._restoring: dict[TopicPartition, tuple[int, asyncio.Task[None]]] = {}
+        self._moved: set[TopicPartition] = set()
+
+    def reassigned(
+        self, known: Collection[TopicPartition], assigned: Collection[TopicPartition]
+    ) -> None:
+        """Note which of the ``known`` partitions are not ours any more."""
+        if self._state is not None:
+            self._moved |= frozenset(known)
+            self._moved -= frozenset(assigned)
+
+    async def forget_moved(self) -> None:
+        """Drop the state of partitions that belong to another member now."""
+        if self._moved and self._state is not None:
+            moved, self._moved = self._moved, set()
+            await self._state.forget(moved)
+
+    def opened(self, held: HeldPartition) -> bool:
+        """Whether the state of a partition is there; restoring begins at the first call.
+
+        It takes its time, and the source's other partitions are read meanwhile.
+        """
+        name = held.partition
+        if self._state is None or self.tasks is None:
+            return True
+        epoch, task = self._restoring.get(name, (-1, None))
+        if task is None or epoch != held.epoch:
+            if task is not None:
+                task.cancel()
+            task = self.tasks.create_task(self._open(name), name=f"open {name}")
+            self._restoring[name] = (held.epoch, task)
+        if not task.done():
+            return False
+        del self._restoring[name]
+        return not task.cancelled()
+
+    async def open_producers(self, names: Collection[TopicPartition]) -> None:
+        """Start the partitions' producers, where :meth:`opened` has not done so.
+
+        Raises:
+            BrokerUnavailableError: If no broker answers in time.
+        """
+        if self._state is None:
+            for name in names:
+                await self._open(name)
+
+    async def restore(self, name: TopicPartition) -> None:
+        """Bring the state of a partition up to date once more.
+
+        Raises:
+            BrokerUnavailableError: If the state cannot be read in time.
+        """
+        if self._state is not None:
+            await self._state.restore(name)
+
+    def release(self, name: TopicPartition) -> None:
+        """Let go of the state of a partition."""
+        if self._state is None:
+            return
+        restoring = self._restoring.pop(name, None)
+        if restoring is not None:
+            restoring[1].cancel()
+        self._state.release([name])
+
+    async def close(self, names: Collection[TopicPartition]) -> None:
+        """Let go of the partitions' producers; what is not committed is discarded."""
+        if self._transactions is not None:
+            await self._transactions.close(names)
+
+    def cancel(self) -> None:
+        """Stop restoring."""
+        for _, task in self._restoring.values():
+            task.cancel()
+
+    def clear(self) -> None:
+        """The client is gone, and with it everything that was being restored."""
+        self.tasks = None
+        self._restoring.clear()
+
+    async def _open(self, name: TopicPartition) -> None:
+        """Start the partition's producer, then restore its state.
+
+        In this order: the producer ends what an earlier owner's transaction left half written.
+        """
+        if self._transactions is not None:
+            await self._transactions.open(name)
+        if self._state is not None:
+            await self._state.restore(name)

@@ -1,0 +1,82 @@
+"""Is the client alive, does the group still hear us, does anything arrive: else a new client.
+
+It only looks and raises; who replaces the client is the source's business.
+"""
+
+import asyncio
+from typing import Final
+
+from service.consumers.base import ClientFailedError, ConsumerClient
+from service.consumers.kafka_assignment import Assignment
+from service.consumers.kafka_intake import Intake
+from service.consumers.kafka_member import Member
+
+WATCH_INTERVAL_S: Final = 0.5
+METADATA_MAX_AGE_S: Final = 60.0
+STALL_S: Final = 15.0
+"""Rebuild the client when a partition has lag and nothing was fetched for this long."""
+
+
+class Watchdog:
+    """Watches the client of one member.
+
+    Args:
+        member: Whose.
+        assignment: Told when the group hears us again.
+        intake: What ought to make progress.
+    """
+
+    def __init__(self, member: Member, assignment: Assignment, intake: Intake) -> None:
+        self._member = member
+        self._assignment = assignment
+        self._intake = intake
+
+    async def run(self, client: ConsumerClient) -> None:
+        """Raise when the client has to be replaced.
+
+        Raises:
+            ClientFailedError: With the reason.
+        """
+        member = self._member
+        last_records = -1
+        progress_at_s = _now()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            health = client.health()
+            now_s = _now()
+            if health.failed is not None:
+                raise ClientFailedError(health.failed)
+            if now_s - health.last_metadata_at_s > METADATA_MAX_AGE_S:
+                raise ClientFailedError("no broker has answered for 60 s")
+            member.last_contact_s = max(
+                member.last_contact_s or 0.0, health.last_heartbeat_at_s, health.last_metadata_at_s
+            )
+            if member.lease_valid():
+                pass
+            elif member.lease_lost and now_s - health.last_heartbeat_at_s < 2 * WATCH_INTERVAL_S:
+                # heard again without a new assignment: the partitions are still ours
+                member.lease_lost = False
+                self._assignment.on_assigned(member.assigned)
+            records = member.counters.records_in
+            if records != last_records or not self._starved():
+                last_records, progress_at_s = records, now_s
+            elif now_s - progress_at_s > STALL_S:
+                raise ClientFailedError(f"nothing fetched for {STALL_S:g} s although there is lag")
+
+    def _starved(self) -> bool:
+        """Whether the poll loop waits for a fetch although a partition has room and lag."""
+        member = self._member
+        return (
+            self._intake.fetching
+            and not member.stopping.is_set()
+            and any(
+                self._intake.has_room(name)
+                and (member.client is not None)
+                and (member.client.end_offset_seen(name) or 0) > member.held[name].expected_offset
+                for name in member.assigned
+            )
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
