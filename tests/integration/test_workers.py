@@ -27,12 +27,17 @@ async def _setting(kafka: Kafka) -> dict[str, Any]:
 
 
 async def _until_shared(service: ServiceProcess) -> dict[str, Any]:
-    """Wait until both workers have partitions."""
+    """Wait until both workers have partitions, and each partition one worker.
+
+    Until the rebalance is over, a worker shows those that it had before.
+    """
     async with asyncio.timeout(60):
         while True:
             status = await service.status()
             partitions = status["pipelines"].get("logs", {}).get("partitions", [])
-            if {partition["worker"] for partition in partitions} == {0, 1}:
+            workers = {partition["worker"] for partition in partitions}
+            numbers = [partition["partition"] for partition in partitions]
+            if workers == {0, 1} and len(numbers) == len(set(numbers)):
                 return status
             await asyncio.sleep(0.2)
 
