@@ -96,6 +96,8 @@ class Admission:
         member = self._member
         at = 0
         while at < len(batch) or (at == 0 and not len(batch)):
+            if not member.current(held, batch.epoch):
+                return  # it went while a suspect of it ran alone
             alone = held.alone
             room = member.quarantine.room(held.name)
             if alone and room and not member.quarantine.begin_alone(held.name):
