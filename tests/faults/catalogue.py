@@ -152,9 +152,9 @@ _ALL = (
     ),
     Schedule(
         name="exactly-once-kill",
-        rows=("F2", "F13"),
+        rows=("F2",),
         delivery="exactly_once",
-        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(10)),
+        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(5)),
     ),
     Schedule(
         name="exactly-once-kill-50",

@@ -75,11 +75,17 @@ class Member:
     name: str
     process: ServiceProcess
     running: bool = False
+    lives: int = 0
 
     async def start(self) -> None:
         """Start it; does not wait until it has partitions."""
         await self.process.start()
         self.running = True
+        self.lives += 1
+
+    async def up(self) -> None:
+        """Wait until it hears signals, if it was never killed before it did."""
+        await self.process.wait_logged("running", count=self.lives, timeout_s=GATE_S)
 
     async def stop(self) -> tuple[str, int, float]:
         """SIGTERM; name, exit code and seconds."""
@@ -329,7 +335,9 @@ class Run:
         """One more member."""
         began_ms = wall_clock_ms()
         idle = next((member for member in self._members if not member.running), None)
-        await (self._new_member() if idle is None else idle).start()
+        member = self._new_member() if idle is None else idle
+        await member.start()
+        await member.up()
         await asyncio.sleep(step.for_s)
         self._did(step, began_ms)
 

@@ -14,7 +14,7 @@ from tests.faults.oracle import Verdict, judge
 from tests.faults.runner import Bench, Run
 from tests.faults.schedule import Schedule
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(330)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _SHOWN = {schedule.mutant: schedule for schedule in schedules()}
 
