@@ -34,6 +34,8 @@ CHECKPOINT_MAX_S: Final = 1.0
 """Longest, when writing them is expensive."""
 CHECKPOINT_COST_SHARE: Final = 0.2
 """Share of the time that taking checkpoints may cost; they become rarer to keep it."""
+CHECKPOINT_RECORDS: Final = 10_000
+"""Records that wait at which the next checkpoint is taken early, or they would stop the source."""
 RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
@@ -109,6 +111,7 @@ class Changelog:
         self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._delay_s = CHECKPOINT_S
+        self._waiting = 0
         self.unwritten: set[tuple[RecordBatch, int]] = set()
         self.pending = 0
 
@@ -125,7 +128,7 @@ class Changelog:
             batch.ack_many(indexes)
             return
         self._open.covered.append((batch, indexes))
-        self._arm()
+        self._arm(len(indexes))
 
     def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
         """The results of a changed record are queued; with this, it waits for its changes too.
@@ -143,7 +146,7 @@ class Changelog:
         if results:
             self._open.outstanding += results
             self._awaiting[id(batch), index] = (self._open, results)
-        self._arm()
+        self._arm(1)
 
     def dropped(self, batch: RecordBatch, index: int) -> None:
         """A changed record is not ours any more: its changes are in memory for nothing.
@@ -196,10 +199,14 @@ class Changelog:
 
     # -- at least once -----------------------------------------------------------------------
 
-    def _arm(self) -> None:
+    def _arm(self, records: int = 0) -> None:
+        loop = asyncio.get_running_loop()
         if self._timer is None:
-            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._delay_s, self._due)
+        before, self._waiting = self._waiting, self._waiting + records
+        if before < CHECKPOINT_RECORDS <= self._waiting:
+            self._timer.cancel()
+            self._timer = loop.call_later(0, self._due)
 
     def _due(self) -> None:
         """Take a checkpoint, or look again in a moment."""
@@ -216,6 +223,7 @@ class Changelog:
 
     def _seal(self) -> None:
         checkpoint, self._open = self._open, _Checkpoint(self)
+        self._waiting = 0
         # Asking may find out that the lease is gone, which releases the partitions.
         checkpoint.covered = [covered for covered in checkpoint.covered if covered[0].valid()]
         for state in self.store.states.values():

@@ -8,7 +8,7 @@ import pytest
 from service.errors import OutputTooLargeError
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import TopicInfo
-from service.publishers.changelog import CHECKPOINT_S, RECHECK_S, Changelog
+from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
 from service.publishers.output import Entry
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
@@ -112,6 +112,18 @@ async def test_many_changes_of_a_key_are_one_record_with_its_latest_value() -> N
     setting.publisher.acknowledge()
 
     assert [batch.left for batch in batches] == [0] * 10
+
+
+async def test_many_waiting_records_bring_the_next_checkpoint_forward() -> None:
+    setting = Setting()
+    await setting.change("a", 1)
+    records = [SourceRecord(None)] * CHECKPOINT_RECORDS
+    batch = RecordBatch("in", 2, records, next_offset=CHECKPOINT_RECORDS)
+
+    setting.changelog.cover(batch, range(CHECKPOINT_RECORDS))
+    await asyncio.sleep(0.001)
+
+    assert setting.publisher.values == [(2, b"in/a", 1)]
 
 
 async def test_a_change_waits_for_the_results_of_its_record() -> None:
