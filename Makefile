@@ -3,7 +3,7 @@
 #   make demo [DURATION=20]   the whole service on one machine, with a live page
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
-#   make faults               a few minutes of faults: kills, rebalances, broken connections
+#   make faults               a few minutes of faults: kills, broker restarts, broken connections
 #   make soak [MINUTES=30]    every fault and every broken variant, then random faults for long
 #   make lint | unit | integration | docs | site
 

@@ -1,2 +1,2 @@
-# The service killed, rebalanced and cut off, and the judge shown two broken variants.
+# Kills, broker restarts and a broken network, and the judge shown two broken variants.
 make faults

@@ -3,7 +3,6 @@
 ``make soak`` runs everything else.
 """
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -23,21 +22,7 @@ async def _judged(schedule: Schedule, bench: Bench, directory: Path) -> Verdict:
     return judge(await Run(schedule, bench, directory).run())
 
 
-async def test_25_kills_a_minute_of_rebalances_and_kills_under_exactly_once(
-    bench: Bench, tmp_path: Path
-) -> None:
-    """Side by side, because each mostly waits for a session to expire; none touches the broker."""
-    names = ("kill-25", "storm-60", "exactly-once-kill")
-
-    verdicts = await asyncio.gather(*(_judged(SCHEDULES[name], bench, tmp_path) for name in names))
-
-    found = {name: verdict.violations for name, verdict in zip(names, verdicts, strict=True)}
-    assert found == {"kill-25": [], "storm-60": [], "exactly-once-kill": []}
-    assert all(verdict.lost == 0 for verdict in verdicts)
-    assert [verdict.duplicates for verdict in verdicts[1:]] == [0, 0]
-
-
-@pytest.mark.parametrize("name", ["sigterm", "broker-restart", "ci-network"])
+@pytest.mark.parametrize("name", ["exactly-once-kill", "broker-restart", "ci-network"])
 async def test_a_fault_loses_nothing_and_repeats_nothing(
     name: str, bench: Bench, tmp_path: Path
 ) -> None:
