@@ -97,7 +97,7 @@ class Admission:
         at = 0
         while at < len(batch) or (at == 0 and not len(batch)):
             if not member.current(held, batch.epoch):
-                return  # it went while a suspect of it ran alone
+                return  # it went while we waited, or while a suspect of it ran alone
             alone = held.alone
             room = member.quarantine.room(held.name)
             if alone and room and not member.quarantine.begin_alone(held.name):
@@ -105,8 +105,6 @@ class Admission:
             if not room:
                 await asyncio.sleep(SUSPECT_POLL_S)
                 self._settle(held)
-                if not member.current(held, batch.epoch):
-                    return
                 continue
             end = len(batch) if room == UNLIMITED else min(at + room, len(batch))
             part = self._part(held, batch, at, end)
