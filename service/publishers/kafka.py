@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from service.errors import BrokerUnavailableError, FatalError, ServiceError
+from service.events import RecordBatch
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
@@ -338,8 +339,33 @@ class KafkaPublisher:
                 await self._send(producer, output)
         return next_s
 
+    def _without_revoked(self, sealed: Sealed) -> Sealed:
+        """Drop what nobody may publish any more, because its partition was lost meanwhile.
+
+        Asked for at the last moment: a process that was stopped for longer than its session
+        wakes up with results in its hands that the partition's next owner makes again.
+        """
+        valid: dict[int, bool] = {}
+        last: RecordBatch | None = None
+        for entry in sealed.entries:
+            if entry.batch is not last:
+                last = entry.batch
+                valid[id(last)] = last.valid()
+        if all(valid.values()):
+            return sealed
+        kept = [entry for entry in sealed.entries if valid[id(entry.batch)]]
+        dropped = [entry for entry in sealed.entries if not valid[id(entry.batch)]]
+        for entry in dropped:
+            entry.batch.dispatched -= 1
+        share = sealed.size_bytes * len(kept) // len(sealed.entries)
+        self._settled(Sealed(None, dropped, sealed.size_bytes - share))
+        return Sealed(None, kept, share)
+
     async def _send(self, producer: ProducerClient, output: OutputPartition) -> None:
-        sealed = output.sealed.popleft()
+        sealed = self._without_revoked(output.sealed.popleft())
+        if not sealed.entries:
+            self._dirty.set()
+            return
         writer = sealed.writer
         if writer is None:  # to be sent again: fill a new batch, as much as it takes
             writer = producer.new_batch()

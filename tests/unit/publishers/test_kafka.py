@@ -68,3 +68,26 @@ async def test_what_was_added_without_a_producer_is_sent_before_what_comes_after
 
     assert [record.value for record in broker.records("out")] == [b"0", b"1", b"2", b"3"]
     assert inputs.left == 0
+
+
+async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1)
+    publisher = KafkaPublisher(lambda: MemoryProducer(broker))
+    lost, kept = batch_of(2), batch_of(2)
+    lost.dispatched = kept.dispatched = 2
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        await publisher.learn("out")
+        for place in range(2):
+            publisher.add("out", 0, Entry(None, None, b"lost", [], lost, place, Owner()))
+            publisher.add("out", 0, Entry(None, None, b"kept", [], kept, place, Owner()))
+        lost.revoked = True  # as after a pause that was longer than the session
+        publisher.added(urgent=True)
+        await publisher.flush()
+        running.cancel()
+
+    assert [record.value for record in broker.records("out")] == [b"kept", b"kept"]
+    assert (publisher.pending, publisher.pending_bytes) == (0, 0)
+    assert (kept.left, lost.left, lost.in_flight) == (0, 2, 0)
