@@ -85,6 +85,7 @@ async def test_kills_in_the_middle_of_windows_change_no_figure(
             await asyncio.sleep(0.4)
             await service.kill()
         await service.start()
+        await service.wait_logged("partition ready", count=PARTITIONS * 4)
         async with asyncio.timeout(120):
             while sum((await kafka.committed(topics["group"], topics["source"])).values()) < len(
                 events
