@@ -139,10 +139,11 @@ async def test_the_state_commands_show_export_and_reset_what_the_changelog_holds
 
 async def _state(kafka: Kafka, directory: Path, action: str, *more: str) -> tuple[int, str]:
     """Exit code and output of one `headrace state`."""
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("HEADRACE_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "state", action, "logs", "alerts", *more),
         *("--config", str(directory / "service.yaml")),
-        env={**os.environ, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
+        env={**environment, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
