@@ -16,6 +16,7 @@ import orjson
 from benchmarks.harness import latency, memory, throughput
 from benchmarks.harness.contender import Setting
 from benchmarks.harness.model import Job, LatencyJob, MemoryJob, Options, Report
+from benchmarks.harness.processors import Processors
 from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
@@ -39,17 +40,19 @@ def main() -> None:
     # A run that is not the whole one does not replace the figures of record.
     whole = not (options.quick or options.only or options.count)
     results = arguments.results or (_RESULTS if whole else None)
-    broker_cpus, contender_cpus = _processors(os.cpu_count() or 1)
-    with KafkaServer(heap_mb=1024, cpus=broker_cpus) as server:
+    processors = Processors.of_this_machine()
+    with KafkaServer(heap_mb=1024, cpus=processors.others) as server:
         setting = Setting(
             bootstrap=server.bootstrap,
             broker_pid=server.pid,
             peers_python=arguments.peers,
-            cpus=contender_cpus,
+            processors=processors,
         )
         for job in jobs:
+            pinned = not isinstance(job, Job) or job.pinned
+            processors.place(server.pid, apart=pinned)
             report = asyncio.run(_bench(job, setting, options))
-            _write(report, _conditions(contender_cpus), results)
+            _write(report, _conditions(processors, pinned=pinned), results)
 
 
 async def _bench(job: object, setting: Setting, options: Options) -> Report:
@@ -62,13 +65,6 @@ async def _bench(job: object, setting: Setting, options: Options) -> Report:
             return await memory.bench(job, setting, options)
         case _:
             raise TypeError(job)
-
-
-def _processors(available: int) -> tuple[frozenset[int] | None, str]:
-    """The broker's processors and the contenders': apart, where there are two."""
-    if available < 2:
-        return None, ""
-    return frozenset(range(available)) - {1}, "1"
 
 
 def _write(report: Report, conditions: str, directory: Path | None) -> None:
@@ -85,7 +81,7 @@ def _write(report: Report, conditions: str, directory: Path | None) -> None:
     (directory / f"{report.name}.json").write_bytes(orjson.dumps(report.data, option=options))
 
 
-def _conditions(cpus: str) -> str:
+def _conditions(processors: Processors, *, pinned: bool) -> str:
     model = next(
         (
             line.partition(":")[2].strip()
@@ -94,7 +90,7 @@ def _conditions(cpus: str) -> str:
         ),
         platform.machine(),
     )
-    pinning = f"contenders on CPU {cpus}, the broker on the others" if cpus else "nothing pinned"
+    pinning = processors.words if pinned else "nothing pinned"
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} CPUs ({model}), "
         f"Python {platform.python_version()}, Apache Kafka on the same machine; {pinning}."

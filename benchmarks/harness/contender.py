@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness.cluster import Cluster
 from benchmarks.harness.model import Contender, Place
+from benchmarks.harness.processors import Processors
 
 _STOP_WAIT_S = 20.0
 _ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ class Setting:
         bootstrap: The broker, ``host:port``.
         broker_pid: Process of the broker, for its CPU time.
         peers_python: Interpreter of the peers' environment.
-        cpus: Processors for contenders, such as ``1``; empty for all.
+        processors: Which of them are the contenders'.
         start_limit_s: Longest wait for a contender's first output.
         stall_limit_s: Longest time without any new output.
     """
@@ -34,7 +35,7 @@ class Setting:
     bootstrap: str
     broker_pid: int
     peers_python: str
-    cpus: str
+    processors: Processors
     start_limit_s: float = 60.0
     stall_limit_s: float = 30.0
 
@@ -93,7 +94,7 @@ async def running(
     source: str,
     outputs: dict[str, str],
     dead_letter: str,
-    cpus: str,
+    pinned: bool = True,
 ) -> AsyncIterator[Running]:
     """The contender, started with a new group, ended at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
@@ -106,6 +107,7 @@ async def running(
             directory=Path(directory),
             peers_python=setting.peers_python,
         )
+        cpus = setting.processors.contender_list(pinned=pinned)
         process = await _start(cpus, contender.command(place), place.directory)
         try:
             yield Running(process, place)
@@ -114,7 +116,7 @@ async def running(
 
 
 async def _start(cpus: str, command: list[str], directory: Path) -> Process:
-    pinned = ["taskset", "-c", cpus] if cpus else []
+    pinned = ["taskset", "-c", cpus]
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     with (directory / "contender.log").open("wb") as out:
         return await asyncio.create_subprocess_exec(

@@ -52,7 +52,6 @@ async def _run(
                 source=source,
                 outputs=outputs,
                 dead_letter=dead_letter,
-                cpus=setting.cpus,
             ) as started,
             _Probe(job, setting.bootstrap, source, outputs["out"]) as probe,
         ):

@@ -43,7 +43,6 @@ async def _run(
             source=source,
             outputs=outputs,
             dead_letter=dead_letter,
-            cpus=setting.cpus,
         ) as started,
     ):
         try:

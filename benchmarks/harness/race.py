@@ -43,7 +43,6 @@ class Heat:
 async def run_once(setting: Setting, heat: Heat) -> Run:
     """Let the contender do the job once; a failure becomes a `Run` too."""
     job = heat.job
-    cpus = setting.cpus if job.pinned else ""
     # New clients each time: old ones would go on asking for topics that have been deleted.
     async with (
         connect(setting.bootstrap) as cluster,
@@ -54,7 +53,7 @@ async def run_once(setting: Setting, heat: Heat) -> Run:
             source=heat.source,
             outputs=outputs,
             dead_letter=dead_letter,
-            cpus=cpus,
+            pinned=job.pinned,
         ) as started,
     ):
         try:

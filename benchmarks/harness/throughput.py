@@ -10,6 +10,9 @@ from benchmarks.harness.race import Heat, run_once
 from benchmarks.harness.report import chart, markdown
 from benchmarks.harness.summary import summarize
 
+_Sources = dict[int, tuple[str, Fingerprint]]
+"""The loaded topic with so many events, and what is right for them."""
+
 
 async def bench(job: Job, setting: Setting, options: Options) -> Report:
     """Run every contender of `job` once a round, in another order each round."""
@@ -18,6 +21,7 @@ async def bench(job: Job, setting: Setting, options: Options) -> Report:
     async with connect(setting.bootstrap) as cluster:
         sources = await _load(cluster, job, contenders, count)
     runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
+    await _warm_up(job, contenders[0], setting, sources, count)
     for number in range(options.rounds):
         # Nobody shall always run on the broker's freshest memory.
         turn = number % len(contenders)
@@ -41,10 +45,22 @@ def events_for(contender: Contender, count: int) -> int:
     return max(1000, int(count * contender.share))
 
 
+async def _warm_up(
+    job: Job, contender: Contender, setting: Setting, sources: _Sources, count: int
+) -> None:
+    """One run that counts for nothing, so that nobody meets a broker that is not compiled yet."""
+    events = events_for(contender, count)
+    source, expected = sources[events]
+    await run_once(
+        setting,
+        Heat(job=job, contender=contender, source=source, count=events, expected=expected),
+    )
+
+
 async def _load(
     cluster: Cluster, job: Job, contenders: Sequence[Contender], count: int
-) -> dict[int, tuple[str, Fingerprint]]:
-    sources = {}
+) -> _Sources:
+    sources: _Sources = {}
     for events in {events_for(contender, count) for contender in contenders}:
         topic = await cluster.create_topic(f"{job.name}.in", job.partitions)
         await cluster.load(topic, job.partitions, events, job.record)

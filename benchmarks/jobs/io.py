@@ -51,7 +51,7 @@ JOB = Job(
         Contender(name="headrace run, unordered", command=headrace(pipeline("none"))),
         Contender(name="headrace run, per key", command=headrace(pipeline("key"))),
         Contender(
-            name="FastStream, 1,000 workers", command=peer("faststream_io", "1000"), share=0.1
+            name="FastStream, 1,000 workers", command=peer("faststream_io", "1000"), share=0.03
         ),
         Contender(
             name="bare timers, asyncio",
