@@ -15,7 +15,8 @@ from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
-from service.delivery.quarantine import Quarantine, QuarantinePolicy
+from service.delivery.quarantine import Quarantine
+from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
 from service.handlers.results import MAX_TICK_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus

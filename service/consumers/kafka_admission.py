@@ -13,11 +13,11 @@ from service.consumers.base import TopicPartition
 from service.consumers.kafka_committer import COMMIT_RETRY_S, Committer
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition
-from service.delivery.quarantine import UNLIMITED
+from service.delivery.suspicion import UNLIMITED
 from service.errors import ChannelClosedError
 from service.events import Record, RecordBatch
 
-SUSPECT_POLL_S: Final = 0.005
+SUSPECT_POLL_S: Final = 0.002
 
 
 class KafkaBatch(RecordBatch):
@@ -99,6 +99,11 @@ class Admission:
             if not member.current(held, batch.epoch):
                 return  # it went while we waited, or while a suspect of it ran alone
             alone = held.alone
+            if alone and (passed := held.finished_from(batch, at)) > at:
+                # an earlier owner finished these: they run no more, and need no name
+                await self._send_on(held, self._part(held, batch, at, passed), inbox)
+                at = passed
+                continue
             room = member.quarantine.room(held.name)
             if alone and room and not member.quarantine.begin_alone(held.name):
                 room = 0
@@ -113,7 +118,9 @@ class Admission:
             await self._send_on(held, part, inbox)
             at = max(end, 1)
             if alone:
-                await self._end_alone(held, part)
+                await self._survived(held, part)
+                if not held.alone or held.finished_from(batch, at) >= len(batch):
+                    await self._end_alone(held, part.epoch)
 
     def _part(self, held: HeldPartition, batch: KafkaBatch, start: int, end: int) -> KafkaBatch:
         """Records ``start`` to ``end`` of ``batch``, as a batch; condemned ones marked."""
@@ -132,15 +139,23 @@ class Admission:
             part.failure = held.watch.verdict(records[0].offset)
         return part
 
-    async def _end_alone(self, held: HeldPartition, part: KafkaBatch) -> None:
-        """Wait until a suspect is durable and no commit names it any more."""
+    async def _survived(self, held: HeldPartition, part: KafkaBatch) -> None:
+        """Wait until a suspect is durable."""
         while self._member.current(held, part.epoch):
+            # polled, because an event would cost something at every acknowledgement
             if not part.left:
                 self._settle(held)
-                if self._member.quarantine.end_alone(held.name) is None:
-                    return
-                await self._committer.commit_quietly()
+                return
             await asyncio.sleep(SUSPECT_POLL_S)
+
+    async def _end_alone(self, held: HeldPartition, epoch: int) -> None:
+        """Give up the turn, once no commit names a suspect any more."""
+        while self._member.current(held, epoch):
+            if self._member.quarantine.end_alone(held.name) is None:
+                return
+            await self._committer.commit_quietly()
+            if held.watch is not None and held.watch.unwritten is not None:
+                await asyncio.sleep(COMMIT_RETRY_S)
 
     def _settle(self, held: HeldPartition) -> None:
         if held.offsets is not None:

@@ -20,8 +20,9 @@ from service.delivery.commit_metadata import (
     would_overflow,
 )
 from service.delivery.offsets import PartitionOffsets
-from service.delivery.quarantine import Caution, PartitionWatch, Quarantine
+from service.delivery.quarantine import Quarantine
 from service.delivery.skips import SkipSet, union
+from service.delivery.suspicion import Caution, PartitionWatch
 from service.events import RecordBatch
 
 RANGES_AFTER_S = 0.1
@@ -215,6 +216,13 @@ class HeldPartition:
         """Whether records from ``first_offset`` on may be dispatched; otherwise commit first."""
         return self.watch is not None and self.watch.admit(first_offset, next_offset) is None
 
+    def finished_from(self, batch: RecordBatch, index: int) -> int:
+        """One past the records of ``batch`` from ``index`` on that an earlier owner finished."""
+        if self.offsets is not None:
+            while index < len(batch) and self.offsets.finished_before(batch.records[index].offset):
+                index += 1
+        return index
+
     @property
     def suspected(self) -> bool:
         """Whether its last owner died, so that not everything may run at once."""
@@ -283,7 +291,8 @@ class HeldPartition:
         ):
             return None
         self._journal_due = watch.closing_journal if leaving else watch.journal
-        listed = leaving or exact or self._must_list(offsets, next_offset, now_s)
+        # Under suspicion as well: what is not listed is suspect after the next crash.
+        listed = leaving or exact or self.suspected or self._must_list(offsets, next_offset, now_s)
         if listed:
             self._listed_at_s = now_s
         progress = Progress(

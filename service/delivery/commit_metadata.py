@@ -6,11 +6,12 @@ whether the last owner closed the partition or died with it.  Losing the string 
 and retries, never records: so whatever is foreign, damaged or belongs to another offset is
 ignored, and what does not fit is left out, highest offsets first.
 
-Text format: ``hr1:`` and unpadded URL-safe base64 of ``crc32 | journal | attempts | runs |
+Text format: ``hr2:`` and unpadded URL-safe base64 of ``crc32 | journal | attempts | runs |
 bitmap``; all numbers are LEB128 varints, all offsets are distances.  Finished ranges are run
 lengths first and a bitmap last; the split that makes the shortest text is taken, since runs suit
 a few stuck records and a bitmap suits the ragged edge of concurrent work.  The checksum covers
 the committed offset too, so a string that some tool copied to another offset is not believed.
+``hr1:``, whose journal has no end of the suspects, is still read.
 
 Knows nothing of a client, and nothing of why records were finished.
 """
@@ -27,11 +28,12 @@ from service.delivery.varints import VarintReader, varint, varint_size
 METADATA_MAX_BYTES = 4000
 """Largest text made here; brokers accept 4096 by default (``offset.metadata.max.bytes``)."""
 
-_PREFIX = "hr1:"
+_PREFIX = "hr2:"
+_PREFIX_BEFORE = "hr1:"
 _CRC_BYTES = 4
 _PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  # base64: 3 in 4
 _ATTEMPTS_MAX_BYTES = 1000
-_JOURNAL_MAX_BYTES = 32
+_JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 _CRASHES_MAX = 100
 
@@ -45,15 +47,17 @@ class Journal:
             suspicion.
         owner: Random number of the process, below 2**32; a process that gets a partition back
             did not crash.
-        crashes: Owners in a row that ended without closing it, at about the same place.
-        window_end: Nothing at or above this offset was dispatched; 0 means no such promise.
+        crashes: Owners in a row that ended without closing it, perhaps for the same record.
+        window_end: Nothing at or above this offset was dispatched; ``None`` is no such promise.
+        suspects_end: One past the last record that may be the one, if there were crashes.
         alone: Offset of the one record that runs with nothing beside it, if any.
     """
 
     open: bool = True
     owner: int = 0
     crashes: int = 0
-    window_end: int = 0
+    window_end: int | None = None
+    suspects_end: int | None = None
     alone: int | None = None
 
 
@@ -97,7 +101,9 @@ def decode(next_offset: int, text: str | None) -> Progress:
 
     Total: anything else, damaged text included, is :data:`NOTHING_KNOWN`.
     """
-    if text is None or not text.startswith(_PREFIX) or len(text) > METADATA_MAX_BYTES:
+    if text is None or len(text) > METADATA_MAX_BYTES:
+        return NOTHING_KNOWN
+    if not text.startswith((_PREFIX, _PREFIX_BEFORE)):
         return NOTHING_KNOWN
     encoded = text[len(_PREFIX) :]
     try:
@@ -105,7 +111,7 @@ def decode(next_offset: int, text: str | None) -> Progress:
         checksum, body = payload[:_CRC_BYTES], payload[_CRC_BYTES:]
         if int.from_bytes(checksum, "big") != _checksum(next_offset, body):
             return NOTHING_KNOWN
-        return _parse(next_offset, VarintReader(body))
+        return _parse(next_offset, VarintReader(body), before=text.startswith(_PREFIX_BEFORE))
     except (ValueError, binascii.Error):
         return NOTHING_KNOWN
 
@@ -144,13 +150,22 @@ def _checksum(next_offset: int, body: bytes) -> int:
 
 
 def _journal_bytes(next_offset: int, journal: Journal | None) -> bytes:
-    """2 * crashes + open + 1 (0: none), owner, window and lone record as distances + 1."""
+    """2 * crashes + open + 1 (0: none), owner; both ends and the lone record as distances + 1."""
     if journal is None:
         return b"\0"
-    window = max(journal.window_end - next_offset, 0) + 1 if journal.window_end else 0
     alone = 0 if journal.alone is None else max(journal.alone - next_offset + 1, 0)
     state = 2 * min(journal.crashes, _CRASHES_MAX) + journal.open + 1
-    return varint(state) + varint(journal.owner) + varint(window) + varint(alone)
+    return (
+        varint(state)
+        + varint(journal.owner)
+        + _end_bytes(next_offset, journal.window_end)
+        + _end_bytes(next_offset, journal.suspects_end)
+        + varint(alone)
+    )
+
+
+def _end_bytes(next_offset: int, end: int | None) -> bytes:
+    return varint(0 if end is None else max(end - next_offset, 0) + 1)
 
 
 def _attempts_bytes(next_offset: int, attempts: Mapping[int, int]) -> bytes:
@@ -212,18 +227,20 @@ def _bitmap_ranges(base: int, bitmap: bytes) -> Iterator[Range]:
         start = digits.find("1", end)
 
 
-def _parse(next_offset: int, reader: VarintReader) -> Progress:
+def _parse(next_offset: int, reader: VarintReader, *, before: bool) -> Progress:
     state = reader.varint()
     journal = None
     if state:
         owner = reader.varint()
         window = reader.varint()
+        suspects = 0 if before else reader.varint()
         alone = reader.varint()
         journal = Journal(
             owner=owner,
             open=bool((state - 1) % 2),
             crashes=(state - 1) // 2,
-            window_end=next_offset + window - 1 if window else 0,
+            window_end=next_offset + window - 1 if window else None,
+            suspects_end=next_offset + suspects - 1 if suspects else None,
             alone=next_offset + alone - 1 if alone else None,
         )
     attempts: dict[int, int] = {}

@@ -132,6 +132,10 @@ class PartitionOffsets:
         self._skips.forget_below(batch.next_offset)
         return skipped
 
+    def finished_before(self, offset: int) -> bool:
+        """Whether an earlier owner finished the record at ``offset``, not delivered again yet."""
+        return offset in self._skips
+
     @property
     def next_offset(self) -> int:
         """Lowest position that is not yet durable: what may be committed now.

@@ -32,6 +32,7 @@ from service.publishers.base import (
     Row,
     TopicInfo,
 )
+from service.publishers.kafka_markers import wait_briefly_for_markers
 
 PRIVATE_NAMES: Final = {
     "BatchBuilder": ("_builder", "_relative_offset"),
@@ -87,6 +88,8 @@ class KafkaProducerClient:
         except asyncio.CancelledError:
             await _close(producer, 1.0)
             raise
+        if "transactional_id" in self._options:
+            wait_briefly_for_markers(producer)
         self._producer = producer
 
     async def stop(self, deadline_s: float) -> None:

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.commit_metadata import Journal, Progress, decode, encode
-from service.delivery.quarantine import Quarantine, QuarantinePolicy
+from service.delivery.quarantine import Quarantine
+from service.delivery.suspicion import QuarantinePolicy
 from service.events import RecordBatch, SourceRecord
 
 PARTITION = TopicPartition("logs", 0)
@@ -130,7 +131,7 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     last = restarted.due(1.0)
     assert last is not None
     assert last.next_offset == 3
-    assert decode(*last) == Progress(journal=Journal(owner=1))
+    assert decode(*last) == Progress(journal=Journal(owner=1, window_end=512))
 
 
 def test_the_last_commit_tells_the_next_owner_that_it_was_closed_in_order() -> None:
@@ -142,7 +143,7 @@ def test_the_last_commit_tells_the_next_owner_that_it_was_closed_in_order() -> N
 
     closed = held.due(1.0, leaving=True)
 
-    assert decode(*opened).journal == Journal(owner=1)
+    assert decode(*opened).journal == Journal(owner=1, window_end=512)
     assert closed == CommittedOffset(0, "")
 
 
@@ -157,7 +158,7 @@ def test_the_partition_of_a_process_that_died_is_under_suspicion() -> None:
     assert not successor.admit(0, 5)
     due = successor.due(1.0)
     assert due is not None
-    assert decode(*due).journal == Journal(owner=2, crashes=1, window_end=5)
+    assert decode(*due).journal == Journal(owner=2, crashes=1, window_end=5, suspects_end=512)
     successor.confirmed(due, 0.0)
     assert successor.admit(0, 5)
 

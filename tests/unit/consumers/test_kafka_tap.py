@@ -37,6 +37,7 @@ from service.consumers.base import (
 )
 from service.consumers.kafka_tap import GetmanyTap, PrefetchTap, make_tap
 from service.publishers import kafka_client as producer_client
+from service.publishers import kafka_markers
 
 PARTITION = ClientPartition("logs", 0)
 OURS = TopicPartition("logs", 0)
@@ -64,6 +65,7 @@ CLASSES: dict[str, type] = {
         pytest.param(kafka_tap.PRIVATE_NAMES, id="tap"),
         pytest.param(kafka_client.PRIVATE_NAMES, id="consumer"),
         pytest.param(producer_client.PRIVATE_NAMES, id="producer"),
+        pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
     ],
 )
 def test_the_private_names_that_we_use_exist(names: dict[str, tuple[str, ...]]) -> None:

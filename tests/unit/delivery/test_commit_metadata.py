@@ -54,7 +54,8 @@ def progress_at(draw: st.DrawFn, next_offset: int) -> Progress:
         open=st.booleans(),
         owner=st.integers(0, (1 << 32) - 1),
         crashes=st.integers(0, 100),
-        window_end=st.one_of(st.just(0), distances.map(lambda far: next_offset + far + 1)),
+        window_end=st.one_of(st.none(), distances.map(lambda far: next_offset + far)),
+        suspects_end=st.one_of(st.none(), distances.map(lambda far: next_offset + far)),
         alone=st.one_of(st.none(), distances.map(lambda far: next_offset + far)),
     )
     return Progress(
