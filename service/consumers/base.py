@@ -114,7 +114,7 @@ class ClientHealth:
     """How the client is, in ``loop.time()`` seconds.
 
     Attributes:
-        last_heartbeat_at_s: Last heartbeat or join that the coordinator accepted.
+        last_heartbeat_at_s: When the last heartbeat or join that the coordinator accepted was sent.
         last_metadata_at_s: Last answer of any broker.
         generation: Group generation; negative when the group no longer knows this member.
         failed: Why one of the client's own tasks ended, or ``None``.

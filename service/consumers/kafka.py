@@ -224,6 +224,7 @@ class KafkaSource:
         try:
             await client.start(self._assignment)
             member.client = client
+            member.lease.give_up()  # the last client's
             member.lease_lost = False
             await self._until_failure_or_close(client, inbox)
         finally:

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     KafkaError,
     UnknownTopicOrPartitionError,
 )
+from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from service.clock import wall_clock_s
@@ -41,6 +42,7 @@ PRIVATE_NAMES: Final = {
         "_heartbeat_task",
         "_commit_refresh_task",
         "_do_heartbeat",
+        "_send_req",
         "generation",
         "fetch_committed_offsets",
     ),
@@ -94,6 +96,7 @@ class KafkaConsumerClient:
         self._consumer: AIOKafkaConsumer | None = None
         self._tap: Tap | None = None
         self._last_heartbeat_at_s = 0.0
+        self._synced_at_s = 0.0
 
     @property
     def session_timeout_s(self) -> float:
@@ -111,28 +114,43 @@ class KafkaConsumerClient:
                 await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
-        self._last_heartbeat_at_s = _now()
-        self._watch_heartbeats()
+        self._last_heartbeat_at_s = self._synced_at_s = _now()
+        self._watch_coordinator()
         self._tap = make_tap(self._consumer)
         self._consumer.subscribe(
-            topics=list(self._topics), listener=_Listener(listener, self._heard)
+            topics=list(self._topics), listener=_Listener(listener, self._joined)
         )
 
-    def _heard(self) -> None:
-        self._last_heartbeat_at_s = _now()
+    def _joined(self) -> None:
+        """A completed join is as good as a heartbeat."""
+        self._last_heartbeat_at_s = max(self._last_heartbeat_at_s, self._synced_at_s)
 
-    def _watch_heartbeats(self) -> None:
-        """Note each heartbeat that is answered; the client itself tells nobody."""
+    def _watch_coordinator(self) -> None:
+        """Note when each heartbeat and join that is answered was *sent*; the client tells nobody.
+
+        Not when the answer is read: a process that was stopped in between wakes up, reads it, and
+        would believe that the group has just heard it.
+        """
         coordinator: Any = self._require()._coordinator  # noqa: SLF001
         beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat  # noqa: SLF001
+        ask: Callable[[Any], Awaitable[Any]] = coordinator._send_req  # noqa: SLF001
 
-        async def noted() -> bool:
+        async def noted_beat() -> bool:
+            sent_at_s = _now()
             answered = await beat()
             if answered:
-                self._heard()
+                self._last_heartbeat_at_s = max(self._last_heartbeat_at_s, sent_at_s)
             return answered
 
-        coordinator._do_heartbeat = noted  # noqa: SLF001
+        async def noted_ask(request: Any) -> Any:
+            sent_at_s = _now()
+            answer = await ask(request)
+            if isinstance(request, SyncGroupRequest):
+                self._synced_at_s = sent_at_s
+            return answer
+
+        coordinator._do_heartbeat = noted_beat  # noqa: SLF001
+        coordinator._send_req = noted_ask  # noqa: SLF001
 
     async def stop(self) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.stop`."""
@@ -251,9 +269,9 @@ class KafkaConsumerClient:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Hands the client's callbacks on, in our own types."""
 
-    def __init__(self, listener: AssignmentListener, heard: Callable[[], None]) -> None:
+    def __init__(self, listener: AssignmentListener, joined: Callable[[], None]) -> None:
         self._listener = listener
-        self._heard = heard
+        self._joined = joined
 
     # The base's body is empty, hence no coroutine; the client awaits one.
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -262,7 +280,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._listener.on_revoked(partition_set(revoked))
 
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        self._heard()  # a completed join is as good as a heartbeat
+        self._joined()
         self._listener.on_assigned(partition_set(assigned))
 
 

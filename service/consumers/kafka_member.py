@@ -6,7 +6,6 @@ partitions with their progress, and the lease.  It reads nothing and commits not
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
 
 import structlog
 
@@ -15,14 +14,12 @@ from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
 from service.delivery.budget import MemoryBudget
+from service.delivery.lease import Lease
 from service.delivery.quarantine import Quarantine
 from service.events import RecordBatch
 from service.metrics import PipelineCounters
 
 log = structlog.get_logger(__name__)
-
-LEASE_SHARE: Final = 0.7
-"""Share of the session timeout after which an unanswered member stops dispatching."""
 
 
 class Member:
@@ -44,7 +41,8 @@ class Member:
         assigned: The whole assignment.
         awaited: The last assignment, which is what a rebalance may bring back.
         ever_assigned: Whether the group has accepted this member at least once.
-        lease_lost: Whether the group has not heard us for too long.
+        lease: Whether the group has heard us recently enough.
+        lease_lost: Whether it has not, so that everything was let go.
         rebalancing_since_s: ``loop.time()`` of the revocation that no assignment has followed.
         last_contact_s: ``loop.time()`` of the last sign of life of a broker.
         finished_since_commit: Records that have become durable since the last commit.
@@ -76,6 +74,7 @@ class Member:
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.awaited: frozenset[TopicPartition] = frozenset()
         self.ever_assigned = False
+        self.lease = Lease(options.session_timeout_s)
         self.lease_lost = False
         self.rebalancing_since_s: float | None = None
         self.last_contact_s: float | None = None
@@ -85,20 +84,24 @@ class Member:
     def lease_valid(self) -> bool:
         """Whether the group has heard us recently enough that nobody else owns our partitions.
 
-        The pipeline asks before it dispatches and before it publishes: after a long pause of the
-        whole process, this is what keeps stale work from going out.
+        The pipeline asks before it dispatches, before it publishes, and once more when a request is
+        about to be written: after a long pause of the whole process, this is what keeps stale work
+        from going out.
         """
         client = self.client
         if client is None or self.lease_lost:
             return False
-        silent_s = _now() - client.health().last_heartbeat_at_s
-        if self.assigned and silent_s > LEASE_SHARE * self.options.session_timeout_s:
-            self._lose_lease(silent_s)
+        heard_at_s = client.health().last_heartbeat_at_s
+        self.lease.renew(heard_at_s)
+        now_s = _now()
+        if self.assigned and not self.lease.held(now_s):
+            self._lose_lease(now_s - heard_at_s)
             return False
         return True
 
     def _lose_lease(self, silent_s: float) -> None:
         log.warning("no heartbeat answered, dispatch stops", source=self.name, silent_s=silent_s)
+        self.lease.give_up()
         self.lease_lost = True
         self.drop(self.assigned)
 

@@ -5,7 +5,7 @@ so does the in-memory broker of ``service.testing``.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from service.errors import ServiceError
@@ -106,10 +106,24 @@ class ProducerClient(Protocol):
         """An empty batch of at most the configured size."""
         ...
 
-    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        batch: BatchWriter,
+        *,
+        permission: Callable[[], bool] | None = None,
+    ) -> "asyncio.Future[int]":
         """Queue ``batch``; batches of one partition are stored in the order of these calls.
 
         The caller has at most one unresolved batch a partition.
+
+        Args:
+            topic: Output topic.
+            partition: Its partition.
+            batch: One of :meth:`new_batch`.
+            permission: Asked whenever the batch is about to be written to a socket; if it says
+                no, the batch fails and is not sent.
 
         Returns:
             A future of the base offset; it fails with ``ProduceFailedError``,

@@ -379,7 +379,10 @@ class KafkaPublisher:
                     break
         output.on_wire = sealed
         output.sent_at_s = _now()
-        answer = await producer.send(output.topic, output.partition, writer)
+        # and asked again inside the client, which may sit on it for a while
+        answer = await producer.send(
+            output.topic, output.partition, writer, permission=partial(_valid, sealed.entries)
+        )
         answer.add_done_callback(partial(self._answered, output, sealed))
 
     def _answered(
@@ -440,6 +443,17 @@ class KafkaPublisher:
             if all(output.on_wire is None for output in self._outputs.values()):
                 return
             await asyncio.sleep(SETTLE_POLL_S)
+
+
+def _valid(entries: Sequence[Entry]) -> bool:
+    """Whether every input that ``entries`` come from is still ours."""
+    last: RecordBatch | None = None
+    for entry in entries:
+        if entry.batch is not last:
+            last = entry.batch
+            if not last.valid():
+                return False
+    return True
 
 
 def _now() -> float:

@@ -32,6 +32,7 @@ from service.publishers.base import (
     Row,
     TopicInfo,
 )
+from service.publishers.kafka_gate import Permission, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
 
 PRIVATE_NAMES: Final = {
@@ -74,6 +75,7 @@ class KafkaProducerClient:
         self._options = {**DEFAULT_OPTIONS, **options, **FIXED_OPTIONS}
         self._connection = dict(connection)
         self._producer: AIOKafkaProducer | None = None
+        self._gate: ProduceGate | None = None
         self._max_message_bytes: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -90,6 +92,7 @@ class KafkaProducerClient:
             raise
         if "transactional_id" in self._options:
             wait_briefly_for_markers(producer)
+        self._gate = ProduceGate(producer)
         self._producer = producer
 
     async def stop(self, deadline_s: float) -> None:
@@ -136,13 +139,23 @@ class KafkaProducerClient:
         """See :meth:`service.publishers.base.ProducerClient.new_batch`."""
         return _Writer(self._require().create_batch())
 
-    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        batch: BatchWriter,
+        *,
+        permission: Permission | None = None,
+    ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, _Writer):
             raise TypeError("a batch of another client")
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        builder = batch.finish()
+        if permission is not None and self._gate is not None:
+            self._gate.guard(builder, permission)
         try:
-            stored = await self._require().send_batch(batch.finish(), topic, partition=partition)
+            stored = await self._require().send_batch(builder, topic, partition=partition)
         except (KafkaError, OSError, AssertionError, BrokerUnavailableError) as exc:
             outcome.set_exception(ProduceFailedError(f"not queued: {exc!r}"))
             return outcome

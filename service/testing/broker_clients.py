@@ -1,7 +1,7 @@
 """The clients of the broker in memory, as the service's edges want them."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from service.consumers.base import (
@@ -253,7 +253,14 @@ class MemoryProducer:
         """See :meth:`service.publishers.base.ProducerClient.new_batch`."""
         return MemoryBatchWriter()
 
-    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        batch: BatchWriter,
+        *,
+        permission: Callable[[], bool] | None = None,
+    ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, MemoryBatchWriter):
             raise TypeError("a batch of another client")
@@ -268,6 +275,9 @@ class MemoryProducer:
                 return
             if self._broker.down:
                 loop.call_later(_RETRY_S, store)  # an idempotent producer never gives up
+                return
+            if permission is not None and not permission():
+                outcome.set_exception(ProduceFailedError("its partition was lost"))
                 return
             try:
                 outcome.set_result(self._store(topic, partition, batch))

@@ -1,7 +1,7 @@
 """Transactions of the broker in memory: atomic, and fenced by the newest owner of an id."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.errors import FencedError
@@ -34,7 +34,14 @@ class MemoryTransactions(MemoryProducer):
         epochs = self._broker.transactional_epochs
         self._epoch = epochs[self._id] = epochs.get(self._id, 0) + 1
 
-    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        batch: BatchWriter,
+        *,
+        permission: Callable[[], bool] | None = None,
+    ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, MemoryBatchWriter):
             raise TypeError("a batch of another client")
@@ -43,6 +50,8 @@ class MemoryTransactions(MemoryProducer):
             outcome.set_exception(ProduceFailedError("not in a transaction"))
         elif batch.size_bytes > self._broker.topics[topic].max_message_bytes:
             outcome.set_exception(ProduceFailedError("the batch is too large", too_large=True))
+        elif permission is not None and not permission():
+            outcome.set_exception(ProduceFailedError("its partition was lost"))
         else:
             self._sent.append((topic, partition, batch))
             outcome.set_result(0)

@@ -21,9 +21,9 @@ from aiokafka.consumer.fetcher import (
 )
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -37,7 +37,7 @@ from service.consumers.base import (
 )
 from service.consumers.kafka_tap import GetmanyTap, PrefetchTap, make_tap
 from service.publishers import kafka_client as producer_client
-from service.publishers import kafka_markers
+from service.publishers import kafka_gate, kafka_markers
 
 PARTITION = ClientPartition("logs", 0)
 OURS = TopicPartition("logs", 0)
@@ -54,7 +54,9 @@ CLASSES: dict[str, type] = {
     "FetchResult": FetchResult,
     "Fetcher": Fetcher,
     "GroupCoordinator": GroupCoordinator,
+    "MessageBatch": MessageBatch,
     "PartitionRecords": PartitionRecords,
+    "SendProduceReqHandler": SendProduceReqHandler,
     "Sender": Sender,
 }
 
@@ -65,6 +67,7 @@ CLASSES: dict[str, type] = {
         pytest.param(kafka_tap.PRIVATE_NAMES, id="tap"),
         pytest.param(kafka_client.PRIVATE_NAMES, id="consumer"),
         pytest.param(producer_client.PRIVATE_NAMES, id="producer"),
+        pytest.param(kafka_gate.PRIVATE_NAMES, id="gate"),
         pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
     ],
 )

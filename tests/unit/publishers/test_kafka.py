@@ -1,7 +1,7 @@
 """The publisher: what is added is sent, whatever happens to its producer meanwhile."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import BatchWriter
@@ -25,9 +25,16 @@ class Owner:
 class SlowProducer(MemoryProducer):
     """Takes its time with every batch, so that there is time to add more behind it."""
 
-    async def send(self, topic: str, partition: int, batch: BatchWriter) -> "asyncio.Future[int]":
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        batch: BatchWriter,
+        *,
+        permission: Callable[[], bool] | None = None,
+    ) -> "asyncio.Future[int]":
         await asyncio.sleep(0.5)
-        return await super().send(topic, partition, batch)
+        return await super().send(topic, partition, batch, permission=permission)
 
 
 def batch_of(count: int) -> RecordBatch:

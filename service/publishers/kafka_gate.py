@@ -1,0 +1,91 @@
+"""The last look before a produce request is written: may all of its batches still go out?
+
+What was handed to the client waits there, for a connection, for the request before it, for the
+back-off of a retry.  A process that is stopped meanwhile, for longer than its session, wakes up
+with results that the partition's next owner has published by then, and the client would send
+them first of all.  So every produce request, retries too, asks who owns its batches when nothing
+more can suspend it before it is written.  Refused batches fail; the producer, whose sequence
+numbers have a gap now, is replaced, and the publisher drops what it may not send again.
+
+Uses the private names in :data:`PRIVATE_NAMES`, pinned by a test.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.producer.sender import SendProduceReqHandler
+
+PRIVATE_NAMES: Final = {
+    "AIOKafkaProducer": ("_sender",),
+    "Sender": ("_in_flight", "_muted_partitions", "_send_produce_req", "client"),
+    "MessageBatch": ("_builder",),
+    "SendProduceReqHandler": ("_batches", "_client"),
+}
+"""What is used of the client beyond its public names, by class."""
+
+Permission = Callable[[], bool]
+"""Whether a batch may still go out; asked at the last moment."""
+
+
+class OwnerLostError(KafkaError):  # type: ignore[misc]
+    """A request was not sent, because a partition that it has results of may not be ours."""
+
+    retriable = False
+
+
+class ProduceGate:
+    """Every produce request of one producer goes through it.
+
+    Args:
+        producer: One that has started.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._sender: Any = producer._sender  # noqa: SLF001 -- see the module's docstring
+        self._permissions: WeakKeyDictionary[Any, Permission] = WeakKeyDictionary()
+        self._sender._send_produce_req = self._send  # noqa: SLF001
+
+    def guard(self, builder: Any, permission: Permission) -> None:
+        """Ask ``permission`` before ``builder``, a batch of the client's, goes out."""
+        self._permissions[builder] = permission
+
+    async def _send(self, node: int, batches: Mapping[Any, Any]) -> None:
+        """What the client does here, by way of the gate."""
+        sender = self._sender
+        await _Request(sender, batches, self._permissions).do(node)
+        sender._in_flight.remove(node)  # noqa: SLF001
+        for partition in batches:
+            sender._muted_partitions.remove(partition)  # noqa: SLF001
+
+
+class _Request(SendProduceReqHandler):  # type: ignore[misc]
+    """One produce request, which is its own connection to the client."""
+
+    def __init__(
+        self, sender: Any, batches: Mapping[Any, Any], permissions: Mapping[Any, Permission]
+    ) -> None:
+        super().__init__(sender, batches)
+        self._permissions = permissions
+        self._behind: Any = sender.client
+        self._client: Any = self
+
+    async def send(self, node: int, request: Any) -> Any:
+        """Send ``request`` if all of it may go.
+
+        Raises:
+            OwnerLostError: If it may not.
+        """
+        # connects if it has to; after that nothing suspends us before the request is written
+        if not await self._behind.ready(node):
+            raise NodeNotReadyError(f"node {node}")
+        for batch in self._batches.values():
+            permission = self._permissions.get(batch._builder)  # noqa: SLF001
+            if permission is not None and not permission():
+                raise OwnerLostError("its input partition may belong to somebody else by now")
+        return await self._behind.send(node, request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)

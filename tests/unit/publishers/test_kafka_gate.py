@@ -1,0 +1,165 @@
+"""Nothing that was handed to the client goes out after its partition may have been lost."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import NotLeaderForPartitionError
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
+from aiokafka.structs import TopicPartition
+
+from service.publishers.kafka_gate import OwnerLostError, ProduceGate
+
+OURS = TopicPartition("alerts", 0)
+ALSO_OURS = TopicPartition("alerts", 1)
+NODE = 1
+
+
+class Broker:
+    """The client's connection: may be slow to connect, and remembers what was written."""
+
+    def __init__(self, on_connect: Callable[[], None] = lambda: None) -> None:
+        self.written: list[set[TopicPartition]] = []
+        self.errors: list[int] = []
+        self.reachable = True
+        self._on_connect = on_connect
+
+    async def ready(self, node: int) -> bool:
+        assert node == NODE
+        await asyncio.sleep(1.0)
+        self._on_connect()
+        return self.reachable
+
+    async def send(self, node: int, request: Any) -> Any:
+        assert node == NODE
+        error = self.errors.pop(0) if self.errors else 0
+        topics = [
+            (topic, [(partition, error, 7, -1, 0) for partition, _ in batches])
+            for topic, batches in request._topics
+        ]
+        self.written.append(
+            {TopicPartition(topic, batch[0]) for topic, batches in topics for batch in batches}
+        )
+        return SimpleNamespace(API_VERSION=7, topics=topics)
+
+    def force_metadata_update(self) -> None:
+        """Nothing to update."""
+
+    async def _maybe_wait_metadata(self) -> None:
+        """Nothing to wait for."""
+
+
+class Producer:
+    """A producer whose sender has taken batches and is about to send them."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.requeued: list[MessageBatch] = []
+        self._sender = SimpleNamespace(
+            client=broker,
+            _acks=-1,
+            _in_flight={NODE},
+            _muted_partitions={OURS, ALSO_OURS},
+            _request_timeout_ms=10_000,
+            _retry_backoff=0.1,
+            _txn_manager=None,
+            _message_accumulator=SimpleNamespace(reenqueue=self.requeued.append),
+            _send_produce_req=None,
+        )
+
+    async def send(self, *batches: MessageBatch) -> None:
+        self._sender._in_flight.add(NODE)
+        self._sender._muted_partitions |= {batch.tp for batch in batches}
+        await self._sender._send_produce_req(NODE, {batch.tp: batch for batch in batches})
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._sender._in_flight)
+
+
+def batch_for(partition: TopicPartition) -> tuple[BatchBuilder, MessageBatch]:
+    builder = BatchBuilder(1000, 0, is_transactional=False)
+    builder.append(timestamp=1, key=None, value=b"alert")
+    builder.close()
+    batch = MessageBatch(partition, builder, 60.0, 0)
+    batch.drain_ready()
+    return builder, batch
+
+
+async def test_a_batch_whose_partition_was_lost_while_it_waited_is_not_written() -> None:
+    owned = {"yes": True}
+    broker = Broker(on_connect=lambda: owned.update(yes=False))
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: owned["yes"])
+
+    await producer.send(batch)
+
+    assert broker.written == []
+    assert isinstance(batch.future.exception(), OwnerLostError)
+    assert not producer.requeued
+    assert not producer.busy
+
+
+async def test_what_shares_the_request_fails_with_it_and_is_not_written_either() -> None:
+    broker = Broker()
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    lost_builder, lost = batch_for(OURS)
+    kept_builder, kept = batch_for(ALSO_OURS)
+    gate.guard(lost_builder, lambda: False)
+    gate.guard(kept_builder, lambda: True)
+
+    await producer.send(lost, kept)
+
+    assert broker.written == []
+    assert isinstance(kept.future.exception(), OwnerLostError)
+    assert isinstance(lost.future.exception(), OwnerLostError)
+
+
+async def test_a_batch_that_is_ours_or_that_nobody_guards_is_written() -> None:
+    broker = Broker()
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    _, unguarded = batch_for(ALSO_OURS)
+    gate.guard(builder, lambda: True)
+
+    await producer.send(batch, unguarded)
+
+    assert broker.written == [{OURS, ALSO_OURS}]
+    assert batch.future.result().offset == unguarded.future.result().offset == 7
+    assert not producer.busy
+
+
+async def test_a_retry_goes_through_the_gate_again() -> None:
+    owned = [True, False]
+    broker = Broker()
+    broker.errors = [NotLeaderForPartitionError.errno]
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: owned.pop(0))
+
+    await producer.send(batch)
+    assert producer.requeued == [batch]
+    await producer.send(batch)
+
+    assert broker.written == [{OURS}]
+    assert isinstance(batch.future.exception(), OwnerLostError)
+
+
+async def test_without_a_connection_nothing_is_asked_and_the_client_tries_again() -> None:
+    broker = Broker()
+    broker.reachable = False
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: pytest.fail("asked too early"))
+
+    await producer.send(batch)
+
+    assert producer.requeued == [batch]
+    assert broker.written == []
