@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from service.app.brokers import Brokers
 from service.app.emitter import Emitter
-from service.app.sources import build_source, delay_sources
+from service.app.sources import budget_share, build_source, delay_sources
 from service.app.state import KeptHandler, PipelineState, changelogs_of, check
 from service.channels import Overflow, Sender, channel
 from service.consumers.base import Source
@@ -139,6 +139,7 @@ def build_pipeline(
                 logged[handler_name],
                 handler=handler_name,
                 transactional=transactions is not None,
+                early_records=max(1, budget_share(settings, settings.memory.max_records) // 4),
             )
             if transactions is not None:
                 transactions.include(changelog)

@@ -125,8 +125,8 @@ def _kafka(
         name,
         make_client,
         budget=MemoryBudget[TopicPartition](
-            max_records=_share(settings, settings.memory.max_records),
-            max_bytes=_share(settings, settings.memory.max_bytes),
+            max_records=budget_share(settings, settings.memory.max_records),
+            max_bytes=budget_share(settings, settings.memory.max_bytes),
         ),
         quarantine=quarantine,
         counters=counters,
@@ -147,7 +147,7 @@ def _kafka(
     )
 
 
-def _share(settings: Settings, total: int) -> int:
+def budget_share(settings: Settings, total: int) -> int:
     """The part of a process-wide bound that one Kafka source gets."""
     count = sum(
         isinstance(source, KafkaSourceSettings)

@@ -86,6 +86,7 @@ class Dispatcher:
         self.handler = handler
         self.name = handler.name
         self._call = handler.call
+        self._many = handler.handle_many
         self._where = where
         self._lane: Callable[[Event], Hashable | None] = LANES[ordering]
         self._retry = retry
@@ -121,7 +122,8 @@ class Dispatcher:
         items: list[Outcome | Call] = []
         # With a circuit breaker every attempt has to be able to wait, so all become calls.
         as_calls = self.handler.is_async or self._circuit is not None
-        run = self._calls if as_calls else self._outcomes
+        plain = self._outcomes if self._many is None else self._runs
+        run = self._calls if as_calls else plain
         for events in batches:
             batch = events.batch
             if batch.closing:
@@ -230,6 +232,46 @@ class Dispatcher:
             batch.ack_many(silent)
         if changed and self.changelog is not None:
             self.changelog.cover(batch, changed)
+
+    def _runs(self, events: EventBatch, wanted: Sequence[int], items: list[Outcome | Call]) -> None:
+        """Give all of ``wanted`` to the handler at once, or one by one where that cannot be."""
+        batch = events.batch
+        special = batch.attempts is not None or batch.topic in self._delay_topics
+        tombstones = self._tombstones and events.tombstones
+        if special or tombstones or self._waiting or not self._at_once(events, wanted, items):
+            self._outcomes(events, wanted, items)
+
+    def _at_once(
+        self, events: EventBatch, wanted: Sequence[int], items: list[Outcome | Call]
+    ) -> bool:
+        """Call the handler for all of ``wanted``; false if it failed, and nothing has happened."""
+        if self._many is None:
+            return False
+        batch = events.batch
+        began_s = perf_counter()
+        try:
+            told = [(index, to_results(some)) for index, some in self._many(events, wanted)]
+        except Exception:  # noqa: BLE001 -- one by one, it will come out again and have a culprit
+            if self.changelog is not None:
+                self.changelog.store.undo()
+            return False
+        silent = wanted
+        if told:
+            loud = {index for index, _ in told}
+            silent = [index for index in wanted if index not in loud]
+            items.extend(Outcome(batch, index, results) for index, results in told)
+        if self.changelog is None or not self._changes:
+            batch.ack_many(silent)
+        else:
+            self.changelog.store.settle()
+            self.changelog.unwritten.update((batch, index) for index, _ in told)
+            self.changelog.cover(batch, silent)
+        took_s = perf_counter() - began_s
+        count = len(wanted)
+        self._pipeline.handle_s += took_s
+        self._counters.handled += count
+        self._counters.durations.record(took_s / count, count)
+        return True
 
     def _settled(
         self, batch: RecordBatch, index: int, results: Results, changed: list[int]

@@ -7,11 +7,11 @@ generators) adds a layer.
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from service.events import Event
+from service.events import Event, EventBatch
 from service.handlers.batching import Batcher
 from service.handlers.context import HandlerContext
 from service.handlers.inputs import Converter, converter
@@ -21,6 +21,7 @@ from service.handlers.results import MAX_RESULTS
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
 
+HandleMany = Callable[[EventBatch, Sequence[int]], Sequence[tuple[int, Any]]]
 PartitionCallback = Callable[[str, int], Awaitable[None]]
 
 
@@ -33,6 +34,10 @@ class BoundHandler:
         options: The validated options, or ``None``.
         call: Takes an event; returns what the handler returned, or an awaitable of it.
         is_async: Whether ``call`` returns an awaitable.
+        handle_many: ``handle_many(events, wanted)`` is the same as calling it for each of the
+            events at the indexes ``wanted`` of one batch, in order, and returns the indexes that
+            have results, each with what a call would have returned; or ``None``.  If it raises,
+            what it changed in the state is undone and the events are handled one by one.
         tick: ``tick(now_s)`` gives results that are due without an event (see ``docs``); or
             ``None``.
         assigned: Awaited before the first event of a partition; or ``None``.
@@ -48,6 +53,7 @@ class BoundHandler:
         "_instance",
         "assigned",
         "call",
+        "handle_many",
         "is_async",
         "name",
         "options",
@@ -75,6 +81,10 @@ class BoundHandler:
         if spec.run_in == "thread":
             self._elsewhere = ThreadCalls(self.call, threads=concurrency, name=name)
             self.call = self._elsewhere.call
+        plain = self._elsewhere is None and spec.batch is None and spec.input_type is None
+        self.handle_many: HandleMany | None = (
+            getattr(self._instance, "handle_many", None) if plain and not self.is_async else None
+        )
         self.tick: Callable[[float], Any] | None = getattr(self._instance, "tick", None)
         self.assigned: PartitionCallback | None = getattr(self._instance, "assigned", None)
         self.revoked: PartitionCallback | None = getattr(self._instance, "revoked", None)

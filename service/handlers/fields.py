@@ -1,6 +1,6 @@
 """Fields of an event by dotted path, for the handlers that are told their names by options."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -58,3 +58,28 @@ def number(path: str) -> Callable[[Any], float]:
         raise SchemaError(path, "missing" if value is None else "not a number")
 
     return required
+
+
+def numbers(path: str) -> Callable[[Sequence[Any]], Sequence[float]]:
+    """:func:`number` for many data at once; it raises for the first without one."""
+    one = number(path)
+
+    def required(many: Sequence[Any]) -> Sequence[float]:
+        try:
+            values = [data[path] for data in many]
+        except (KeyError, TypeError):  # a path of several names, or a value that is not there
+            values = []
+        if values and _NUMBERS.issuperset(map(type, values)):
+            return values
+        return [one(data) for data in many]
+
+    return required
+
+
+def texts(path: str) -> Callable[[Sequence[Any]], Sequence[str]]:
+    """:func:`text` for many data at once; it raises for the first without one."""
+    one = text(path)
+    return lambda many: [one(data) for data in many]
+
+
+_NUMBERS = frozenset((int, float))

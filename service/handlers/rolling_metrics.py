@@ -7,18 +7,20 @@ durable, so a restart in the middle of a window changes nothing.
 
 import asyncio
 import heapq
-from typing import Any, Final, Literal, Self
+from collections.abc import Iterator, Sequence
+from math import isnan
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.errors import SchemaError
-from service.events import Event, Result
+from service.events import Event, EventBatch, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
 from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId
-from service.windows.aggregate import LARGEST
+from service.windows.aggregate import FOLD_AT, LARGEST
 from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
     CountWindows,
@@ -107,6 +109,18 @@ class _Time:
         self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
 
 
+class _Value(NamedTuple):
+    """A value, its key and when it was observed."""
+
+    key: str
+    at_ms: int
+    value: float
+
+
+_Row: TypeAlias = tuple[int, str, int, float]
+"""Index in the batch, key, time, value."""
+
+
 @handler("rolling_metrics", options=RollingMetricsOptions, state=("windows", "time"))
 class RollingMetrics:
     """``{"key","start","end","final","count","mean","min","max","std","p50","p95","p99"}``.
@@ -121,12 +135,13 @@ class RollingMetrics:
     def __init__(self, options: RollingMetricsOptions) -> None:
         self._options = options
         self._windowing = options.windowing()
-        self._key = None if options.key is None else fields.text(options.key)
-        self._value = fields.number(options.value)
-        self._time = None if options.time is None else fields.number(options.time)
+        self._keys = None if options.key is None else fields.texts(options.key)
+        self._values = fields.numbers(options.value)
+        self._stamps = None if options.time is None else fields.numbers(options.time)
         self._counting = self._windowing if isinstance(self._windowing, CountWindows) else None
         self._sliding = options.window == "sliding"
         self._tells_updates = self._sliding or options.emit == "update"
+        self._quick = self._windowing.disjoint and not self._tells_updates
         self._partitions: dict[PartitionId, _Time] = {}
         self._windows: KeyedState
         self._times: KeyedState
@@ -161,34 +176,94 @@ class RollingMetrics:
 
     def __call__(self, event: Event) -> list[Result] | None:
         """What this event says of its own windows, and those that its time closes."""
-        value = self._value(event.data)
-        if not -LARGEST <= value <= LARGEST:
+        rows = self._rows((event.index,), (event.data,), (event,))
+        told = self._run(Partition(event.topic, event.partition), rows)
+        return told[0][1] if told else None
+
+    def handle_many(
+        self, events: EventBatch, wanted: Sequence[int]
+    ) -> list[tuple[int, list[Result]]]:
+        """:meth:`__call__` for a run of events; see :class:`service.handlers.bound.BoundHandler`.
+
+        Raises:
+            SchemaError: If one of them cannot be added up; then none has been.
+        """
+        batch = events.batch
+        data: Sequence[Any] = events.data
+        records: Sequence[Any] = batch.records
+        if len(wanted) != len(records):
+            data = [data[index] for index in wanted]
+            records = [records[index] for index in wanted]
+        rows = self._rows(wanted, data, records)
+        return self._run(Partition(batch.topic, batch.partition), rows)
+
+    def _rows(
+        self, indexes: Sequence[int], data: Sequence[Any], records: Sequence[Any]
+    ) -> "Iterator[_Row]":
+        """What there is to add, all of it checked.
+
+        Raises:
+            SchemaError: If something cannot be added up.
+        """
+        values = self._values(data)
+        # The sum is there for NaN, which compares as it likes; 1,000 times LARGEST is a number.
+        if not -LARGEST <= min(values) <= max(values) <= LARGEST or isnan(sum(values)):
             raise SchemaError(self._options.value, "out of range")
-        key = event.key_text if self._key is None else self._key(event.data)
-        at_ms = event.timestamp if self._time is None else int(self._time(event.data))
-        batch = event.batch
-        time = self._partitions.get((batch.topic, batch.partition))
-        if time is None:
-            time = self._begin(Partition(batch.topic, batch.partition))
+        keys = _key_texts(records) if self._keys is None else self._keys(data)
+        if self._stamps is None:
+            times = [record.timestamp for record in records]
+        else:
+            times = [int(stamp) for stamp in self._stamps(data)]
+        return zip(indexes, keys, times, values, strict=True)
+
+    def _run(self, place: Partition, rows: "Iterator[_Row]") -> list[tuple[int, list[Result]]]:
+        """Add the rows in their order; returns the indexes that have something to say, and what."""
+        time = self._partitions.get(place) or self._begin(place)
         time.heard = True
         watermark = time.watermark
-        results: list[Result] | None = None
-        windows: list[Window] = self._windows.get(event, key) or []
-        first = windows[0] if windows else None
-        updated = self._windowing.add(windows, at_ms, value, watermark.at_ms)
-        if updated:
-            if windows[0] is not first:
-                heapq.heappush(time.ends, (windows[0].end_ms, key))
-            results = self._updated(event, key, windows, updated)
-        elif self._options.late_topic is not None:
-            results = [self._late(key, value, at_ms, watermark)]
-        if at_ms > watermark.newest_ms:
-            watermark.observe(at_ms, watermark.heard_at_s)
-            self._times.put(event, _NEWEST, at_ms)
-            if time.ends and time.ends[0][0] <= watermark.at_ms:
-                place = Partition(batch.topic, batch.partition)
-                results = [*(results or ()), *self._close(place, time, CLOSED_PER_EVENT)]
-        return results
+        began_ms = newest_ms = watermark.newest_ms
+        mark_ms = watermark.at_ms
+        find, quick = self._windows.reader(place), self._quick
+        touched: dict[str, list[Window]] = {}
+        told: list[tuple[int, list[Result]]] = []
+        for index, key, at_ms, value in rows:
+            windows: list[Window] | None = touched.get(key)
+            if windows is None:
+                windows = find(key)
+            results: list[Result] | None = None
+            if (
+                quick
+                and windows
+                and (last := windows[-1]).start_ms <= at_ms < last.end_ms
+                and last.end_ms > mark_ms
+            ):
+                # Aggregate.add without the call: nearly every value of tumbling windows
+                recent = last.aggregate.recent
+                recent.append(value)
+                if len(recent) >= FOLD_AT:
+                    last.aggregate.fold()
+                touched[key] = windows
+            else:
+                value_at = _Value(key, at_ms, value)
+                results = self._add(place, time, touched, windows or [], value_at)
+            if at_ms > newest_ms:
+                newest_ms = at_ms
+                watermark.observe(at_ms, watermark.heard_at_s)
+                mark_ms = watermark.at_ms
+                if time.ends and time.ends[0][0] <= mark_ms:
+                    self._keep(place, touched)
+                    results = [*(results or ()), *self._close(place, time, CLOSED_PER_EVENT)]
+            if results:
+                told.append((index, results))
+        self._keep(place, touched)
+        if newest_ms > began_ms:
+            self._times.put(place, _NEWEST, newest_ms)
+        return told
+
+    def _keep(self, place: Partition, touched: dict[str, list[Window]]) -> None:
+        if touched:
+            self._windows.put_many(place, touched)
+            touched.clear()
 
     def tick(self, now_s: float) -> list[Result]:
         """The windows that time alone has closed."""
@@ -204,15 +279,28 @@ class RollingMetrics:
             results.extend(self._close(Partition(*place), time, limit))
         return results
 
-    def _updated(
-        self, event: Event, key: str, windows: list[Window], updated: list[Window]
+    def _add(
+        self,
+        place: Partition,
+        time: _Time,
+        touched: dict[str, list[Window]],
+        windows: list[Window],
+        value_at: "_Value",
     ) -> list[Result] | None:
-        """Keep what a value has changed, and tell of it if that is wanted."""
+        """Add a value by the rule of its kind of window, and tell of it if that is wanted."""
+        key, at_ms, value = value_at
+        first = windows[0] if windows else None
+        updated = self._windowing.add(windows, at_ms, value, time.watermark.at_ms)
+        if not updated:
+            return None if self._options.late_topic is None else [self._late(value_at, time)]
+        if windows[0] is not first:
+            heapq.heappush(time.ends, (windows[0].end_ms, key))
         full = self._counting is not None and self._counting.full(updated[0])
         if full:
-            self._windows.delete(event, key)
+            touched.pop(key, None)
+            self._windows.delete(place, key)
         else:
-            self._windows.put(event, key, windows)
+            touched[key] = windows
         if full or self._tells_updates:
             return [Result(_report(key, window, final=full), key=key) for window in updated]
         return None
@@ -240,9 +328,21 @@ class RollingMetrics:
                 )
         return results
 
-    def _late(self, key: str, value: float, at_ms: int, watermark: Watermark) -> Result:
-        late = {"key": key, "value": value, "timestamp": at_ms, "watermark": watermark.at_ms}
+    def _late(self, value_at: "_Value", time: _Time) -> Result:
+        key, at_ms, value = value_at
+        late = {"key": key, "value": value, "timestamp": at_ms, "watermark": time.watermark.at_ms}
         return Result(late, key=key, topic=self._options.late_topic)
+
+
+def _key_texts(records: Sequence[Any]) -> list[str]:
+    """What :attr:`service.events.Event.key_text` says, of many."""
+    try:
+        return [record.key.decode() for record in records]
+    except (AttributeError, UnicodeDecodeError):
+        return [
+            "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+            for record in records
+        ]
 
 
 def _report(key: str, window: Window, *, final: bool) -> dict[str, Any]:

@@ -5,7 +5,8 @@ here is gone with the process or the partition: the state of handlers that decla
 tests.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place, StateStore
@@ -65,6 +66,15 @@ class MemoryState:
         if len(values) > self._max_keys:
             self._drop(partition, next(iter(values)))
             self.evicted += 1
+
+    def reader(self, place: Place) -> Callable[[str], Any]:
+        """See :meth:`KeyedState.reader`."""
+        return partial(self.get, place)
+
+    def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
+        """See :meth:`KeyedState.put_many`."""
+        for key, value in values.items():
+            self.put(place, key, value)
 
     def delete(self, place: Place, key: str) -> None:
         """See :meth:`KeyedState.delete`."""

@@ -19,10 +19,10 @@ import structlog
 
 from service.errors import OutputTooLargeError
 from service.events import RecordBatch, SourceRecord
-from service.publishers.output import Entry, record_size
+from service.publishers.output import RECORD_OVERHEAD_BYTES, Entry, EntryOwner
 from service.publishers.results import Publisher
 from service.state.keyed import PartitionId
-from service.state.records import encode_key, encode_value
+from service.state.records import encode_value, key_prefix
 from service.state.store import LoggedState, LoggedStore
 from service.state.table import Table
 
@@ -35,42 +35,40 @@ CHECKPOINT_MAX_S: Final = 1.0
 CHECKPOINT_COST_SHARE: Final = 0.2
 """Share of the time that taking checkpoints may cost; they become rarer to keep it."""
 CHECKPOINT_RECORDS: Final = 10_000
-"""Records that wait at which the next checkpoint is taken early, or they would stop the source."""
+"""Records that wait at which the next checkpoint is taken early, if nothing else is said."""
 RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
 _PLACEHOLDER: Final = SourceRecord(None)
 
 
-class _Change(NamedTuple):
-    """One key's value of this moment, as a record."""
+class _Run(NamedTuple):
+    """The changes of one table, as records of this moment."""
 
     topic: str
     partition: int
-    key: bytes
-    value: bytes | None
-    table: Table
+    entries: list[Entry]
 
 
 class _Checkpoint(RecordBatch):
     """Changes on their way, and the records that wait for them."""
 
-    __slots__ = ("changelog", "changes", "covered", "outstanding", "tables")
+    __slots__ = ("changelog", "count", "covered", "outstanding", "runs", "tables")
 
     def __init__(self, changelog: "Changelog") -> None:
         super().__init__("", 0, (), next_offset=0)
         self.changelog = changelog
         self.covered: list[tuple[RecordBatch, Sequence[int]]] = []
         self.outstanding = 0
-        self.changes: list[_Change] = []
+        self.count = 0
+        self.runs: list[_Run] = []
         self.tables: list[Table] = []
 
     def fill(self) -> None:
         """Become a batch of as many records as there are changes."""
-        count = len(self.changes)
-        self.records = (_PLACEHOLDER,) * count
-        self.done = bytearray(count)
-        self.left = count
+        self.records = (_PLACEHOLDER,) * self.count
+        self.done = bytearray(self.count)
+        self.left = self.count
 
     def on_complete(self) -> None:
         self.changelog.stored_checkpoint(self)
@@ -85,6 +83,8 @@ class Changelog:
         topics: Changelog topic by name of a state; states without one are not logged.
         handler: Its name, for the log.
         transactional: Whether changes go into the transactions of their input partition.
+        early_records: Records that wait at which the next checkpoint is taken early, or they
+            would stop the source.
 
     Attributes:
         unwritten: Records (batch and index) whose changes are in memory and whose results are
@@ -100,12 +100,14 @@ class Changelog:
         *,
         handler: str,
         transactional: bool,
+        early_records: int = CHECKPOINT_RECORDS,
     ) -> None:
         self.store = store
         self.topics = topics
         self._publisher = publisher
         self._handler = handler
         self._transactional = transactional
+        self._early_records = early_records
         self._open = _Checkpoint(self)
         self._sealed: list[_Checkpoint] = []
         self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
@@ -204,7 +206,7 @@ class Changelog:
         if self._timer is None:
             self._timer = loop.call_later(self._delay_s, self._due)
         before, self._waiting = self._waiting, self._waiting + records
-        if before < CHECKPOINT_RECORDS <= self._waiting:
+        if before < self._early_records <= self._waiting:
             self._timer.cancel()
             self._timer = loop.call_later(0, self._due)
 
@@ -229,29 +231,30 @@ class Changelog:
         for state in self.store.states.values():
             for place, table in state.tables.items():
                 if table.logged and table.dirty:
-                    checkpoint.changes.extend(self._take(state, place, table))
+                    run = self._take(state, place, table, checkpoint, checkpoint.count, self)
+                    checkpoint.runs.append(run)
+                    checkpoint.count += len(run.entries)
                     checkpoint.tables.append(table)
                     table.unsettled += 1
-        self.pending += len(checkpoint.changes)
+        self.pending += checkpoint.count
         self._sealed.append(checkpoint)
 
     def _send(self) -> None:
         """Send checkpoints whose results are durable, in their order."""
         while self._sealed and not self._sealed[0].outstanding:
             checkpoint = self._sealed.pop(0)
-            if not checkpoint.changes:
+            if not checkpoint.count:
                 self.stored_checkpoint(checkpoint)
                 continue
             checkpoint.fill()
-            publisher = self._publisher
-            for place, (topic, number, key, value, _) in enumerate(checkpoint.changes):
-                entry = Entry(None, key, value, (), checkpoint, place, self)
-                publisher.add(topic, number, entry)
-            publisher.added(urgent=True)
+            for topic, number, entries in checkpoint.runs:
+                self._publisher.add_many(topic, number, entries)
+            checkpoint.runs = []  # the publisher has them now
+            self._publisher.added(urgent=True)
 
     def stored_checkpoint(self, checkpoint: _Checkpoint) -> None:
         """A checkpoint is durable: its records are done."""
-        self.pending -= len(checkpoint.changes)
+        self.pending -= checkpoint.count
         for table in checkpoint.tables:
             table.unsettled -= 1
         for batch, indexes in checkpoint.covered:
@@ -268,20 +271,15 @@ class Changelog:
         Returns:
             Topic, partition and record of each.
         """
-        changes: list[_Change] = []
+        batch = RecordBatch("", 0, (), next_offset=0)
+        changes: list[tuple[str, int, Entry]] = []
         for state in self.store.states.values():
             table = state.tables.get(place)
             if table is not None and table.logged and table.dirty:
-                changes.extend(self._take(state, place, table))
-        if not changes:
-            return []
-        batch = RecordBatch("", 0, (_PLACEHOLDER,) * len(changes), next_offset=0)
-        for change in changes:
-            change.table.unsettled += 1
-        return [
-            (topic, number, Entry(None, key, value, (), batch, at, _Settled(table)))
-            for at, (topic, number, key, value, table) in enumerate(changes)
-        ]
+                run = self._take(state, place, table, batch, len(changes), _Settled(table))
+                table.unsettled += len(run.entries)
+                changes.extend((run.topic, run.partition, entry) for entry in run.entries)
+        return changes
 
     # -- as the owner of entries -------------------------------------------------------------
 
@@ -301,17 +299,26 @@ class Changelog:
 
     # -- both ----------------------------------------------------------------------------------
 
-    def _take(self, state: LoggedState, place: PartitionId, table: Table) -> list[_Change]:
-        """What the changelog of ``table`` lacks."""
+    def _take(  # noqa: PLR0917 -- what a record consists of
+        self,
+        state: LoggedState,
+        place: PartitionId,
+        table: Table,
+        batch: RecordBatch,
+        first: int,
+        owner: EntryOwner,
+    ) -> _Run:
+        """What the changelog of ``table`` lacks, as records of ``batch`` from ``first`` on."""
         topic = self.topics[state.name]
         limit = self._publisher.max_record_bytes(topic)
-        input_topic, number = place
-        changes: list[_Change] = []
-        for key in table.take_dirty():
-            value = table.values.get(key)
-            name = encode_key(input_topic, key)
+        prefix = key_prefix(place[0])
+        value_of = table.values.get
+        entries: list[Entry] = []
+        for at, key in enumerate(table.take_dirty(), first):
+            value = value_of(key)
+            name = prefix + key.encode()
             encoded = None if value is None else self._encoded(state, table, key, value)
-            if encoded is not None and record_size(name, encoded, ()) > limit:
+            if encoded is not None and len(name) + len(encoded) > limit - RECORD_OVERHEAD_BYTES:
                 log.error(
                     "state value dropped: larger than its changelog takes",
                     handler=self._handler,
@@ -321,8 +328,9 @@ class Changelog:
                 )
                 table.delete(key)
                 encoded = None
-            changes.append(_Change(topic, number, name, encoded, table))
-        return changes
+            # the class itself would spend twice as long on taking keyword arguments apart
+            entries.append(_new_entry(Entry, (None, name, encoded, [], batch, at, owner, False)))
+        return _Run(topic, place[1], entries)
 
     def _encoded(self, state: LoggedState, table: Table, key: str, value: object) -> bytes | None:
         try:
@@ -336,6 +344,9 @@ class Changelog:
             )
             table.delete(key)
             return None
+
+
+_new_entry: Final = tuple.__new__
 
 
 class _Settled(NamedTuple):

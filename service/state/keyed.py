@@ -5,7 +5,7 @@ state, so a key's state is wherever the key's events are.  A handler reads and w
 :class:`KeyedState` and names the event that it works for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 PartitionId: TypeAlias = tuple[str, int]
@@ -59,6 +59,17 @@ class KeyedState(Protocol):
 
     def put(self, place: Place, key: str, value: Any) -> None:
         """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew."""
+        ...
+
+    def reader(self, place: Place) -> Callable[[str], Any]:
+        """:meth:`get` for one partition, for those who read many keys at once.
+
+        Good for a run of events that is handled without waiting; it sees what they change.
+        """
+        ...
+
+    def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
+        """:meth:`put` for each of ``values``, in their order."""
         ...
 
     def delete(self, place: Place, key: str) -> None:

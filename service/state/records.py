@@ -20,7 +20,12 @@ def changelog_topic(group: str, pipeline: str, handler: str, state: str) -> str:
 
 def encode_key(topic: str, key: str) -> bytes:
     """The key of the record about ``key`` of a partition of ``topic``."""
-    return f"{topic}{_SEPARATOR}{key}".encode()
+    return key_prefix(topic) + key.encode()
+
+
+def key_prefix(topic: str) -> bytes:
+    """How the keys of every record about ``topic`` begin."""
+    return f"{topic}{_SEPARATOR}".encode()
 
 
 def decode_key(encoded: bytes) -> tuple[str, str]:

@@ -4,13 +4,16 @@ The last record of each key counts, so it does not matter from how far back one 
 one reads to the end.  Who reads is not known here.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from service.events import Record
-from service.state.records import decode_key, decode_value
+from service.state.records import decode_key, decode_value, key_prefix
 from service.state.table import Table
+
+LATEST_MAX: Final = 20_000
+"""Records that are kept as they came before they go into the table."""
 
 
 class Chunk(NamedTuple):
@@ -68,30 +71,51 @@ async def restore(
         now_ms: Wall clock, against which the age of keys is reckoned.
         progress: Told of every chunk that is in the table.
     """
-    count = skipped = 0
-    prefix = f"{topic}/".encode()
-    length = len(prefix)
+    count = skipped = damaged = 0
+    prefix = key_prefix(topic)
+    # What is overwritten later is not worth decoding; in the order of the last change, which is
+    # the order in which keys leave.
+    latest: dict[bytes, Record] = {}
+    take = latest.pop
     async for chunk in chunks:
         for record in chunk.records:
-            key_bytes = record.key
-            if key_bytes is None or not key_bytes.startswith(prefix):
-                skipped += _foreign(key_bytes)
+            key = record.key
+            if key is None or not key.startswith(prefix):
+                skipped += _foreign(key)
                 continue
-            value = record.value
-            try:
-                key = key_bytes[length:].decode()
-                if value is None:
-                    table.delete(key)
-                else:
-                    decoded = decode(decode_value(value))
-                    table.put(key, decoded, max(0.0, (now_ms - record.timestamp) / 1000))
-            except (ValueError, TypeError, LookupError):
-                skipped += 1
-                continue
+            take(key, None)
+            latest[key] = record
             count += 1
+        if len(latest) >= LATEST_MAX:
+            damaged += _put_all(table, latest, len(prefix), decode, now_ms)
+            latest.clear()
         table.next_offset = chunk.next_offset
         progress(chunk)
-    return Restored(count, skipped)
+    damaged += _put_all(table, latest, len(prefix), decode, now_ms)
+    return Restored(count - damaged, skipped + damaged)
+
+
+def _put_all(
+    table: Table,
+    latest: Mapping[bytes, Record],
+    prefix_length: int,
+    decode: Callable[[Any], Any],
+    now_ms: int,
+) -> int:
+    """Bring ``latest`` into ``table``; returns how many were no changes of ours."""
+    skipped = 0
+    for key_bytes, record in latest.items():
+        value = record.value
+        try:
+            key = key_bytes[prefix_length:].decode()
+            if value is None:
+                table.delete(key)
+            else:
+                age_s = max(0.0, (now_ms - record.timestamp) / 1000)
+                table.put(key, decode(decode_value(value)), age_s)
+        except (ValueError, TypeError, LookupError):
+            skipped += 1
+    return skipped
 
 
 def _foreign(key: bytes | None) -> bool:

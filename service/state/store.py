@@ -7,7 +7,8 @@ attempt starts from the same state.  What is written to the changelog is the val
 however many events have changed it since the last time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from service.state.keyed import Codec, Partition, PartitionId, Place
@@ -57,10 +58,18 @@ class LoggedState:
 
     def put(self, place: Place, key: str, value: Any) -> None:
         """See :meth:`service.state.keyed.KeyedState.put`."""
-        table = self.tables.get((place.topic, place.partition))
-        if table is None:
-            table = self.tables[place.topic, place.partition] = self.new_table()
+        table = self._table(place)
         self._changes.append((place, table, key, table.put(key, value)))
+
+    def reader(self, place: Place) -> Callable[[str], Any]:
+        """See :meth:`service.state.keyed.KeyedState.reader`."""
+        return self._table(place).reader()
+
+    def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
+        """See :meth:`service.state.keyed.KeyedState.put_many`."""
+        table = self._table(place)
+        before = table.put_many(values)
+        self._changes.extend(zip(repeat(place), repeat(table), values, before, strict=False))
 
     def delete(self, place: Place, key: str) -> None:
         """See :meth:`service.state.keyed.KeyedState.delete`."""
@@ -76,6 +85,12 @@ class LoggedState:
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`service.state.keyed.KeyedState.partitions`."""
         return [Partition(*at) for at, table in self.tables.items() if table.values]
+
+    def _table(self, place: Place) -> Table:
+        table = self.tables.get((place.topic, place.partition))
+        if table is None:
+            table = self.tables[place.topic, place.partition] = self.new_table()
+        return table
 
     def new_table(self) -> Table:
         """An empty table for a partition."""

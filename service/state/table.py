@@ -5,7 +5,7 @@ again and again takes quadratic time, because every look at the first one walks 
 were dropped; so what has to leave leaves in runs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -93,6 +93,24 @@ class Table:
             self._evict()
         return before
 
+    def reader(self) -> Callable[[str], Any]:
+        """:meth:`get`, or something quicker that does the same."""
+        return self.values.get if self._ttl_s is None else self.get
+
+    def put_many(self, values: Mapping[str, Any]) -> list[Any]:
+        """:meth:`put` for each of ``values``; returns those before, or ``None`` for each."""
+        if self._ttl_s is not None:
+            return [self.put(key, value) for key, value in values.items()]
+        mine = self.values
+        take = mine.pop
+        before: list[Any] = []
+        for key, value in values.items():
+            before.append(take(key, None))
+            mine[key] = value
+        if len(mine) > self._max_keys:
+            self._evict()
+        return before
+
     def delete(self, key: str) -> Any:
         """Forget ``key``; returns its value, or ``None``."""
         before = None if self._ttl_s is not None and self._expired(key) else self.values.get(key)
@@ -132,7 +150,8 @@ class Table:
         return put_at_s is None or self._clock() - put_at_s >= (self._ttl_s or 0.0)
 
     def _evict(self) -> None:
-        leaving = list(islice(self.values, max(1, int(self._max_keys * EVICT_SHARE))))
+        count = max(1, int(self._max_keys * EVICT_SHARE), len(self.values) - self._max_keys)
+        leaving = list(islice(self.values, count))
         for key in leaving:
             self._remove(key)
             if self.logged:

@@ -6,6 +6,7 @@ middle ``2 * gamma**i / (gamma + 1)``, which is never further than ``a`` from an
 Two sketches add up to the sketch of both, so sessions can merge and changelogs can be replayed.
 """
 
+from collections.abc import Sequence
 from math import ceil, log
 from typing import Any, Final
 
@@ -54,6 +55,18 @@ class QuantileSketch:
         buckets[bucket] = 1
         if len(buckets) > MAX_BUCKETS:
             _collapse(buckets)
+
+    def add_many(self, values: Sequence[float]) -> None:
+        """:meth:`add` for each of ``values``, of which there is at least one."""
+        buckets = self.above
+        if min(values) <= SMALLEST or len(buckets) > MAX_BUCKETS - len(values):
+            for value in values:
+                self.add(value)
+            return
+        held = buckets.get
+        for exponent in map(log, values):
+            bucket = ceil(exponent * PER_LOG)
+            buckets[bucket] = held(bucket, 0) + 1
 
     def merge(self, other: "QuantileSketch") -> None:
         """Count everything that ``other`` has counted."""

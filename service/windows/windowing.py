@@ -38,7 +38,16 @@ class Window:
 
 
 class Windowing(Protocol):
-    """One kind of window."""
+    """One kind of window.
+
+    Attributes:
+        disjoint: Whether a value of a window that is not finished belongs to no other one.
+    """
+
+    @property
+    def disjoint(self) -> bool:
+        """See the class."""
+        ...
 
     def add(
         self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
@@ -71,20 +80,13 @@ class HoppingWindows:
             raise ValueError(f"windows of {size_ms} ms cannot begin every {advance_ms} ms")
         self._size_ms = size_ms
         self._advance_ms = advance_ms
+        self.disjoint = size_ms == advance_ms
 
     def add(
         self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
     ) -> list[Window]:
         """See :class:`Windowing`."""
         start_ms = timestamp_ms - timestamp_ms % self._advance_ms
-        if (
-            self._size_ms == self._advance_ms
-            and windows
-            and windows[-1].start_ms == start_ms
-            and windows[-1].end_ms > watermark_ms
-        ):
-            windows[-1].aggregate.add(value)  # nearly every value of tumbling windows
-            return [windows[-1]]
         updated: list[Window] = []
         first_ms = max(timestamp_ms - self._size_ms, watermark_ms - self._size_ms)
         while start_ms > first_ms:
@@ -102,6 +104,8 @@ class SessionWindows:
     Raises:
         ValueError: Unless ``gap_ms`` is positive.
     """
+
+    disjoint: bool = False
 
     def __init__(self, gap_ms: int) -> None:
         if gap_ms <= 0:
@@ -144,6 +148,8 @@ class CountWindows:
         ValueError: Unless ``count`` is positive.
     """
 
+    disjoint: bool = False
+
     def __init__(self, count: int) -> None:
         if count <= 0:
             raise ValueError(f"windows of {count} values")
@@ -180,6 +186,8 @@ class SlidingWindows:
     Raises:
         ValueError: Unless ``size_ms`` can be cut into ``panes`` of at least 1 ms.
     """
+
+    disjoint: bool = False
 
     def __init__(self, size_ms: int, panes: int = 10) -> None:
         if panes <= 0 or size_ms < panes:

@@ -223,6 +223,47 @@ async def test_numbers_that_cannot_be_added_up_are_dead_lettered() -> None:
         assert [letter.code for letter in service.dead_letters()] == ["schema", "schema"]
 
 
+async def test_a_bad_value_in_a_run_is_the_only_one_that_is_not_counted() -> None:
+    async with Harness(config(size_s=10, lateness_s=0)) as service:
+        events: list[dict[str, Any]] = [as_data(("a", _START_MS, 1.0))] * 50
+        events[20] = {"k": "a", "t": _START_MS, "v": "bad"}
+        await service.send_all(events)
+        await service.send(as_data(("b", _START_MS + 10_000, 1.0)))
+        await service.settle()
+
+        assert [letter.code for letter in service.dead_letters()] == ["schema"]
+        assert [report["count"] for report in service.outputs()] == [49]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": "tumbling", "size_s": 5},
+        {"window": "tumbling", "size_s": 5, "emit": "update"},
+        {"window": "hopping", "size_s": 6, "advance_s": 2},
+        {"window": "sliding", "size_s": 3},
+        {"window": "session", "size_s": 0.5},
+        {"window": "count", "count": 7},
+    ],
+    ids=["tumbling", "updates", "hopping", "sliding", "session", "count"],
+)
+async def test_a_run_of_events_says_what_they_say_one_by_one(options: dict[str, Any]) -> None:
+    events = generated(400, keys=6, disorder_ms=3_000)
+    told = []
+    for broken in (False, True):  # a run with a bad value in it is handled one by one
+        document = config(lateness_s=1, idle_s=1000, late_topic="late", **options)
+        async with Harness(document) as service:
+            service.broker.create_topic("late")
+            if broken:
+                await service.send({"k": "a", "t": _START_MS, "v": "bad"})
+            await service.send_all(map(as_data, events))
+            await service.settle()
+            told.append((service.outputs(), service.outputs("late")))
+
+    assert told[0] == told[1]
+    assert told[0][0]
+
+
 def test_an_advance_beyond_the_size_is_refused() -> None:
     with pytest.raises(ValidationError, match="advance_s"):
         RollingMetricsOptions(window="hopping", size_s=1, advance_s=2)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,10 +34,10 @@ class FakePublisher:
         raise AssertionError((topic, key, spare))
 
     def add(self, topic: str, partition: int, entry: Entry) -> None:
-        self.added_entries.append((topic, partition, entry))
+        raise AssertionError((topic, partition, entry))
 
-    def add_many(self, topic: str, partition: int, entries: Any) -> None:
-        raise AssertionError((topic, partition, entries))
+    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
+        self.added_entries += [(topic, partition, entry) for entry in entries]
 
     def added(self, *, urgent: bool) -> None:
         assert urgent

@@ -27,6 +27,17 @@ class TableMachine(RuleBasedStateMachine):
             del self.model[next(iter(self.model))]
         self.table.sweep()
 
+    @rule(values=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 9), max_size=4))
+    def put_many(self, values: dict[str, int]) -> None:
+        before = self.table.put_many(values)
+        for (key, value), expected in zip(values.items(), before, strict=True):
+            assert self._alive().get(key) == expected
+            self.model = {k: at for k, at in self.model.items() if k in self._alive() and k != key}
+            self.model[key] = (value, self.now_s)
+            while len(self.model) > 5:
+                del self.model[next(iter(self.model))]
+        self.table.sweep()
+
     @rule(key=st.sampled_from("abcdefg"))
     def delete(self, key: str) -> None:
         assert self.table.delete(key) == self._alive().get(key)
@@ -41,6 +52,7 @@ class TableMachine(RuleBasedStateMachine):
     def agree(self) -> None:
         alive = self._alive()
         assert {key: self.table.get(key) for key in alive} == alive
+        assert {key: self.table.reader()(key) for key in alive} == alive
         assert dict(self.table.items()) == alive
 
 
@@ -94,3 +106,13 @@ def test_many_one_shot_keys_leave_an_empty_table_in_linear_time() -> None:
 
     assert table.values == {}
     assert table._put_at_s == {}
+
+
+def test_a_run_of_more_keys_than_there_may_be_leaves_no_more_than_there_may_be() -> None:
+    table = Table(lambda: 0.0, ttl_s=None, max_keys=10)
+    table.logged = True
+
+    table.put_many({f"k{number}": number for number in range(25)})
+
+    assert list(table.values.values()) == list(range(15, 25))
+    assert len(table.dirty) == 15

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.windows.aggregate import Aggregate
+from service.windows.aggregate import FOLD_AT, LARGEST, Aggregate
 from service.windows.quantiles import MAX_BUCKETS
 
-_VALUES = st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=100)
+_VALUES = st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=200)
 
 
 def aggregate_of(values: list[float]) -> Aggregate:
@@ -23,13 +23,14 @@ def aggregate_of(values: list[float]) -> Aggregate:
 def test_an_aggregate_agrees_with_the_statistics_module(values: list[float]) -> None:
     aggregate = aggregate_of(values)
 
-    assert aggregate.count == len(values)
-    assert (aggregate.min, aggregate.max) == (min(values), max(values))
-    assert aggregate.mean == pytest.approx(statistics.fmean(values), rel=1e-9, abs=1e-6)
+    report = aggregate.report()
+    assert aggregate.count == report["count"] == len(values)
+    assert (report["min"], report["max"]) == (min(values), max(values))
+    assert report["mean"] == pytest.approx(statistics.fmean(values), rel=1e-9, abs=1e-6)
     if len(values) > 1:
-        assert aggregate.std == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-6)
+        assert report["std"] == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-6)
     else:
-        assert aggregate.std is None
+        assert report["std"] is None
 
 
 @given(_VALUES, _VALUES)
@@ -47,9 +48,16 @@ def test_merged_aggregates_agree_with_one_of_all_values(
 def test_the_deviation_survives_a_mean_that_is_huge_against_it() -> None:
     values = [1e9 + step for step in (4.0, 7.0, 13.0, 16.0)]
 
-    aggregate = aggregate_of(values)
+    few, many = aggregate_of(values), aggregate_of(values * 1000)
 
-    assert aggregate.std == pytest.approx(math.sqrt(30.0), rel=1e-12)
+    assert few.report()["std"] == pytest.approx(math.sqrt(30.0), rel=1e-12)
+    assert many.report()["std"] == pytest.approx(statistics.stdev(values * 1000), rel=1e-12)
+
+
+def test_the_largest_values_do_not_overflow_their_squares() -> None:
+    aggregate = aggregate_of([LARGEST, -LARGEST] * 10_000)
+
+    assert aggregate.report()["std"] == pytest.approx(LARGEST, rel=1e-3)
 
 
 def test_merging_nothing_changes_nothing() -> None:
@@ -70,8 +78,9 @@ def test_quantiles_never_leave_what_occurred() -> None:
 def test_wildly_spread_values_stay_within_the_bound_on_memory() -> None:
     aggregate = aggregate_of([10.0 ** (exponent / 10) for exponent in range(-1400, 1400)])
 
-    assert len(aggregate.sketch.above) <= MAX_BUCKETS
-    assert aggregate.count == aggregate.sketch.count
+    sketch = aggregate.figures().sketch
+    assert len(sketch.above) <= MAX_BUCKETS
+    assert aggregate.count == sketch.count
 
 
 @given(_VALUES)
@@ -85,3 +94,11 @@ def test_an_aggregate_goes_on_after_its_encoding_as_if_nothing_had_been(
         each.add(3.5)
 
     assert again.report() == aggregate.report()
+
+
+@pytest.mark.parametrize("count", [1, FOLD_AT - 1, FOLD_AT, 3 * FOLD_AT + 1])
+def test_what_an_earlier_version_has_written_is_read(count: int) -> None:
+    aggregate = aggregate_of([float(value) for value in range(count)])
+    figures = orjson.loads(aggregate.figures().encode())
+
+    assert Aggregate.decode(figures).report() == aggregate.report()
