@@ -4,7 +4,7 @@
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
 #   make faults               a few minutes of faults: kills, broker restarts, broken connections
-#   make soak [MINUTES=30]    every fault and every broken variant, then random faults for long
+#   make soak [MINUTES=30]    a million fuzzed records, every fault and broken variant, then random faults
 #   make lint | unit | integration | docs | site
 
 PYTHON ?= python3
@@ -65,6 +65,7 @@ faults: $(VENV)/dev.stamp
 
 # Histories stay in .cache/faults: python -m tests.faults judge FILE, or replay FILE.
 soak: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.fuzzing --records 1000000
 	$(BIN)/python -m tests.faults all
 	$(BIN)/python -m tests.faults soak --minutes $(MINUTES)
 

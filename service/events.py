@@ -16,6 +16,9 @@ from typing import Any, Protocol, TypeAlias
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 """Record headers in order; names may repeat, as in Kafka."""
 
+TRACEPARENT_MAX_BYTES = 256
+"""Longest ``traceparent`` that is passed on; version 00 has 55 bytes, later ones may say more."""
+
 
 class Record(Protocol):
     """What a source stores: bytes with a place.  Kafka's decoded records fit as they are."""

@@ -26,7 +26,7 @@ from service.delivery.retry import (
 from service.dispatch.call import Call
 from service.dispatch.deadlines import Deadlines
 from service.dispatch.lanes import LANES, Ordering
-from service.errors import FatalError, HandlerTimeoutError
+from service.errors import FatalError, HandlerTimeoutError, TransientError
 from service.events import Event, EventBatch, Outcome, RecordBatch, Result, Results
 from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
@@ -38,6 +38,8 @@ from service.where import Where
 
 CIRCUIT_POLL_S: Final = 0.05
 """Least wait between two looks at an open circuit."""
+
+_FROM_INSIDE: Final = "the handler was cancelled from inside"
 
 
 class CallState(Enum):
@@ -215,10 +217,11 @@ class Dispatcher:
                     silent.append(index)
                     continue
                 results: Results = returned if type(returned) is dict else to_results(returned)
-            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- the user's code
                 if self.changelog is not None:
                     self.changelog.store.undo()
-                items.append(self._failed_inline(event, exc))
+                error = exc if isinstance(exc, Exception) else TransientError(_FROM_INSIDE)
+                items.append(self._failed_inline(event, error))
                 continue
             if changes and self._settled(batch, index, results, changed):
                 continue
@@ -380,9 +383,10 @@ class Dispatcher:
             results: Results = returned if type(returned) is dict else to_results(returned)
             outcome = self._finished(event, results)
         except asyncio.CancelledError:
-            if not deadlines.timed_out(call):
+            reason = self._cancelled(call)
+            if reason is None:
                 raise
-            failed = self._failed(call, HandlerTimeoutError(_late(deadlines.timeout_s)), loop)
+            failed = self._failed(call, reason, loop)
             if isinstance(failed, Later):
                 return failed
             outcome = failed
@@ -400,6 +404,14 @@ class Dispatcher:
         if call.lane is not None:
             self._leave(call)
         return outcome
+
+    def _cancelled(self, call: Call) -> TransientError | None:
+        """What a cancelled attempt failed of; ``None`` if somebody wants the call to end."""
+        if self._deadlines.timed_out(call):
+            return HandlerTimeoutError(_late(self._deadlines.timeout_s))
+        if call.task is not None and call.task.cancelling() == 0:
+            return TransientError(_FROM_INSIDE)  # it awaited something that was cancelled
+        return None
 
     def _failed(
         self, call: Call, error: Exception, loop: asyncio.AbstractEventLoop

@@ -6,12 +6,14 @@ value that is no JSON is found by the publisher that serializes it.
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from service.errors import OutputTooLargeError, PermanentError
-from service.events import Result
+from service.events import Result, SameKey
 from service.state.keyed import Partition
 
 MAX_RESULTS = 1000
@@ -22,6 +24,8 @@ MAX_TICK_RESULTS = 100_000
 
 _ONE_VALUE = (Mapping, bytes, bytearray, memoryview, str, int, float)
 _NOTHING: tuple[Result, ...] = ()
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_MAX_STAMP_MS = 2**63 - 1
 
 
 class PartitionResult(Result):
@@ -97,12 +101,62 @@ def _unusual(returned: Any, limit: int) -> Sequence[Result]:
 def _single(value: Any) -> Result | None:
     """The one result that ``value`` is, or ``None`` if it is something else."""
     if isinstance(value, Result):
-        return value
+        return _addressed(value)
     if isinstance(value, (bytearray, memoryview)):
         return Result(bytes(value))
     if isinstance(value, _ONE_VALUE):
         return Result(value)
     return _modelled(value)
+
+
+def _addressed(result: Result) -> Result:
+    """``result``, if what is around its value can be written to Kafka.
+
+    Checked here, where it costs this event and no other: behind this point a name that no broker
+    knows is waited for, and what cannot be encoded stops the publisher.
+
+    Raises:
+        PermanentError: If it cannot.
+    """
+    # declared types are the handler's word; what it did is looked at
+    topic: Any = result.topic
+    key: Any = result.key
+    headers: Any = result.headers
+    timestamp: Any = result.timestamp
+    if topic is not None and not (isinstance(topic, str) and _is_topic(topic)):
+        raise PermanentError("the result's topic is no name that Kafka allows")
+    if not (key is None or isinstance(key, (bytes, SameKey)) or _is_text(key)):
+        raise PermanentError("the result's key is neither bytes nor text")
+    if headers is not None and not _are_headers(headers):
+        raise PermanentError("the result's headers do not map text to bytes or text")
+    if timestamp is not None and not (
+        isinstance(timestamp, int) and 0 <= timestamp <= _MAX_STAMP_MS
+    ):
+        raise PermanentError("the result's timestamp is no number of milliseconds since 1970")
+    return result
+
+
+@lru_cache(maxsize=1024)
+def _is_topic(name: str) -> bool:
+    return name not in {".", ".."} and _TOPIC.fullmatch(name) is not None
+
+
+def _are_headers(headers: Any) -> bool:
+    return isinstance(headers, Mapping) and all(
+        _is_text(name) and (isinstance(content, bytes) or _is_text(content))
+        for name, content in headers.items()
+    )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether ``value`` is text that UTF-8 can hold: Python's may have half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _modelled(value: Any) -> Result | None:

@@ -20,6 +20,7 @@ from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
 from service.errors import OutputTooLargeError, PermanentError
 from service.events import (
+    TRACEPARENT_MAX_BYTES,
     Failure,
     Headers,
     Outcome,
@@ -510,10 +511,13 @@ def _headers_of(headers: Mapping[str, str | bytes]) -> Headers:
 
 
 def _passed_on(headers: Headers) -> bytes | None:
-    """The input's ``traceparent`` as it is: the output belongs to the same trace."""
+    """The input's ``traceparent`` as it is: the output belongs to the same trace.
+
+    One of any length would make an output that no topic takes of an input that fits.
+    """
     for name, content in headers:
         if name == TRACE_HEADER:
-            return content
+            return content if content and len(content) <= TRACEPARENT_MAX_BYTES else None
     return None
 
 

@@ -8,7 +8,7 @@ import re
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from service.events import Headers
+from service.events import TRACEPARENT_MAX_BYTES, Headers
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -21,10 +21,10 @@ _TRACESTATE_MAX_BYTES = 512
 
 
 def find(headers: Headers) -> bytes | None:
-    """The first ``traceparent`` of ``headers``, whatever it holds."""
+    """The first ``traceparent`` of ``headers``, whatever it holds, unless it is far too long."""
     for name, value in headers:
         if name == TRACEPARENT:
-            return value
+            return value if value and len(value) <= TRACEPARENT_MAX_BYTES else None
     return None
 
 
@@ -55,7 +55,7 @@ def render(context: SpanContext) -> bytes:
 
 
 def _trace_state(headers: Headers) -> TraceState:
-    values = [value.decode("latin-1") for name, value in headers if name == TRACESTATE]
+    values = [value.decode("latin-1") for name, value in headers if name == TRACESTATE and value]
     if not values or sum(map(len, values)) > _TRACESTATE_MAX_BYTES:
         return TraceState()
     return TraceState.from_header(values)

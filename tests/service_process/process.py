@@ -123,6 +123,11 @@ class ServiceProcess:
         return self._running().pid
 
     @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._running().returncode is not None
+
+    @property
     def log(self) -> str:
         """Everything it has logged, over all of its lives."""
         return self._log_file.read_text(encoding="utf-8", errors="replace")

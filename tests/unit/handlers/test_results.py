@@ -108,3 +108,55 @@ def test_a_coroutine_is_a_missing_await_and_leaves_no_warning() -> None:
 
     with pytest.raises(PermanentError, match="await missing"):
         to_results(forgotten())
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result({"a": 1}, topic="no such topic!"),
+        Result({"a": 1}, topic=""),
+        Result({"a": 1}, topic=".."),
+        Result({"a": 1}, topic="t" * 250),
+        Result({"a": 1}, topic=b"bytes"),  # type: ignore[arg-type]
+        Result({"a": 1}, key=7),  # type: ignore[arg-type]
+        Result({"a": 1}, key="half \ud800"),
+        Result({"a": 1}, headers=[("name", b"")]),  # type: ignore[arg-type]
+        Result({"a": 1}, headers={b"name": b""}),  # type: ignore[dict-item]
+        Result({"a": 1}, headers={"half \ud800": b""}),
+        Result({"a": 1}, headers={"name": "half \ud800"}),
+        Result({"a": 1}, headers={"name": 7}),  # type: ignore[dict-item]
+        Result({"a": 1}, timestamp=-1),
+        Result({"a": 1}, timestamp=2**63),
+        Result({"a": 1}, timestamp=1.5),  # type: ignore[arg-type]
+    ],
+    ids=[
+        "topic with spaces",
+        "empty topic",
+        "topic of dots",
+        "long topic",
+        "topic in bytes",
+        "number as key",
+        "half a character in the key",
+        "headers as list",
+        "header name in bytes",
+        "half a character in a header name",
+        "half a character in a header",
+        "number as header",
+        "negative timestamp",
+        "wide timestamp",
+        "fraction as timestamp",
+    ],
+)
+def test_a_result_that_cannot_be_written_to_kafka_fails_its_own_event(result: Result) -> None:
+    with pytest.raises(PermanentError, match="the result's"):
+        to_results(result)
+    with pytest.raises(PermanentError, match="the result's"):
+        to_results([{"a": 1}, result])
+
+
+def test_every_kind_of_address_that_kafka_takes_is_passed() -> None:
+    result = Result(
+        None, topic="a.B_c-9", key="ключ", headers={"ü": "ü", "b": b"\xff"}, timestamp=0
+    )
+
+    assert to_results(result) == (result,)

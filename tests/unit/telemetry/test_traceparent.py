@@ -76,3 +76,15 @@ def test_what_is_written_is_read_back(trace_id: int, span_id: int, flags: int) -
 
     assert parse([("traceparent", written)]) == context
     assert sampled(written) == bool(flags & 1)
+
+
+def test_headers_without_a_value_are_no_context_and_no_state() -> None:
+    assert parse([("traceparent", None)]) is None  # type: ignore[list-item]
+    context = parse([("traceparent", _GOOD), ("tracestate", None)])  # type: ignore[list-item]
+
+    assert context is not None
+    assert not context.trace_state
+
+
+def test_a_value_that_is_far_too_long_is_not_passed_on() -> None:
+    assert find([("traceparent", b"0" * 257)]) is None

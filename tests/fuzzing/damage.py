@@ -1,0 +1,74 @@
+"""Damages stored batches where they lie: in the broker's log files.
+
+A broker checks what it is sent, so a batch with a wrong checksum, an unknown codec or records that
+do not add up cannot be produced; disks and bugs make them all the same.  The checksum is made right
+again wherever it is not itself the damage, so that the decoder is what has to cope.
+"""
+
+import random
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from aiokafka.record.util import calc_crc32c
+
+from tests.fuzzing.model import Batch, Damage
+
+_PREFIX = struct.Struct(">qi")  # base offset, length of what follows
+_CRC = struct.Struct(">I")
+_CRC_AT, _ATTRIBUTES_AT, _COUNT_AT, _RECORDS_AT = 17, 21, 57, 61
+_UNKNOWN_CODEC = 7
+_AS_SENT = (None, Damage.BOMB)  # a bomb is one already
+
+
+def damage(log: Path, doomed: list[Batch], rng: random.Random) -> None:
+    """Damage every batch of `doomed` in the log of one partition, in place.
+
+    Args:
+        log: The partition's directory.
+        doomed: Batches of that partition.
+        rng: Decides where.
+    """
+    waiting = {batch.first_offset: batch for batch in doomed}
+    for segment in sorted(log.glob("*.log")):
+        with segment.open("r+b") as file:
+            while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
+                base, length = _PREFIX.unpack(prefix)
+                batch = waiting.pop(base, None)
+                if batch is None or batch.damage in _AS_SENT:
+                    file.seek(length, 1)
+                    continue
+                start = file.tell() - _PREFIX.size
+                stored = bytearray(prefix + file.read(length))
+                _damage(stored, batch.damage, rng)
+                file.seek(start)
+                file.write(stored)
+    if waiting:
+        raise AssertionError(f"{log.name} has no batches at {sorted(waiting)}")
+
+
+def _damage(stored: bytearray, kind: Damage, rng: random.Random) -> None:
+    match kind:
+        case Damage.CHECKSUM:
+            stored[rng.randrange(_RECORDS_AT, len(stored))] ^= 1 << rng.randrange(8)
+            return
+        case Damage.CODEC:
+            stored[_ATTRIBUTES_AT + 1] |= _UNKNOWN_CODEC
+        case Damage.COUNT:
+            struct.pack_into(">i", stored, _COUNT_AT, rng.choice((10_000, 2**31 - 1)))
+        case Damage.LENGTH:
+            stored[_RECORDS_AT : _RECORDS_AT + 2] = b"\xff\x7f"
+        case Damage.HEADER_NAME:
+            at = stored.index(b"name!")
+            stored[at : at + 5] = b"\xff\xfe\xed\xa0\x80"
+        case Damage.PAYLOAD:
+            _overwrite(stored, range(_RECORDS_AT, min(_RECORDS_AT + 40, len(stored))), rng)
+        case _:
+            places = rng.choices(range(_RECORDS_AT, len(stored)), k=rng.randint(1, 4))
+            _overwrite(stored, places, rng)
+    _CRC.pack_into(stored, _CRC_AT, calc_crc32c(bytes(stored[_ATTRIBUTES_AT:])))
+
+
+def _overwrite(stored: bytearray, places: Iterable[int], rng: random.Random) -> None:
+    for at in places:
+        stored[at] = rng.randrange(256)
