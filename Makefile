@@ -3,6 +3,7 @@
 #   make demo [DURATION=20]   the whole service on one machine, with a live page
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
 #   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
+#   make regression           instructions an event, counted by valgrind (regression-update: new bound)
 #   make faults               a few minutes of faults: kills, broker restarts, broken connections
 #   make soak [MINUTES=30]    a million fuzzed records, every fault and broken variant, then random faults
 #   make lint | unit | integration | docs | site
@@ -33,7 +34,8 @@ install = uv pip install -q --python $(1)/bin/python $(2)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit integration faults soak bench bench-quick browser docs site clean
+.PHONY: help demo test lint unit integration faults soak bench bench-quick regression \
+        regression-update browser docs site clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +82,12 @@ bench: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 
 bench-quick: $(VENV)/dev.stamp $(BENCH_VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.harness --peers $(BENCH_VENV)/bin/python --quick
+
+regression: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.regression
+
+regression-update: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.regression --update
 
 # Writes the pages that come from the code; tests fail when they are not up to date.
 docs: $(VENV)/dev.stamp
