@@ -18,6 +18,7 @@ from service.handlers.state import (
     Place,
     StateStore,
 )
+from service.handlers.timers import EventTimers, KeyTimers, Timer
 
 __all__ = [
     "MAX_RESULTS",
@@ -25,8 +26,10 @@ __all__ = [
     "Clients",
     "Codec",
     "Emit",
+    "EventTimers",
     "HandlerContext",
     "HandlerSpec",
+    "KeyTimers",
     "KeyedState",
     "MemoryStateStore",
     "Ordering",
@@ -34,6 +37,7 @@ __all__ = [
     "Place",
     "RunIn",
     "StateStore",
+    "Timer",
     "handler",
     "known_handlers",
     "load_handler",

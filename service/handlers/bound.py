@@ -17,9 +17,10 @@ from service.handlers.context import HandlerContext
 from service.handlers.inputs import Converter, converter
 from service.handlers.options import validate_options
 from service.handlers.processes import ProcessCalls
-from service.handlers.results import MAX_RESULTS
+from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
+from service.handlers.timers import KeyTimers
 
 HandleMany = Callable[[EventBatch, Sequence[int]], Sequence[tuple[int, Any]]]
 PartitionCallback = Callable[[str, int], Awaitable[None]]
@@ -92,6 +93,34 @@ class BoundHandler:
     async def open(self, context: HandlerContext) -> None:
         """Let the handler open its clients and state; once, before the first call."""
         await self._lifecycle("open", context)
+        if context.made_timers:
+            self._run_timers(context.made_timers)
+
+    def _run_timers(self, timers: Sequence[KeyTimers]) -> None:
+        """Tell ``timers`` whatever the handler is told."""
+        own_tick, own_assigned, own_revoked = self.tick, self.assigned, self.revoked
+
+        def tick(now_s: float) -> list[Any]:
+            results: list[Any] = []
+            for each in timers:
+                results.extend(each.tick(now_s))
+            if own_tick is not None:
+                results.extend(to_results(own_tick(now_s), MAX_TICK_RESULTS))
+            return results
+
+        async def assigned(topic: str, partition: int) -> None:
+            for each in timers:
+                each.assigned(topic, partition)
+            if own_assigned is not None:
+                await own_assigned(topic, partition)
+
+        async def revoked(topic: str, partition: int) -> None:
+            for each in timers:
+                each.revoked(topic, partition)
+            if own_revoked is not None:
+                await own_revoked(topic, partition)
+
+        self.tick, self.assigned, self.revoked = tick, assigned, revoked
 
     async def close(self) -> None:
         """Let the handler close what it opened itself; once, after the last call."""

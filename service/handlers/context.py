@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias
 
+from service.clock import wall_clock_ms
 from service.events import Result
+from service.handlers.timers import EventTimers, GoOff, KeyTimers
 from service.state.keyed import Codec, KeyedState, StateStore
 
 Emit: TypeAlias = Callable[[Sequence[Result]], Awaitable[None]]
@@ -62,6 +64,7 @@ class HandlerContext:
         handler: Name of the handler in the configuration.
         options: The validated options.
         emit: Publishes results that belong to no event; returns when they are durable.
+        made_timers: The timers that were asked for; for the runtime, which lets them go off.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class HandlerContext:
         self.emit = emit
         self._clients = clients
         self._state = state
+        self.made_timers: list[KeyTimers] = []
 
     async def client(self, key: str, factory: Callable[[], Any]) -> Any:
         """A client shared with every handler that asks for the same ``key``.
@@ -103,6 +107,41 @@ class HandlerContext:
         It is durable if the handler declares it (``state=`` of ``@handler``).
         """
         return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys, codec=codec)
+
+    def timers(self, go_off: GoOff, name: str = "timers") -> KeyTimers:
+        """Timers by key in processing time; to be asked for in ``open``.
+
+        Args:
+            go_off: Called for each timer that is due; returns what a handler may return.
+            name: Of the state that keeps them, durable if the handler declares it.
+        """
+        wall_ms = wall_clock_ms() - int(asyncio.get_running_loop().time() * 1000)
+        timers = KeyTimers(self.state(name), go_off, wall_ms=wall_ms)
+        self.made_timers.append(timers)
+        return timers
+
+    def event_timers(
+        self,
+        go_off: GoOff,
+        name: str = "timers",
+        *,
+        lateness_s: float = 5.0,
+        idle_s: float = 30.0,
+    ) -> EventTimers:
+        """Timers by key in event time; to be asked for in ``open``.
+
+        Args:
+            go_off: As for :meth:`timers`.
+            name: As for :meth:`timers`.
+            lateness_s: How much older than the newest an event may be.
+            idle_s: Silence after which time goes on without events.
+        """
+        clock = asyncio.get_running_loop().time
+        timers = EventTimers(
+            self.state(name), go_off, lateness_s=lateness_s, idle_s=idle_s, clock=clock
+        )
+        self.made_timers.append(timers)
+        return timers
 
 
 async def _call(close: Callable[[], Any]) -> None:

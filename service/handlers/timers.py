@@ -1,0 +1,214 @@
+"""Timers by key that survive restarts: kept in a state, so they come back with it.
+
+A timer is an entry of a state, and the heap here is only an index of it, rebuilt whenever a
+partition is assigned.  So setting one counts when its event counts, is undone when the event's
+attempt is undone, and moves with the partition; a timer is due when its entry still says so.
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from service.errors import TransientError
+from service.events import Event
+from service.handlers.results import PartitionResult, to_results
+from service.state.keyed import KeyedState, Partition, PartitionId, Place
+from service.windows.watermark import BEFORE_ALL_MS, Watermark
+
+log = structlog.get_logger(__name__)
+
+FIRED_PER_TICK: Final = 10_000
+"""Most timers of a partition that go off at once; the others follow a tick later."""
+
+_TIMER: Final = "t/"
+_NEWEST: Final = "newest"
+
+
+class Timer(NamedTuple):
+    """A timer that has gone off.
+
+    Attributes:
+        place: Its partition; what to name when reading and changing state.
+        key: Its key.
+        at_ms: The moment that it was set to, in ms since the epoch.
+    """
+
+    place: Partition
+    key: str
+    at_ms: int
+
+
+GoOff = Callable[[Timer], Any]
+"""What a timer does: returns what a handler may return, for the handler's output."""
+
+
+class KeyTimers:
+    """Timers in processing time: due when the wall clock says so.
+
+    They go off with the handler's ticks, once a second, and never during a call.  One that
+    raises :class:`~service.errors.TransientError` stays and is tried again a tick later; any other
+    error is logged and the timer is gone.
+
+    Args:
+        state: Where they are kept; used for nothing else.
+        go_off: Called for each that is due.  What it changes in states of the handler is
+            published with what it returns.
+        wall_ms: The wall clock at 0 of the ticks' clock, in ms since the epoch: it is asked once,
+            so a wall clock that is set back does not hold anything up.
+    """
+
+    def __init__(self, state: KeyedState, go_off: GoOff, *, wall_ms: int) -> None:
+        self._state = state
+        self._go_off = go_off
+        self._wall_ms = wall_ms
+        self._due: dict[PartitionId, list[tuple[int, str]]] = {}
+
+    def set(self, place: Place, key: str, at_ms: int) -> None:
+        """Let the timer of ``key`` go off at ``at_ms``, whatever it was set to before.
+
+        Args:
+            place: The event that this is done for, or the partition of a timer that went off.
+            key: Each has one timer.
+            at_ms: Milliseconds since the epoch; in the past is due at once.
+        """
+        self._state.put(place, _TIMER + key, at_ms)
+        heapq.heappush(self._heap(Partition(place.topic, place.partition)), (at_ms, key))
+
+    def clear(self, place: Place, key: str) -> None:
+        """Let the timer of ``key`` never go off; no error if there is none."""
+        self._state.delete(place, _TIMER + key)
+
+    def when(self, place: Place, key: str) -> int | None:
+        """What the timer of ``key`` is set to, if there is one."""
+        at_ms: int | None = self._state.get(place, _TIMER + key)
+        return at_ms
+
+    # -- what the runtime says -----------------------------------------------------------------
+
+    def assigned(self, topic: str, partition: int) -> None:
+        """The state of a partition is here: find out what it holds."""
+        self.revoked(topic, partition)
+        self._heap(Partition(topic, partition))
+
+    def revoked(self, topic: str, partition: int) -> None:
+        """Somebody else has the partition now."""
+        self._due.pop((topic, partition), None)
+
+    def tick(self, now_s: float) -> list[PartitionResult]:
+        """The results of what has become due; ``now_s`` is the event loop's time."""
+        results: list[PartitionResult] = []
+        for place in list(self._due):
+            results.extend(self._fire(Partition(*place), self._time_ms(place, now_s)))
+        return results
+
+    def _time_ms(self, place: PartitionId, now_s: float) -> int:
+        """What time it is in a partition."""
+        del place
+        return self._wall_ms + int(now_s * 1000)
+
+    def _heap(self, place: Partition) -> list[tuple[int, str]]:
+        heap = self._due.get(place)
+        if heap is None:
+            heap = [
+                (at_ms, key.removeprefix(_TIMER))
+                for key, at_ms in self._state.items(place)
+                if key.startswith(_TIMER)
+            ]
+            heapq.heapify(heap)
+            self._due[place] = heap
+        return heap
+
+    def _fire(self, place: Partition, time_ms: int) -> list[PartitionResult]:
+        heap = self._due[place]
+        results: list[PartitionResult] = []
+        again: list[tuple[int, str]] = []
+        for _ in range(FIRED_PER_TICK):
+            if not heap or heap[0][0] > time_ms:
+                break
+            at_ms, key = heapq.heappop(heap)
+            if self.when(place, key) != at_ms:
+                continue  # set anew, cleared, or undone
+            try:
+                told = to_results(self._go_off(Timer(place, key, at_ms)))
+            except TransientError as exc:
+                log.warning("timer failed, and stays", key=key, error=str(exc))
+                again.append((at_ms, key))
+                continue
+            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+                log.error("timer failed, and is dropped", key=key, error=repr(exc))  # noqa: TRY400
+                told = ()
+            if self.when(place, key) == at_ms:  # it may have set itself anew
+                self.clear(place, key)
+            for result in told:
+                own = result.key if isinstance(result.key, (bytes, str)) else key
+                results.append(PartitionResult(place, result.value, topic=result.topic, key=own))
+        for entry in again:
+            heapq.heappush(heap, entry)
+        return results
+
+
+class EventTimers(KeyTimers):
+    """Timers in event time: due when the watermark of their partition has reached them.
+
+    The watermark is the newest timestamp observed less ``lateness_s``; after ``idle_s`` without
+    an event it goes on with the clock, so timers go off although nothing more comes.
+
+    Args:
+        state: As for :class:`KeyTimers`; the watermark is kept there too.
+        go_off: As for the same.
+        lateness_s: How much older than the newest an event may be.
+        idle_s: Silence after which time goes on without events.
+        clock: Seconds on the clock of the ticks.
+    """
+
+    def __init__(
+        self,
+        state: KeyedState,
+        go_off: GoOff,
+        *,
+        lateness_s: float,
+        idle_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(state, go_off, wall_ms=0)
+        self._lateness_ms = round(lateness_s * 1000)
+        self._idle_s = idle_s
+        self._clock = clock
+        self._watermarks: dict[PartitionId, Watermark] = {}
+
+    def observe(self, event: Event, at_ms: int | None = None) -> None:
+        """Take notice of an event's time, in ms since the epoch; the record's if not given."""
+        place = Partition(event.topic, event.partition)
+        watermark = self._watermark(place)
+        self._heap(place)  # from now on it has a time, so its ticks count
+        if watermark.observe(event.timestamp if at_ms is None else at_ms, self._clock()):
+            self._state.put(event, _NEWEST, watermark.newest_ms)
+
+    def watermark_ms(self, place: Place) -> int:
+        """How far the time of a partition has come."""
+        return self._watermark(Partition(place.topic, place.partition)).at_ms
+
+    def revoked(self, topic: str, partition: int) -> None:
+        """See :meth:`KeyTimers.revoked`."""
+        super().revoked(topic, partition)
+        self._watermarks.pop((topic, partition), None)
+
+    def _time_ms(self, place: PartitionId, now_s: float) -> int:
+        watermark = self._watermark(Partition(*place))
+        known = self._state.get(Partition(*place), _NEWEST) is not None
+        if known and watermark.pass_time(now_s):
+            self._state.put(Partition(*place), _NEWEST, watermark.newest_ms)
+        return watermark.at_ms if known else BEFORE_ALL_MS
+
+    def _watermark(self, place: Partition) -> Watermark:
+        watermark = self._watermarks.get(place)
+        if watermark is None:
+            watermark = self._watermarks[place] = Watermark(
+                lateness_ms=self._lateness_ms, idle_s=self._idle_s, now_s=self._clock()
+            )
+            newest_ms = self._state.get(place, _NEWEST)
+            if newest_ms is not None:
+                watermark.restore(newest_ms, self._clock())
+        return watermark

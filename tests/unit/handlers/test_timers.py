@@ -1,0 +1,182 @@
+"""Timers of handlers through the whole service, in virtual time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service import Event, PermanentError, TransientError, handler
+from service.handlers import EventTimers, HandlerContext, KeyTimers, Timer
+from service.testing.broker import MemoryBroker
+from service.testing.harness import Harness, pipeline_of
+
+_START_MS = 1_700_000_000_000
+
+
+@handler("timer_tests_reminder", state=("timers", "failures"))
+class Reminder:
+    """Reminds of a key some seconds after its last event, unless it was told to stop."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: KeyTimers = context.timers(self.remind)
+        self._failures = context.state("failures")
+        self._now_ms = self._timers._wall_ms
+
+    def __call__(self, event: Event) -> None:
+        key = event.key_text
+        if event.data.get("stop"):
+            self._timers.clear(event, key)
+        else:
+            now_ms = self._now_ms + int(asyncio.get_running_loop().time() * 1000)
+            self._timers.set(event, key, now_ms + event.data["after_ms"])
+        if event.data.get("fail") and not event.attempts:
+            raise TransientError("once")
+
+    def remind(self, timer: Timer) -> dict[str, Any] | None:
+        failures = self._failures.get(timer.place, timer.key) or 0
+        self._failures.put(timer.place, timer.key, failures + 1)
+        if timer.key == "twice" and not failures:
+            raise TransientError("not yet")
+        if timer.key == "never":
+            raise PermanentError("no")
+        return {"key": timer.key}
+
+
+@handler("timer_tests_deadline", state=("timers",))
+class Deadline:
+    """Tells of a key when event time has passed its deadline; sets it anew once if it repeats."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: EventTimers = context.event_timers(self.late, lateness_s=1, idle_s=5)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, event.data["k"], event.data["t"] + event.data.get("after_ms", 0))
+        self._timers.observe(event, event.data["t"])
+
+    def late(self, timer: Timer) -> dict[str, Any]:
+        if timer.key == "again" and timer.at_ms < _START_MS + 2_000:
+            self._timers.set(timer.place, timer.key, timer.at_ms + 2_000)
+        return {"key": timer.key, "at": timer.at_ms - _START_MS}
+
+
+def config(use: Any, delivery: str) -> dict[str, Any]:
+    document = pipeline_of(use, retry={"initial_s": 0.01})
+    document["pipelines"]["test"]["delivery"] = delivery
+    return document
+
+
+BOTH = pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+
+
+@BOTH
+async def test_a_timer_goes_off_once_at_its_time_and_leaves_nothing(delivery: str) -> None:
+    async with Harness(config(Reminder, delivery)) as service:
+        await service.send({"after_ms": 5_000}, key="a")
+        await service.advance(4)
+        assert service.outputs() == []
+
+        await service.advance(10)
+
+        assert service.outputs() == [{"key": "a"}]
+        assert service.records()[0].key == b"a"
+        assert service.records("test-test-handler-timers-changelog")[-1].value is None
+
+
+@BOTH
+async def test_a_timer_that_is_set_anew_or_cleared_forgets_its_time(delivery: str) -> None:
+    async with Harness(config(Reminder, delivery)) as service:
+        await service.send({"after_ms": 2_000}, key="a")
+        await service.send({"after_ms": 2_000}, key="b")
+        await service.send({"after_ms": 8_000}, key="a")
+        await service.send({"stop": True}, key="b")
+
+        await service.advance(6)
+        assert service.outputs() == []
+        await service.advance(6)
+
+        assert service.outputs() == [{"key": "a"}]
+
+
+@BOTH
+async def test_a_timer_survives_the_process_that_set_it(delivery: str) -> None:
+    broker = MemoryBroker()
+    async with Harness(config(Reminder, delivery), broker=broker) as first:
+        await first.send({"after_ms": 6_000}, key="a")
+        await first.settle()
+        await first.kill()
+
+    async with Harness(config(Reminder, delivery), broker=broker) as second:
+        await second.advance(10)
+
+        assert second.outputs() == [{"key": "a"}]
+
+
+async def test_a_timer_moves_with_its_partition() -> None:
+    broker = MemoryBroker()
+    document = config(Reminder, "at_least_once")
+    async with Harness(document, broker=broker, partitions=2) as first:
+        for partition in (0, 1):
+            await first.send({"after_ms": 9_000}, key=f"k{partition}", partition=partition)
+        await first.settle()
+        async with Harness(document, broker=broker) as second:
+            await second.advance(20)
+
+            assert sorted(told["key"] for told in second.outputs()) == ["k0", "k1"]
+
+
+async def test_what_a_failed_attempt_has_set_is_set_once() -> None:
+    async with Harness(config(Reminder, "at_least_once")) as service:
+        await service.send({"after_ms": 1_000, "fail": True}, key="a")
+        await service.advance(5)
+
+        assert service.outputs() == [{"key": "a"}]
+
+
+async def test_a_timer_that_fails_for_now_stays_and_one_that_fails_for_good_goes() -> None:
+    async with Harness(config(Reminder, "at_least_once")) as service:
+        await service.send({"after_ms": 1_000}, key="twice")
+        await service.send({"after_ms": 1_000}, key="never")
+        await service.advance(6)
+
+        assert service.outputs() == [{"key": "twice"}]
+        timers = service.records("test-test-handler-timers-changelog")
+        latest = {record.key: record.value for record in timers}
+        assert set(latest.values()) == {None}
+
+
+@BOTH
+async def test_an_event_timer_waits_for_the_watermark_and_not_for_the_clock(delivery: str) -> None:
+    async with Harness(config(Deadline, delivery)) as service:
+        await service.send({"k": "a", "t": _START_MS, "after_ms": 10_000})
+        await service.send({"k": "b", "t": _START_MS + 10_999, "after_ms": 60_000})
+        await service.advance(3)
+        assert service.outputs() == []
+        await service.send({"k": "b", "t": _START_MS + 11_000, "after_ms": 60_000})
+
+        await service.advance(3)
+
+        assert service.outputs() == [{"key": "a", "at": 10_000}]
+
+
+@BOTH
+async def test_an_event_timer_of_a_quiet_partition_goes_off_after_a_restart(delivery: str) -> None:
+    broker = MemoryBroker()
+    async with Harness(config(Deadline, delivery), broker=broker) as first:
+        await first.send({"k": "a", "t": _START_MS, "after_ms": 8_000})
+        await first.settle()
+        await first.kill()
+
+    async with Harness(config(Deadline, delivery), broker=broker) as second:
+        await second.advance(8)
+        assert second.outputs() == []
+        await second.advance(4)
+
+        assert second.outputs() == [{"key": "a", "at": 8_000}]
+
+
+async def test_a_timer_may_set_itself_anew() -> None:
+    async with Harness(config(Deadline, "at_least_once")) as service:
+        await service.send({"k": "again", "t": _START_MS})
+        await service.advance(20)
+
+        assert [told["at"] for told in service.outputs()] == [0, 2_000]
