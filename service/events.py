@@ -5,13 +5,15 @@ stores (bytes); an *event* is a normalized record; an *outcome* is what handling
 event.  The acknowledgement travels with them: every event knows its batch and its index there,
 and :meth:`RecordBatch.ack` is all that a publisher needs to call.
 
-These classes are plain and slotted, not frozen dataclasses: one is made per record, and a frozen
-one costs three times as much to make.  Treat them as immutable all the same.
+What is made per record is a msgspec struct: making one costs a fifth of what it does with an
+``__init__`` in Python.  Treat them as immutable all the same.
 """
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 """Record headers in order; names may repeat, as in Kafka."""
@@ -272,7 +274,7 @@ _NOWHERE = RecordBatch("", 0, (SourceRecord(None),), next_offset=1)
 """Where an event comes from that somebody made by hand, in a test."""
 
 
-class Event:
+class Event(msgspec.Struct, eq=False):
     """One normalized record: what a handler sees.
 
     Attributes:
@@ -287,27 +289,14 @@ class Event:
         attempts: How often handling was tried before, in this process or an earlier one.
     """
 
-    __slots__ = ("attempts", "batch", "data", "headers", "index", "key", "timestamp", "type")
-
-    def __init__(  # noqa: PLR0917 -- positional, because one is made per record
-        self,
-        data: Any,
-        key: bytes | None = None,
-        timestamp: int = 0,
-        type: str | None = None,  # noqa: A002 -- CloudEvents' own name for it
-        headers: Headers = (),
-        batch: RecordBatch = _NOWHERE,
-        index: int = 0,
-        attempts: int = 0,
-    ) -> None:
-        self.data = data
-        self.key = key
-        self.timestamp = timestamp
-        self.type = type
-        self.headers = headers
-        self.batch = batch
-        self.index = index
-        self.attempts = attempts
+    data: Any
+    key: bytes | None = None
+    timestamp: int = 0
+    type: str | None = None
+    headers: Headers = ()
+    batch: RecordBatch = _NOWHERE
+    index: int = 0
+    attempts: int = 0
 
     @property
     def topic(self) -> str:
@@ -388,7 +377,7 @@ class Result:
 Results: TypeAlias = Sequence[Result] | dict[str, Any]
 
 
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """What handling made of one record: results to publish, or a failure to dead-letter.
 
     Attributes:
@@ -399,19 +388,10 @@ class Outcome:
         failure: Set instead of results when the record is to be dead-lettered.
     """
 
-    __slots__ = ("batch", "failure", "index", "results")
-
-    def __init__(
-        self,
-        batch: RecordBatch,
-        index: int,
-        results: Results = (),
-        failure: Failure | None = None,
-    ) -> None:
-        self.batch = batch
-        self.index = index
-        self.results = results
-        self.failure = failure
+    batch: RecordBatch
+    index: int
+    results: Results = ()
+    failure: Failure | None = None
 
     def __repr__(self) -> str:
         what = self.results if self.failure is None else self.failure
