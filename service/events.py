@@ -398,6 +398,35 @@ class Outcome(msgspec.Struct, eq=False):
         return f"Outcome({self.batch.topic}/{self.batch.partition}[{self.index}]: {what!r})"
 
 
+class Handled:
+    """What a plain function made of a run of records of one batch: one mapping each.
+
+    The same as an :class:`Outcome` for each of them, for the price of one.
+
+    Attributes:
+        batch: The records' batch.
+        indexes: Their places in it; not empty.
+        results: For each, the result to the handler's own output.
+    """
+
+    __slots__ = ("batch", "indexes", "results")
+
+    def __init__(
+        self, batch: RecordBatch, indexes: list[int], results: list[dict[str, Any]]
+    ) -> None:
+        self.batch = batch
+        self.indexes = indexes
+        self.results = results
+
+    def outcomes(self) -> list[Outcome]:
+        """One by one."""
+        batch = self.batch
+        return [
+            Outcome(batch, index, result)
+            for index, result in zip(self.indexes, self.results, strict=True)
+        ]
+
+
 class EventBatch:
     """A record batch after normalizing: the decoded values beside their records.
 

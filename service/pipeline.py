@@ -46,8 +46,7 @@ class Branch:
                 ordered_by=lane_of,
                 max_waiting=max_waiting,
             )
-            # pyright does not see that Call | Outcome, once awaited, is an Outcome; mypy does.
-            .for_each_chunk(self.writer.publish)  # pyright: ignore[reportArgumentType]
+            .for_each_chunk(self.writer.publish)
         )
 
 

@@ -143,10 +143,10 @@ class Service:
                 sealed = output.sealed.popleft()
                 if sealed.writer is not None:
                     sealed.writer.finish()._build()  # type: ignore[attr-defined]
-                for entry in sealed.entries:
-                    entry.batch.ack(entry.place)
+                for run in sealed.runs:
+                    run.batch.ack_many(run.places)
                 self.publisher._settled(sealed)
-                published += len(sealed.entries)
+                published += sealed.count
         return published
 
 

@@ -28,8 +28,12 @@ from service.events import Failure, Record, RecordBatch, SourceRecord
 
 log = structlog.get_logger(__name__)
 
-CHUNK_RECORDS: Final = 1024
-"""Records in one batch of ours; small stored batches are merged up to it."""
+CHUNK_RECORDS: Final = 384
+"""Records in one batch of ours; small stored batches are merged up to it, large ones are cut.
+
+So few that what is made of them is still in the processor's cache when the next step looks at it:
+four times as many cost a tenth more time, sixteen times as many half as much again.
+"""
 CHUNK_BYTES: Final = 512 * 1024
 POLL_WAIT_S: Final = 0.1
 MAX_HOLD_S: Final = 60.0
@@ -121,6 +125,13 @@ class Intake:
             records.extend(decoded)
             size_bytes += stored.size_bytes
             position = stored.next_offset
+            while len(records) >= 2 * CHUNK_RECORDS:
+                share = size_bytes * CHUNK_RECORDS // len(records)
+                part, records = records[:CHUNK_RECORDS], records[CHUNK_RECORDS:]
+                await self._admission.send(
+                    self._admission.batch(held, epoch, part, records[0].offset, share), inbox
+                )
+                size_bytes -= share
             if len(records) >= CHUNK_RECORDS or size_bytes >= CHUNK_BYTES:
                 await self._admission.send(
                     self._admission.batch(held, epoch, records, position, size_bytes), inbox

@@ -36,6 +36,8 @@ _ATTEMPTS_MAX_BYTES = 1000
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 _CRASHES_MAX = 100
+_ONE_BYTE = 0x80
+"""Numbers below this are varints of one byte, their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,12 @@ def _ranges_bytes(next_offset: int, ranges: Sequence[Range], room: int) -> bytes
     fitting: tuple[int, int, int, int] | None = None
     room -= varint_size(len(ranges))
     for kept, (start, end) in enumerate(ranges, 1):
-        runs += varint(start - at) + varint(end - start)
+        gap, length = start - at, end - start
+        if gap < _ONE_BYTE and length < _ONE_BYTE:  # nearly all are
+            runs.append(gap)
+            runs.append(length)
+        else:
+            runs += varint(gap) + varint(length)
         at = end
         if 8 * (len(runs) - border) < at - base:
             split, border, base = kept, len(runs), at

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from service.errors import SchemaError
+from service.events import Event
 
 Converter = Callable[[Any], Any]
 
@@ -22,8 +23,10 @@ _QUOTED = re.compile(r"'[^']*'")
 
 
 def is_data_type(annotation: Any) -> bool:
-    """Whether ``annotation`` is a pydantic model, a msgspec struct or a dataclass."""
-    return isinstance(annotation, type) and (
+    """Whether ``annotation`` is a pydantic model, a msgspec struct or a dataclass, and no event."""
+    if not isinstance(annotation, type) or issubclass(annotation, Event):
+        return False
+    return (
         hasattr(annotation, "model_validate")
         or hasattr(annotation, "__struct_fields__")
         or dataclasses.is_dataclass(annotation)

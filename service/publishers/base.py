@@ -6,7 +6,7 @@ so does the in-memory broker of ``service.testing``.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from service.errors import ServiceError
 from service.events import Headers, RecordBatch
@@ -43,8 +43,8 @@ class TopicInfo(NamedTuple):
     max_message_bytes: int
 
 
-Row: TypeAlias = tuple[Any, ...]
-"""A record for :meth:`BatchWriter.extend`: timestamp, key, value, headers, and what follows."""
+Row: TypeAlias = tuple[int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""A record as :meth:`BatchWriter.extend` takes it: timestamp, key, value, list of headers."""
 
 
 class BatchWriter(Protocol):
@@ -70,12 +70,16 @@ class BatchWriter(Protocol):
         """Add ``rows`` from ``start`` on, until the batch is full.
 
         Args:
-            rows: Tuples that begin with what :meth:`append` takes; the headers are lists.
+            rows: What :meth:`append` takes, with lists of headers.
             start: Index of the first row.
 
         Returns:
             How many were added.
         """
+        ...
+
+    def rows(self) -> list[Row]:
+        """What was added, to be given to another batch; nothing may be added afterwards."""
         ...
 
 

@@ -19,8 +19,9 @@ import structlog
 
 from service.errors import OutputTooLargeError
 from service.events import RecordBatch, SourceRecord
-from service.publishers.output import RECORD_OVERHEAD_BYTES, Entry, EntryOwner
-from service.publishers.results import Publisher
+from service.publishers.base import Row
+from service.publishers.output import RECORD_OVERHEAD_BYTES, Entry, Run
+from service.publishers.protocols import Publisher
 from service.state.keyed import PartitionId
 from service.state.records import encode_value, key_prefix
 from service.state.store import LoggedState, LoggedStore
@@ -42,18 +43,18 @@ RECHECK_S: Final = 0.005
 _PLACEHOLDER: Final = SourceRecord(None)
 
 
-class _Run(NamedTuple):
+class _Changes(NamedTuple):
     """The changes of one table, as records of this moment."""
 
     topic: str
     partition: int
-    entries: list[Entry]
+    rows: list[Row]
 
 
 class _Checkpoint(RecordBatch):
     """Changes on their way, and the records that wait for them."""
 
-    __slots__ = ("changelog", "count", "covered", "outstanding", "runs", "tables")
+    __slots__ = ("changelog", "changes", "count", "covered", "outstanding", "tables")
 
     def __init__(self, changelog: "Changelog") -> None:
         super().__init__("", 0, (), next_offset=0)
@@ -61,7 +62,7 @@ class _Checkpoint(RecordBatch):
         self.covered: list[tuple[RecordBatch, Sequence[int]]] = []
         self.outstanding = 0
         self.count = 0
-        self.runs: list[_Run] = []
+        self.changes: list[_Changes] = []
         self.tables: list[Table] = []
 
     def fill(self) -> None:
@@ -164,26 +165,27 @@ class Changelog:
         ):
             self._arm()
 
-    def results_stored(self, entries: Sequence[Entry], owner: object) -> None:
+    def results_stored(self, runs: Sequence[Run], owner: object) -> None:
         """Results are durable, or have become dead letters."""
-        awaiting = self._awaiting
-        if not awaiting:
+        if not self._awaiting:
             return
-        for entry in entries:
-            if entry.owner is not owner:
-                continue
-            at = (id(entry.batch), entry.place)
-            found = awaiting.get(at)
-            if found is None:
-                continue
-            checkpoint, left = found
-            checkpoint.outstanding -= 1
-            if left > 1:
-                awaiting[at] = (checkpoint, left - 1)
-            else:
-                del awaiting[at]
-            if not checkpoint.outstanding:
-                self._send()
+        for run in runs:
+            if run.owner is owner:
+                for place in run.places:
+                    self._result_stored(id(run.batch), place)
+
+    def _result_stored(self, batch_id: int, place: int) -> None:
+        found = self._awaiting.get((batch_id, place))
+        if found is None:
+            return
+        checkpoint, left = found
+        checkpoint.outstanding -= 1
+        if left > 1:
+            self._awaiting[batch_id, place] = (checkpoint, left - 1)
+        else:
+            del self._awaiting[batch_id, place]
+        if not checkpoint.outstanding:
+            self._send()
 
     @property
     def lag(self) -> int:
@@ -231,9 +233,9 @@ class Changelog:
         for state in self.store.states.values():
             for place, table in state.tables.items():
                 if table.logged and table.dirty:
-                    run = self._take(state, place, table, checkpoint, checkpoint.count, self)
-                    checkpoint.runs.append(run)
-                    checkpoint.count += len(run.entries)
+                    changes = self._take(state, place, table)
+                    checkpoint.changes.append(changes)
+                    checkpoint.count += len(changes.rows)
                     checkpoint.tables.append(table)
                     table.unsettled += 1
         self.pending += checkpoint.count
@@ -247,9 +249,12 @@ class Changelog:
                 self.stored_checkpoint(checkpoint)
                 continue
             checkpoint.fill()
-            for topic, number, entries in checkpoint.runs:
-                self._publisher.add_many(topic, number, entries)
-            checkpoint.runs = []  # the publisher has them now
+            first = 0
+            for topic, number, rows in checkpoint.changes:
+                places = list(range(first, first + len(rows)))
+                self._publisher.add_run(topic, number, Run(checkpoint, places, self), rows)
+                first += len(rows)
+            checkpoint.changes = []  # the publisher has them now
             self._publisher.added(urgent=True)
 
     def stored_checkpoint(self, checkpoint: _Checkpoint) -> None:
@@ -276,14 +281,18 @@ class Changelog:
         for state in self.store.states.values():
             table = state.tables.get(place)
             if table is not None and table.logged and table.dirty:
-                run = self._take(state, place, table, batch, len(changes), _Settled(table))
-                table.unsettled += len(run.entries)
-                changes.extend((run.topic, run.partition, entry) for entry in run.entries)
+                topic, number, rows = self._take(state, place, table)
+                table.unsettled += len(rows)
+                owner = _Settled(table)
+                changes.extend(
+                    (topic, number, Entry(*row, batch, at, owner))
+                    for at, row in enumerate(rows, len(changes))
+                )
         return changes
 
     # -- as the owner of entries -------------------------------------------------------------
 
-    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
         """See :class:`service.publishers.output.EntryOwner`; the checkpoint counts by itself."""
 
     def failed(self) -> None:
@@ -299,22 +308,14 @@ class Changelog:
 
     # -- both ----------------------------------------------------------------------------------
 
-    def _take(  # noqa: PLR0917 -- what a record consists of
-        self,
-        state: LoggedState,
-        place: PartitionId,
-        table: Table,
-        batch: RecordBatch,
-        first: int,
-        owner: EntryOwner,
-    ) -> _Run:
-        """What the changelog of ``table`` lacks, as records of ``batch`` from ``first`` on."""
+    def _take(self, state: LoggedState, place: PartitionId, table: Table) -> _Changes:
+        """What the changelog of ``table`` lacks."""
         topic = self.topics[state.name]
         limit = self._publisher.max_record_bytes(topic)
         prefix = key_prefix(place[0])
         value_of = table.values.get
-        entries: list[Entry] = []
-        for at, key in enumerate(table.take_dirty(), first):
+        rows: list[Row] = []
+        for key in table.take_dirty():
             value = value_of(key)
             name = prefix + key.encode()
             encoded = None if value is None else self._encoded(state, table, key, value)
@@ -328,9 +329,8 @@ class Changelog:
                 )
                 table.delete(key)
                 encoded = None
-            # the class itself would spend twice as long on taking keyword arguments apart
-            entries.append(_new_entry(Entry, (None, name, encoded, [], batch, at, owner, False)))
-        return _Run(topic, place[1], entries)
+            rows.append((None, name, encoded, []))
+        return _Changes(topic, place[1], rows)
 
     def _encoded(self, state: LoggedState, table: Table, key: str, value: object) -> bytes | None:
         try:
@@ -346,17 +346,14 @@ class Changelog:
             return None
 
 
-_new_entry: Final = tuple.__new__
-
-
 class _Settled(NamedTuple):
     """Owns the changes of one table in a transaction."""
 
     table: Table
 
-    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
         """The transaction is committed."""
-        del topic, entries, since_s
+        del topic, runs, since_s
         self.table.unsettled -= count
 
     def failed(self) -> None:

@@ -10,20 +10,18 @@ again in the same order; a record whose batch was refused for its size is dead-l
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Final
 
 import structlog
 
 from service.errors import BrokerUnavailableError, FatalError, ServiceError
-from service.events import RecordBatch
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
     ProducerClient,
+    Row,
     TopicInfo,
 )
 from service.publishers.kafka_partitioner import Partitioner
@@ -31,9 +29,10 @@ from service.publishers.output import (
     FULL_BYTES,
     RECORD_OVERHEAD_BYTES,
     Entry,
-    EntryOwner,
     OutputPartition,
+    Run,
     Sealed,
+    count_by_owner,
     record_size,
 )
 
@@ -50,8 +49,6 @@ SMALL_TOPIC_BYTES: Final = 512 * 1024
 """Topics that take less than this have their batches measured record by record."""
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
-
-_OWNER: Callable[[Entry], EntryOwner] = attrgetter("owner")
 
 
 class KafkaPublisher:
@@ -145,6 +142,13 @@ class KafkaPublisher:
         count = self.topics[topic].partitions
         return spare % count if key is None else self._partitioner.partition(key, count)
 
+    def partitions_for(self, topic: str, keys: Sequence[bytes | None], spare: int) -> Sequence[int]:
+        """:meth:`partition_for` of each of ``keys``."""
+        count = self.topics[topic].partitions
+        if keys.count(None) == len(keys):
+            return [spare % count] * len(keys)
+        return self._partitioner.partitions(keys, count, spare % count)
+
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
 
@@ -153,57 +157,49 @@ class KafkaPublisher:
             partition: From :meth:`partition_for`.
             entry: The record, at most :meth:`max_record_bytes` long.
         """
-        output = self._output(topic, partition)
-        timestamp_ms, key, value, headers = entry[:4]
-        writer = output.writer
-        if writer is None:
-            writer = self._begin_batch(output)
-        elif output.limit_bytes < SMALL_TOPIC_BYTES:
-            size = output.size_bytes + record_size(key, value, headers)
-            if size > output.limit_bytes:
-                writer = None
-        if writer is None:
-            size = record_size(key, value, headers)
-            if output.writer is not None:
-                output.seal()
-                self.add(topic, partition, entry)
-                return
-        else:
-            before = writer.size_bytes
-            if not writer.append(timestamp_ms, key, value, headers):
-                output.seal()
-                self.add(topic, partition, entry)
-                return
-            size = writer.size_bytes - before
-        output.entries.append(entry)
-        output.size_bytes += size
-        self._pending += 1
-        self._pending_bytes += size
+        run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
+        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        self.add_run(topic, partition, run, [row])
 
-    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
-        """:meth:`add` for each of ``entries``, in as few calls as there are batches to fill."""
+    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
+        """:meth:`add` for each of ``rows``, in as few calls as there are batches to fill.
+
+        Args:
+            topic: A topic that is in :attr:`topics`.
+            partition: From :meth:`partition_for`.
+            run: Where the records come from; not to be changed afterwards.
+            rows: The records, as many as there are places in ``run``.
+        """
         output = self._output(topic, partition)
         start = 0
-        while start < len(entries):
-            writer = output.writer
-            if writer is None:
-                writer = self._begin_batch(output)
-            taken = 0
-            if writer is not None and output.limit_bytes >= SMALL_TOPIC_BYTES:
-                before = writer.size_bytes
-                taken = writer.extend(entries, start)
-                output.entries += entries[start : start + taken]
-                size = writer.size_bytes - before
-                output.size_bytes += size
-                self._pending += taken
-                self._pending_bytes += size
+        while start < len(rows):
+            taken, size_bytes = self._fill(output, rows, start)
             if taken:
+                whole = taken == len(rows)
+                output.note(run if whole else run.part(start, start + taken), size_bytes)
+                self._pending += taken
+                self._pending_bytes += size_bytes
                 start += taken
-                if start < len(entries):
-                    output.seal()
-            else:
-                self.add(topic, partition, entries[start])
-                start += 1
+            if start < len(rows):
+                output.seal()
+
+    def _fill(self, output: OutputPartition, rows: Sequence[Row], start: int) -> tuple[int, int]:
+        """Put as many of ``rows`` as fit into the open batch; returns how many, and their size."""
+        writer = output.writer
+        if writer is None and (writer := self._begin_batch(output)) is None:
+            left = rows[start:]
+            output.rows += left
+            return len(left), sum(record_size(*row[1:4]) for row in left)
+        before = writer.size_bytes
+        if output.limit_bytes >= SMALL_TOPIC_BYTES:
+            taken = writer.extend(rows, start)
+        elif (
+            output.runs and output.size_bytes + record_size(*rows[start][1:4]) > output.limit_bytes
+        ):
+            taken = 0
+        else:
+            taken = int(writer.append(*rows[start][:4]))
+        return taken, writer.size_bytes - before
 
     def _output(self, topic: str, partition: int) -> OutputPartition:
         output = self._outputs.get((topic, partition))
@@ -234,7 +230,7 @@ class KafkaPublisher:
         self._idle.clear()
         if urgent:
             for output in self._outputs.values():
-                if output.entries:
+                if output.runs:
                     output.urgent = True
         if self._pending_bytes > PENDING_BYTES_MAX:
             self._room.clear()
@@ -328,7 +324,7 @@ class KafkaPublisher:
         for output in list(self._outputs.values()):
             if output.on_wire is not None:
                 continue  # its answer sets the event again
-            if not output.sealed and output.entries:
+            if not output.sealed and output.runs:
                 left_s = output.since_s + LINGER_S - now_s
                 if output.urgent or output.size_bytes >= FULL_BYTES or left_s <= 0:
                     output.seal()
@@ -345,43 +341,30 @@ class KafkaPublisher:
         Asked for at the last moment: a process that was stopped for longer than its session
         wakes up with results in its hands that the partition's next owner makes again.
         """
-        valid: dict[int, bool] = {}
-        last: RecordBatch | None = None
-        for entry in sealed.entries:
-            if entry.batch is not last:
-                last = entry.batch
-                valid[id(last)] = last.valid()
-        if all(valid.values()):
-            return sealed
-        kept = [entry for entry in sealed.entries if valid[id(entry.batch)]]
-        dropped = [entry for entry in sealed.entries if not valid[id(entry.batch)]]
-        for entry in dropped:
-            entry.batch.dispatched -= 1
-        share = sealed.size_bytes * len(kept) // len(sealed.entries)
-        self._settled(Sealed(None, dropped, sealed.size_bytes - share))
-        return Sealed(None, kept, share)
+        kept, dropped = sealed.still_valid()
+        if dropped is not None:
+            for run in dropped.runs:
+                run.batch.dispatched -= len(run.places)
+            self._settled(dropped)
+        return kept
 
     async def _send(self, producer: ProducerClient, output: OutputPartition) -> None:
         sealed = self._without_revoked(output.sealed.popleft())
-        if not sealed.entries:
+        if not sealed.count:
             self._dirty.set()
             return
-        writer = sealed.writer
-        if writer is None:  # to be sent again: fill a new batch, as much as it takes
+        if sealed.writer is None:  # to be sent again: fill a new batch, as much as it takes
             writer = producer.new_batch()
-            entries = sealed.entries
-            for position, entry in enumerate(entries):
-                if not writer.append(entry.timestamp_ms, entry.key, entry.value, entry.headers):
-                    rest = entries[position:]
-                    share = sealed.size_bytes * len(rest) // len(entries)
-                    output.sealed.appendleft(Sealed(None, rest, share))
-                    sealed = Sealed(writer, entries[:position], sealed.size_bytes - share)
-                    break
+            taken = writer.extend(sealed.rows, 0)
+            if taken < sealed.count:
+                sealed, rest = sealed.cut(taken)
+                output.sealed.appendleft(rest)
+            sealed.writer = writer
         output.on_wire = sealed
         output.sent_at_s = _now()
         # and asked again inside the client, which may sit on it for a while
         answer = await producer.send(
-            output.topic, output.partition, writer, permission=partial(_valid, sealed.entries)
+            output.topic, output.partition, sealed.writer, permission=partial(_valid, sealed.runs)
         )
         answer.add_done_callback(partial(self._answered, output, sealed))
 
@@ -394,40 +377,45 @@ class KafkaPublisher:
             return  # the producer was replaced meanwhile, and this batch is sent again
         output.on_wire = None
         if error is None and not answer.cancelled():
-            entries = sealed.entries
-            for owner, count in Counter(map(_OWNER, entries)).items():
-                owner.stored(output.topic, entries, count, since_s=output.sent_at_s)
-            output.waiting_since_s = _now() if output.sealed or output.entries else 0.0
-            for entry in entries:
-                if entry.failed:
-                    entry.batch.dead_lettered(entry.place)
-                entry.batch.ack(entry.place)
-            self.published += len(sealed.entries)
-            self._settled(sealed)
-            if output.sealed or output.entries:
-                self._dirty.set()
+            self._stored(output, sealed)
             return
         self._count_failure(sealed)
         if not (isinstance(error, ProduceFailedError) and error.too_large):
-            output.sealed.appendleft(Sealed(None, sealed.entries, sealed.size_bytes))
-        elif len(sealed.entries) > 1:
+            output.sealed.appendleft(sealed.unsent())
+        elif sealed.count > 1:
             output.split(sealed)
         else:
             self._settled(sealed)
-            sealed.entries[0].owner.refused(sealed.entries[0], str(error))
+            for entry in sealed.entries():
+                entry.owner.refused(entry, str(error))
             if not output.pending:
                 output.waiting_since_s = 0.0
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
 
+    def _stored(self, output: OutputPartition, sealed: Sealed) -> None:
+        """A batch is durable: tell the owners of its records, then acknowledge their inputs."""
+        for owner, count in count_by_owner(sealed.runs).items():
+            owner.stored(output.topic, sealed.runs, count, since_s=output.sent_at_s)
+        output.waiting_since_s = _now() if output.sealed or output.runs else 0.0
+        for run in sealed.runs:
+            if run.failed:
+                for place in run.places:
+                    run.batch.dead_lettered(place)
+            run.batch.ack_many(run.places)
+        self.published += sealed.count
+        self._settled(sealed)
+        if output.sealed or output.runs:
+            self._dirty.set()
+
     def _count_failure(self, sealed: Sealed) -> None:
         self.failures += 1
-        for owner in set(map(_OWNER, sealed.entries)):
+        for owner in count_by_owner(sealed.runs):
             owner.failed()
 
     def _settled(self, sealed: Sealed) -> None:
         """A batch is off our hands."""
-        self._pending -= len(sealed.entries)
+        self._pending -= sealed.count
         self._pending_bytes -= sealed.size_bytes
         if self._pending_bytes <= PENDING_BYTES_MAX:
             self._room.set()
@@ -445,15 +433,9 @@ class KafkaPublisher:
             await asyncio.sleep(SETTLE_POLL_S)
 
 
-def _valid(entries: Sequence[Entry]) -> bool:
-    """Whether every input that ``entries`` come from is still ours."""
-    last: RecordBatch | None = None
-    for entry in entries:
-        if entry.batch is not last:
-            last = entry.batch
-            if not last.valid():
-                return False
-    return True
+def _valid(runs: Sequence[Run]) -> bool:
+    """Whether every input that ``runs`` come from is still ours."""
+    return all(run.batch.valid() for run in runs)
 
 
 def _now() -> float:

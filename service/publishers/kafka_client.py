@@ -21,6 +21,7 @@ from aiokafka.errors import (
     ProducerFenced,
     RecordListTooLargeError,
 )
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from service.errors import BrokerUnavailableError, FencedError
@@ -36,7 +37,7 @@ from service.publishers.kafka_gate import Permission, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
 
 PRIVATE_NAMES: Final = {
-    "BatchBuilder": ("_builder", "_relative_offset"),
+    "BatchBuilder": ("_builder", "_relative_offset", "_build"),
     "AIOKafkaProducer": ("_sender",),
     "Sender": ("sender_task",),
 }
@@ -258,12 +259,20 @@ class _Writer:
         """See :meth:`service.publishers.base.BatchWriter.extend`."""
         append = self._append
         first = count = self.count
-        for row in rows if not start else rows[start:]:
-            if append(count, row[0], row[1], row[2], row[3]) is None:
+        for timestamp_ms, key, value, headers in rows if not start else rows[start:]:
+            if append(count, timestamp_ms, key, value, headers) is None:
                 break
             count += 1
         self.count = count
         return count - first
+
+    def rows(self) -> list[Row]:
+        """See :meth:`service.publishers.base.BatchWriter.rows`."""
+        stored: Any = MemoryRecords(bytes(self._builder._build())).next_batch()  # noqa: SLF001
+        return [
+            (record.timestamp, record.key, record.value, record.headers)
+            for record in (() if stored is None else stored)
+        ]
 
     def finish(self) -> Any:
         """The client's own batch, closed."""

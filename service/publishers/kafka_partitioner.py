@@ -5,7 +5,8 @@ partitioner; every client that follows it reads and writes a key in the same pla
 in Python costs about 4 µs, so results are remembered for as many keys as fit.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
 from aiokafka.partitioner import murmur2
 
@@ -17,14 +18,29 @@ class Partitioner:
     """Kafka's default partitioner with a memory."""
 
     def __init__(self) -> None:
-        self._memory: dict[tuple[bytes, int], int] = {}
+        self._memory: dict[int, dict[bytes | None, int]] = {}
 
     def partition(self, key: bytes, count: int) -> int:
         """The partition of ``key`` among ``count``."""
-        memory = self._memory
-        found = memory.get((key, count))
+        memory = self._memory_for(count)
+        found = memory.get(key)
         if found is None:
-            if len(memory) >= REMEMBERED_KEYS:
-                memory.clear()
-            found = memory[key, count] = (murmur2(key) & 0x7FFFFFFF) % count
+            found = memory[key] = (murmur2(key) & 0x7FFFFFFF) % count
         return found
+
+    def partitions(self, keys: Sequence[bytes | None], count: int, spare: int) -> list[int]:
+        """:meth:`partition` of each of ``keys``, ``spare`` where there is none."""
+        memory = self._memory_for(count)
+        found = list(map(memory.get, keys))
+        if None not in found:
+            return cast("list[int]", found)
+        return [
+            (spare if key is None else self.partition(key, count)) if place is None else place
+            for key, place in zip(keys, found, strict=True)
+        ]
+
+    def _memory_for(self, count: int) -> dict[bytes | None, int]:
+        memory = self._memory.get(count)
+        if memory is None or len(memory) >= REMEMBERED_KEYS:
+            memory = self._memory[count] = {}
+        return memory

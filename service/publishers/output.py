@@ -2,15 +2,16 @@
 
 At most one batch of a partition is on the wire; what comes meanwhile fills the next one.  So
 batches grow with the load by themselves, and order within the partition needs no other means.
-Knows neither the producer nor a clock: the publisher drives it.
+A record's bytes are kept once, in the batch that is to be sent; beside it stands, in runs, which
+input records it came from.  Knows neither the producer nor a clock: the publisher drives it.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.events import Headers, RecordBatch
-from service.publishers.base import BatchWriter
+from service.publishers.base import BatchWriter, Row
 
 FULL_BYTES: Final = 192 * 1024
 """A batch of this size goes out without waiting for more."""
@@ -29,20 +30,20 @@ class EntryOwner(Protocol):
         """A request with records of this owner failed; they are sent again."""
         ...
 
-    def stored(self, topic: str, entries: Sequence["Entry"], count: int, *, since_s: float) -> None:
+    def stored(self, topic: str, runs: Sequence["Run"], count: int, *, since_s: float) -> None:
         """One request to ``topic`` was acknowledged; called before its inputs are.
 
         Args:
             topic: Where to.
-            entries: All of the request, of other owners too.
-            count: How many of them are this owner's.
+            runs: All of the request, of other owners too.
+            count: How many of its records are this owner's.
             since_s: ``loop.time()`` when it was sent.
         """
         ...
 
 
 class Entry(NamedTuple):
-    """One output record, kept until it is acknowledged so that it can be sent again."""
+    """One output record."""
 
     timestamp_ms: int | None
     key: bytes | None
@@ -57,13 +58,128 @@ class Entry(NamedTuple):
     """Whether this is a dead-letter record."""
 
 
-class Sealed(NamedTuple):
-    """A batch that is ready to go, or on the wire."""
+class Run:
+    """Output records that follow each other and come from one input batch.
 
-    writer: BatchWriter | None
-    """``None`` after a failure: it has to be filled anew."""
-    entries: list[Entry]
-    size_bytes: int
+    Attributes:
+        batch: The input's batch.
+        places: Whom of it to acknowledge, one per output record.
+        owner: Told what becomes of these records.
+        failed: Whether they are dead-letter records.
+    """
+
+    __slots__ = ("batch", "failed", "owner", "places")
+
+    def __init__(
+        self, batch: RecordBatch, places: list[int], owner: EntryOwner, *, failed: bool = False
+    ) -> None:
+        self.batch = batch
+        self.places = places
+        self.owner = owner
+        self.failed = failed
+
+    def part(self, start: int, end: int | None = None) -> "Run":
+        """Records ``start`` to ``end`` of it."""
+        return Run(self.batch, self.places[start:end], self.owner, failed=self.failed)
+
+
+def count_by_owner(runs: Sequence[Run]) -> Counter[EntryOwner]:
+    """How many records each owner has among ``runs``."""
+    counts: Counter[EntryOwner] = Counter()
+    for run in runs:
+        counts[run.owner] += len(run.places)
+    return counts
+
+
+class Sealed:
+    """A batch that is ready to go, or on the wire.
+
+    Args:
+        runs: Where its records come from, in their order.
+        size_bytes: Its size.
+        writer: Has the records; ``None`` after a failure: they have to go into another one.
+        rows: The records, if no writer has them.
+
+    Attributes:
+        count: How many records it has.
+    """
+
+    __slots__ = ("_rows", "count", "runs", "size_bytes", "writer")
+
+    def __init__(
+        self,
+        runs: list[Run],
+        size_bytes: int,
+        *,
+        writer: BatchWriter | None = None,
+        rows: list[Row] | None = None,
+    ) -> None:
+        self.runs = runs
+        self.size_bytes = size_bytes
+        self.writer = writer
+        self._rows = rows
+        self.count = sum(len(run.places) for run in runs)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Its records, to be sent again; read back from the writer that had them."""
+        if self._rows is None:
+            self._rows = [] if self.writer is None else self.writer.rows()
+        return self._rows
+
+    def unsent(self) -> "Sealed":
+        """The same for another producer."""
+        return Sealed(self.runs, self.size_bytes, rows=self.rows)
+
+    def cut(self, at: int) -> "tuple[Sealed, Sealed]":
+        """Its first ``at`` records, and the others."""
+        first: list[Run] = []
+        others: list[Run] = []
+        left = at
+        for run in self.runs:
+            if left > 0:
+                first.append(run.part(0, left))
+            if left < len(run.places):
+                others.append(run.part(max(left, 0)))
+            left -= len(run.places)
+        share = self.size_bytes * at // self.count
+        return (
+            Sealed(first, share, rows=self.rows[:at]),
+            Sealed(others, self.size_bytes - share, rows=self.rows[at:]),
+        )
+
+    def still_valid(self) -> "tuple[Sealed, Sealed | None]":
+        """What of it may still be published, and what not; usually all of it may."""
+        valid: dict[int, bool] = {}
+        for run in self.runs:
+            if id(run.batch) not in valid:
+                valid[id(run.batch)] = run.batch.valid()
+        if all(valid.values()):
+            return self, None
+        kept: list[Run] = []
+        dropped: list[Run] = []
+        rows: list[Row] = []
+        at = 0
+        for run in self.runs:
+            end = at + len(run.places)
+            if valid[id(run.batch)]:
+                kept.append(run)
+                rows += self.rows[at:end]
+            else:
+                dropped.append(run)
+            at = end
+        share = self.size_bytes * len(rows) // self.count
+        return Sealed(kept, share, rows=rows), Sealed(dropped, self.size_bytes - share, rows=[])
+
+    def entries(self) -> Iterator[Entry]:
+        """Its records one by one."""
+        rows = iter(self.rows)
+        for run in self.runs:
+            for place in run.places:
+                timestamp_ms, key, value, headers = next(rows)[:4]
+                yield Entry(
+                    timestamp_ms, key, value, headers, run.batch, place, run.owner, run.failed
+                )
 
 
 class OutputPartition:
@@ -71,6 +187,10 @@ class OutputPartition:
 
     Attributes:
         limit_bytes: Largest batch that the topic takes.
+        runs: Where the records of the open batch come from.
+        writer: Has the records of the open batch.
+        rows: Has them while there is no producer to give us a writer.
+        size_bytes: Size of the open batch.
         urgent: Nothing more is coming for now: send what there is.
         since_s: ``loop.time()`` when the open batch got its first record.
         on_wire: The batch that is being sent.
@@ -81,10 +201,11 @@ class OutputPartition:
     """
 
     __slots__ = (
-        "entries",
         "limit_bytes",
         "on_wire",
         "partition",
+        "rows",
+        "runs",
         "sealed",
         "sent_at_s",
         "since_s",
@@ -100,7 +221,8 @@ class OutputPartition:
         self.limit_bytes = limit_bytes
         self.partition = partition
         self.writer: BatchWriter | None = None
-        self.entries: list[Entry] = []
+        self.rows: list[Row] = []
+        self.runs: list[Run] = []
         self.size_bytes = 0
         self.urgent = False
         self.since_s = 0.0
@@ -109,21 +231,35 @@ class OutputPartition:
         self.on_wire: Sealed | None = None
         self.sealed: deque[Sealed] = deque()
 
+    def note(self, run: Run, size_bytes: int) -> None:
+        """The records of ``run`` were added to the open batch."""
+        self.size_bytes += size_bytes
+        last = self.runs[-1] if self.runs else None
+        if (
+            last is not None
+            and last.batch is run.batch
+            and last.owner is run.owner
+            and last.failed == run.failed
+        ):
+            last.places += run.places
+        else:
+            self.runs.append(run)
+
     def seal(self) -> None:
         """Close the open batch, if there is one."""
-        if self.entries:
-            self.sealed.append(Sealed(self.writer, self.entries, self.size_bytes))
+        if self.runs:
+            rows = None if self.writer is not None else self.rows
+            self.sealed.append(Sealed(self.runs, self.size_bytes, writer=self.writer, rows=rows))
             self.writer = None
-            self.entries = []
+            self.rows = []
+            self.runs = []
             self.size_bytes = 0
 
     def split(self, refused: Sealed) -> None:
         """Put a batch back that was refused for its size, as two halves."""
-        entries = refused.entries
-        middle = len(entries) // 2
-        half_bytes = refused.size_bytes // 2
-        self.sealed.appendleft(Sealed(None, entries[middle:], refused.size_bytes - half_bytes))
-        self.sealed.appendleft(Sealed(None, entries[:middle], half_bytes))
+        first, second = refused.cut(refused.count // 2)
+        self.sealed.appendleft(second)
+        self.sealed.appendleft(first)
 
     def unsent(self) -> None:
         """The producer is gone: everything unacknowledged has to be sent again, in order."""
@@ -131,13 +267,14 @@ class OutputPartition:
             self.sealed.appendleft(self.on_wire)
             self.on_wire = None
         self.seal()
-        self.sealed = deque(Sealed(None, batch.entries, batch.size_bytes) for batch in self.sealed)
+        self.sealed = deque(batch.unsent() for batch in self.sealed)
 
     @property
     def pending(self) -> int:
         """Records that are not acknowledged."""
-        on_wire = 0 if self.on_wire is None else len(self.on_wire.entries)
-        return on_wire + len(self.entries) + sum(len(batch.entries) for batch in self.sealed)
+        on_wire = 0 if self.on_wire is None else self.on_wire.count
+        sealed = sum(batch.count for batch in self.sealed)
+        return on_wire + sealed + sum(len(run.places) for run in self.runs)
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:

@@ -5,13 +5,9 @@ dead-letter topic, and hands finished entries to the publisher.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
-
-import orjson
+from typing import NamedTuple
 
 from service.clock import wall_clock_ms
 from service.delivery.dead_letters import dead_letter
@@ -20,8 +16,8 @@ from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
 from service.errors import OutputTooLargeError, PermanentError
 from service.events import (
-    TRACEPARENT_MAX_BYTES,
     Failure,
+    Handled,
     Headers,
     Outcome,
     RecordBatch,
@@ -30,75 +26,20 @@ from service.events import (
     SameKey,
 )
 from service.metrics import PipelineCounters
-from service.publishers.base import OutputTracing, TopicInfo
-from service.publishers.output import Entry, record_size
-
-CONTENT_TYPE: Final = ("content-type", b"application/json")
-BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
-TRACE_HEADER: Final = "traceparent"
-
-
-class Publisher(Protocol):
-    """Where a writer's records go; see :class:`service.publishers.kafka.KafkaPublisher`."""
-
-    @property
-    def topics(self) -> Mapping[str, TopicInfo]:
-        """Topics that :meth:`add` takes."""
-        ...
-
-    async def learn(self, topic: str) -> None:
-        """Make ``topic`` one of :attr:`topics`."""
-        ...
-
-    def max_record_bytes(self, topic: str) -> int:
-        """Largest record that ``topic`` takes."""
-        ...
-
-    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
-        """The partition of ``key``, or ``spare`` without one."""
-        ...
-
-    def add(self, topic: str, partition: int, entry: Entry) -> None:
-        """Queue a record."""
-        ...
-
-    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
-        """Queue records in order."""
-        ...
-
-    def added(self, *, urgent: bool) -> None:
-        """A run of :meth:`add` has ended."""
-        ...
-
-    @property
-    def full(self) -> bool:
-        """Whether :meth:`room` would wait."""
-        ...
-
-    async def room(self) -> None:
-        """Wait until more may be added."""
-        ...
-
-
-class Changes(Protocol):
-    """What of a handler's state waits for its results; see `service.publishers.changelog`."""
-
-    @property
-    def unwritten(self) -> AbstractSet[tuple[RecordBatch, int]]:
-        """Records with changes whose results are not queued yet."""
-        ...
-
-    def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
-        """The results of such a record are queued."""
-        ...
-
-    def dropped(self, batch: RecordBatch, index: int) -> None:
-        """Such a record is not ours any more."""
-        ...
-
-    def results_stored(self, entries: Sequence[Entry], owner: object) -> None:
-        """Results are durable, or have become dead letters."""
-        ...
+from service.publishers.base import OutputTracing
+from service.publishers.encoding import (
+    BINARY_CONTENT_TYPE,
+    CONTENT_TYPE,
+    OUR_HEADERS_BYTES,
+    TRACE_HEADER,
+    encode,
+    headers_of,
+    passed_on,
+)
+from service.publishers.graves import Grave
+from service.publishers.output import Entry, Run, record_size
+from service.publishers.plain import PlainWriter, gathered
+from service.publishers.protocols import NO_TRACING, Changes, Publisher
 
 
 class ResultWriter:
@@ -139,7 +80,10 @@ class ResultWriter:
         self._counters = counters
         self._idle = idle
         self._tracing = NO_TRACING if tracing is None else tracing
-        self._graves: dict[str, _Grave] = {}
+        self._graves: dict[str, Grave] = {}
+        self._plain = PlainWriter(
+            publisher, self, name=(pipeline, handler), output=output, tracing=self._tracing
+        )
         self.changes: Changes | None = None
 
     @property
@@ -152,7 +96,7 @@ class ResultWriter:
         for topic in self.topics:
             await self._publisher.learn(topic)
 
-    def publish(self, outcomes: Sequence[Outcome | None]) -> Awaitable[None] | None:
+    def publish(self, outcomes: Sequence[Handled | Outcome | None]) -> Awaitable[None] | None:
         """Publish ``outcomes``; ``None`` among them are calls of a revoked partition.
 
         Returns:
@@ -167,115 +111,56 @@ class ResultWriter:
             return self._write_late(late)
         return publisher.room() if publisher.full else None
 
-    def _write(self, outcomes: Sequence[Outcome | None]) -> list[Outcome]:
+    def _write(self, outcomes: Iterable[Handled | Outcome | None]) -> list[Outcome]:
         """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
         valid_batch: RecordBatch | None = None
-        changes = self.changes
-        unwritten = _NONE if changes is None else changes.unwritten
-        position = 0
-        while position < len(outcomes):
-            outcome = outcomes[position]
-            if outcome is None:
-                position += 1
-                continue
-            batch = outcome.batch
+        late: list[Outcome] = []
+        for item in gathered(outcomes):
+            batch = item.batch
             if batch is not valid_batch:
                 if not batch.valid():
-                    self._drop(outcome)
-                    position += 1
+                    self._drop(item)
                     continue
                 valid_batch = batch
-            written = self._write_plain(outcomes, position, batch)
-            if written:
-                if unwritten:
-                    self._wrote(batch, outcomes[position : position + written])
-                position += written
+            if isinstance(item, Outcome):
+                single = [item]
+            elif not late and self._plain.write(item):
+                self._wrote(batch, item.indexes)
                 continue
-            if not self._write_or_bury(outcome):
-                return [left for left in outcomes[position:] if left is not None]
-            if unwritten:
-                self._wrote(batch, [outcome])
-            position += 1
-        return []
+            else:
+                single = item.outcomes()
+            for outcome in single:
+                if late or not self._write_or_bury(outcome):
+                    late.append(outcome)
+        return late
 
-    def _drop(self, outcome: Outcome) -> None:
+    def _drop(self, item: Handled | Outcome) -> None:
         """Do nothing for an outcome: whoever owns its partition now does it again."""
-        outcome.batch.dispatched -= 1
+        indexes = [item.index] if isinstance(item, Outcome) else item.indexes
+        item.batch.dispatched -= len(indexes)
         if self.changes is not None:
-            self.changes.dropped(outcome.batch, outcome.index)
+            for index in indexes:
+                self.changes.dropped(item.batch, index)
 
     def _write_or_bury(self, outcome: Outcome) -> bool:
         """Write one outcome's records, or its dead letter; false if a topic is not known."""
         try:
-            return self._write_one(outcome)
+            written = self._write_one(outcome)
         except PermanentError as exc:
             outcome.failure = failure_of(exc, stage="publish", handler=self._handler)
-            return self._bury(outcome, outcome.failure)
+            written = self._bury(outcome, outcome.failure)
+        if written:
+            count = 0 if outcome.failure is not None else _count(outcome.results)
+            self._wrote(outcome.batch, (outcome.index,), count)
+        return written
 
-    def _wrote(self, batch: RecordBatch, outcomes: Sequence[Outcome | None]) -> None:
-        """What the records of ``outcomes`` changed waits for the results that were queued."""
+    def _wrote(self, batch: RecordBatch, indexes: Sequence[int], results: int = 1) -> None:
+        """What these records changed waits for the results of theirs that were queued."""
         changes = self.changes
-        for outcome in outcomes:
-            if changes is not None and outcome is not None:
-                at = (batch, outcome.index)
-                if at in changes.unwritten:
-                    failed = outcome.failure is not None
-                    changes.wrote(*at, 0 if failed else _count(outcome.results))
-
-    def _write_plain(  # noqa: C901 -- the hot loop; each call taken out of it costs 50 ns a record
-        self, outcomes: Sequence[Outcome | None], start: int, batch: RecordBatch
-    ) -> int:
-        """Write the run of plain results of ``batch`` at ``start``: one mapping each, own output.
-
-        Nearly everything is written here, in one loop with nothing looked up twice.  It stops at
-        the first outcome that needs more: a failure, several or addressed results, a value that
-        is no JSON or too large, a topic that is not known.
-
-        Returns:
-            How many outcomes it has written.
-        """
-        topic = self._output
-        publisher = self._publisher
-        if topic is None or topic not in publisher.topics or self._tracing.active:
-            return 0
-        prefix = id_prefix(self._pipeline, self._handler, batch.topic, batch.partition)
-        limit = publisher.max_record_bytes(topic) - _OUR_HEADERS_BYTES
-        keyless = publisher.partition_for(topic, None, batch.partition)
-        records, dumps = batch.records, orjson.dumps
-        runs: dict[int, list[Entry]] = {}
-        position = start
-        for position in range(start, len(outcomes)):
-            outcome = outcomes[position]
-            if outcome is None or outcome.batch is not batch or outcome.failure is not None:
-                break
-            results = outcome.results
-            if type(results) is not dict:
-                break
-            index = outcome.index
-            record = records[index]
-            key = record.key
-            try:
-                value = dumps(results)
-            except TypeError:
-                break
-            if b"null" in value and not _finite(results):
-                break
-            if len(value) + (0 if key is None else len(key)) > limit:
-                break
-            headers = [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE]
-            if record.headers and (parent := _passed_on(record.headers)) is not None:
-                headers.append((TRACE_HEADER, parent))
-            partition = keyless if key is None else publisher.partition_for(topic, key, keyless)
-            run = runs.get(partition)
-            if run is None:
-                run = runs[partition] = []
-            # the class itself would spend twice as long on taking keyword arguments apart
-            run.append(_new_entry(Entry, (None, key, value, headers, batch, index, self, False)))
-        else:
-            position = len(outcomes)
-        for partition, entries in runs.items():
-            publisher.add_many(topic, partition, entries)
-        return position - start
+        if changes is not None and changes.unwritten:
+            for index in indexes:
+                if (batch, index) in changes.unwritten:
+                    changes.wrote(batch, index, results)
 
     async def _write_late(self, outcomes: list[Outcome]) -> None:
         """Write outcomes whose topics have to be looked up first, in order."""
@@ -341,9 +226,9 @@ class ResultWriter:
     def _check_size(
         self, topic: str, key: bytes | None, value: bytes | None, result: Result | None
     ) -> None:
-        size = len(value or b"") + len(key or b"") + _OUR_HEADERS_BYTES
+        size = len(value or b"") + len(key or b"") + OUR_HEADERS_BYTES
         if result is not None and result.headers:
-            size += record_size(None, None, _headers_of(result.headers))
+            size += record_size(None, None, headers_of(result.headers))
         limit = self._publisher.max_record_bytes(topic)
         if size > limit:
             raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
@@ -363,14 +248,14 @@ class ResultWriter:
             if isinstance(result.value, bytes):
                 content_type = BINARY_CONTENT_TYPE
             if result.headers:
-                extra = _headers_of(result.headers)
+                extra = headers_of(result.headers)
         headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
         parent = None
         active = self._tracing.active
         if active and id(batch) in active:
             parent = self._tracing.outgoing(batch, index)
         elif record.headers:
-            parent = _passed_on(record.headers)
+            parent = passed_on(record.headers)
         if parent is not None:
             headers.append((TRACE_HEADER, parent))
         if extra:
@@ -423,40 +308,38 @@ class ResultWriter:
         )
         return True
 
-    def _grave(self, code: str) -> "_Grave":
+    def _grave(self, code: str) -> Grave:
         grave = self._graves.get(code)
         if grave is None:
-            grave = self._graves[code] = _Grave(code, self._counters)
+            grave = self._graves[code] = Grave(code, self._counters)
         return grave
 
     def failed(self) -> None:
         """Count a produce request that failed."""
         self._counters.publish_failures += 1
 
-    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
         """Count results that are durable, and end the spans of the request."""
         if self.changes is not None:
-            self.changes.results_stored(entries, self)
+            self.changes.results_stored(runs, self)
         counters = self._counters
         counters.results_out += count
         counters.send_durations.record(asyncio.get_running_loop().time() - since_s)
         if active := self._tracing.active:
             own = [
-                (entry.batch, entry.place)
-                for entry in entries
-                if id(entry.batch) in active and entry.owner is self
+                (run.batch, place)
+                for run in runs
+                if run.owner is self and id(run.batch) in active
+                for place in run.places
             ]
             self._tracing.sent(topic, own, since_s=since_s)
 
     def refused(self, entry: Entry, reason: str) -> None:
         """The broker refused a record for its size: dead-letter its input instead."""
         if self.changes is not None:
-            self.changes.results_stored((entry,), self)
+            self.changes.results_stored((Run(entry.batch, [entry.place], self),), self)
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
         self._bury(Outcome(entry.batch, entry.place), failure)
-
-
-_NONE: Final[AbstractSet[tuple[RecordBatch, int]]] = frozenset()
 
 
 def _count(results: Results) -> int:
@@ -470,102 +353,3 @@ class _Output(NamedTuple):
     key: bytes | None
     value: bytes | None
     result: Result | None
-
-
-_new_entry: Final = tuple.__new__
-
-
-def encode(value: Any) -> bytes:
-    """A result's value as bytes: JSON, unless it is bytes already.
-
-    Raises:
-        PermanentError: If it has no JSON, or a number that is not finite.
-    """
-    if isinstance(value, bytes):
-        return value
-    try:
-        encoded = orjson.dumps(value)
-    except TypeError as exc:
-        raise PermanentError(f"the result is no JSON: {exc}") from exc
-    # orjson writes NaN and infinities as null without a word
-    if b"null" in encoded and not _finite(value):
-        raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
-    return encoded
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return value - value == 0  # false for NaN and both infinities
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return True
-
-
-def _headers_of(headers: Mapping[str, str | bytes]) -> Headers:
-    return [
-        (name, content.encode() if isinstance(content, str) else content)
-        for name, content in headers.items()
-    ]
-
-
-def _passed_on(headers: Headers) -> bytes | None:
-    """The input's ``traceparent`` as it is: the output belongs to the same trace.
-
-    One of any length would make an output that no topic takes of an input that fits.
-    """
-    for name, content in headers:
-        if name == TRACE_HEADER:
-            return content if content and len(content) <= TRACEPARENT_MAX_BYTES else None
-    return None
-
-
-class _Grave:
-    """Owns the dead letters with one error code."""
-
-    def __init__(self, code: str, counters: PipelineCounters) -> None:
-        self._code = code
-        self._counters = counters
-
-    def failed(self) -> None:
-        """Count a produce request that failed."""
-        self._counters.publish_failures += 1
-
-    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
-        """Count dead letters that are durable."""
-        del topic, entries, since_s
-        self._counters.dead_lettered(self._code, count)
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        """Leave it unacknowledged: losing a dead letter is not an option.
-
-        Raises:
-            OutputTooLargeError: Always.
-        """
-        raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")
-
-
-class _NoTracing:
-    """Nothing is traced."""
-
-    active: Mapping[int, object] = MappingProxyType({})
-
-    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
-        del batch, index
-        return None
-
-    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
-        del batch, index, code, detail
-
-    def sent(
-        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
-    ) -> None:
-        del topic, records, since_s
-
-
-NO_TRACING: Final[OutputTracing] = _NoTracing()
-
-
-_OUR_HEADERS_BYTES = 512
-"""Room for our own headers; ids are bounded by the lengths of names."""

@@ -13,7 +13,7 @@ from the position that a new producer with the same id finds committed.
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
@@ -22,12 +22,13 @@ import structlog
 from service.errors import FencedError, ServiceError, TransactionFailedError
 from service.publishers.base import (
     ProduceFailedError,
+    Row,
     TopicInfo,
     TransactionalClient,
 )
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, record_size
+from service.publishers.output import Entry, Run, count_by_owner, record_size
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +120,10 @@ class TransactionalPublisher:
         """See :meth:`service.publishers.kafka.KafkaPublisher.partition_for`."""
         return self._shared.partition_for(topic, key, spare)
 
+    def partitions_for(self, topic: str, keys: Sequence[bytes | None], spare: int) -> Sequence[int]:
+        """See :meth:`service.publishers.kafka.KafkaPublisher.partitions_for`."""
+        return self._shared.partitions_for(topic, keys, spare)
+
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         """Queue one record for the next transaction of its input partition.
 
@@ -146,10 +151,14 @@ class TransactionalPublisher:
             batch.dead_lettered(place)
         batch.ack(place)
 
-    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
-        """:meth:`add` for each of ``entries``."""
-        for entry in entries:
-            self.add(topic, partition, entry)
+    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
+        """:meth:`add` for each of ``rows``."""
+        for place, (timestamp_ms, key, value, headers) in zip(run.places, rows, strict=True):
+            self.add(
+                topic,
+                partition,
+                Entry(timestamp_ms, key, value, headers, run.batch, place, run.owner, run.failed),
+            )
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
@@ -297,9 +306,9 @@ class TransactionalPublisher:
 
 def _tell_owners(entries: list[tuple[str, int, Entry]], began_s: float) -> None:
     """Tell the writers what has become visible."""
-    by_topic: defaultdict[str, list[Entry]] = defaultdict(list)
+    by_topic: defaultdict[str, list[Run]] = defaultdict(list)
     for topic, _, entry in entries:
-        by_topic[topic].append(entry)
+        by_topic[topic].append(Run(entry.batch, [entry.place], entry.owner, failed=entry.failed))
     for topic, stored in by_topic.items():
-        for owner, count in Counter(entry.owner for entry in stored).items():
+        for owner, count in count_by_owner(stored).items():
             owner.stored(topic, stored, count, since_s=began_s)

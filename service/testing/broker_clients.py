@@ -222,6 +222,10 @@ class MemoryBatchWriter:
                 return index - start
         return len(rows) - start
 
+    def rows(self) -> list[Row]:
+        """See :meth:`service.publishers.base.BatchWriter.rows`."""
+        return [(at, key, value, list(headers)) for at, key, value, headers in self.records]
+
 
 class MemoryProducer:
     """A :class:`~service.publishers.base.ProducerClient` of a broker in memory."""

@@ -7,9 +7,9 @@ import pytest
 
 from service.errors import OutputTooLargeError
 from service.events import RecordBatch, SourceRecord
-from service.publishers.base import TopicInfo
+from service.publishers.base import Row, TopicInfo
 from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
-from service.publishers.output import Entry
+from service.publishers.output import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
 
@@ -36,8 +36,14 @@ class FakePublisher:
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         raise AssertionError((topic, partition, entry))
 
-    def add_many(self, topic: str, partition: int, entries: Sequence[Entry]) -> None:
-        self.added_entries += [(topic, partition, entry) for entry in entries]
+    def partitions_for(self, topic: str, keys: Any, spare: int) -> Sequence[int]:
+        raise AssertionError((topic, keys, spare))
+
+    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
+        self.added_entries += [
+            (topic, partition, Entry(*row, run.batch, place, run.owner))
+            for place, row in zip(run.places, rows, strict=True)
+        ]
 
     def added(self, *, urgent: bool) -> None:
         assert urgent
@@ -132,7 +138,7 @@ async def test_a_change_waits_for_the_results_of_its_record() -> None:
     owner = setting
     setting.changelog.unwritten.add((batch, 0))
     setting.changelog.wrote(batch, 0, 1)
-    result = Entry(None, b"k", b"{}", (), batch, 0, owner)  # type: ignore[arg-type]  # only compared
+    result = Run(batch, [0], owner)  # type: ignore[arg-type]  # only compared
 
     await asyncio.sleep(1.0)
     assert setting.publisher.values == []
@@ -194,7 +200,8 @@ async def test_exactly_once_nothing_is_held_and_the_transaction_takes_the_change
     entries = setting.changelog.take(_HERE)
     assert [(topic, number, entry.key) for topic, number, entry in entries] == [(TOPIC, 2, b"in/a")]
     assert not setting.state.tables[_HERE].clean
-    entries[0][2].owner.stored(TOPIC, [entries[0][2]], 1, since_s=0.0)
+    change = entries[0][2]
+    change.owner.stored(TOPIC, [Run(change.batch, [change.place], change.owner)], 1, since_s=0.0)
 
     assert setting.state.tables[_HERE].clean
     assert setting.changelog.take(_HERE) == []

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import BatchWriter
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry
+from service.publishers.output import Entry, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 
 
 class Owner:
-    def stored(self, topic: str, entries: Sequence[Entry], count: int, *, since_s: float) -> None:
-        del topic, entries, count, since_s
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        del topic, runs, count, since_s
 
     def failed(self, *args: object, **facts: object) -> None:
         del args, facts
@@ -64,7 +64,8 @@ async def test_what_was_added_without_a_producer_is_sent_before_what_comes_after
         publisher.added(urgent=True)
         await asyncio.sleep(1.0)
         assert len(producers) > 1  # each of which has found the broker down
-        publisher.add_many("out", 0, entries[1:3])
+        run = Run(inputs, [1, 2], entries[1].owner)
+        publisher.add_run("out", 0, run, [(None, None, b"%d" % place, []) for place in (1, 2)])
         broker.start()
         while not publisher.connected:
             await asyncio.sleep(0.01)

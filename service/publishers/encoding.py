@@ -1,0 +1,63 @@
+"""What a result's value, headers and trace become in Kafka.  Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from service.errors import PermanentError
+from service.events import TRACEPARENT_MAX_BYTES, Headers
+
+CONTENT_TYPE: Final = ("content-type", b"application/json")
+BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
+TRACE_HEADER: Final = "traceparent"
+OUR_HEADERS_BYTES: Final = 512
+"""Room for our own headers; ids are bounded by the lengths of names."""
+
+
+def encode(value: Any) -> bytes:
+    """A result's value as bytes: JSON, unless it is bytes already.
+
+    Raises:
+        PermanentError: If it has no JSON, or a number that is not finite.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError as exc:
+        raise PermanentError(f"the result is no JSON: {exc}") from exc
+    # orjson writes NaN and infinities as null without a word
+    if b"null" in encoded and not is_finite(value):
+        raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
+    return encoded
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no number in ``value`` is NaN or infinite."""
+    if isinstance(value, float):
+        return value - value == 0  # false for NaN and both infinities
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return True
+
+
+def headers_of(headers: Mapping[str, str | bytes]) -> Headers:
+    """Headers of a result, as Kafka has them."""
+    return [
+        (name, content.encode() if isinstance(content, str) else content)
+        for name, content in headers.items()
+    ]
+
+
+def passed_on(headers: Headers) -> bytes | None:
+    """The input's ``traceparent`` as it is: the output belongs to the same trace.
+
+    One of any length would make an output that no topic takes of an input that fits.
+    """
+    for name, content in headers:
+        if name == TRACE_HEADER:
+            return content if content and len(content) <= TRACEPARENT_MAX_BYTES else None
+    return None

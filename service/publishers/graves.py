@@ -1,0 +1,32 @@
+"""Owners of dead letters: they count them, and never let one go."""
+
+from collections.abc import Sequence
+
+from service.errors import OutputTooLargeError
+from service.metrics import PipelineCounters
+from service.publishers.output import Entry, Run
+
+
+class Grave:
+    """Owns the dead letters with one error code."""
+
+    def __init__(self, code: str, counters: PipelineCounters) -> None:
+        self._code = code
+        self._counters = counters
+
+    def failed(self) -> None:
+        """Count a produce request that failed."""
+        self._counters.publish_failures += 1
+
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        """Count dead letters that are durable."""
+        del topic, runs, since_s
+        self._counters.dead_lettered(self._code, count)
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        """Leave it unacknowledged: losing a dead letter is not an option.
+
+        Raises:
+            OutputTooLargeError: Always.
+        """
+        raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")

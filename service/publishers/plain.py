@@ -1,0 +1,150 @@
+"""Runs of plain results: one mapping a record, to the handler's own output.
+
+Nearly everything is published this way, so it is done for a whole run at a time, with the loops
+in C: encode, check, name, address, queue.  A run that holds anything else (a value that is no
+JSON or too large, a topic that is not known) is not touched, and goes the long way, one by one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+
+import orjson
+
+from service.clock import wall_clock_ms
+from service.delivery.identity import ID_HEADER, id_prefix
+from service.events import Handled, Outcome, Record, RecordBatch
+from service.publishers.base import OutputTracing, Row
+from service.publishers.encoding import (
+    CONTENT_TYPE,
+    OUR_HEADERS_BYTES,
+    TRACE_HEADER,
+    is_finite,
+    passed_on,
+)
+from service.publishers.output import EntryOwner, Run
+from service.publishers.protocols import Publisher
+
+
+class PlainWriter:
+    """Writes runs of plain results of one handler.
+
+    Args:
+        publisher: Where records go.
+        owner: Told what becomes of them.
+        name: Pipeline and handler, for ids.
+        output: Topic of the results; ``None`` if each has to name its own, so none is plain.
+        tracing: Knows which records are traced.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        owner: EntryOwner,
+        *,
+        name: tuple[str, str],
+        output: str | None,
+        tracing: OutputTracing,
+    ) -> None:
+        self._publisher = publisher
+        self._owner = owner
+        self._name = name
+        self._output = output
+        self._tracing = tracing
+
+    def write(self, run: Handled) -> bool:
+        """Queue the results of ``run``; false if they are not all plain, and none is queued."""
+        topic, publisher = self._output, self._publisher
+        if topic is None or topic not in publisher.topics:
+            return False
+        batch, places = run.batch, run.indexes
+        try:
+            values = list(map(orjson.dumps, run.results))
+        except TypeError:
+            return False
+        records = [batch.records[place] for place in places]
+        keys = [record.key for record in records]
+        longest_key = max(map(len, filter(None, keys)), default=0)
+        longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
+        if longest > publisher.max_record_bytes(topic) or not _all_finite(run, values):
+            return False
+        prefix = id_prefix(*self._name, batch.topic, batch.partition)
+        headers = [
+            [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE] for record in records
+        ]
+        self._pass_trace_on(batch, places, records, headers)
+        # stamped here, once: the client would ask for the time of each
+        rows: list[Row] = list(zip(repeat(wall_clock_ms()), keys, values, headers))
+        for partition, part, some in self._by_partition(
+            topic, Run(batch, places, self._owner), rows
+        ):
+            publisher.add_run(topic, partition, part, some)
+        return True
+
+    def _pass_trace_on(
+        self,
+        batch: RecordBatch,
+        places: Sequence[int],
+        records: Sequence[Record],
+        headers: Sequence[list[tuple[str, bytes]]],
+    ) -> None:
+        """Add the header that makes an output part of its input's trace, where there is one."""
+        traced = id(batch) in self._tracing.active
+        if not traced and not any(record.headers for record in records):
+            return
+        for place, record, own in zip(places, records, headers, strict=True):
+            parent = self._tracing.outgoing(batch, place) if traced else passed_on(record.headers)
+            if parent is not None:
+                own.append((TRACE_HEADER, parent))
+
+    def _by_partition(
+        self, topic: str, run: Run, rows: list[Row]
+    ) -> Iterable[tuple[int, Run, list[Row]]]:
+        """The rows by output partition, each part in the order of the run."""
+        keys = [row[1] for row in rows]
+        partitions = self._publisher.partitions_for(topic, keys, run.batch.partition)
+        if partitions.count(partitions[0]) == len(partitions):
+            return ((partitions[0], run, rows),)
+        parts: dict[int, tuple[list[int], list[Row]]] = {}
+        for partition, place, row in zip(partitions, run.places, rows, strict=True):
+            part = parts.get(partition)
+            if part is None:
+                part = parts[partition] = ([], [])
+            part[0].append(place)
+            part[1].append(row)
+        return [
+            (partition, Run(run.batch, places, run.owner), some)
+            for partition, (places, some) in parts.items()
+        ]
+
+
+def gathered(items: Iterable[Handled | Outcome | None]) -> Iterator[Handled | Outcome]:
+    """``items`` in order, with neighbours that are plain and of one batch put into runs."""
+    run: Handled | None = None
+    for item in items:
+        if type(item) is Outcome and type(item.results) is dict and item.failure is None:
+            if run is not None and run.batch is item.batch:
+                run.indexes.append(item.index)
+                run.results.append(item.results)
+                continue
+            if run is not None:
+                yield run
+            run = Handled(item.batch, [item.index], [item.results])
+            continue
+        if run is not None:
+            yield run
+            run = None
+        if item is not None:
+            yield item
+    if run is not None:
+        yield run
+
+
+def _all_finite(run: Handled, values: Sequence[bytes]) -> bool:
+    """Whether no number is NaN or infinite, which the encoder writes as null without a word."""
+    if max(map(bytes.find, values, repeat(b"null"))) < 0:
+        return True
+    return all(
+        is_finite(result)
+        for result, value in zip(run.results, values, strict=True)
+        if b"null" in value
+    )

@@ -1,0 +1,101 @@
+"""What a writer of results needs of others: a publisher, a changelog, and somebody who traces.
+
+Protocols only, so that a writer knows none of those who do it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from service.events import RecordBatch
+from service.publishers.base import OutputTracing, Row, TopicInfo
+from service.publishers.output import Entry, Run
+
+
+class Publisher(Protocol):
+    """Where a writer's records go; see :class:`service.publishers.kafka.KafkaPublisher`."""
+
+    @property
+    def topics(self) -> Mapping[str, TopicInfo]:
+        """Topics that :meth:`add` takes."""
+        ...
+
+    async def learn(self, topic: str) -> None:
+        """Make ``topic`` one of :attr:`topics`."""
+        ...
+
+    def max_record_bytes(self, topic: str) -> int:
+        """Largest record that ``topic`` takes."""
+        ...
+
+    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
+        """The partition of ``key``, or ``spare`` without one."""
+        ...
+
+    def partitions_for(self, topic: str, keys: Sequence[bytes | None], spare: int) -> Sequence[int]:
+        """:meth:`partition_for` of each of ``keys``."""
+        ...
+
+    def add(self, topic: str, partition: int, entry: Entry) -> None:
+        """Queue a record."""
+        ...
+
+    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
+        """Queue records in order; ``run`` has a place for each of ``rows``."""
+        ...
+
+    def added(self, *, urgent: bool) -> None:
+        """A run of :meth:`add` has ended."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether :meth:`room` would wait."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until more may be added."""
+        ...
+
+
+class Changes(Protocol):
+    """What of a handler's state waits for its results; see `service.publishers.changelog`."""
+
+    @property
+    def unwritten(self) -> AbstractSet[tuple[RecordBatch, int]]:
+        """Records with changes whose results are not queued yet."""
+        ...
+
+    def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
+        """The results of such a record are queued."""
+        ...
+
+    def dropped(self, batch: RecordBatch, index: int) -> None:
+        """Such a record is not ours any more."""
+        ...
+
+    def results_stored(self, runs: Sequence[Run], owner: object) -> None:
+        """Results are durable, or have become dead letters."""
+        ...
+
+
+class _NoTracing:
+    """Nothing is traced."""
+
+    active: Mapping[int, object] = MappingProxyType({})
+
+    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
+        del batch, index
+        return None
+
+    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
+        del batch, index, code, detail
+
+    def sent(
+        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
+    ) -> None:
+        del topic, records, since_s
+
+
+NO_TRACING: Final[OutputTracing] = _NoTracing()

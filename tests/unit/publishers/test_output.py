@@ -1,0 +1,147 @@
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.events import RecordBatch, SourceRecord
+from service.publishers.base import Row
+from service.publishers.output import Entry, OutputPartition, Run, Sealed, count_by_owner
+
+
+class Owner:
+    def refused(self, entry: Entry, reason: str) -> None:
+        raise AssertionError((entry, reason))
+
+    def failed(self) -> None:
+        raise AssertionError
+
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        raise AssertionError((topic, runs, count, since_s))
+
+
+OWNER = Owner()
+
+
+def batch_of(count: int) -> RecordBatch:
+    records = [SourceRecord(b"", offset=offset) for offset in range(count)]
+    return RecordBatch("in", 0, records, next_offset=count)
+
+
+def rows_of(count: int) -> list[Row]:
+    return [(1000 + at, b"k", b"%d" % at, []) for at in range(count)]
+
+
+def sealed_of(*lengths: int) -> Sealed:
+    """A batch whose runs have these lengths, each of an input batch of its own."""
+    runs = [Run(batch_of(length), list(range(length)), OWNER) for length in lengths]
+    return Sealed(runs, 100 * sum(lengths), rows=rows_of(sum(lengths)))
+
+
+def told(sealed: Sealed) -> list[tuple[int, int, bytes | None]]:
+    return [(id(entry.batch), entry.place, entry.value) for entry in sealed.entries()]
+
+
+LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=5)
+
+
+@given(LENGTHS, st.data())
+def test_cutting_loses_nothing_and_keeps_the_order(lengths: list[int], data: st.DataObject) -> None:
+    sealed = sealed_of(*lengths)
+    whole = told(sealed)
+
+    first, others = sealed.cut(data.draw(st.integers(0, sealed.count)))
+
+    assert told(first) + told(others) == whole
+    assert first.count + others.count == sealed.count
+    assert first.size_bytes + others.size_bytes == sealed.size_bytes
+
+
+@given(LENGTHS, st.data())
+def test_what_is_still_valid_keeps_its_order_and_the_rest_is_told(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    sealed = sealed_of(*lengths)
+    whole = told(sealed)
+    for run in sealed.runs:
+        run.batch.revoked = data.draw(st.booleans())
+    gone = {id(run.batch) for run in sealed.runs if run.batch.revoked}
+
+    kept, dropped = sealed.still_valid()
+
+    assert told(kept) == [entry for entry in whole if entry[0] not in gone]
+    assert {id(run.batch) for run in dropped.runs} == gone if dropped is not None else not gone
+    assert kept.size_bytes + (0 if dropped is None else dropped.size_bytes) == sealed.size_bytes
+
+
+def test_neighbours_of_one_input_batch_become_one_run() -> None:
+    output = OutputPartition("out", 0, 1_000_000)
+    one, other = batch_of(4), batch_of(1)
+
+    output.note(Run(one, [0, 1], OWNER), 20)
+    output.note(Run(one, [2], OWNER), 10)
+    output.note(Run(one, [3], OWNER, failed=True), 10)
+    output.note(Run(other, [0], OWNER), 10)
+
+    assert [(run.batch, run.places) for run in output.runs] == [
+        (one, [0, 1, 2]),
+        (one, [3]),
+        (other, [0]),
+    ]
+    assert output.size_bytes == 50
+    assert output.pending == 5
+
+
+class Writer:
+    """Has three records and knows how often it was read back."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 300
+        self.count = 3
+        self.read_back = 0
+
+    def append(self, *row: object) -> bool:
+        raise AssertionError(row)
+
+    def extend(self, rows: Sequence[Row], start: int) -> int:
+        raise AssertionError((rows, start))
+
+    def rows(self) -> list[Row]:
+        self.read_back += 1
+        return rows_of(3)
+
+
+def test_what_is_on_the_wire_is_read_back_once_when_its_producer_is_gone() -> None:
+    output = OutputPartition("out", 0, 1_000_000)
+    writer = Writer()
+    output.writer = writer
+    output.note(Run(batch_of(3), [0, 1, 2], OWNER), 300)
+    output.seal()
+    output.on_wire = output.sealed.popleft()
+    output.note(Run(batch_of(1), [0], OWNER), 10)
+    output.rows = rows_of(1)
+
+    output.unsent()
+    output.unsent()  # the next producer has failed too
+
+    assert [batch.count for batch in output.sealed] == [3, 1]
+    assert [batch.writer for batch in output.sealed] == [None, None]
+    assert [batch.rows for batch in output.sealed] == [rows_of(3), rows_of(1)]
+    assert writer.read_back == 1
+
+
+def test_a_refused_batch_goes_back_as_two_halves_in_order() -> None:
+    output = OutputPartition("out", 0, 1_000_000)
+    refused = sealed_of(2, 3)
+    whole = told(refused)
+
+    output.split(refused)
+
+    assert [entry for batch in output.sealed for entry in told(batch)] == whole
+    assert [batch.count for batch in output.sealed] == [2, 3]
+
+
+def test_records_are_counted_by_owner() -> None:
+    other = Owner()
+    runs = [Run(batch_of(2), [0, 1], OWNER), Run(batch_of(1), [0], other)]
+
+    assert count_by_owner(runs) == {OWNER: 2, other: 1}

@@ -1,0 +1,178 @@
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.events import Failure, Handled, Outcome, RecordBatch, Result, SourceRecord
+from service.metrics import PipelineCounters
+from service.publishers.base import Row, TopicInfo
+from service.publishers.output import Entry, Run
+from service.publishers.plain import gathered
+from service.publishers.results import ResultWriter
+
+STAMPS = {"headrace-failed-at"}
+PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Publisher:
+    """Remembers what is queued; the partition of a key is its first byte."""
+
+    def __init__(self) -> None:
+        self.topics = {"out": TopicInfo(4, 2_000), "dead": TopicInfo(1, 2_000)}
+        self.queued: list[tuple[str, int, int, Row]] = []
+        self.runs = 0
+        self.full = False
+
+    def max_record_bytes(self, topic: str) -> int:
+        return self.topics[topic].max_message_bytes
+
+    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
+        return (spare if key is None else key[0]) % self.topics[topic].partitions
+
+    def partitions_for(self, topic: str, keys: Sequence[bytes | None], spare: int) -> Sequence[int]:
+        return [self.partition_for(topic, key, spare) for key in keys]
+
+    def add(self, topic: str, partition: int, entry: Entry) -> None:
+        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        self.queued.append((topic, partition, entry.place, row))
+
+    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
+        self.runs += 1
+        for place, row in zip(run.places, rows, strict=True):
+            self.queued.append((topic, partition, place, row))
+
+    def added(self, *, urgent: bool) -> None:
+        assert not urgent
+
+    async def learn(self, topic: str) -> None:
+        raise AssertionError(topic)
+
+    async def room(self) -> None:
+        raise AssertionError
+
+
+def writer_of(publisher: Publisher) -> ResultWriter:
+    return ResultWriter(
+        publisher,
+        pipeline="p",
+        handler="h",
+        output="out",
+        dead_letter="dead",
+        counters=PipelineCounters("p"),
+        idle=lambda: False,
+    )
+
+
+def batch_of(*keys: bytes | None, headers: Any = ()) -> RecordBatch:
+    records = [
+        SourceRecord(b"{}", key=key, offset=10 + at, headers=headers) for at, key in enumerate(keys)
+    ]
+    return RecordBatch("in", 3, records, next_offset=10 + len(keys))
+
+
+def run_of(batch: RecordBatch, results: Sequence[Any]) -> Handled:
+    return Handled(batch, list(range(len(results))), list(results))
+
+
+RESULTS: dict[str, Sequence[Any]] = {
+    "plain": [{"a": 1}, {"b": "x"}, {"c": None}],
+    "no JSON among them": [{"a": 1}, {"b": object()}, {"c": 3}],
+    "not finite": [{"a": 1}, {"b": math.nan}, {"c": 3}],
+    "too large": [{"a": 1}, {"b": "x" * 3_000}, {"c": 3}],
+}
+
+
+@pytest.mark.parametrize("results", RESULTS.values(), ids=RESULTS.keys())
+@pytest.mark.parametrize("keys", [(None, None, None), (b"a", b"b", b"a")], ids=["no keys", "keys"])
+async def test_a_run_is_published_as_its_outcomes_one_by_one_would_be(
+    results: Sequence[Any], keys: Sequence[bytes | None]
+) -> None:
+    at_once, one_by_one = Publisher(), Publisher()
+
+    writer_of(at_once).publish([run_of(batch_of(*keys), results)])
+    for outcome in run_of(batch_of(*keys), results).outcomes():
+        addressed = Outcome(outcome.batch, outcome.index, (Result(outcome.results),))
+        writer_of(one_by_one).publish([addressed])
+
+    def facts(publisher: Publisher) -> list[tuple[Any, ...]]:
+        """Everything but the stamps, by output partition, where alone there is an order."""
+        return sorted(
+            (
+                topic,
+                partition,
+                place,
+                key,
+                value,
+                [h for h in headers if h[0] != "headrace-failed-at"],
+            )
+            for topic, partition, place, (_, key, value, headers) in publisher.queued
+        )
+
+    assert facts(at_once) == facts(one_by_one)
+
+
+async def test_a_plain_run_is_queued_in_one_call_a_partition() -> None:
+    publisher = Publisher()
+
+    writer_of(publisher).publish(
+        [run_of(batch_of(b"a", b"b", b"a", b"e"), [{"n": n} for n in range(4)])]
+    )
+
+    assert publisher.runs == 2  # "a" and "e" go to one partition, "b" to another
+    assert [(partition, place) for _, partition, place, _ in publisher.queued] == [
+        (1, 0), (1, 2), (1, 3), (2, 1),
+    ]  # fmt: skip
+
+
+async def test_results_are_named_by_where_their_input_came_from() -> None:
+    publisher = Publisher()
+
+    writer_of(publisher).publish([run_of(batch_of(None, None), [{"n": 0}, {"n": 1}])])
+
+    headers = [dict(row[3]) for _, _, _, row in publisher.queued]
+    assert [name["headrace-id"] for name in headers] == [b"p/h/in/3/10-0", b"p/h/in/3/11-0"]
+    assert {name["content-type"] for name in headers} == {b"application/json"}
+    assert all(row[0] is not None for _, _, _, row in publisher.queued)  # stamped
+
+
+async def test_the_trace_of_the_input_is_passed_on() -> None:
+    publisher = Publisher()
+    batch = batch_of(None, headers=[("other", b"x"), ("traceparent", PARENT)])
+
+    writer_of(publisher).publish([run_of(batch, [{"n": 0}])])
+
+    assert dict(publisher.queued[0][3][3])["traceparent"] == PARENT
+
+
+async def test_nothing_of_a_lost_partition_is_published() -> None:
+    publisher = Publisher()
+    lost, kept = batch_of(None), batch_of(None, None)
+    lost.dispatched, lost.revoked = 1, True
+
+    writer_of(publisher).publish([run_of(lost, [{"n": 0}]), run_of(kept, [{"n": 1}, {"n": 2}])])
+
+    assert [orjson.loads(row[2] or b"") for _, _, _, row in publisher.queued] == [
+        {"n": 1},
+        {"n": 2},
+    ]
+    assert lost.in_flight == 0
+
+
+def test_neighbours_that_are_plain_and_of_one_batch_are_gathered_in_order() -> None:
+    one, other = batch_of(None, None, None, None), batch_of(None)
+    failure = Outcome(one, 2, failure=Failure("handler", "", stage="handle"))
+    items = [
+        Outcome(one, 0, {"n": 0}),
+        None,
+        Outcome(one, 1, {"n": 1}),
+        failure,
+        Outcome(one, 3, {"n": 3}),
+        Outcome(other, 0, {"n": 4}),
+    ]
+
+    found = list(gathered(items))
+
+    assert [
+        item if isinstance(item, Outcome) else (item.batch, item.indexes) for item in found
+    ] == [(one, [0]), (one, [1]), failure, (one, [3]), (other, [0])]
