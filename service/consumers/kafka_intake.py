@@ -35,6 +35,8 @@ So few that what is made of them is still in the processor's cache when the next
 four times as many cost a tenth more time, sixteen times as many half as much again.
 """
 CHUNK_BYTES: Final = 512 * 1024
+NEXT_RECORDS: Final = 1024
+"""Records that must still find room in the commit's metadata before more are taken."""
 POLL_WAIT_S: Final = 0.1
 MAX_HOLD_S: Final = 60.0
 """Longest time between two looks at a record that is not due, whatever the clocks say."""
@@ -90,7 +92,7 @@ class Intake:
         if held.hold_until_s > _now():
             return False
         records, size_bytes = member.budget.room_for(name)
-        return records > 0 and size_bytes > 0 and held.has_metadata_room(CHUNK_RECORDS)
+        return records > 0 and size_bytes > 0 and held.has_metadata_room(NEXT_RECORDS)
 
     async def _accept(self, answer: Fetched, inbox: Sender[RecordBatch]) -> None:
         """Cut one partition's answer into batches of ours and send them on."""

@@ -152,10 +152,7 @@ async def test_nothing_of_a_lost_partition_is_published() -> None:
 
     writer_of(publisher).publish([run_of(lost, [{"n": 0}]), run_of(kept, [{"n": 1}, {"n": 2}])])
 
-    assert [orjson.loads(row[2] or b"") for _, _, _, row in publisher.queued] == [
-        {"n": 1},
-        {"n": 2},
-    ]
+    assert [row[2] for _, _, _, row in publisher.queued] == [b'{"n":1}', b'{"n":2}']
     assert lost.in_flight == 0
 
 
