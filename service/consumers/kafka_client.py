@@ -22,7 +22,6 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from service.clock import wall_clock_s
 from service.consumers.base import (
     AssignmentListener,
     ClientHealth,
@@ -97,6 +96,8 @@ class KafkaConsumerClient:
         self._tap: Tap | None = None
         self._last_heartbeat_at_s = 0.0
         self._synced_at_s = 0.0
+        self._refreshed_ms = 0.0
+        self._refreshed_at_s = 0.0
 
     @property
     def session_timeout_s(self) -> float:
@@ -114,7 +115,7 @@ class KafkaConsumerClient:
                 await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
-        self._last_heartbeat_at_s = self._synced_at_s = _now()
+        self._last_heartbeat_at_s = self._synced_at_s = self._refreshed_at_s = _now()
         self._watch_coordinator()
         self._tap = make_tap(self._consumer)
         self._consumer.subscribe(
@@ -251,10 +252,13 @@ class KafkaConsumerClient:
         """See :meth:`service.consumers.base.ConsumerClient.health`."""
         consumer = self._require()
         coordinator: Any = consumer._coordinator  # noqa: SLF001
+        # The client notes it by the wall clock, which can be set: when it changes is what counts.
         refreshed_ms = consumer._client.cluster._last_successful_refresh_ms  # noqa: SLF001
+        if refreshed_ms != self._refreshed_ms:
+            self._refreshed_ms, self._refreshed_at_s = refreshed_ms, _now()
         return ClientHealth(
             last_heartbeat_at_s=self._last_heartbeat_at_s,
-            last_metadata_at_s=_now() - max(0.0, wall_clock_s() - refreshed_ms / 1000),
+            last_metadata_at_s=self._refreshed_at_s,
             generation=coordinator.generation,
             failed=_failure(consumer),
             rebalancing=consumer._subscription.reassignment_in_progress,  # noqa: SLF001

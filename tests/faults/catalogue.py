@@ -138,6 +138,41 @@ _ALL = (
     ),
     Schedule(name="new-partitions", rows=("F20",), steps=(Step(do="add_partitions", for_s=25.0),)),
     Schedule(name="truncated", rows=("F19",), steps=(Step(do="truncate", for_s=2.0),)),
+    Schedule(name="topic-deleted", rows=("F20",), steps=(Step(do="delete_topic", for_s=25.0),)),
+    Schedule(
+        name="damaged-fetch",
+        rows=("F18",),
+        proxied=True,
+        steps=(
+            *(
+                Step(do=do, apis=("FETCH",), times=2, for_s=10.0)
+                for do in ("truncate_replies", "scramble_replies")
+            ),
+        ),
+    ),
+    Schedule(name="moved", rows=("F22",), proxied=True, steps=(Step(do="move", for_s=1.0),)),
+    Schedule(
+        name="memory-256",
+        rows=("F24",),
+        partitions=64,
+        keys=5_000,
+        preload=200_000,
+        memory_mib=256,
+        steps=(Step(do="wait", for_s=5.0, after_outputs=20_000),),
+    ),
+    Schedule(
+        name="log-blocked",
+        rows=("F25",),
+        log_level="DEBUG",
+        steps=(Step(do="block_log", for_s=10.0),),
+    ),
+    Schedule(
+        name="clock",
+        rows=("F27",),
+        steps=tuple(
+            Step(do="clock", shift_s=shift_s, for_s=15.0) for shift_s in (3600.0, -3600.0, 0.0)
+        ),
+    ),
     Schedule(
         name="two-at-once",
         rows=("F32",),
@@ -155,6 +190,12 @@ _ALL = (
         rows=("F2",),
         delivery="exactly_once",
         steps=tuple(Step(do="kill", after_outputs=500) for _ in range(5)),
+    ),
+    Schedule(
+        name="exactly-once-kill-10",
+        rows=("F2",),
+        delivery="exactly_once",
+        steps=tuple(Step(do="kill", after_outputs=500) for _ in range(10)),
     ),
     Schedule(
         name="exactly-once-kill-50",

@@ -60,6 +60,8 @@ class History:
                 "excused": observed.excused,
                 "open_ends": [[*place, *ends] for place, ends in observed.open_ends.items()],
                 "exits": observed.exits,
+                "peaks": observed.peaks,
+                "peak_allowed_kib": observed.peak_allowed_kib,
                 "ended_ms": observed.ended_ms,
             },
         )
@@ -94,6 +96,7 @@ def read(path: Path) -> tuple[Schedule, Observed]:
             opened = {(t, p): (stable, end) for t, p, stable, end in facts.pop("open_ends")}
             facts["excused"] = [tuple(each) for each in facts["excused"]]
             facts["exits"] = [tuple(each) for each in facts["exits"]]
+            facts["peaks"] = [tuple(each) for each in facts["peaks"]]
             for name, value in {**facts, "open_ends": opened}.items():
                 setattr(seen, name, value)
     if schedule is None or not complete:

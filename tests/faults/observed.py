@@ -64,6 +64,7 @@ class Fault:
         kills: Whether it ended a process without a warning.
         in_flight: Records that were being worked on in what it killed.
         duplicates: Whether it may cause repeats at all, with at-least-once delivery.
+        progress_ms: Longest standstill after it.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Fault:
     kills: bool = False
     in_flight: int = 0
     duplicates: bool = False
+    progress_ms: int = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Observed:
         excused: Input ranges (partition, first, end) that were deleted before they were read.
         open_ends: Partitions whose last stable offset is below their end, with both.
         resources: Of the member that nothing was done to but over the network, in order of time.
+        peaks: Most resident memory that each member that was asked to stop ever held, in KiB.
+        peak_allowed_kib: Most that it may have held; no limit if 0.
         exits: Each member that was asked to stop: name, exit code, seconds it took.
         ended_ms: When the run was over.
     """
@@ -125,4 +129,6 @@ class Observed:
     open_ends: dict[Place, tuple[int, int]] = field(default_factory=dict)
     resources: list[Resources] = field(default_factory=list)
     exits: list[tuple[str, int, float]] = field(default_factory=list)
+    peaks: list[tuple[str, int]] = field(default_factory=list)
+    peak_allowed_kib: int = 0
     ended_ms: int = 0

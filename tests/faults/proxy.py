@@ -27,6 +27,10 @@ class Effect(Enum):
     """It is carried out, but the connection breaks before its reply."""
     ERROR = "error"
     """It is not carried out, and answered with an error code."""
+    TRUNCATE = "truncate"
+    """Its reply lacks its second half, in a frame that says nothing of it."""
+    SCRAMBLE = "scramble"
+    """The first fields of its reply are noise."""
 
 
 @dataclass(slots=True, eq=False)
@@ -159,6 +163,21 @@ class _Call:
     reply: bytes | None = None
 
 
+_CORRELATION_BYTES = 4
+_NOISE_BYTES = 16
+
+
+def damaged(frame: bytes, effect: Effect) -> bytes:
+    """A reply as the client gets it; its correlation id stays, or it would be nobody's."""
+    if effect is Effect.TRUNCATE:
+        return frame[: max(_CORRELATION_BYTES, len(frame) // 2)]
+    if effect is Effect.SCRAMBLE:
+        end = _CORRELATION_BYTES + _NOISE_BYTES
+        noise = bytes(byte ^ 0x5A for byte in frame[_CORRELATION_BYTES:end])
+        return frame[:_CORRELATION_BYTES] + noise + frame[end:]
+    return frame
+
+
 _Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -214,7 +233,7 @@ class _Connection:
                 raise ConnectionResetError("the reply is lost")
             if call.rule is not None and call.rule.effect is Effect.DELAY:
                 await asyncio.sleep(call.rule.delay_s)
-            call.reply = frame
+            call.reply = frame if call.rule is None else damaged(frame, call.rule.effect)
             await self._answer()
 
     async def _answer(self) -> None:

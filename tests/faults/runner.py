@@ -5,6 +5,7 @@ so that a run that dies still says what it was doing.
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tests.faults.load import Feeder, Sampler
 from tests.faults.observed import Fault, Observed, Place, Resources, Stored
 from tests.faults.proxy import Effect, Proxy, Rule
 from tests.faults.schedule import Schedule, Step
+from tests.faults.surroundings import LogPipe, WallClock
 from tests.faults.workload import Workload, number_of
 from tests.kafka.client import Kafka, Record
 from tests.kafka.server import KafkaServer, free_ports
@@ -34,6 +36,8 @@ GATE_S = 90.0
 SESSION_MS = 3_000
 _POLL_S = 0.02
 _MEASURE_S = 10.0
+_MOVED_MS = 90_000
+"""Longest standstill after every address of the brokers has changed."""
 
 GROUP_SETTINGS: dict[str, Any] = {
     "revoke_drain_timeout_s": 3.0,
@@ -49,11 +53,23 @@ GROUP_SETTINGS: dict[str, Any] = {
 
 
 class Bench:
-    """A broker of the laboratory's own, with a second listener behind a port for the proxy."""
+    """A broker of the laboratory's own, with a second listener behind a port for the proxy.
+
+    Attributes:
+        proxy_port: Where the second listener's clients are told to come through.
+        spare_port: Where they will be told to come through when the broker moves.
+    """
 
     def __init__(self) -> None:
-        (self.proxy_port,) = free_ports(1)
+        self.proxy_port, self.spare_port = free_ports(2)
         self.server = KafkaServer(proxy=f"127.0.0.1:{self.proxy_port}")
+
+    def move(self) -> None:
+        """The broker restarts and tells clients of the second listener another port."""
+        self.proxy_port, self.spare_port = self.spare_port, self.proxy_port
+        self.server.stop()
+        self.server.move(f"127.0.0.1:{self.proxy_port}")
+        self.server.start()
 
     def __enter__(self) -> Self:
         self.server.__enter__()
@@ -113,17 +129,24 @@ class Run:
         self.schedule = schedule
         self.directory = directory
         self.history_path = directory / f"{schedule.name}.jsonl"
+        self._bench = bench
         self._server = bench.server
         self._proxy = Proxy(bench.proxy_port)
+        self._moved = Proxy(bench.spare_port)
         self._kafka = Kafka(bench.server.bootstrap)
         self._workload = Workload(schedule.seed, schedule.keys)
         self._topics = {name: Kafka.unique(name) for name in ("source", "output", "dead_letter")}
+        self._doomed = Kafka.unique("doomed") if schedule.does("delete_topic") else ""
+        self._clock = WallClock(directory / f"{schedule.name}.clock")
+        self._log_pipe: LogPipe | None = None
+        self._left = contextlib.AsyncExitStack()
         self._group = Kafka.unique("group")
         self._members: list[Member] = []
         self.seen = Observed(
             seed=schedule.seed,
             keys=schedule.keys,
             exactly_once=schedule.delivery == "exactly_once",
+            peak_allowed_kib=1024 * schedule.memory_mib,
         )
         self._sampler = Sampler(
             bench.server.bootstrap,
@@ -144,9 +167,12 @@ class Run:
 
     async def run(self) -> Observed:
         """Carry it out, and read what lies in Kafka afterwards."""
-        async with self._proxy, self._kafka:
+        async with self._proxy, self._moved, self._kafka, self._left:
             if self.schedule.proxied:
                 await self._proxy.start(self._server.behind_proxy)
+            if self.schedule.does("block_log"):
+                pipe = LogPipe(self.directory / f"{self.schedule.name}-member-0.log")
+                self._log_pipe = await self._left.enter_async_context(pipe)
             await self._create_topics()
             loaded = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
@@ -181,6 +207,8 @@ class Run:
                 self._topics[name], count, message_timestamp_type="LogAppendTime"
             )
             self.seen.partitions[self._topics[name]] = count
+        if self._doomed:
+            await self._kafka.create_topic(self._doomed, 1)
 
     def _new_member(self) -> Member:
         name = f"member-{len(self._members)}"
@@ -194,21 +222,35 @@ class Run:
                 "concurrency": CONCURRENCY,
             },
             kafka={**GROUP_SETTINGS, **self.schedule.kafka},
+            logging={"level": self.schedule.log_level},
         )
+        if self._doomed:
+            config["pipelines"]["logs"]["sources"]["kafka"]["topics"].append(self._doomed)
         process = ServiceProcess(
-            self._proxy.address if self.schedule.proxied else self._server.bootstrap,
+            self._bootstrap,
             config,
             self.directory,
             name=f"{self.schedule.name}-{name}",
             environment={
                 "LAB_MUTANT": self.schedule.mutant,
                 "LAB_TASKS": str(self._tasks_file(name)),
+                **(self._clock.environment() if self.schedule.does("clock") else {}),
             },
             program="tests.faults.launch",
+            output=None if self._log_pipe is None else self._log_pipe.write,
         )
         member = Member(name, process)
         self._members.append(member)
         return member
+
+    @property
+    def _bootstrap(self) -> str:
+        """What a member is configured with: where a broker will move to is among it."""
+        if not self.schedule.proxied:
+            return self._server.bootstrap
+        if self.schedule.does("move"):
+            return f"{self._proxy.address},{self._moved.address}"
+        return self._proxy.address
 
     async def _act(self) -> None:
         for _ in range(self.schedule.members):
@@ -248,6 +290,8 @@ class Run:
     async def _stop_members(self) -> None:
         for member in self._members:
             if member.running:
+                if (peak_kib := _peak(member.process.pid)) is not None:
+                    self.seen.peaks.append((member.name, peak_kib))
                 self.seen.exits.append(await member.stop())
 
     async def _read_topics(self) -> None:
@@ -405,6 +449,46 @@ class Run:
         await member.start()
         self._did(step, began_ms)
 
+    async def do_delete_topic(self, step: Step) -> None:
+        """A second input topic, which is empty, is deleted for good."""
+        began_ms = wall_clock_ms()
+        async with _admin(self._server.bootstrap) as admin:
+            await admin.delete_topics([self._doomed])
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms)
+
+    async def do_move(self, step: Step) -> None:
+        """The broker comes back at another address, and nothing answers at the old one."""
+        began_ms = wall_clock_ms()
+        await self._proxy.close()
+        await asyncio.to_thread(self._bench.move)
+        await self._moved.start(self._server.behind_proxy)
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms, duplicates=True, progress_ms=_MOVED_MS)
+
+    # -- steps: surroundings -----------------------------------------------------------------
+
+    async def do_clock(self, step: Step) -> None:
+        """The wall clock of the members is set."""
+        began_ms = wall_clock_ms()
+        self._clock.set(step.shift_s)
+        await asyncio.sleep(step.for_s)
+        self._did(step, began_ms)
+
+    async def do_block_log(self, step: Step) -> None:
+        """Nobody reads what the members log, until the pipe has long been full."""
+        began_ms = wall_clock_ms()
+        pipe = self._log_pipe
+        if pipe is None:
+            raise RuntimeError("the members were started without a pipe")
+        pipe.stop_reading()
+        async with asyncio.timeout(GATE_S):
+            while not pipe.full:
+                await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(step.for_s)
+        pipe.read_on()
+        self._did(step, began_ms)
+
     # -- steps: network ----------------------------------------------------------------------
 
     async def do_cut(self, step: Step) -> None:
@@ -430,6 +514,14 @@ class Run:
         """Replies come late for a while."""
         rule = Rule(Effect.DELAY, step.api_keys, step.times, delay_s=step.delay_s)
         await self._rule(step, rule)
+
+    async def do_truncate_replies(self, step: Step) -> None:
+        """Replies end in the middle."""
+        await self._rule(step, Rule(Effect.TRUNCATE, step.api_keys, step.times))
+
+    async def do_scramble_replies(self, step: Step) -> None:
+        """Replies begin with noise."""
+        await self._rule(step, Rule(Effect.SCRAMBLE, step.api_keys, step.times))
 
     async def do_lose(self, step: Step) -> None:
         """Calls are carried out, and their connection breaks before the reply."""
@@ -460,6 +552,17 @@ def _held(pid: int, tasks: Path) -> Resources | None:
     except (OSError, StopIteration, ValueError):
         return None
     return Resources(wall_clock_ms(), int(memory.split()[1]), descriptors, count)
+
+
+def _peak(pid: int) -> int | None:
+    """Most resident memory that a process ever held, in KiB; ``None`` if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next(
+        (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), None
+    )
 
 
 class _admin:  # noqa: N801 -- reads as a function

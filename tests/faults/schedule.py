@@ -25,6 +25,7 @@ class Step:
         times: How many of them; ``None`` for all while it lasts.
         code: Error code of the answer.
         delay_s: How late replies are, in seconds.
+        shift_s: How far the wall clock is off, in seconds.
     """
 
     do: str
@@ -36,6 +37,7 @@ class Step:
     times: int | None = None
     code: int = 0
     delay_s: float = 0.0
+    shift_s: float = 0.0
 
     @property
     def api_keys(self) -> frozenset[int]:
@@ -61,6 +63,8 @@ class Schedule:
         partitions: Of the input topic, and of the output topics.
         keys: Different keys.
         kafka: More of the ``kafka`` section.
+        log_level: Of the service.
+        memory_mib: Most resident memory that a member may ever hold; no limit if 0.
         settle_s: Longest wait for the rest after the last step.
         mutant: Which broken variant to run; the real service if empty.
     """
@@ -78,8 +82,14 @@ class Schedule:
     partitions: int = 4
     keys: int = 200
     kafka: Mapping[str, Any] = field(default_factory=dict)
+    log_level: str = "INFO"
+    memory_mib: int = 0
     settle_s: float = 60.0
     mutant: str = ""
+
+    def does(self, step: str) -> bool:
+        """Whether a step of that name is part of it."""
+        return any(each.do == step for each in self.steps)
 
     def with_(self, **changes: Any) -> Self:
         """The same with ``changes``."""

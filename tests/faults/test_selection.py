@@ -32,6 +32,15 @@ async def test_a_fault_loses_nothing_and_repeats_nothing(
     assert (verdict.lost, verdict.duplicates) == (0, 0)
 
 
+async def test_25_kills_lose_nothing_and_repeat_no_more_than_was_in_flight(
+    bench: Bench, tmp_path: Path
+) -> None:
+    verdict = await _judged(SCHEDULES["kill-25"], bench, tmp_path)
+
+    assert verdict.violations == []
+    assert verdict.lost == 0
+
+
 @pytest.mark.parametrize("mutant", ["drop-one", "commit-highest-seen"])
 async def test_a_broken_variant_is_caught(mutant: str, bench: Bench, tmp_path: Path) -> None:
     verdict = await _judged(_SHOWN[mutant], bench, tmp_path)

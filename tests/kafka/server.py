@@ -88,7 +88,8 @@ class KafkaServer:
         self._proxy = proxy
         self._settings = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        self._configure(overrides or {})
+        self._overrides = dict(overrides or {})
+        self._configure()
 
     @property
     def bootstrap(self) -> str:
@@ -161,6 +162,11 @@ class KafkaServer:
         self.stop()
         self.start()
 
+    def move(self, proxy: str) -> None:
+        """Tell clients of the second listener to come through ``proxy`` from the next start on."""
+        self._proxy = proxy
+        self._configure()
+
     def pause(self) -> None:
         """Freeze the process: connections stay open and nothing answers."""
         os.killpg(self.pid, signal.SIGSTOP)
@@ -196,7 +202,7 @@ class KafkaServer:
     def _log_path(self) -> Path:
         return self._directory / "broker.log"
 
-    def _configure(self, overrides: Mapping[str, str]) -> None:
+    def _configure(self) -> None:
         settings = _FAST | {
             "listeners": f"PLAINTEXT://{self.bootstrap},"
             f"CONTROLLER://127.0.0.1:{self._controller_port}",
@@ -211,7 +217,7 @@ class KafkaServer:
             settings["listener.security.protocol.map"] = ",".join(
                 f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "PROXIED", "CONTROLLER")
             )
-        settings |= overrides
+        settings |= self._overrides
         self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
 
     def _format(self) -> None:

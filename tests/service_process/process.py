@@ -66,6 +66,8 @@ class ServiceProcess:
         name: Tells several of a test apart.
         environment: More variables.
         program: Module that is run in place of the service's own.
+        output: Descriptor of what it prints to, instead of the file of its log; whoever gives it
+            writes that file.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class ServiceProcess:
         name: str = "service",
         environment: Mapping[str, str] | None = None,
         program: str = "service",
+        output: int | None = None,
     ) -> None:
         self._program = program
+        self._output = output
         self._config_file = directory / f"{name}.yaml"
         self._config_file.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
         self._log_file = directory / f"{name}.log"
@@ -112,8 +116,8 @@ class ServiceProcess:
                 "run",
                 "--config",
                 str(self._config_file),
-                stdout=log,
-                stderr=log,
+                stdout=log if self._output is None else self._output,
+                stderr=log if self._output is None else self._output,
                 env=self._environment,
             )
 

@@ -27,6 +27,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         excused=[(0, 1, 2)],
         open_ends={("out", 1): (3, 4)},
         exits=[("member-0", 0, 1.5)],
+        peaks=[("member-0", 90_000)],
+        peak_allowed_kib=262_144,
         ended_ms=9,
     )
     history = History(tmp_path / "run.jsonl", schedule)

@@ -160,6 +160,11 @@ def eat_memory(seen: Observed) -> None:
     hold(seen, memory_kib=30)
 
 
+def hold_too_much(seen: Observed) -> None:
+    seen.peak_allowed_kib = 256 * 1024
+    seen.peaks = [("member-0", 255 * 1024), ("member-1", 257 * 1024)]
+
+
 def keep_tasks(seen: Observed) -> None:
     hold(seen, tasks=1)
 
@@ -183,6 +188,7 @@ BROKEN: dict[Callable[[Observed], None], str] = {
     stand_still: "progress",
     end_undrained: "drain",
     eat_memory: "memory",
+    hold_too_much: "memory",
     keep_tasks: "leaks",
 }
 
@@ -227,6 +233,21 @@ def test_a_replay_with_a_hole_is_not_in_order() -> None:
     seen.outputs += [replace(third, offset=10_000), replace(last, offset=10_001)]
 
     assert "order" in judge(seen).checks
+
+
+def test_a_fault_may_have_more_time_to_recover_than_others() -> None:
+    seen = good()
+    stand_still(seen)
+    seen.faults = [replace(fault, progress_ms=90_000) for fault in seen.faults]
+
+    assert "progress" not in judge(seen).checks
+
+
+def test_without_a_limit_any_peak_will_do() -> None:
+    seen = good()
+    seen.peaks = [("member-0", 257 * 1024)]
+
+    assert "memory" not in judge(seen).checks
 
 
 def test_a_kill_allows_what_was_in_flight_and_100_ms_of_completions() -> None:

@@ -1,0 +1,117 @@
+"""What the consumer edge says of the client's health, by the clock that nobody can set."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from service.consumers import kafka_client
+from service.consumers.base import TopicPartition
+from service.consumers.kafka_client import KafkaConsumerClient
+
+ANSWER_S = 2.0
+
+
+class Coordinator:
+    """A group coordinator that takes its time to answer."""
+
+    generation = 1
+
+    def __init__(self) -> None:
+        self._heartbeat_task = None
+        self._coordination_task = None
+
+    async def _send_req(self, request: object) -> object:
+        await asyncio.sleep(ANSWER_S)
+        return request
+
+    async def _do_heartbeat(self) -> bool:
+        await self._send_req(HeartbeatRequest("group", 1, "member"))
+        return True
+
+
+class Consumer:
+    """As much of the client's consumer as the edge looks at."""
+
+    def __init__(self, **_: Any) -> None:
+        self._coordinator = Coordinator()
+        self._client = SimpleNamespace(
+            cluster=SimpleNamespace(_last_successful_refresh_ms=1_000_000.0), _sync_task=None
+        )
+        self._fetcher = SimpleNamespace(_fetch_task=None)
+        self._subscription = SimpleNamespace(reassignment_in_progress=False)
+
+    async def start(self) -> None:
+        """Nothing to connect to."""
+
+    def subscribe(self, *, topics: list[str], listener: Any) -> None:
+        assert topics == ["logs"]
+        self.listener = listener
+
+
+class Listener:
+    """Takes every assignment."""
+
+    async def on_revoked(self, partitions: object) -> None:
+        """Nothing to finish."""
+
+    def on_assigned(self, partitions: object) -> None:
+        assert partitions == frozenset({TopicPartition("logs", 0)})
+
+
+@pytest.fixture
+async def client(monkeypatch: pytest.MonkeyPatch) -> KafkaConsumerClient:
+    monkeypatch.setattr(kafka_client, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(kafka_client, "make_tap", lambda _: None)
+    monkeypatch.setattr(kafka_client, "install_bounded_decoders", lambda: None)
+    made = KafkaConsumerClient(["logs"], "group", {})
+    await made.start(Listener())
+    return made
+
+
+def consumer_of(client: KafkaConsumerClient) -> Any:
+    return client._consumer
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_heartbeat_counts_from_when_it_was_sent(client: KafkaConsumerClient) -> None:
+    await asyncio.sleep(10.0)
+    sent_at_s = now_s()
+
+    await consumer_of(client)._coordinator._do_heartbeat()
+
+    assert now_s() == sent_at_s + ANSWER_S
+    assert client.health().last_heartbeat_at_s == sent_at_s
+
+
+async def test_a_join_counts_from_when_its_last_question_was_sent(
+    client: KafkaConsumerClient,
+) -> None:
+    await asyncio.sleep(10.0)
+    sent_at_s = now_s()
+    await consumer_of(client)._coordinator._send_req(SyncGroupRequest("group", 1, "member", "", []))
+    await asyncio.sleep(5.0)  # stopped before the answer was acted on
+
+    consumer_of(client).listener.on_partitions_assigned([ClientPartition("logs", 0)])
+
+    assert client.health().last_heartbeat_at_s == sent_at_s
+
+
+async def test_metadata_is_as_old_as_its_last_change_whatever_the_wall_clock_says(
+    client: KafkaConsumerClient,
+) -> None:
+    cluster = consumer_of(client)._client.cluster
+    first_s = now_s()
+    assert client.health().last_metadata_at_s == first_s
+
+    await asyncio.sleep(20.0)
+    assert client.health().last_metadata_at_s == first_s
+    cluster._last_successful_refresh_ms -= 3_600_000.0  # read again, an hour earlier
+
+    assert client.health().last_metadata_at_s == first_s + 20.0
