@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.faults.bench import Bench
 from tests.faults.catalogue import SCHEDULES, soak
 from tests.faults.history import read, schedule_of
 from tests.faults.mutants import MUTANTS
 from tests.faults.mutants import schedules as mutant_schedules
 from tests.faults.oracle import Verdict, judge
-from tests.faults.runner import Bench, Run
+from tests.faults.runner import Run
 from tests.faults.schedule import Schedule
 
 

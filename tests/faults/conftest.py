@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.runner import Bench
+from tests.faults.bench import Bench
 from tests.kafka.selection import Broker, choose
 
 

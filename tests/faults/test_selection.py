@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.bench import Bench
 from tests.faults.catalogue import SCHEDULES
 from tests.faults.mutants import MUTANTS, schedules
 from tests.faults.oracle import Verdict, judge
-from tests.faults.runner import Bench, Run
+from tests.faults.runner import Run
 from tests.faults.schedule import Schedule
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
