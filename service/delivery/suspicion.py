@@ -72,8 +72,8 @@ class QuarantinePolicy:
         window: Most records in flight per partition when the watch begins: about the number of
             suspects that have to run alone after the next crash.
         window_max: Where the doubling of the window ends.
-        headroom: Positions that a free partition's bound is noted ahead, at least; more where
-            more than half of it is worked through between two commits.
+        headroom: Positions that a free partition's bound is noted ahead, at least; four times as
+            much as is worked through between two commits where that is more.
         trial: Positions that are suspect when a crash left no bound.
 
     Raises:
@@ -259,7 +259,9 @@ class PartitionWatch:
         self._written = journal
         moved = self._dispatched_end - self._written_at
         self._written_at = self._dispatched_end
-        self._headroom = min(max(self._policy.headroom, 2 * moved), HEADROOM_MAX)
+        # wide at once, narrow slowly: a bound that is reached costs a commit that work waits for
+        narrowed = self._headroom - self._headroom // 4
+        self._headroom = min(max(self._policy.headroom, 4 * moved, narrowed), HEADROOM_MAX)
 
     def verdict(self, offset: int) -> Failure | None:
         """Why the record at ``offset`` must be dead-lettered instead of dispatched, if so."""

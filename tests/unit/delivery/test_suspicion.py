@@ -79,7 +79,7 @@ def test_nothing_passes_the_bound_that_was_noted() -> None:
     ("moved", "headroom"),
     [
         pytest.param(1, 10, id="slow"),
-        pytest.param(100, 200, id="fast"),
+        pytest.param(100, 400, id="fast"),
         pytest.param(1_000_000, HEADROOM_MAX, id="within-a-limit"),
     ],
 )
@@ -91,6 +91,17 @@ def test_the_bound_of_a_fast_partition_is_farther_ahead(moved: int, headroom: in
     assert watch.admit(10 + moved, 1_000_010 + moved) == Journal(
         owner=1, window_end=1_000_010 + moved + headroom
     )
+
+
+def test_the_bound_comes_nearer_slowly_when_a_partition_gets_slower() -> None:
+    watch = watch_of(None)
+    journal = watch.admit(10, 110)
+    assert journal is not None
+    watch.wrote(journal)
+
+    watch.wrote(journal)  # nothing has moved since
+
+    assert watch.admit(110, 1_110) == Journal(owner=1, window_end=1_110 + 300)
 
 
 def test_a_partition_whose_owner_died_is_watched_in_small_noted_steps() -> None:
