@@ -237,8 +237,8 @@ class TopicFeed:
         )
 
     async def _take(self, runs: list[Run]) -> None:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        loop, cpu_clock = asyncio.get_running_loop(), self._share.cpu_clock
+        began_s, began_cpu_s = loop.time(), cpu_clock()
         for run in runs:
             for record in run.records:
                 if record.offset < self.window.positions.get(run.partition, 0):
@@ -250,13 +250,13 @@ class TopicFeed:
                         filtered.view.append(event)
                 if loop.time() - began_s > _SLICE_S:
                     self._on_events(self._crowded())
-                    await self._share.used(loop.time() - began_s)
-                    began_s = loop.time()
+                    await self._share.used(cpu_clock() - began_cpu_s)
+                    began_s, began_cpu_s = loop.time(), cpu_clock()
             self.window.advance(run.partition, run.next_offset)
         if runs:
             self._on_events(self._crowded())
             self._note_progress()
-            await self._share.used(loop.time() - began_s)
+            await self._share.used(cpu_clock() - began_cpu_s)
 
     def _crowded(self) -> bool:
         return any(filtered.view.crowded for filtered in self.views.values())

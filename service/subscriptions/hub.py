@@ -26,8 +26,15 @@ _log = structlog.get_logger(__name__)
 PASS_INTERVAL_S = 0.1
 """Shortest time between the starts of two passes while everybody keeps up: what coalesces."""
 
-LOOP_SHARE = 0.25
-"""What passes, and reading for dashboards, may each take of the event loop's time."""
+READING_SHARE = 0.25
+"""What reading for dashboards may take of an event loop that the pipelines keep busy."""
+
+WRITING_SHARE = 0.05
+"""What passes may take of it.  Less than for reading: a pass that waits longer coalesces more,
+and costs the less for it; reading that waits falls behind."""
+
+IDLE_SHARE = 0.5
+"""What each may take of a loop that has nothing else to do."""
 
 CHECKPOINT_S = 15.0
 """How often clients with a filter are told their position though nothing passed it."""
@@ -58,9 +65,10 @@ class SubscriptionHub:
         self._overflow = overflow
         self._bounds = bounds or Bounds()
         self._readers = readers
-        self._reading = LoopShare(LOOP_SHARE)
-        self._writing = LoopShare(LOOP_SHARE)
-        self._catch_up = CatchUp(readers, LoopShare(LOOP_SHARE), self.counters)
+        self._reading = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
+        self._writing = LoopShare(WRITING_SHARE, idle_share=IDLE_SHARE)
+        history = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
+        self._catch_up = CatchUp(readers, history, self.counters)
         self._feeds: dict[str, TopicFeed] = {}
         self._feed_tasks: dict[str, asyncio.Task[None]] = {}
         self._groups: dict[tuple[str, ViewKey], Group] = {}

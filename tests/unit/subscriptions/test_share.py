@@ -5,9 +5,14 @@ import asyncio
 from service.subscriptions.share import LoopShare
 
 
+def idle_clock() -> float:
+    """A loop's thread that works for nobody."""
+    return 0.0
+
+
 async def test_work_is_paid_for_with_waiting() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.25)
+    share = LoopShare(0.25, cpu_clock=idle_clock)
 
     await share.used(0.1)
     after_one = loop.time()
@@ -19,7 +24,7 @@ async def test_work_is_paid_for_with_waiting() -> None:
 
 async def test_all_callers_share_one_bound() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.5)
+    share = LoopShare(0.5, cpu_clock=idle_clock)
 
     await asyncio.gather(*(share.used(0.1) for _ in range(5)))
 
@@ -28,9 +33,53 @@ async def test_all_callers_share_one_bound() -> None:
 
 async def test_idle_time_is_not_saved_up() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.5)
+    share = LoopShare(0.5, cpu_clock=idle_clock)
     await asyncio.sleep(10)
 
     await share.used(1)
 
     assert loop.time() == 11
+
+
+async def test_a_loop_without_other_work_lets_them_take_more() -> None:
+    loop = asyncio.get_running_loop()
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=idle_clock)
+
+    await share.used(0.2)
+
+    assert round(loop.time(), 9) == 0.2
+
+
+async def test_a_loop_that_works_for_others_lets_them_take_their_share_only() -> None:
+    loop = asyncio.get_running_loop()
+    cpu_s = 0.0
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    await asyncio.sleep(1)
+    cpu_s = 1.1  # a second of others' work, and the tenth that is reported now
+
+    await share.used(0.1)
+
+    assert round(loop.time(), 9) == 1.9
+
+
+async def test_between_the_two_they_take_what_lies_between() -> None:
+    loop = asyncio.get_running_loop()
+    cpu_s = 0.0
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    await asyncio.sleep(1)
+    cpu_s = 0.6  # half a second of others' work
+
+    await share.used(0.1)
+
+    assert round(loop.time(), 9) == 1.5
+
+
+async def test_their_own_work_is_nobody_elses() -> None:
+    loop = asyncio.get_running_loop()
+    cpu_s = 0.0
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    for _ in range(3):
+        cpu_s += 0.2
+        await share.used(0.2)
+
+    assert round(loop.time(), 9) == 0.6
