@@ -20,7 +20,10 @@ from benchmarks.harness.processors import Processors
 from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
-_JOBS = ("logs", "keyed", "io", "fanout", "exactly_once", "latency", "scale", "memory")
+_JOBS = (
+    "logs", "keyed", "io", "fanout", "exactly_once", "latency", "scale", "memory",
+    "telemetry", "telemetry_latency",
+)  # fmt: skip
 _QUICK_JOBS = ("logs", "io")
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 
