@@ -6,7 +6,7 @@ A unit test fails when the file is not what this writes.
 from pathlib import Path
 
 from service.metrics import METRICS, Metric
-from service.metrics.registry import DURATION_BOUNDS_S, prometheus_label
+from service.metrics.metric import DURATION_BOUNDS_S, prometheus_label
 
 TARGET = Path(__file__).parent / "metrics.md"
 

@@ -7,7 +7,8 @@ here exports anything or knows OpenTelemetry; see ``service.telemetry`` for that
 from service.metrics.counters import HandlerCounters, HubCounters, PipelineCounters
 from service.metrics.demand import ReplicaDemand
 from service.metrics.meter import PipelineMeter, Reading
-from service.metrics.registry import METRICS, Kind, Metric
+from service.metrics.metric import Kind, Metric
+from service.metrics.registry import METRICS
 from service.metrics.status import (
     Blocking,
     Cause,

@@ -6,56 +6,7 @@ Names are those of the OpenTelemetry semantic conventions (messaging) where thos
 start with ``service.`` where they do not.  How a value is read is not known here.
 """
 
-import re
-from dataclasses import dataclass
-from enum import StrEnum
-
-
-class Kind(StrEnum):
-    """How values of a metric combine over time."""
-
-    COUNTER = "counter"
-    """Only grows; start over at 0 with the process."""
-    GAUGE = "gauge"
-    """The state of this moment."""
-    HISTOGRAM = "histogram"
-    """Observations counted in buckets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """A metric that the service can report.
-
-    Args:
-        name: OpenTelemetry's name, dotted.
-        unit: UCUM, as OpenTelemetry writes it: ``s``, ``By``, ``1``, ``{record}``.
-        kind: How its values combine.
-        about: One sentence for whoever reads a dashboard.
-        labels: Names of its attributes, dotted.
-        constant: Attributes that the conventions require and that are always the same.
-    """
-
-    name: str
-    unit: str
-    kind: Kind
-    about: str
-    labels: tuple[str, ...] = ()
-    constant: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def prometheus_name(self) -> str:
-        """The name in ``/metrics``: OpenTelemetry's rules for dots, units and ``_total``."""
-        name = prometheus_label(self.name)
-        suffix = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
-        if not name.endswith(suffix):
-            name += suffix
-        return name + "_total" if self.kind is Kind.COUNTER else name
-
-
-def prometheus_label(name: str) -> str:
-    """An attribute's name as Prometheus can write it."""
-    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
-
+from service.metrics.metric import Kind, Metric
 
 PIPELINE = "service.pipeline"
 HANDLER = "service.handler"
@@ -465,23 +416,3 @@ METRICS: tuple[Metric, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """Every metric above, in the order of this file."""
-
-DURATION_BOUNDS_S: tuple[float, ...] = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
-"""Upper bounds of the buckets of every exported histogram, in seconds."""

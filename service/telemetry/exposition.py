@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from service.metrics import METRICS, Kind, Metric
 from service.metrics.histogram import Histogram
-from service.metrics.registry import DURATION_BOUNDS_S, prometheus_label
+from service.metrics.metric import DURATION_BOUNDS_S, prometheus_label
 from service.telemetry.readings import HISTOGRAMS, NUMBERS, Sources
 
 _BOUNDS = (*map(str, DURATION_BOUNDS_S), "+Inf")

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import Metric as MetricData
 
 from service.clock import wall_clock_s
 from service.metrics import METRICS, Kind, Metric
-from service.metrics.registry import DURATION_BOUNDS_S
+from service.metrics.metric import DURATION_BOUNDS_S
 from service.telemetry.readings import HISTOGRAMS, NUMBERS, Labels, Numbers, Sources
 
 

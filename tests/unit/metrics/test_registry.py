@@ -3,7 +3,7 @@ import re
 import pytest
 from opentelemetry.semconv._incubating.metrics import messaging_metrics
 
-from service.metrics import METRICS, Kind, Metric
+from service.metrics import METRICS, Metric
 
 
 def test_names_are_unique() -> None:
@@ -29,13 +29,3 @@ def test_a_metric_is_named_by_convention(metric: Metric) -> None:
         or metric.name.startswith("service.")
     )
     assert metric.unit in {"s", "By", "1"} or re.fullmatch(r"\{[a-z]+\}", metric.unit)
-
-
-def test_prometheus_names_carry_the_unit_and_the_kind() -> None:
-    def name(unit: str, kind: Kind) -> str:
-        return Metric(name="service.x.y", unit=unit, kind=kind, about="").prometheus_name
-
-    assert name("s", Kind.COUNTER) == "service_x_y_seconds_total"
-    assert name("By", Kind.GAUGE) == "service_x_y_bytes"
-    assert name("{record}", Kind.COUNTER) == "service_x_y_total"
-    assert name("1", Kind.GAUGE) == "service_x_y"

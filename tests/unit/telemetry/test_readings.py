@@ -4,6 +4,7 @@ from service.metrics import (
     Cause,
     HubCounters,
     Kind,
+    Metric,
     PartitionStatus,
     Phase,
     PipelineCounters,
@@ -65,7 +66,7 @@ def test_labels_come_in_the_order_of_the_registry() -> None:
 def test_numbers_are_those_of_the_counters_and_the_snapshot() -> None:
     sources = _sources()
 
-    def read(metric: registry.Metric) -> dict[tuple[str, ...], float]:
+    def read(metric: Metric) -> dict[tuple[str, ...], float]:
         return dict(NUMBERS[metric](sources))
 
     assert read(registry.CONSUMED) == {("logs",): 100}
