@@ -5,6 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
@@ -23,10 +30,15 @@ class Coordinator:
     def __init__(self) -> None:
         self._heartbeat_task = None
         self._coordination_task = None
+        self.answer: object = None
+        self.dead = False
 
     async def _send_req(self, request: object) -> object:
         await asyncio.sleep(ANSWER_S)
-        return request
+        return self.answer or request
+
+    def coordinator_dead(self) -> None:
+        self.dead = True
 
     async def _do_heartbeat(self) -> bool:
         await self._send_req(HeartbeatRequest("group", 1, "member"))
@@ -115,3 +127,32 @@ async def test_metadata_is_as_old_as_its_last_change_whatever_the_wall_clock_say
     cluster._last_successful_refresh_ms -= 3_600_000.0  # read again, an hour earlier
 
     assert client.health().last_metadata_at_s == first_s + 20.0
+
+
+@pytest.mark.parametrize(
+    ("error", "looks_for_another"),
+    [
+        pytest.param(GroupLoadInProgressError, False, id="still-loading"),
+        pytest.param(GroupCoordinatorNotAvailableError, False, id="not-there"),
+        pytest.param(NotCoordinatorForGroupError, True, id="moved"),
+    ],
+)
+async def test_offsets_that_the_coordinator_cannot_tell_yet_are_not_taken_for_none(
+    client: KafkaConsumerClient, error: type[KafkaError], *, looks_for_another: bool
+) -> None:
+    coordinator = consumer_of(client)._coordinator
+    coordinator.answer = SimpleNamespace(topics=[], error_code=error.errno)
+
+    with pytest.raises(error):
+        await coordinator._send_req(OffsetFetchRequest("group", [("logs", [0])]))
+
+    assert error.retriable
+    assert coordinator.dead is looks_for_another
+
+
+async def test_offsets_that_were_told_are_passed_on(client: KafkaConsumerClient) -> None:
+    coordinator = consumer_of(client)._coordinator
+    told = SimpleNamespace(topics=[("logs", [(0, 7, "", 0)])], error_code=0)
+    coordinator.answer = told
+
+    assert await coordinator._send_req(OffsetFetchRequest("group", [("logs", [0])])) is told
