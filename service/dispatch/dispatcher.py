@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from enum import Enum
 from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from service.clock import wall_clock_ms
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy, CircuitState
@@ -196,7 +196,8 @@ class Dispatcher:
         changes = self._changes
         silent: list[int] = []
         changed: list[int] = []
-        run = Handled(batch, [], [])
+        indexes: list[int] = []
+        mappings: list[dict[str, Any]] = []
         began_s = perf_counter()
         for index in wanted:
             record = records[index]
@@ -230,16 +231,16 @@ class Dispatcher:
                     if changes and self._settled(batch, index, results, changed):
                         continue
                     if type(results) is dict:
-                        run.indexes.append(index)
-                        run.results.append(results)
+                        indexes.append(index)
+                        mappings.append(results)
                         continue
                     item = Outcome(batch, index, results)
-            if run.indexes:
-                items.append(run)
-                run = Handled(batch, [], [])
+            if indexes:
+                items.append(Handled(batch, indexes, mappings))
+                indexes, mappings = [], []
             items.append(item)
-        if run.indexes:
-            items.append(run)
+        if indexes:
+            items.append(Handled(batch, indexes, mappings))
         self._count_handled(len(wanted), perf_counter() - began_s)
         if silent:
             batch.ack_many(silent)

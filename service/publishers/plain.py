@@ -7,6 +7,7 @@ JSON or too large, a topic that is not known) is not touched, and goes the long 
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from operator import attrgetter
 
 import orjson
 
@@ -23,6 +24,9 @@ from service.publishers.encoding import (
 )
 from service.publishers.output import EntryOwner, Run
 from service.publishers.protocols import Publisher
+
+_key_of = attrgetter("key")
+_headers_of = attrgetter("headers")
 
 
 class PlainWriter:
@@ -62,7 +66,7 @@ class PlainWriter:
         except TypeError:
             return False
         records = [batch.records[place] for place in places]
-        keys = [record.key for record in records]
+        keys = list(map(_key_of, records))
         longest_key = max(map(len, filter(None, keys)), default=0)
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(run, values):
@@ -74,9 +78,9 @@ class PlainWriter:
         self._pass_trace_on(batch, places, records, headers)
         # stamped here, once: the client would ask for the time of each
         rows: list[Row] = list(zip(repeat(wall_clock_ms()), keys, values, headers))
-        for partition, part, some in self._by_partition(
-            topic, Run(batch, places, self._owner), rows
-        ):
+        whole = Run(batch, places, self._owner)
+        partitions = publisher.partitions_for(topic, keys, batch.partition)
+        for partition, part, some in _by_partition(partitions, whole, rows):
             publisher.add_run(topic, partition, part, some)
         return True
 
@@ -89,32 +93,31 @@ class PlainWriter:
     ) -> None:
         """Add the header that makes an output part of its input's trace, where there is one."""
         traced = id(batch) in self._tracing.active
-        if not traced and not any(record.headers for record in records):
+        if not traced and not any(map(_headers_of, records)):
             return
         for place, record, own in zip(places, records, headers, strict=True):
             parent = self._tracing.outgoing(batch, place) if traced else passed_on(record.headers)
             if parent is not None:
                 own.append((TRACE_HEADER, parent))
 
-    def _by_partition(
-        self, topic: str, run: Run, rows: list[Row]
-    ) -> Iterable[tuple[int, Run, list[Row]]]:
-        """The rows by output partition, each part in the order of the run."""
-        keys = [row[1] for row in rows]
-        partitions = self._publisher.partitions_for(topic, keys, run.batch.partition)
-        if partitions.count(partitions[0]) == len(partitions):
-            return ((partitions[0], run, rows),)
-        parts: dict[int, tuple[list[int], list[Row]]] = {}
-        for partition, place, row in zip(partitions, run.places, rows, strict=True):
-            part = parts.get(partition)
-            if part is None:
-                part = parts[partition] = ([], [])
-            part[0].append(place)
-            part[1].append(row)
-        return [
-            (partition, Run(run.batch, places, run.owner), some)
-            for partition, (places, some) in parts.items()
-        ]
+
+def _by_partition(
+    partitions: Sequence[int], run: Run, rows: list[Row]
+) -> Iterable[tuple[int, Run, list[Row]]]:
+    """The rows by output partition, each part in the order of the run."""
+    if partitions.count(partitions[0]) == len(partitions):
+        return ((partitions[0], run, rows),)
+    parts: dict[int, tuple[list[int], list[Row]]] = {}
+    for partition, place, row in zip(partitions, run.places, rows, strict=True):
+        part = parts.get(partition)
+        if part is None:
+            part = parts[partition] = ([], [])
+        part[0].append(place)
+        part[1].append(row)
+    return [
+        (partition, Run(run.batch, places, run.owner), some)
+        for partition, (places, some) in parts.items()
+    ]
 
 
 def gathered(items: Iterable[Handled | Outcome | None]) -> Iterator[Handled | Outcome]:
