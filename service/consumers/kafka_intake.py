@@ -6,7 +6,8 @@ be read (a corrupt batch, a position that is gone) is decided by policy here.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -42,6 +43,13 @@ MAX_HOLD_S: Final = 60.0
 """Longest time between two looks at a record that is not due, whatever the clocks say."""
 
 
+class _Kept(NamedTuple):
+    """The undecoded rest of a fetch, and the assignment that it belongs to."""
+
+    epoch: int
+    answer: Fetched
+
+
 class Intake:
     """Reads the partitions of one member.
 
@@ -59,19 +67,24 @@ class Intake:
         self._member = member
         self._assignment = assignment
         self._admission = admission
+        # Fetched, not decoded, and no room for it when its turn came.  Stored batches may unpack
+        # to many times their size, so what a fetch will take is not known before.
+        self._kept: dict[TopicPartition, _Kept] = {}
 
     async def run(self, client: ConsumerClient, inbox: Sender[RecordBatch]) -> None:
         """Feed ``inbox`` from ``client`` until intake is to stop."""
         member = self._member
         counters = member.counters
+        self._kept.clear()  # of a client before this one
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
             ready = {name for name in member.assigned if self.has_room(name)}
             try:
-                fetched = client.take(ready)
+                fetched = client.take(ready.difference(self._kept))
             except OffsetGoneError as exc:
                 await self._reset(client, exc)
                 continue
+            fetched += self._take_kept(ready)
             if not fetched:
                 began_s = _now()
                 self.fetching = True
@@ -94,6 +107,14 @@ class Intake:
         records, size_bytes = member.budget.room_for(name)
         return records > 0 and size_bytes > 0 and held.has_metadata_room(NEXT_RECORDS)
 
+    def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
+        """What was kept for partitions that have room now, as far as it still is ours."""
+        if not self._kept:
+            return []
+        taken = [self._kept.pop(name) for name in ready & self._kept.keys()]
+        held = self._member.held
+        return [kept.answer for kept in taken if kept.epoch == held[kept.answer.partition].epoch]
+
     async def _accept(self, answer: Fetched, inbox: Sender[RecordBatch]) -> None:
         """Cut one partition's answer into batches of ours and send them on."""
         member = self._member
@@ -102,7 +123,11 @@ class Intake:
         records: list[Record] = []
         size_bytes = 0
         position = answer.position
-        for stored in answer.batches:
+        for place, stored in enumerate(answer.batches):
+            if not records and not self.has_room(answer.partition):
+                left = Fetched(answer.partition, position, answer.batches[place:])
+                self._kept[answer.partition] = _Kept(epoch, left)
+                return
             try:
                 decoded = stored.decode()
             except CorruptBatchError as exc:

@@ -88,7 +88,10 @@ class PrefetchTap:
             return []
         buffer = self._fetcher._records  # noqa: SLF001
         taken: list[Fetched] = []
-        for key in [key for key in buffer if key in partitions]:
+        wanted = [key for key in buffer if key in partitions]
+        # errors first: one that was raised behind a batch already taken would lose that batch
+        wanted.sort(key=lambda key: type(buffer[key]) is FetchResult)
+        for key in wanted:
             result = buffer.pop(key)
             self._fetcher._notify(self._fetcher._wait_consume_future)  # noqa: SLF001
             partition = TopicPartition(key.topic, key.partition)
@@ -199,11 +202,21 @@ class _Batch:
         except Exception as exc:  # codecs raise whatever they like
             raise self._corrupt(repr(exc)) from exc
         if compressed:
-            self.size_bytes = sum(len(record.value or b"") for record in records)
+            self.size_bytes = _bytes_of(records)
         return records
 
     def _corrupt(self, reason: str) -> CorruptBatchError:
         return CorruptBatchError(self._partition, self.first_offset, self.next_offset, reason)
+
+
+def _bytes_of(records: Sequence[Record]) -> int:
+    """Keys, values and headers of ``records``."""
+    return sum(
+        len(record.value or b"")
+        + len(record.key or b"")
+        + sum(len(name) + len(content or b"") for name, content in record.headers)
+        for record in records
+    )
 
 
 class GetmanyTap:
@@ -249,7 +262,7 @@ class _DecodedBatch:
         self._records = records
         self.first_offset: int = records[0].offset
         self.next_offset: int = records[-1].offset + 1
-        self.size_bytes = sum(len(record.value or b"") for record in records)
+        self.size_bytes = _bytes_of(records)
 
     def decode(self) -> Sequence[Record]:
         return self._records

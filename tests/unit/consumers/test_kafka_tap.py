@@ -40,6 +40,7 @@ from service.publishers import kafka_client as producer_client
 from service.publishers import kafka_gate, kafka_markers
 
 PARTITION = ClientPartition("logs", 0)
+OTHER = ClientPartition("other", 0)
 OURS = TopicPartition("logs", 0)
 _CONTROL = 0x20
 _ATTRIBUTES_AT, _CRC_AT = 21, 17
@@ -232,6 +233,33 @@ def test_a_position_that_is_gone_is_named() -> None:
         PrefetchTap(client).take({OURS})
 
     assert (caught.value.partition, caught.value.position) == (OURS, 42)
+
+
+def test_an_error_of_one_partition_does_not_lose_what_was_fetched_for_another() -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]))
+    gone = OffsetOutOfRangeError({OTHER: 42})
+    client._fetcher._records[OTHER] = FetchError(error=gone, backoff=0.0)
+
+    with pytest.raises(OffsetGoneError):
+        PrefetchTap(client).take({OURS, TopicPartition("other", 0)})
+
+    assert client.position == 0
+    assert values_of(client) == [b"a"]
+
+
+@pytest.mark.parametrize("codec", [0, 1], ids=["plain", "compressed"])
+def test_the_size_of_a_batch_counts_keys_and_headers(codec: int) -> None:
+    client = Client()
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, 0, 0, 1 << 20)
+    builder.append(0, 1_000, b"k" * 1_000, b"v" * 1_000, [("h", b"h" * 10_000), ("n", None)])
+    client.fetched(bytes(builder.build()))
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+    (stored,) = fetched.batches
+    stored.decode()
+
+    assert stored.size_bytes >= 12_000
 
 
 def test_any_other_fetch_error_and_a_broken_coordinator_ask_for_a_new_client() -> None:

@@ -1,0 +1,141 @@
+"""What a fetch brought beyond the budget waits undecoded until there is room for it."""
+
+import asyncio
+from collections.abc import Collection
+from types import SimpleNamespace
+from typing import Any
+
+from service.consumers.base import Fetched, TopicPartition
+from service.consumers.kafka_intake import Intake
+from service.consumers.kafka_partition import Phase
+from service.delivery.budget import MemoryBudget
+from service.events import SourceRecord
+
+HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
+STORED_BYTES = 600_000
+
+
+class Stored:
+    """A stored batch of one record that unpacks to more than a chunk."""
+
+    size_bytes = STORED_BYTES
+
+    def __init__(self, offset: int) -> None:
+        self.first_offset, self.next_offset = offset, offset + 1
+        self.decoded = False
+
+    def decode(self) -> list[SourceRecord]:
+        self.decoded = True
+        return [SourceRecord(b"", offset=self.first_offset)]
+
+
+class Client:
+    """Answers once with everything that it has."""
+
+    def __init__(self, *answers: Fetched) -> None:
+        self.answers = list(answers)
+        self.asked: list[set[TopicPartition]] = []
+
+    def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
+        self.asked.append(set(partitions))
+        taken = [answer for answer in self.answers if answer.partition in partitions]
+        self.answers = [answer for answer in self.answers if answer not in taken]
+        return taken
+
+    async def wait(self, timeout_s: float) -> None:
+        await asyncio.sleep(timeout_s)
+
+
+class Reading:
+    """An intake with everything around it reduced to what it asks."""
+
+    def __init__(self, client: Client, max_bytes: int) -> None:
+        self.client = client
+        self.sent: list[tuple[TopicPartition, int]] = []
+        self.budget = MemoryBudget[TopicPartition](max_records=1000, max_bytes=max_bytes)
+        self.budget.assign({HERE, THERE})
+        self.held = {
+            name: SimpleNamespace(
+                partition=name, phase=Phase.RUNNING, closing=False, hold_until_s=0.0, epoch=1,
+                has_metadata_room=lambda _: True,
+            )
+            for name in (HERE, THERE)
+        }  # fmt: skip
+        member: Any = SimpleNamespace(
+            held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
+            stopping=asyncio.Event(), counters=SimpleNamespace(poll_s=0.0), last_contact_s=0.0,
+            lease_valid=lambda: True, options=SimpleNamespace(delayed=False),
+        )  # fmt: skip
+        assignment: Any = SimpleNamespace(prepare=self._prepare)
+        admission: Any = SimpleNamespace(batch=self._batch, send=self._send)
+        self.intake = Intake(member, assignment, admission)
+
+    async def run(self, seconds: float) -> None:
+        """Read for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.intake.run(self.client, None)  # type: ignore[arg-type]
+        except TimeoutError:
+            return
+
+    async def _prepare(self, client: Any) -> None:
+        del client
+
+    def _batch(self, held: Any, epoch: int, records: Any, position: int, size_bytes: int) -> Any:
+        del epoch, position
+        return held.partition, list(records), size_bytes
+
+    async def _send(self, batch: Any, inbox: Any) -> None:
+        del inbox
+        partition, records, size_bytes = batch
+        if records:
+            self.budget.take(partition, records=len(records), size_bytes=size_bytes)
+            self.sent += [(partition, record.offset) for record in records]
+        await asyncio.sleep(0)  # as a channel does: it lets others run
+
+
+def _answer(partition: TopicPartition, count: int) -> Fetched:
+    return Fetched(partition, 0, [Stored(offset) for offset in range(count)])
+
+
+async def test_a_fetch_that_unpacks_to_more_than_the_budget_is_decoded_in_turns() -> None:
+    answer = _answer(HERE, 10)
+    reading = Reading(Client(answer), max_bytes=2_000_000)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(reading.run(10.0))
+        most = 0
+        for _ in range(20):
+            await asyncio.sleep(0.4)
+            most = max(most, reading.budget.used_bytes)
+            if reading.budget.used_bytes:
+                reading.budget.give_back(HERE, records=1, size_bytes=STORED_BYTES)
+        running.cancel()
+
+    assert most <= 2_000_000 + STORED_BYTES
+    assert reading.sent == [(HERE, offset) for offset in range(10)]
+
+
+async def test_a_stalled_partition_keeps_its_rest_undecoded_and_the_others_are_read() -> None:
+    full, other = _answer(HERE, 10), _answer(THERE, 1)
+    reading = Reading(Client(full, other), max_bytes=2_000_000)
+
+    await reading.run(5.0)
+
+    decoded = [stored.decoded for stored in full.batches]  # type: ignore[attr-defined]
+    assert decoded.count(True) <= 3
+    assert (THERE, 0) in reading.sent
+
+
+async def test_what_was_kept_of_an_earlier_assignment_is_not_sent() -> None:
+    reading = Reading(Client(_answer(HERE, 10)), max_bytes=2_000_000)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reading.run(5.0))
+        await asyncio.sleep(1.0)
+        before = list(reading.sent)
+        reading.held[HERE].epoch = 2
+        reading.budget.release(HERE)
+
+    assert 0 < len(before) < 10
+    assert reading.sent == before
