@@ -1,6 +1,7 @@
 from collections import deque
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -123,3 +124,4 @@ class LanesMachine(RuleBasedStateMachine):
 
 
 TestLanesAgainstTheModel = LanesMachine.TestCase
+TestLanesAgainstTheModel.settings = settings(max_examples=500)
