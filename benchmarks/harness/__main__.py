@@ -13,16 +13,16 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.harness import latency, memory, throughput
+from benchmarks.harness import latency, library, memory, throughput
 from benchmarks.harness.contender import Setting
-from benchmarks.harness.model import Job, LatencyJob, MemoryJob, Options, Report
+from benchmarks.harness.model import Job, LatencyJob, LibraryJob, MemoryJob, Options, Report
 from benchmarks.harness.processors import Processors
 from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
 _JOBS = (
     "logs", "keyed", "io", "fanout", "exactly_once", "latency", "scale", "memory",
-    "telemetry", "telemetry_latency",
+    "telemetry", "telemetry_latency", "library",
 )  # fmt: skip
 _QUICK_JOBS = ("logs", "io")
 _ROUNDS, _QUICK_ROUNDS = 5, 2
@@ -66,6 +66,8 @@ async def _bench(job: object, setting: Setting, options: Options) -> Report:
             return await latency.bench(job, setting, options)
         case MemoryJob():
             return await memory.bench(job, setting, options)
+        case LibraryJob():
+            return await library.bench(job, setting, options)
         case _:
             raise TypeError(job)
 

@@ -202,6 +202,25 @@ class MemoryRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryJob:
+    """Programs that measure by themselves; what they print is the report.
+
+    Args:
+        name: Word for command line and file names.
+        title: One line for the report.
+        programs: Files, from the root of the repository.
+        full: Arguments of a full run.
+        quick: Arguments of a quick run.
+    """
+
+    name: str
+    title: str
+    programs: tuple[str, ...]
+    full: tuple[str, ...]
+    quick: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the command line asks for.
 

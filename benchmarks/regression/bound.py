@@ -11,7 +11,7 @@ from benchmarks.regression.counting import Counts
 
 _FILE = Path(__file__).with_name("bound.json")
 _TOLERANCE = 0.02
-"""Two counts on one machine differ by less than 0.0005; the rest is for other processors."""
+"""Counts of one revision differed by up to 1.5 %, mostly those of the floor."""
 _UPDATE = "make regression-update, and commit benchmarks/regression/bound.json with the reason"
 
 
