@@ -22,6 +22,7 @@ from service.handlers.results import MAX_TICK_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
+from service.state.disk import Disk
 from service.telemetry import Telemetry, Tracing
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class Application:
         brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
         self.publisher = KafkaPublisher(brokers.producer)
         quarantine = Quarantine[SourcePartition](QuarantinePolicy(), owner=secrets.randbits(32))
+        self.disk = _disk(settings)
         self.pipelines: dict[str, BuiltPipeline] = {
             name: build_pipeline(
                 name,
@@ -73,6 +75,7 @@ class Application:
                 self._tracing(name, telemetry),
                 brokers=brokers,
                 quarantine=quarantine,
+                disk=self.disk,
             )
             for name in settings.pipelines
         }
@@ -142,6 +145,8 @@ class Application:
         """
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
+            if self.disk is not None:
+                await asyncio.to_thread(self.disk.open)
             await self._open_handlers()
             background.extend(self._ticks(tasks))
             background.append(tasks.create_task(self._look_after_state(), name="state"))
@@ -166,6 +171,8 @@ class Application:
             for task in background:
                 task.cancel()
         await self._close_handlers()
+        if self.disk is not None:
+            await asyncio.to_thread(self.disk.close)
         self.phase = Phase.STOPPED
         return report
 
@@ -266,3 +273,15 @@ class Application:
             self._gave_up or late or report.unpublished or report.abandoned or report.uncommitted
         )
         return report
+
+
+def _disk(settings: Settings) -> Disk | None:
+    """The disk that state is kept on, if it is.
+
+    Raises:
+        ConfigurationError: If the package for it is not installed.
+    """
+    state = settings.state
+    if state.store == "memory":
+        return None
+    return Disk(state.directory, cache_bytes=state.cache_bytes, cache_keys=state.cache_keys)

@@ -35,6 +35,7 @@ from service.settings import (
     PipelineSettings,
     Settings,
 )
+from service.state.disk import Disk
 from service.state.store import LoggedStore
 from service.telemetry import Tracing
 from service.where import Where, compile_where
@@ -88,6 +89,7 @@ def build_pipeline(
     *,
     brokers: Brokers,
     quarantine: Quarantine[SourcePartition],
+    disk: Disk | None = None,
 ) -> BuiltPipeline:
     """Build the pipeline called ``name``.
 
@@ -132,7 +134,9 @@ def build_pipeline(
         changelog: Changelog | None = None
         store: StateStore = MemoryStateStore(asyncio.get_running_loop().time)
         if handler_name in logged:
-            store = LoggedStore(asyncio.get_running_loop().time)
+            store = LoggedStore(
+                asyncio.get_running_loop().time, None if disk is None else disk.table
+            )
             changelog = results.changes = Changelog(
                 store,
                 publisher if transactions is None else transactions,

@@ -172,7 +172,7 @@ class PipelineState:
             "state restored",
             pipeline=self._name,
             records=restored.records,
-            keys=len(table.values),
+            keys=len(table),
             skipped=restored.skipped,
             took_s=round(took_s, 3),
             **facts,

@@ -313,7 +313,7 @@ class Changelog:
         topic = self.topics[state.name]
         limit = self._publisher.max_record_bytes(topic)
         prefix = key_prefix(place[0])
-        value_of = table.values.get
+        value_of = table.peek
         rows: list[Row] = []
         for key in table.take_dirty():
             value = value_of(key)

@@ -10,6 +10,7 @@ from service.settings.edges import (
     LoggingSettings,
     MemorySettings,
     ServerSettings,
+    StateSettings,
     SubscriptionsSettings,
     TelemetrySettings,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SourceSettings",
+    "StateSettings",
     "SubscriptionsSettings",
     "TelemetrySettings",
     "WebSocketClientSourceSettings",

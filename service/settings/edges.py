@@ -112,6 +112,28 @@ class TelemetrySettings(Section):
     )
 
 
+class StateSettings(Section):
+    """Where handlers keep what they remember; the changelog topics are what survives."""
+
+    store: Literal["memory", "rocksdb"] = Field(
+        default="memory",
+        description="In memory, or on disk for more keys than fit there; `rocksdb` needs the extra "
+        "of that name.",
+    )
+    directory: Path | None = Field(
+        default=None,
+        description="Where the files are made, in a directory of their own for each process; the "
+        "system's directory for temporary files if not given. What is left there is never read "
+        "again, so an emptyDir is enough.",
+    )
+    cache_bytes: Bytes = Field(
+        default=33_554_432, description="Memory for blocks of the files, per process."
+    )
+    cache_keys: Count = Field(
+        default=20_000, description="Keys of one state and partition that stay in memory."
+    )
+
+
 class MemorySettings(Section):
     """The process's budget from fetch to publish, over all pipelines."""
 

@@ -12,6 +12,7 @@ from service.settings.edges import (
     LoggingSettings,
     MemorySettings,
     ServerSettings,
+    StateSettings,
     SubscriptionsSettings,
     TelemetrySettings,
 )
@@ -87,6 +88,9 @@ class Settings(BaseSettings):
     )
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="Bounds of what is in flight, per process."
+    )
+    state: StateSettings = Field(
+        default_factory=StateSettings, description="Where handlers keep what they remember."
     )
     logging: LoggingSettings = Field(
         default_factory=LoggingSettings, description="The service's own log."

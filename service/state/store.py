@@ -9,13 +9,35 @@ however many events have changed it since the last time.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from service.state.keyed import Codec, Partition, PartitionId, Place
 from service.state.table import Table
 
 _Note: TypeAlias = tuple[Place, Table, str, Any]
 """For which event which key of which table changed, and its value before."""
+
+
+class NewTable(Protocol):
+    """Makes tables."""
+
+    def __call__(
+        self,
+        clock: Callable[[], float],
+        *,
+        ttl_s: float | None,
+        max_keys: int,
+        codec: Codec | None,
+    ) -> Table:
+        """An empty table; arguments as for :class:`LoggedState`."""
+        ...
+
+
+def _in_memory(
+    clock: Callable[[], float], *, ttl_s: float | None, max_keys: int, codec: Codec | None
+) -> Table:
+    del codec
+    return Table(clock, ttl_s=ttl_s, max_keys=max_keys)
 
 
 class LoggedState:
@@ -74,7 +96,7 @@ class LoggedState:
     def delete(self, place: Place, key: str) -> None:
         """See :meth:`service.state.keyed.KeyedState.delete`."""
         table = self.tables.get((place.topic, place.partition))
-        if table is not None and key in table.values:
+        if table is not None and table.peek(key) is not None:
             self._changes.append((place, table, key, table.delete(key)))
 
     def items(self, place: Place) -> Iterator[tuple[str, Any]]:
@@ -84,17 +106,17 @@ class LoggedState:
 
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`service.state.keyed.KeyedState.partitions`."""
-        return [Partition(*at) for at, table in self.tables.items() if table.values]
+        return [Partition(*at) for at, table in self.tables.items() if len(table)]
 
     def _table(self, place: Place) -> Table:
         table = self.tables.get((place.topic, place.partition))
         if table is None:
-            table = self.tables[place.topic, place.partition] = self.new_table()
+            table = self.tables[place.topic, place.partition] = self.new_table(_in_memory)
         return table
 
-    def new_table(self) -> Table:
+    def new_table(self, make: "NewTable") -> Table:
         """An empty table for a partition."""
-        return Table(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys)
+        return make(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, codec=self.codec)
 
     def encoded(self, value: Any) -> Any:
         """A value as JSON."""
@@ -113,14 +135,16 @@ class LoggedStore:
 
     Args:
         clock: Seconds on a monotonic clock.
+        new_table: Makes tables of partitions that have a changelog; in memory if not given.
 
     Attributes:
         changes: Changes since they were last settled or undone; empty nearly always.
         states: By name.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], new_table: NewTable | None = None) -> None:
         self._clock = clock
+        self._new_table: NewTable = _in_memory if new_table is None else new_table
         self._kept: dict[tuple[str, PartitionId], Table] = {}
         self.changes: list[_Note] = []
         self.states: dict[str, LoggedState] = {}
@@ -187,8 +211,11 @@ class LoggedStore:
         ``next_offset`` then brings it up to date whoever owned the partition meanwhile.
         """
         table = self._kept.pop((name, partition), None)
-        if table is None or not table.clean:
-            table = self.states[name].new_table()
+        if table is not None and not table.clean:
+            table.close()
+            table = None
+        if table is None:
+            table = self.states[name].new_table(self._new_table)
             table.logged = True  # what expires while it is read has to leave the changelog too
         return table
 
@@ -199,8 +226,12 @@ class LoggedStore:
     def forget(self, topic: str, partition: int) -> None:
         """See :meth:`service.state.keyed.StateStore.forget`."""
         for state in self.states.values():
-            state.tables.pop((topic, partition), None)
-            self._kept.pop((state.name, (topic, partition)), None)
+            for table in (
+                state.tables.pop((topic, partition), None),
+                self._kept.pop((state.name, (topic, partition)), None),
+            ):
+                if table is not None:
+                    table.close()
 
     def sweep(self) -> None:
         """Remove expired keys everywhere."""
@@ -210,9 +241,7 @@ class LoggedStore:
 
     def keys(self) -> int:
         """Keys held, of every state and partition."""
-        return sum(
-            len(table.values) for state in self.states.values() for table in state.tables.values()
-        )
+        return sum(len(table) for state in self.states.values() for table in state.tables.values())
 
     def evicted(self) -> int:
         """Keys that left because there were too many, in the tables that are open."""

@@ -64,6 +64,17 @@ class Table:
         """Whether the changelog holds all of this."""
         return not self.dirty and not self.unsettled
 
+    def __len__(self) -> int:
+        """Keys held, those among them that have expired but were not swept."""
+        return len(self.values)
+
+    def peek(self, key: str) -> Any:
+        """The value of ``key``, however old it is."""
+        return self.values.get(key)
+
+    def close(self) -> None:
+        """Nobody will ask again."""
+
     def get(self, key: str) -> Any:
         """The value of ``key``, or ``None``."""
         if self._ttl_s is not None and self._expired(key):

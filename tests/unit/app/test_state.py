@@ -1,7 +1,8 @@
 """Durable state through the whole service, in memory: kills, rebalances, failures."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -41,9 +42,24 @@ class Counting:
         return {"key": key, "count": count} if event.data.get("tell") else None
 
 
+@pytest.fixture(autouse=True, params=["memory", "rocksdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Everything here is true of both stores, the one on disk with two keys in memory."""
+    _STATE.clear()
+    if request.param == "rocksdb":
+        pytest.importorskip("rocksdict")
+        _STATE.update(store="rocksdb", directory=str(tmp_path), cache_keys=2)
+    yield request.param
+    _STATE.clear()
+
+
+_STATE: dict[str, Any] = {}
+
+
 def config(delivery: str, **pipeline: Any) -> dict[str, Any]:
     document = pipeline_of(Counting, retry={"initial_s": 0.01})
     document["pipelines"]["test"] |= {"delivery": delivery, **pipeline}
+    document["state"] = dict(_STATE)
     return document
 
 

@@ -10,9 +10,12 @@ class TableMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self.table = Table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
+        self.table = self.make()
         self.table.logged = True
         self.model: dict[str, tuple[int, float]] = {}
+
+    def make(self) -> Table:
+        return Table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
 
     def _alive(self) -> dict[str, int]:
         return {k: v for k, (v, at_s) in self.model.items() if self.now_s - at_s < 10.0}

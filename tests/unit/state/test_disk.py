@@ -1,0 +1,137 @@
+"""The table on disk: whatever is true of the one in memory, with next to nothing in memory."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import ConfigurationError
+from service.state.disk import Disk, DiskTable
+from service.state.keyed import Codec
+from service.state.table import Table
+from tests.unit.state.test_table import TableMachine
+
+pytest.importorskip("rocksdict")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    opened = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def table(disk: Disk, **bounds: Any) -> DiskTable:
+    made = disk.table(lambda: 1000.0, **{"ttl_s": None, "max_keys": 100, **bounds})
+    made.logged = True
+    return made
+
+
+def test_a_table_on_disk_agrees_with_the_model(disk: Disk) -> None:
+    class DiskTableMachine(TableMachine):
+        def make(self) -> Table:
+            return disk.table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
+
+        def teardown(self) -> None:
+            self.table.close()
+
+    DiskTableMachine.TestCase("runTest").runTest()
+
+
+def test_keys_that_do_not_fit_into_memory_are_found_on_disk(disk: Disk) -> None:
+    keys = table(disk)
+    for number in range(50):
+        keys.put(f"k{number}", {"n": number})
+
+    assert [keys.get(f"k{number}") for number in range(50)] == [{"n": n} for n in range(50)]
+    assert len(keys) == 50
+    assert len(keys._cache) <= 3
+    assert dict(keys.items()) == {f"k{n}": {"n": n} for n in range(50)}
+
+
+def test_a_deleted_key_stays_deleted_when_it_has_left_memory(disk: Disk) -> None:
+    keys = table(disk)
+    for number in range(10):
+        keys.put(f"k{number}", number)
+    assert keys.delete("k0") == 0
+    for number in range(1, 10):
+        keys.get(f"k{number}")
+
+    assert keys.get("k0") is None
+    assert len(keys) == 9
+    assert "k0" not in dict(keys.items())
+
+
+def test_the_keys_put_longest_ago_leave_first(disk: Disk) -> None:
+    keys = table(disk, max_keys=3)
+    for key in "abcad":
+        keys.put(key, key)
+
+    assert sorted(key for key, _ in keys.items()) == ["a", "c", "d"]
+    assert list(keys.take_dirty()) == ["b"]
+    assert keys.evicted == 1
+
+
+def test_a_restored_key_is_as_old_as_it_was(disk: Disk) -> None:
+    keys = table(disk, ttl_s=10_000.0)
+    keys.put("old", 1, age_s=10_001.0)
+    keys.put("young", 1, age_s=9_000.0)
+    for key in "abc":
+        keys.put(key, 1)
+
+    assert (keys.get("old"), keys.get("young")) == (None, 1)
+    assert list(keys.take_dirty()) == ["old"]
+
+
+def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk) -> None:
+    one, other = table(disk), table(disk)
+    for number in range(5):
+        one.put(f"k{number}", 1)
+        other.put(f"k{number}", 2)
+
+    one.close()
+
+    assert dict(one.items()) == {}
+    assert dict(other.items()) == {f"k{number}": 2 for number in range(5)}
+
+
+def test_values_that_are_no_json_go_through_their_codec(disk: Disk) -> None:
+    keys = table(disk, codec=Codec(encode=sorted, decode=set))
+    for number in range(5):
+        keys.put(f"k{number}", {number, 100})
+
+    assert keys.get("k0") == {0, 100}
+
+
+def test_what_a_process_left_behind_is_removed_and_what_one_uses_is_not(tmp_path: Path) -> None:
+    crashed = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+    crashed.open()
+    abandoned, owner = crashed.directory, crashed._owner
+    assert abandoned is not None
+    assert owner is not None
+    os.close(owner)  # as the end of its process would
+    living = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+    living.open()
+
+    third = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+    third.open()
+
+    assert not abandoned.exists()
+    assert living.directory is not None
+    assert living.directory.exists()
+    for each in (living, third):
+        each.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_package_the_start_says_which_extra_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "rocksdict", None)
+
+    with pytest.raises(ConfigurationError, match="headrace\\[rocksdb\\]"):
+        Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
