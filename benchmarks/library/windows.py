@@ -192,15 +192,11 @@ class Service:
                 sealed = output.sealed.popleft()
                 if sealed.writer is not None:
                     sealed.writer.finish()._build()  # type: ignore[attr-defined]
-                owner = sealed.entries[0].owner
-                owner.stored(output.topic, sealed.entries, len(sealed.entries), since_s=0.0)
-                for entry in sealed.entries:
-                    entry.batch.ack(entry.place)
-                self.publisher._settled(sealed)
+                self.publisher._stored(output, sealed)
                 if output.topic == "figures":
-                    self.results += len(sealed.entries)
+                    self.results += sealed.count
                 else:
-                    self.changes += len(sealed.entries)
+                    self.changes += sealed.count
 
 
 async def _main(rounds: int, options: dict[str, Any]) -> None:
