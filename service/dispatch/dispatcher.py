@@ -12,22 +12,19 @@ from enum import Enum
 from time import perf_counter
 from typing import Any, Final, TypeAlias
 
-from service.clock import wall_clock_ms
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy, CircuitState
-from service.delivery.delays import attempts_of, delay_headers, delayed_for, rung_of
+from service.delivery.delays import delayed_for
 from service.delivery.retry import (
-    Delay,
     ErrorKind,
-    Retry,
     RetryPolicy,
-    after_failure,
     classify,
 )
+from service.dispatch.attempts import Attempts
 from service.dispatch.call import Call
 from service.dispatch.deadlines import Deadlines
 from service.dispatch.lanes import LANES, Ordering
-from service.errors import FatalError, HandlerTimeoutError, TransientError
-from service.events import Event, EventBatch, Handled, Outcome, RecordBatch, Result, Results
+from service.errors import HandlerTimeoutError, TransientError
+from service.events import Event, EventBatch, Handled, Outcome, RecordBatch, Results
 from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
@@ -95,12 +92,12 @@ class Dispatcher:
         self._many = handler.handle_many
         self._where = where
         self._lane: Callable[[Event], Hashable | None] = LANES[ordering]
-        self._retry = retry
         self._tombstones = tombstones
         self._pipeline = counters
         self._counters: HandlerCounters = counters.handler(handler.name)
         self._tracing = Tracing(None) if tracing is None else tracing
-        self._random = (random.Random() if rng is None else rng).random  # noqa: S311 -- jitter
+        rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter
+        self._attempts = Attempts(retry, self._counters, handler=self.name, random=rng.random)
         self._deadlines = Deadlines[Call](timeout_s)
         self.changelog = changelog
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
@@ -108,7 +105,6 @@ class Dispatcher:
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
         )
-        self._delay_topics = {step.topic for step in retry.delay_topics}
         self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
         self.parked: dict[Call, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -116,7 +112,7 @@ class Dispatcher:
     def retune(self, *, where: Where | None, timeout_s: float, retry: RetryPolicy) -> None:
         """Change what may change while it runs; calls that are running keep their deadline."""
         self._where = where
-        self._retry = retry
+        self._attempts.policy = retry
         self._deadlines.change(timeout_s)
 
     def handle(self, batches: Sequence[EventBatch]) -> list[Handling]:
@@ -135,7 +131,7 @@ class Dispatcher:
             if batch.closing:
                 continue
             wanted = self._select(events)
-            if batch.topic in self._delay_topics:
+            if batch.topic in self._attempts.delay_topics:
                 wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
             if wanted:
@@ -167,16 +163,8 @@ class Dispatcher:
             events.batch,
             index,
         )
-        self._restore_attempts(event)
+        self._attempts.restore(event)
         return event
-
-    def _restore_attempts(self, event: Event) -> None:
-        """Count what earlier processes tried, or earlier rounds through delay topics."""
-        batch = event.batch
-        if batch.attempts is not None:
-            event.attempts = batch.attempts.get(event.index, 0)
-        if batch.topic in self._delay_topics:
-            event.attempts = max(event.attempts, attempts_of(event.headers))
 
     def _calls(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         lane = self._lane
@@ -192,7 +180,7 @@ class Dispatcher:
         call = self._call
         batch, data, types = events.batch, events.data, events.types
         records = batch.records
-        special = batch.attempts is not None or batch.topic in self._delay_topics
+        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
         changes = self._changes
         silent: list[int] = []
         changed: list[int] = []
@@ -211,7 +199,7 @@ class Dispatcher:
                 index,
             )
             if special:
-                self._restore_attempts(event)
+                self._attempts.restore(event)
             item: Outcome | Call
             if self._waiting and (lane := self._lane(event)) in self._waiting:
                 item = self._wait_in_lane(event, lane, 0.0)
@@ -250,7 +238,7 @@ class Dispatcher:
     def _runs(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         """Give all of ``wanted`` to the handler at once, or one by one where that cannot be."""
         batch = events.batch
-        special = batch.attempts is not None or batch.topic in self._delay_topics
+        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
         tombstones = self._tombstones and events.tombstones
         if special or tombstones or self._waiting or not self._at_once(events, wanted, items):
             self._outcomes(events, wanted, items)
@@ -301,7 +289,7 @@ class Dispatcher:
 
     def _failed_inline(self, event: Event, error: Exception) -> Outcome | Call:
         """A plain function raised: dead-letter, or try again in a worker with the lane held."""
-        decided = self._after(event, error)
+        decided = self._attempts.after(event, error)
         if isinstance(decided, Outcome):
             return decided
         return self._wait_in_lane(event, self._lane(event), decided)
@@ -430,7 +418,7 @@ class Dispatcher:
         event = call.event
         if self.changelog is not None:
             self.changelog.store.undo_for(event)
-        decided = self._after(event, error)
+        decided = self._attempts.after(event, error)
         call.transient = classify(error) is ErrorKind.TRANSIENT
         if isinstance(decided, Outcome):
             return decided
@@ -481,41 +469,6 @@ class Dispatcher:
             self._waiting[lane] = left - 1
         else:
             del self._waiting[lane]
-
-    def _after(self, event: Event, error: Exception) -> Outcome | float:
-        """What follows a failed attempt: an outcome, or seconds to wait for the next one.
-
-        Raises:
-            FatalError: If the handler says that the process cannot go on.
-        """
-        if isinstance(error, FatalError):
-            raise error
-        counters = self._counters
-        counters.failed += 1
-        if isinstance(error, HandlerTimeoutError):
-            counters.timed_out += 1
-        event.attempts += 1
-        event.batch.note_attempts(event.index, event.attempts)
-        rung = rung_of(event.headers) if event.batch.topic in self._delay_topics else 0
-        decision = after_failure(
-            self._retry, event.attempts, error, self._random, handler=self.name, rung=rung
-        )
-        if isinstance(decision, Retry):
-            counters.retries += 1
-            return decision.delay_s
-        if isinstance(decision, Delay):
-            return Outcome(event.batch, event.index, (self._delayed(event, decision),))
-        return Outcome(event.batch, event.index, failure=decision.failure)
-
-    def _delayed(self, event: Event, decision: Delay) -> Result:
-        """The record for a delay topic: unchanged, with what the next attempt has to know."""
-        record = event.batch.records[event.index]
-        return Result(
-            record.value,
-            topic=decision.topic,
-            key=record.key,
-            headers=delay_headers(event, decision, handler=self.name, now_ms=wall_clock_ms()),
-        )
 
 
 def _late(timeout_s: float) -> str:

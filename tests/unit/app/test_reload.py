@@ -56,7 +56,7 @@ async def test_what_may_change_is_taken_over() -> None:
     dispatcher = application.pipelines["logs"].pipeline.branches[0].dispatcher
     assert reloaded
     assert application.settings is new
-    assert dispatcher._retry.attempts == 9
+    assert dispatcher._attempts.policy.attempts == 9
     assert dispatcher._deadlines.timeout_s == 3
     assert entry["changed"] == [
         "drain_timeout_s",

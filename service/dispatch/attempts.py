@@ -1,0 +1,85 @@
+"""How often an event was tried, and what follows a failed attempt.
+
+Decides and counts; runs nothing, parks nothing.
+"""
+
+from collections.abc import Callable
+
+from service.clock import wall_clock_ms
+from service.delivery.delays import attempts_of, delay_headers, rung_of
+from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
+from service.errors import FatalError, HandlerTimeoutError
+from service.events import Event, Outcome, Result
+from service.metrics.counters import HandlerCounters
+
+
+class Attempts:
+    """The attempts of one handler.
+
+    Args:
+        policy: What follows a failed one; may be replaced while it runs.
+        counters: The handler's counters.
+        handler: Its name.
+        random: Jitter of retries: numbers in [0, 1).
+
+    Attributes:
+        policy: As given.
+        delay_topics: Topics in which records wait for their next attempt.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        counters: HandlerCounters,
+        *,
+        handler: str,
+        random: Callable[[], float],
+    ) -> None:
+        self.policy = policy
+        self.delay_topics = frozenset(step.topic for step in policy.delay_topics)
+        self._counters = counters
+        self._handler = handler
+        self._random = random
+
+    def restore(self, event: Event) -> None:
+        """Count what earlier processes tried, or earlier rounds through delay topics."""
+        batch = event.batch
+        if batch.attempts is not None:
+            event.attempts = batch.attempts.get(event.index, 0)
+        if batch.topic in self.delay_topics:
+            event.attempts = max(event.attempts, attempts_of(event.headers))
+
+    def after(self, event: Event, error: Exception) -> Outcome | float:
+        """What follows a failed attempt: an outcome, or seconds to wait for the next one.
+
+        Raises:
+            FatalError: If the handler says that the process cannot go on.
+        """
+        if isinstance(error, FatalError):
+            raise error
+        counters = self._counters
+        counters.failed += 1
+        if isinstance(error, HandlerTimeoutError):
+            counters.timed_out += 1
+        event.attempts += 1
+        event.batch.note_attempts(event.index, event.attempts)
+        rung = rung_of(event.headers) if event.batch.topic in self.delay_topics else 0
+        decision = after_failure(
+            self.policy, event.attempts, error, self._random, handler=self._handler, rung=rung
+        )
+        if isinstance(decision, Retry):
+            counters.retries += 1
+            return decision.delay_s
+        if isinstance(decision, Delay):
+            return Outcome(event.batch, event.index, (self._delayed(event, decision),))
+        return Outcome(event.batch, event.index, failure=decision.failure)
+
+    def _delayed(self, event: Event, decision: Delay) -> Result:
+        """The record for a delay topic: unchanged, with what the next attempt has to know."""
+        record = event.batch.records[event.index]
+        return Result(
+            record.value,
+            topic=decision.topic,
+            key=record.key,
+            headers=delay_headers(event, decision, handler=self._handler, now_ms=wall_clock_ms()),
+        )
