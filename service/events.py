@@ -120,6 +120,8 @@ class RecordBatch:
     Attributes:
         attempts: Failed attempts by index, in this process or an earlier one, the most of any
             handler; ``None`` while nothing has failed.
+        chained: Batches of results that another pipeline of this process is working on, on whose
+            records some of ours wait; ``None`` if there never was one.
         left: Records that are not done yet.
         failure: Why all of it goes to the dead-letter topic unread, if so.
         dispatched: Records whose handling has started and that are not parked; what is in
@@ -131,6 +133,7 @@ class RecordBatch:
 
     __slots__ = (
         "attempts",
+        "chained",
         "closing",
         "dispatched",
         "done",
@@ -169,6 +172,7 @@ class RecordBatch:
         self.left = len(records)
         self.pending: array[int] | None = None
         self.attempts: dict[int, int] | None = None
+        self.chained: set[RecordBatch] | None = None
         self.dispatched = 0
         self.failure: Failure | None = None
         self.closing = False
@@ -179,8 +183,29 @@ class RecordBatch:
 
     @property
     def in_flight(self) -> int:
-        """Records whose handling or publishing is under way."""
-        return self.dispatched - (len(self.records) - self.left)
+        """Records whose handling or publishing is under way.
+
+        A record whose result waits in another pipeline's channel is not: while the batch is
+        closing nothing begins there either.  One with several such results counts once for each,
+        so this may be too low, never too high.
+        """
+        own = self.dispatched - (len(self.records) - self.left)
+        if not self.chained:
+            return own
+        return own - sum(batch.left - batch.in_flight for batch in self.chained)
+
+    @property
+    def path(self) -> str:
+        """What tells its records apart from others with the same offsets: the topic, as a rule."""
+        return self.topic
+
+    def record_id(self, index: int) -> int | str:
+        """What tells a record apart from all others of its topic and partition."""
+        return self.records[index].offset
+
+    def original(self, index: int) -> Record:
+        """The record that the source delivered, of which the one at ``index`` may be a result."""
+        return self.records[index]
 
     def fan_out(self, effects: int) -> None:
         """Wait for ``effects`` acknowledgements of every record, one for each handler."""
@@ -312,6 +337,15 @@ class Event(msgspec.Struct, eq=False):
     def offset(self) -> int:
         """Its offset in that partition."""
         return self.batch.records[self.index].offset
+
+    @property
+    def record_id(self) -> int | str:
+        """What tells it apart from all others of its topic and partition, also after a restart.
+
+        Its offset; behind another pipeline of the same process, where several results of one
+        record have one offset, text that holds which of them it is.
+        """
+        return self.batch.record_id(self.index)
 
     @property
     def key_text(self) -> str:

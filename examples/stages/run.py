@@ -1,11 +1,13 @@
 """The four stages on a broker in memory: ``python examples/stages/run.py`` from the repository.
 
-Against a real Kafka the same configuration runs with
-``headrace run --config examples/stages/stages.yaml``.
+With ``chained.yaml`` as its argument the stages are chained in process, with one acknowledgement
+across all of them, instead of by topics.  Against a real Kafka either file runs with
+``headrace run --config examples/stages/FILE``.
 """
 
 import asyncio
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -25,10 +27,10 @@ ORDERS = (
 )
 
 
-def configuration(database: Path) -> dict[str, Any]:
-    """The stages with their rows going to ``database``."""
+def configuration(database: Path, file: str) -> dict[str, Any]:
+    """The stages of ``file`` with their rows going to ``database``."""
     here = Path(__file__).parent
-    config: dict[str, Any] = yaml.safe_load((here / "stages.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load((here / file).read_text(encoding="utf-8"))
     stages = config["pipelines"]
     stages["validate"]["handlers"]["validate"]["options"]["schema_file"] = str(
         here / "order.schema.json"
@@ -38,9 +40,9 @@ def configuration(database: Path) -> dict[str, Any]:
     return config
 
 
-async def run(database: Path) -> list[str]:
+async def run(database: Path, file: str = "stages.yaml") -> list[str]:
     """Send the orders through all stages; returns why some were dead-lettered."""
-    async with Harness(configuration(database)) as service:
+    async with Harness(configuration(database, file)) as service:
         for order in ORDERS:
             await service.send(order, topic="orders.raw", key=order.get("id"))  # type: ignore[arg-type]
         await service.settle()
@@ -52,7 +54,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory() as directory:
         database = Path(directory) / "orders.db"
-        refused = asyncio.run(run(database))
+        refused = asyncio.run(run(database, *sys.argv[1:2]))
         with closing(sqlite3.connect(database)) as connection:
             for row in connection.execute("select id, amount, customer from orders order by id"):
                 print("stored ", *row)

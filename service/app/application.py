@@ -22,6 +22,7 @@ from service.handlers.results import MAX_TICK_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
+from service.settings.chains import fed_by, last_first
 from service.state.disk import Disk
 from service.telemetry import Telemetry, Tracing
 
@@ -66,8 +67,9 @@ class Application:
         self.publisher = KafkaPublisher(brokers.producer)
         quarantine = Quarantine[SourcePartition](QuarantinePolicy(), owner=secrets.randbits(32))
         self.disk = _disk(settings)
-        self.pipelines: dict[str, BuiltPipeline] = {
-            name: build_pipeline(
+        built: dict[str, BuiltPipeline] = {}
+        for name in last_first(settings):
+            built[name] = build_pipeline(
                 name,
                 settings,
                 self.publisher,
@@ -76,8 +78,10 @@ class Application:
                 brokers=brokers,
                 quarantine=quarantine,
                 disk=self.disk,
+                fed=[built[fed] for fed in dict.fromkeys(fed_by(settings, name))],
             )
-            for name in settings.pipelines
+        self.pipelines: dict[str, BuiltPipeline] = {
+            name: built[name] for name in settings.pipelines
         }
         self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
@@ -154,7 +158,7 @@ class Application:
             if self.edge is not None:
                 await self.edge.start(tasks)
             running = [
-                tasks.create_task(built.pipeline.run(), name=f"pipeline {name}")
+                tasks.create_task(_run(built), name=f"pipeline {name}")
                 for name, built in self.pipelines.items()
             ]
             reading = [
@@ -252,6 +256,7 @@ class Application:
         _, late = await asyncio.wait(running, timeout=max(0.0, deadline_s - loop.time()))
         for task in late:
             task.cancel()
+        await self._finish_state(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
         await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
         await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
         await closing
@@ -260,6 +265,21 @@ class Application:
         report = self._report(late=len(late))
         report.took_s = loop.time() - began_s
         return report
+
+    async def _finish_state(self, budget_s: float) -> None:
+        """Have the last changes of state written: their records wait for that."""
+        changelogs = [
+            branch.dispatcher.changelog
+            for built in self.pipelines.values()
+            for branch in built.pipeline.branches
+            if branch.dispatcher.changelog is not None
+        ]
+        try:
+            async with asyncio.timeout(budget_s):
+                for changelog in changelogs:
+                    await changelog.finish()
+        except TimeoutError:
+            log.warning("state not written in time", budget_s=round(budget_s, 3))
 
     def _report(self, *, late: int) -> ExitReport:
         report = ExitReport(unpublished=self.publisher.pending)
@@ -285,3 +305,12 @@ def _disk(settings: Settings) -> Disk | None:
     if state.store == "memory":
         return None
     return Disk(state.directory, cache_bytes=state.cache_bytes, cache_keys=state.cache_keys)
+
+
+async def _run(built: BuiltPipeline) -> None:
+    """Run a pipeline to its end, which ends the intake of those that it feeds."""
+    try:
+        await built.pipeline.run()
+    finally:
+        for source in built.feeds:
+            source.end()

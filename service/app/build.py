@@ -1,15 +1,18 @@
 """Builds one pipeline's parts from its configuration; opens nothing."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from service.app.brokers import Brokers
+from service.app.chains import kept_together, targets
 from service.app.emitter import Emitter
 from service.app.sources import budget_share, build_source, delay_sources
 from service.app.state import KeptHandler, PipelineState, changelogs_of, check
 from service.channels import Overflow, Sender, channel
-from service.consumers.base import Source
+from service.consumers.base import Source, StateKeeper
+from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
 from service.delivery.circuit import CircuitPolicy
@@ -24,8 +27,10 @@ from service.handlers.state import MemoryStateStore, StateStore
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
+from service.publishers.chain import ChainPublisher
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
+from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
 from service.settings import (
@@ -35,6 +40,7 @@ from service.settings import (
     PipelineSettings,
     Settings,
 )
+from service.settings.chains import group_of
 from service.state.disk import Disk
 from service.state.store import LoggedStore
 from service.telemetry import Tracing
@@ -59,6 +65,9 @@ class BuiltPipeline:
         emitters: By handler name.
         contexts: By handler name.
         state: What its handlers remember.
+        keeper: Of that, and of what the handlers of the pipelines that it feeds remember.
+        fed: The pipelines of this process that take results of it.
+        feeds: Their sources, to be told when there will be no more.
     """
 
     name: str
@@ -73,6 +82,9 @@ class BuiltPipeline:
     emitters: dict[str, Emitter]
     contexts: dict[str, HandlerContext]
     state: PipelineState
+    keeper: StateKeeper | None
+    fed: Sequence["BuiltPipeline"]
+    feeds: Sequence[ChainSource]
 
     @property
     def kafka_sources(self) -> list[KafkaSource]:
@@ -90,14 +102,15 @@ def build_pipeline(
     brokers: Brokers,
     quarantine: Quarantine[SourcePartition],
     disk: Disk | None = None,
+    fed: Sequence[BuiltPipeline] = (),
 ) -> BuiltPipeline:
-    """Build the pipeline called ``name``.
+    """Build the pipeline called ``name``, behind those that take its results (``fed``).
 
     Raises:
         ConfigurationError: If a handler, its options, a filter or the normalizer does not fit.
     """
     config = settings.pipelines[name]
-    logged = changelogs_of(name, config)
+    logged = changelogs_of(name, config, group_of(settings, name))
     check(name, config, logged)
     counters = PipelineCounters(name)
     inbox, receiver = channel(
@@ -112,10 +125,12 @@ def build_pipeline(
         return not len(receiver)
 
     transactions = _transactions(config, brokers, publisher)
+    edge: Publisher = publisher if transactions is None else transactions
+    feeds: list[ChainSource] = []
 
-    def writer(handler: str, output: str | None) -> ResultWriter:
+    def writer(handler: str, output: str | None, edge: Publisher = edge) -> ResultWriter:
         return ResultWriter(
-            publisher if transactions is None else transactions,
+            edge,
             pipeline=name,
             handler=handler,
             output=output,
@@ -130,7 +145,15 @@ def build_pipeline(
     emitters: dict[str, Emitter] = {}
     contexts: dict[str, HandlerContext] = {}
     for handler_name, handler in config.handlers.items():
-        results = writer(handler_name, handler.output)
+        taking = targets(fed, name, handler_name)
+        if taking:
+            chain = ChainPublisher(
+                edge, via=f"{name}/{handler_name}", topic=handler.output, targets=taking
+            )
+            results = chain.owner = writer(handler_name, chain.output, chain)
+            feeds.extend(source for source in taking if source not in feeds)
+        else:
+            results = writer(handler_name, handler.output)
         changelog: Changelog | None = None
         store: StateStore = MemoryStateStore(asyncio.get_running_loop().time)
         if handler_name in logged:
@@ -139,7 +162,7 @@ def build_pipeline(
             )
             changelog = results.changes = Changelog(
                 store,
-                publisher if transactions is None else transactions,
+                edge,
                 logged[handler_name],
                 handler=handler_name,
                 transactional=transactions is not None,
@@ -177,6 +200,7 @@ def build_pipeline(
         counters=counters,
         tracing=tracing,
     )
+    state = PipelineState(name, kept, brokers.changelogs())
     built = BuiltPipeline(
         name=name,
         settings=config,
@@ -195,7 +219,10 @@ def build_pipeline(
         demand=ReplicaDemand(),
         emitters=emitters,
         contexts=contexts,
-        state=PipelineState(name, kept, brokers.changelogs()),
+        state=state,
+        keeper=kept_together([state if kept else None, *(each.keeper for each in fed)]),
+        fed=fed,
+        feeds=feeds,
     )
     sources = {**config.sources, **delay_sources(config)}
     for source_name, source in sources.items():
@@ -209,7 +236,7 @@ def build_pipeline(
             tracing=tracing,
             quarantine=quarantine,
             transactions=transactions,
-            state=built.state if kept else None,
+            state=built.keeper,
         )
     return built
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from service.app.brokers import Brokers
 from service.consumers.base import ConsumerClient, Source, StateKeeper, TopicPartition
+from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import SourcePartition
@@ -18,6 +19,7 @@ from service.settings import (
     KafkaSourceSettings,
     LlmSourceSettings,
     PipelineSettings,
+    PipelineSourceSettings,
     RabbitMqSourceSettings,
     Settings,
     SourceSettings,
@@ -87,6 +89,13 @@ def build_source(
         return WebSocketSource(name)
     if isinstance(source, WebSocketClientSourceSettings):
         return WebSocketClientSource(name, source)
+    if isinstance(source, PipelineSourceSettings):
+        return ChainSource(
+            name,
+            capacity=pipeline.channel.capacity,
+            max_bytes=pipeline.channel.max_bytes,
+            counters=counters,
+        )
     return _optional(name, source)
 
 

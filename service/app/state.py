@@ -20,6 +20,7 @@ from service.handlers.bound import BoundHandler
 from service.metrics.counters import HandlerCounters
 from service.publishers.changelog import Changelog
 from service.settings import KafkaSourceSettings, PipelineSettings, Settings
+from service.settings.chains import group_of
 from service.state.records import changelog_topic
 from service.state.restore import ChangelogReader, Chunk, restore
 
@@ -29,8 +30,15 @@ PROGRESS_S: Final = 5.0
 """Time between two log lines of a restore that takes long."""
 
 
-def changelogs_of(name: str, pipeline: PipelineSettings) -> dict[str, dict[str, str]]:
+def changelogs_of(
+    name: str, pipeline: PipelineSettings, group: str | None = None
+) -> dict[str, dict[str, str]]:
     """The changelog topics of the pipeline called ``name``: by handler, then by state.
+
+    Args:
+        name: Its name.
+        pipeline: Its settings.
+        group: Whose commits stand for its progress, if it is fed by another pipeline.
 
     Raises:
         ConfigurationError: If a handler does not exist.
@@ -40,6 +48,8 @@ def changelogs_of(name: str, pipeline: PipelineSettings) -> dict[str, dict[str, 
         for source in pipeline.sources.values()
         if isinstance(source, KafkaSourceSettings)
     ]
+    if group is not None:
+        groups.append(group)
     if not groups:
         return {}
     return {
@@ -59,7 +69,7 @@ def changelog_topics(settings: Settings) -> Iterator[str]:
         ConfigurationError: If a handler does not exist.
     """
     for name, pipeline in settings.pipelines.items():
-        for topics in changelogs_of(name, pipeline).values():
+        for topics in changelogs_of(name, pipeline, group_of(settings, name)).values():
             yield from topics.values()
 
 

@@ -4,12 +4,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from service.app.build import BuiltPipeline
+from service.app.chains import behind, find_behind
 from service.clock import wall_clock_ms
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.events import RecordBatch
 from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
 from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, ServiceStatus
+from service.settings import PipelineSourceSettings
 
 if TYPE_CHECKING:
     from service.app.application import Application
@@ -82,6 +84,13 @@ def _pipeline(
         partitions=partitions,
         in_flight=counters.in_flight,
         parked=counters.parked,
+        fed_by=tuple(
+            dict.fromkeys(
+                source.name
+                for source in built.settings.sources.values()
+                if isinstance(source, PipelineSourceSettings)
+            )
+        ),
         replicas_desired=built.demand.observe(
             now_s,
             acked=counters.acked,
@@ -158,7 +167,15 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
             state_s, handler = now_s - since_s, branch.dispatcher.name
             break
     else:
-        if batch.dispatched and not _has_waiting(built):
+        later = find_behind(built, batch, index)
+        if later is not None:
+            dispatcher, result, at = later
+            found = dispatcher.find(result, at)
+            if found is not None:
+                call_state, since_s, attempts = found
+                state = RecordState(call_state.value)
+                state_s, handler = now_s - since_s, dispatcher.name
+        elif batch.dispatched and not any(map(_has_waiting, (built, *behind(built)))):
             state = RecordState.PUBLISHING
     return RecordFacts(
         offset=offset,

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from service.settings import (
     KafkaSourceSettings,
     LlmSourceSettings,
     PipelineSettings,
+    PipelineSourceSettings,
     RabbitMqSourceSettings,
     Settings,
     SourceSettings,
@@ -20,6 +21,7 @@ from service.settings import (
     WebSocketSourceSettings,
     load_settings,
 )
+from service.settings.chains import fed_by
 
 _KIB = 1024
 
@@ -50,7 +52,9 @@ def text(settings: Settings) -> Iterator[str]:
         )
         yield f"  normalizer  {pipeline.normalizer}"
         for handler_name, handler in pipeline.handlers.items():
-            yield from _handler_text(handler_name, handler)
+            yield from _handler_text(
+                handler_name, handler, fed=fed_by(settings, name, handler_name)
+            )
         yield f"  dead letters -> {pipeline.dead_letter}"
         yield ""
     topics = ", ".join(settings.subscriptions.topics) or "none"
@@ -58,7 +62,7 @@ def text(settings: Settings) -> Iterator[str]:
     yield f"live page and subscriptions on {host}, topics: {topics}"
 
 
-def _handler_text(name: str, handler: HandlerSettings) -> Iterator[str]:
+def _handler_text(name: str, handler: HandlerSettings, fed: Sequence[str] = ()) -> Iterator[str]:
     yield f"  handler     {name}: {handler.use}{_where_text(handler)}"
     retry = handler.retry
     yield (
@@ -70,7 +74,8 @@ def _handler_text(name: str, handler: HandlerSettings) -> Iterator[str]:
     )
     for delay in retry.delay_topics:
         yield f"              then waits {delay.delay_s:g} s in {delay.topic}"
-    yield f"              -> {handler.output or 'the topics that its results name'}"
+    targets = [*([handler.output] if handler.output else []), *(f"pipeline {each}" for each in fed)]
+    yield f"              -> {', '.join(targets) or 'the topics that its results name'}"
 
 
 def _where_text(handler: HandlerSettings) -> str:
@@ -108,6 +113,9 @@ def describe_source(source: SourceSettings) -> str:
             return f"RabbitMQ queue {source.queue}"
         case LlmSourceSettings():
             return f"model {source.model} at {source.url.host}"
+        case PipelineSourceSettings():
+            made = "results" if source.handler is None else f"{source.handler}'s results"
+            return f"{made} of pipeline {source.name}, in process"
 
 
 def size(count: int) -> str:
@@ -128,6 +136,7 @@ def mermaid(settings: Settings) -> Iterator[str]:
     def topic(name: str) -> str:
         return topics.setdefault(name, f"t{len(topics)}")
 
+    places = {name: index for index, name in enumerate(settings.pipelines)}
     for index, (name, pipeline) in enumerate(settings.pipelines.items()):
         yield f"  subgraph p{index}[{quoted(name)}]"
         yield f"    p{index}c([{quoted(f'channel, {pipeline.channel.capacity:,} events')}])"
@@ -140,6 +149,10 @@ def mermaid(settings: Settings) -> Iterator[str]:
             yield f"    p{index}n -->{where} p{index}h{number}"
             if handler.output is not None:
                 edges.append(f"  p{index}h{number} --> {topic(handler.output)}")
+            edges.extend(
+                f"  p{index}h{number} ==> p{places[fed]}c"
+                for fed in fed_by(settings, name, handler_name)
+            )
             edges.extend(
                 f"  p{index}h{number} -.->|{quoted(f'retry after {delay.delay_s:g} s')}| "
                 f"{topic(delay.topic)}"
@@ -160,7 +173,7 @@ def _source_edges(index: int, pipeline: PipelineSettings, topic: Any) -> Iterato
     for number, source in enumerate(pipeline.sources.values()):
         if isinstance(source, KafkaSourceSettings):
             yield from (f"  {topic(name)} --> p{index}c" for name in source.topics)
-        else:
+        elif not isinstance(source, PipelineSourceSettings):  # drawn from the other end
             yield f"  p{index}s{number}>{quoted(describe_source(source))}] --> p{index}c"
 
 

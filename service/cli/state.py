@@ -14,6 +14,7 @@ from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.errors import ConfigurationError
 from service.settings import KafkaSourceSettings, Settings, load_settings
+from service.settings.chains import group_of
 from service.state.records import decode_key
 
 SEND_AT_ONCE: Final = 1000
@@ -65,7 +66,7 @@ def topics_of(
     known = settings.pipelines.get(pipeline)
     if known is None:
         raise ConfigurationError([f"there is no pipeline {pipeline!r}"])
-    topics = changelogs_of(pipeline, known).get(handler)
+    topics = changelogs_of(pipeline, known, group_of(settings, pipeline)).get(handler)
     if topics is None:
         raise ConfigurationError([f"pipelines.{pipeline}: {handler!r} keeps no durable state"])
     if state is None:

@@ -167,7 +167,7 @@ class Database:
         row: dict[str, Any] = {
             "id": self._id(data)
             if self._id is not None
-            else f"{event.topic}/{event.partition}/{event.offset}"
+            else f"{event.topic}/{event.partition}/{event.record_id}"
         }
         if not self._readers:
             row.update(key=event.key_text, timestamp=event.timestamp, data=data)

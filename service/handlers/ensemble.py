@@ -94,7 +94,7 @@ class Ensemble:
         prediction, weight = self._checked(data)
         known: dict[str, Any] | None = self._state.get(event, request)
         state: dict[str, Any] = known or {"predictions": {}, "answered": None}
-        if event.offset == state["answered"]:  # it came again: so may its answer have been lost
+        if event.record_id == state["answered"]:  # it came again: so may its answer have been lost
             return self._answer(request, state["predictions"])
         if model in state["predictions"]:
             return None
@@ -108,7 +108,7 @@ class Ensemble:
             }
             return Result(late, key=request, topic=self._options.late_topic)
         complete = len(predictions) >= self._options.models
-        answered = event.offset if complete else None
+        answered = event.record_id if complete else None
         self._state.put(event, request, {"predictions": predictions, "answered": answered})
         if complete:
             self._timers.clear(event, request)

@@ -70,7 +70,7 @@ class LlmContext:
         state: dict[str, Any] = known or {"messages": [], "ids": [], "dropped": 0}
         message_id = self._message_id(data)
         if message_id is None:
-            message_id = f"{event.partition}/{event.offset}"
+            message_id = f"{event.partition}/{event.record_id}"
         if message_id not in state["ids"]:
             kept, dropped = self._fit([*state["messages"], {"role": role, "content": content}])
             state = {

@@ -99,7 +99,7 @@ class LlmSentences:
         # A copy, so that a hook that raises leaves what is remembered as it was.
         state: dict[str, Any] = {**known, "ahead": dict(known["ahead"])}
         last = state["last"]
-        if last is not None and last[0] == event.offset:  # it came again: so may its sentences
+        if last is not None and last[0] == event.record_id:  # it came again: so may its sentences
             return self._published(conversation, last[1]) or None  # have been lost
         ahead: dict[str, list[Any]] = state["ahead"]
         if index < state["next"] or str(index) in ahead:
@@ -110,7 +110,7 @@ class LlmSentences:
         final = _take_ready(state)
         sentences = self._cut(state, final=final)
         if sentences:
-            state["last"] = [event.offset, sentences]
+            state["last"] = [event.record_id, sentences]
         self._remember(event, conversation, state, final=final)
         return self._published(conversation, sentences) if sentences else None
 

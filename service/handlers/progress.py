@@ -60,18 +60,18 @@ class Progress:
         total = self._total_of(event.data, known)
         if known is None:
             known = {"first": done, "first_ms": event.timestamp, "done": done, "told": None}
-        elif done <= known["done"] and total == known["total"] and event.offset != known["by"]:
+        elif done <= known["done"] and total == known["total"] and event.record_id != known["by"]:
             return None  # but the event that told last tells again, should it come again
         best = max(done, known["done"])
         percent = _percent(best, total)
         told = known["told"]
         finished = total is not None and best >= total
         moved = told is None or percent is None or percent - told >= self._options.step_percent
-        tells = moved or finished or event.offset == known.get("by")
+        tells = moved or finished or event.record_id == known.get("by")
         state = {**known, "done": best, "total": total, "by": known.get("by")}
         if tells:
             state["told"] = percent
-            state["by"] = event.offset
+            state["by"] = event.record_id
         self._state.put(event, job, state)
         if not tells:
             return None

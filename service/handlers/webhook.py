@@ -125,7 +125,7 @@ class Webhook:
         body = orjson.dumps(event.data) if self._body is None else self._body.fill(event.data)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": f"{event.topic}/{event.partition}/{event.offset}",
+            "Idempotency-Key": f"{event.topic}/{event.partition}/{event.record_id}",
             **self._options.headers,
         }
         if self._key is not None:

@@ -27,6 +27,18 @@ class Setup(NamedTuple):
     name: str
 
 
+class _Arrived(RecordBatch):
+    """The batch of one event from another process."""
+
+    __slots__ = ("id",)
+
+    id: int | str
+
+    def record_id(self, index: int) -> int | str:
+        del index
+        return self.id
+
+
 class Portable(NamedTuple):
     """An event without its batch; the raw value stays behind, as it was decoded already."""
 
@@ -38,6 +50,7 @@ class Portable(NamedTuple):
     topic: str
     partition: int
     offset: int
+    record_id: int | str
     attempts: int
 
     @classmethod
@@ -52,13 +65,15 @@ class Portable(NamedTuple):
             event.topic,
             event.partition,
             event.offset,
+            event.record_id,
             event.attempts,
         )
 
     def event(self) -> Event:
         """The event again, in a batch of its own."""
         record = SourceRecord(None, key=self.key, offset=self.offset, timestamp=self.timestamp)
-        batch = RecordBatch(self.topic, self.partition, [record], next_offset=self.offset + 1)
+        batch = _Arrived(self.topic, self.partition, [record], next_offset=self.offset + 1)
+        batch.id = self.record_id
         return Event(
             self.data,
             key=self.key,

@@ -51,6 +51,7 @@ def _pipeline(status: PipelineStatus) -> dict[str, Any]:
         "in_flight": status.in_flight,
         "parked": status.parked,
         "channel": status.channel,
+        "fed_by": list(status.fed_by),
         "partitions": [_partition(each) for each in status.partitions],
     }
 

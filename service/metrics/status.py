@@ -105,7 +105,9 @@ class LatencyStatus:
 class PipelineStatus:
     """One pipeline; rates are per second over the last ten seconds.
 
-    ``replicas_desired`` is this process's share; see :mod:`service.metrics.demand`.
+    ``replicas_desired`` is this process's share; see :mod:`service.metrics.demand`.  ``fed_by``
+    names the pipelines of the process whose results come here by channel: they have the
+    partitions, and what blocks them may be a handler of this one.
     """
 
     rate_in: float = 0.0
@@ -117,6 +119,7 @@ class PipelineStatus:
     in_flight: int = 0
     parked: int = 0
     replicas_desired: float = 0.0
+    fed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,17 @@ class Changelog:
         if not checkpoint.outstanding:
             self._send()
 
+    async def finish(self) -> None:
+        """Take the last checkpoint now, and wait until it is durable; no event comes any more.
+
+        Cancel safe.
+        """
+        while self._open.covered or self._sealed or self.pending:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._due()
+            await asyncio.sleep(RECHECK_S)
+
     @property
     def lag(self) -> int:
         """Changed keys whose value is not durable yet."""

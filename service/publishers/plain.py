@@ -71,7 +71,7 @@ class PlainWriter:
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(run, values):
             return False
-        prefix = id_prefix(*self._name, batch.topic, batch.partition)
+        prefix = id_prefix(*self._name, batch.path, batch.partition)
         headers = [
             [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE] for record in records
         ]

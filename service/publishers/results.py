@@ -237,7 +237,7 @@ class ResultWriter:
         topic, key, value, result = output
         batch, index = outcome.batch, outcome.index
         record = batch.records[index]
-        prefix = id_prefix(self._pipeline, self._handler, batch.topic, batch.partition)
+        prefix = id_prefix(self._pipeline, self._handler, batch.path, batch.partition)
         content_type = CONTENT_TYPE
         timestamp = None
         extra: Headers = ()
@@ -275,7 +275,8 @@ class ResultWriter:
             outcome.failure = failure
             return False
         batch, index = outcome.batch, outcome.index
-        record = batch.records[index]
+        # Not what an earlier pipeline made of it: the origin is where a redrive sends it again.
+        record = batch.original(index)
         headers, origin = record.headers, origin_of(record.headers)
         if origin is None:
             origin = (batch.topic, batch.partition, record.offset)
@@ -333,6 +334,15 @@ class ResultWriter:
                 for place in run.places
             ]
             self._tracing.sent(topic, own, since_s=since_s)
+
+    def passed_on(self, run: Run) -> None:
+        """Results that went to another pipeline of this process are done with there.
+
+        As :meth:`stored`, called before their inputs are acknowledged.
+        """
+        if self.changes is not None:
+            self.changes.results_stored((run,), self)
+        self._counters.results_out += len(run.places)
 
     def refused(self, entry: Entry, reason: str) -> None:
         """The broker refused a record for its size: dead-letter its input instead."""

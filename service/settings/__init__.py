@@ -30,6 +30,7 @@ from service.settings.pipelines import (
 from service.settings.sources import (
     KafkaSourceSettings,
     LlmSourceSettings,
+    PipelineSourceSettings,
     RabbitMqSourceSettings,
     SourceSettings,
     WebSocketClientSourceSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "LoggingSettings",
     "MemorySettings",
     "PipelineSettings",
+    "PipelineSourceSettings",
     "ProducerOptions",
     "RabbitMqSourceSettings",
     "RetrySettings",

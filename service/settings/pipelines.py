@@ -161,7 +161,7 @@ class PipelineSettings(Section):
     sources: Annotated[dict[Name, SourceSettings], BeforeValidator(infer_types)] = Field(
         min_length=1,
         description="Where events come from, by name; the name of a kind (kafka, websocket, "
-        "websocket_client, rabbitmq, llm) is its type.",
+        "websocket_client, rabbitmq, llm, pipeline) is its type.",
     )
     channel: ChannelSettings = Field(
         default_factory=ChannelSettings, description="The channel that all sources share."

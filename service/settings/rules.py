@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.settings.chains import chain_problems
 from service.settings.kafka import KafkaSettings
 from service.settings.model import STOP_BUDGET_S, Settings
 from service.settings.pipelines import HandlerSettings, PipelineSettings
@@ -16,6 +17,7 @@ from service.settings.problems import Problem
 from service.settings.sources import (
     KafkaSourceSettings,
     LlmSourceSettings,
+    PipelineSourceSettings,
     RabbitMqSourceSettings,
     WebSocketClientSourceSettings,
     WebSocketSourceSettings,
@@ -35,6 +37,7 @@ def rule_problems(settings: Settings) -> list[Problem]:
         *_memory(settings),
         *_shared_sources(settings),
         *_workers(settings),
+        *chain_problems(settings),
     ]
     for name, pipeline in settings.pipelines.items():
         problems += _pipeline(("pipelines", name), pipeline)
@@ -249,7 +252,10 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
     }
     for name, source in pipeline.sources.items():
         yield from _source((*here, "sources", name), source)
-        if pipeline.delivery == "exactly_once" and not isinstance(source, KafkaSourceSettings):
+        if pipeline.delivery == "exactly_once" and not isinstance(
+            source,
+            KafkaSourceSettings | PipelineSourceSettings,  # a chain has a rule of its own
+        ):
             yield Problem(
                 (*here, "delivery"),
                 f"exactly_once is for Kafka to Kafka: source {name} is {source.type}",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AnyHttpUrl, AnyUrl, Field, SecretStr, UrlConstraints
 
-from service.settings.base import Count, NonEmpty, Seconds, Section, Topics, read_secret
+from service.settings.base import Count, Name, NonEmpty, Seconds, Section, Topics, read_secret
 
 INGEST_PATTERN = r"^/ingest/[A-Za-z0-9._~-]+$"
 
@@ -149,12 +149,32 @@ class LlmSourceSettings(Section):
         return read_secret(self.api_key, self.api_key_file)
 
 
+class PipelineSourceSettings(Section):
+    """Takes the results of another pipeline of this process, by channel and without a topic.
+
+    A record that the other pipeline has read is acknowledged when everything that comes of it
+    here is durable, too.
+    """
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "pipeline": "is called name",
+        "handlers": "is called handler, one name; leave it out for all of them",
+    }
+
+    type: Literal["pipeline"] = Field(default="pipeline", description="Kind of source.")
+    name: Name = Field(description="The pipeline whose results come here.")
+    handler: Name | None = Field(
+        default=None, description="The handler of it whose results come; all of them by default."
+    )
+
+
 AnySource: TypeAlias = (
     KafkaSourceSettings
     | WebSocketSourceSettings
     | WebSocketClientSourceSettings
     | RabbitMqSourceSettings
     | LlmSourceSettings
+    | PipelineSourceSettings
 )
 SourceSettings: TypeAlias = Annotated[AnySource, Field(discriminator="type")]
 
@@ -164,6 +184,7 @@ SOURCE_TYPES: Mapping[str, type[AnySource]] = {
     "websocket_client": WebSocketClientSourceSettings,
     "rabbitmq": RabbitMqSourceSettings,
     "llm": LlmSourceSettings,
+    "pipeline": PipelineSourceSettings,
 }
 """Every kind of source, by the name that configuration uses."""
 

@@ -78,11 +78,14 @@ async def test_the_example_of_the_database_writes_its_rows(tmp_path: Path) -> No
     assert rows == [("o-1", 13.0, "c-1", '["a", "b", "c"]')]
 
 
-async def test_four_stages_store_what_is_good_once_and_refuse_the_rest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chained_by", ["stages.yaml", "chained.yaml"])
+async def test_four_stages_store_what_is_good_once_and_refuse_the_rest(
+    tmp_path: Path, chained_by: str
+) -> None:
     stages = runpy.run_path(str(_ROOT / "examples" / "stages" / "run.py"))
     file = tmp_path / "orders.db"
 
-    refused = await stages["run"](file)
+    refused = await stages["run"](file, chained_by)
 
     with closing(sqlite3.connect(file)) as connection:
         rows = connection.execute("select id, amount, customer from orders order by id").fetchall()

@@ -1,4 +1,5 @@
 from service.cli.explain import describe_where, mermaid, quoted, size, text
+from service.cli.topology import topic_roles
 from service.settings import build_settings
 
 OWN = {
@@ -77,3 +78,30 @@ def test_sizes_are_given_in_the_largest_whole_unit() -> None:
         "64 MiB",
         "1 GiB",
     ]
+
+
+def test_a_chain_is_shown_from_both_ends_and_has_no_topic() -> None:
+    kafka = {"kafka": {"topics": ["in"], "group_id": "g"}}
+    settings = build_settings(
+        {
+            "pipelines": {
+                "a": {
+                    "sources": kafka,
+                    "dead_letter": "d",
+                    "handlers": {"h": {"use": "log_alerts"}},
+                },
+                "b": {
+                    "sources": {"pipeline": {"name": "a", "handler": "h"}},
+                    "dead_letter": "d",
+                    "handlers": {"h": {"use": "log_alerts", "output": "out"}},
+                },
+            }
+        }
+    )
+
+    lines, chart = list(text(settings)), list(mermaid(settings))
+
+    assert "              -> pipeline b" in lines
+    assert "  source      pipeline: h's results of pipeline a, in process" in lines
+    assert "  p0h0 ==> p1c" in chart
+    assert list(topic_roles(settings)) == ["in", "d", "out"]

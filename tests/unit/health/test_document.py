@@ -67,6 +67,7 @@ def test_the_document_has_the_names_of_the_contract() -> None:
             "in_flight": 0,
             "parked": 0,
             "channel": {"depth": 5, "peak": 9, "capacity": 100, "bytes": 512},
+            "fed_by": [],
             "partitions": [
                 {
                     "topic": "logs.raw",

@@ -1,0 +1,107 @@
+"""Pipelines chained in one process, as built: who takes whose results, and what follows from it.
+
+A pipeline is built behind those that it feeds, and so knows them: its handlers' results go to
+their sources, its Kafka sources look after the state of their handlers too, and a record of its
+own may be held up by one of them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from service.consumers.base import StateKeeper, TopicPartition
+from service.consumers.chain import ChainSource
+from service.delivery.chained import ChainedBatch
+from service.dispatch import Dispatcher
+from service.events import RecordBatch
+from service.settings import PipelineSourceSettings
+
+if TYPE_CHECKING:
+    from service.app.build import BuiltPipeline
+
+
+def targets(built: Iterable["BuiltPipeline"], pipeline: str, handler: str) -> Sequence[ChainSource]:
+    """The sources of ``built`` pipelines that take the results of a handler of ``pipeline``."""
+    found: list[ChainSource] = []
+    for each in built:
+        for name, config in each.settings.sources.items():
+            source = each.sources[name]
+            if (
+                isinstance(config, PipelineSourceSettings)
+                and isinstance(source, ChainSource)
+                and config.name == pipeline
+                and config.handler in {None, handler}
+            ):
+                found.append(source)
+    return found
+
+
+class KeptTogether:
+    """The state of several pipelines that work on the partitions of one source.
+
+    Args:
+        keepers: One for each pipeline that has state.
+    """
+
+    def __init__(self, keepers: Sequence[StateKeeper]) -> None:
+        self._keepers = keepers
+
+    async def restore(self, partition: TopicPartition) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for keeper in self._keepers:
+            await keeper.restore(partition)
+
+    def release(self, partitions: Collection[TopicPartition]) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for keeper in self._keepers:
+            keeper.release(partitions)
+
+    async def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for keeper in self._keepers:
+            await keeper.forget(partitions)
+
+
+def kept_together(keepers: Iterable[StateKeeper | None]) -> StateKeeper | None:
+    """All of ``keepers`` as one; ``None`` if there is none."""
+    some = [keeper for keeper in keepers if keeper is not None]
+    if len(some) > 1:
+        return KeptTogether(some)
+    return some[0] if some else None
+
+
+def behind(built: "BuiltPipeline") -> Iterator["BuiltPipeline"]:
+    """Every pipeline that gets what comes of ``built``, each once, the nearest first."""
+    found = list(built.fed)
+    for each in found:  # grows while it is walked
+        yield each
+        found.extend(later for later in each.fed if later not in found)
+
+
+def find_behind(
+    built: "BuiltPipeline", batch: RecordBatch, index: int
+) -> tuple[Dispatcher, RecordBatch, int] | None:
+    """A call of a later pipeline for something that was made of a record.
+
+    O(calls); for status pages.
+
+    Returns:
+        Its dispatcher, and the result's batch and index there; ``None`` if there is no such call.
+    """
+    for later in behind(built):
+        for branch in later.pipeline.branches:
+            dispatcher = branch.dispatcher
+            for call in (*dispatcher.running, *dispatcher.parked):
+                at = call.event.batch, call.event.index
+                if _made_of(*at, batch, index):
+                    return dispatcher, *at
+    return None
+
+
+def _made_of(result: RecordBatch, at: int, batch: RecordBatch, index: int) -> bool:
+    """Whether the record ``at`` of ``result`` was made of the one at ``index`` of ``batch``."""
+    while isinstance(result, ChainedBatch):
+        at = result.place(at)
+        result = result.upstream
+        if result is batch and at == index:
+            return True
+    return False
