@@ -32,6 +32,10 @@ def test_a_floor_that_rises_alike_is_another_processor_and_no_regression() -> No
     assert verdict(Counts(12_000, 24_000), BOUND, "3.11") == ("", "")
 
 
+def test_a_floor_that_falls_is_none_either() -> None:
+    assert verdict(Counts(9_600, 20_100), BOUND, "3.11") == ("", "")
+
+
 def test_another_python_is_not_compared_and_does_not_pass() -> None:
     problem, _ = verdict(Counts(10_000, 20_000), BOUND, "3.12")
 
