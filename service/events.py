@@ -210,12 +210,12 @@ class RecordBatch:
     def fan_out(self, effects: int) -> None:
         """Wait for ``effects`` acknowledgements of every record, one for each handler."""
         if effects > 1:
-            self.pending = array("H", [effects]) * len(self.records)
+            self.pending = array("I", [effects]) * len(self.records)
 
     def hold(self, index: int, effects: int = 1) -> None:
         """Wait for ``effects`` more acknowledgements of the record at ``index``."""
         if self.pending is None:
-            self.pending = array("H", [1]) * len(self.records)
+            self.pending = array("I", [1]) * len(self.records)
         self.pending[index] += effects
 
     def settle(self, index: int) -> None:
