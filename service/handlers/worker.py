@@ -16,6 +16,8 @@ from service.errors import ConfigurationError, PermanentError, TransientError
 from service.events import Event, Headers, RecordBatch, SourceRecord
 
 FRAME_HEADER_BYTES: Final = 4
+NICENESS: Final = 10
+"""How far a handler's process stands back for the event loop, which has heartbeats to send."""
 
 
 class Setup(NamedTuple):
@@ -164,6 +166,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     setup: Setup = _read(requests)
     sys.path[:] = setup.path
+    os.nice(NICENESS)
     try:
         call = _handler(setup)
     except ConfigurationError as error:
