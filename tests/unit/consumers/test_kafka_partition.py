@@ -107,6 +107,21 @@ def test_what_another_owner_finished_is_not_run_again_even_at_the_same_offset() 
     assert again.attempts == {0: 2}
 
 
+def test_what_an_earlier_owner_finished_is_kept_where_the_delivered_records_end() -> None:
+    """Half of its range is delivered again, and everything in that half is durable by now."""
+    before = CommittedOffset(0, encode(0, Progress(finished=((1, 10), (12, 14)))))
+    held = held_at(committed=before)
+    deliver(held, 5).ack(0)
+
+    due = held.due(1.0, exact=True)
+
+    assert due is not None
+    assert due.next_offset == 5
+    assert decode(*due).finished == ((5, 10), (12, 14))
+    successor = held_at(committed=due)
+    assert list(deliver(successor, 10).done) == [1, 1, 1, 1, 1, 0, 0, 1, 1, 0]
+
+
 def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     held = held_at(committed=CommittedOffset(0))
     batch = deliver(held, 3)
@@ -270,3 +285,81 @@ class HeldPartitionMachine(RuleBasedStateMachine):
 
 TestHeldPartition = HeldPartitionMachine.TestCase
 TestHeldPartition.settings = settings(max_examples=600, stateful_step_count=30)
+
+
+class HandoverMachine(RuleBasedStateMachine):
+    """Exactly-once: results and position become visible together, or neither ever does.
+
+    What its owner finished is lost with it unless a commit lists it; what a commit made visible
+    must never be run again, by whoever comes next.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners = 0
+        self.stored: CommittedOffset | None = None
+        self.visible: set[int] = set()
+        self.take_over(crashed=False)
+
+    @rule(count=st.integers(1, 9))
+    def fetch(self, count: int) -> None:
+        batch = deliver(self.held, count)
+        for index, record in enumerate(batch.records):
+            if not batch.done[index]:
+                assert record.offset not in self.visible
+                self.running.append((batch, index))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        batch, index = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        batch.ack(index)
+        self.queued.add(batch.records[index].offset)
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def finish_all(self) -> None:
+        while self.running:
+            batch, index = self.running.pop(0)
+            batch.ack(index)
+            self.queued.add(batch.records[index].offset)
+
+    @rule(answered=st.booleans(), leaving=st.booleans())
+    def commit(self, *, answered: bool, leaving: bool) -> None:
+        due = self.held.due(1.0, exact=True, leaving=leaving)
+        if due is not None:
+            self.stored = due
+        self.visible |= self.queued
+        self.queued.clear()
+        if not answered:
+            self.take_over(crashed=True)
+        elif leaving:
+            self.take_over(crashed=False)
+        elif due is not None:
+            self.held.confirmed(due, 1.0)
+
+    @rule(crashed=st.booleans())
+    def take_over(self, *, crashed: bool) -> None:
+        """By a new process, or by the same one, which believes nothing of what it knew."""
+        self.running: list[tuple[RecordBatch, int]] = []
+        self.queued: set[int] = set()
+        if crashed or not self.owners:
+            self.owners += 1
+            self.held = new_held(owner=self.owners)
+        else:
+            self.held.revoke()
+            self.held.forget()
+        self.held.assign(1.0)
+        self.held.resume(self.stored, 0)
+
+    @invariant()
+    def a_commit_tells_the_next_owner_of_everything_visible(self) -> None:
+        position, metadata = (0, "") if self.stored is None else self.stored
+        known = set(range(position))
+        for start, end in decode(position, metadata).finished:
+            known.update(range(start, end))
+        assert known == self.visible
+
+
+TestHandover = HandoverMachine.TestCase
+TestHandover.settings = settings(max_examples=300, stateful_step_count=30)
