@@ -34,8 +34,9 @@ from service.publishers.kafka_client import _Writer
 from service.publishers.results import ResultWriter
 from service.where import compile_where
 
-RECORDS = 1000
-BATCHES = 20
+RECORDS = 400
+"""About as many as the service puts into a batch of its own (`CHUNK_RECORDS` of the intake)."""
+BATCHES = 50
 BATCH_BYTES = 10_000_000
 
 

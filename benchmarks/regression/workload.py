@@ -14,7 +14,7 @@ from collections.abc import Callable
 from benchmarks.library.floor import RECORDS, Service, _stored, floor
 from service.app.collector import calm_collector
 
-BATCHES = 10
+BATCHES = 25
 _KEPT = RECORDS * 3 // 10
 
 
