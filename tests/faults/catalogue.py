@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from tests.faults.schedule import Schedule, Step
+from tests.faults.schedule import CONSUMER, Schedule, Step
 
 _HANG_S = 6.0
 _TXN_CALLS = (
@@ -95,6 +95,9 @@ _ALL = (
         name="ci-network",
         rows=("F6", "F9", "F10", "F16", "F17"),
         proxied=True,
+        # Two seconds without a broker, and the way back, must be shorter than the lease, which is
+        # 0.7 of the session and counts from when the last heartbeat was sent.
+        kafka={"consumer": {**CONSUMER, "session_timeout_ms": 6_000}},
         steps=(
             Step(do="cut", after_outputs=300),
             Step(do="refuse", for_s=2.0, after_outputs=300),

@@ -19,7 +19,7 @@ from tests.faults.history import History
 from tests.faults.load import Feeder, Sampler
 from tests.faults.observed import Observed, Place, Resources, Stored
 from tests.faults.proxy import Proxy
-from tests.faults.schedule import Schedule, Step
+from tests.faults.schedule import CONSUMER, Schedule, Step
 from tests.faults.steps import Steps
 from tests.faults.surroundings import LogPipe, WallClock
 from tests.faults.workload import Workload, number_of
@@ -28,21 +28,10 @@ from tests.service_process import ServiceProcess, log_pipeline
 
 GATE_S = 90.0
 """Longest wait for a step's gate; then the run goes on and the judge says what was wrong."""
-SESSION_MS = 3_000
 _POLL_S = 0.02
 _MEASURE_S = 10.0
 
-GROUP_SETTINGS: dict[str, Any] = {
-    "revoke_drain_timeout_s": 3.0,
-    "consumer": {
-        "session_timeout_ms": SESSION_MS,
-        "heartbeat_interval_ms": 500,
-        "rebalance_timeout_ms": 6_000,
-        "request_timeout_ms": 8_000,
-        "max_poll_interval_ms": 60_000,
-    },
-}
-"""A quick group, so that a takeover takes seconds; the inequalities are those of the defaults."""
+GROUP_SETTINGS: dict[str, Any] = {"revoke_drain_timeout_s": 3.0, "consumer": dict(CONSUMER)}
 
 
 class Run(Steps):

@@ -45,6 +45,16 @@ class Step:
         return frozenset(int(Api[name]) for name in self.apis)
 
 
+CONSUMER: Mapping[str, int] = {
+    "session_timeout_ms": 3_000,
+    "heartbeat_interval_ms": 500,
+    "rebalance_timeout_ms": 6_000,
+    "request_timeout_ms": 8_000,
+    "max_poll_interval_ms": 60_000,
+}
+"""A quick group, so that a takeover takes seconds; the inequalities are those of the defaults."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """One run.
