@@ -101,11 +101,18 @@ _ALL = (
         steps=(
             Step(do="cut", after_outputs=300),
             Step(do="refuse", for_s=2.0, after_outputs=300),
-            Step(do="lose", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=300),
-            Step(do="error", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=300, code=87),
-            Step(do="error", apis=("HEARTBEAT",), times=1, for_s=5.0, after_outputs=300, code=25),
+            # One at a time: what has piled up goes out in a moment, and a batch whose reply was
+            # lost and whose retry is then refused is in the log, whatever the client says.
+            Step(do="lose", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=3_000),
+            Step(do="error", apis=("PRODUCE",), times=1, for_s=5.0, after_outputs=3_000, code=87),
+            Step(do="error", apis=("HEARTBEAT",), times=1, for_s=5.0, after_outputs=3_000, code=25),
             Step(
-                do="error", apis=("OFFSET_COMMIT",), times=1, for_s=5.0, after_outputs=300, code=22
+                do="error",
+                apis=("OFFSET_COMMIT",),
+                times=1,
+                for_s=5.0,
+                after_outputs=3_000,
+                code=22,
             ),
         ),
     ),

@@ -6,7 +6,7 @@ of it is in the service.  ``caught_by`` names the checks of which at least one h
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import service.consumers.kafka_client as consumer_edge
 from service.consumers.kafka_admission import KafkaBatch
@@ -15,10 +15,13 @@ from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.offsets import PartitionOffsets
 from service.dispatch.lanes import LANES
 from service.events import Outcome
+from service.publishers.base import Row
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry
+from service.publishers.output import Entry, Run
 from service.publishers.results import ResultWriter
 from tests.faults.schedule import Schedule, Step
+
+_Queue: TypeAlias = Callable[[KafkaPublisher, str, int, Entry], None]
 
 EVERY = 10_000
 """What goes wrong rarely goes wrong once in so many results."""
@@ -42,6 +45,8 @@ class Mutant:
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner!r} has no {name} any more: the variant would break nothing")
     setattr(owner, name, value)
 
 
@@ -84,67 +89,79 @@ def _ignore_epochs() -> None:
     _set(KafkaBatch, "valid", lambda _self: True)
 
 
-def _one_by_one() -> None:
-    """Have every result go through `KafkaPublisher.add`, which a variant then replaces."""
+def _one_by_one(variant: Callable[[_Queue], _Queue]) -> None:
+    """Have every result go one by one through what `variant` makes of the service's own way."""
+    queue_run = KafkaPublisher.add_run
 
-    def add_many(
-        self: KafkaPublisher, topic: str, partition: int, entries: Sequence[Entry]
+    def queue(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
+        run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
+        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        queue_run(self, topic, partition, run, [row])
+
+    broken = variant(queue)
+
+    def add_run(
+        self: KafkaPublisher, topic: str, partition: int, run: Run, rows: Sequence[Row]
     ) -> None:
-        for entry in entries:
-            self.add(topic, partition, entry)
+        for place, row in zip(run.places, rows, strict=True):
+            entry = Entry(*row, run.batch, place, run.owner, run.failed)
+            broken(self, topic, partition, entry)
 
-    _set(KafkaPublisher, "add_many", add_many)
+    _set(KafkaPublisher, "add_run", add_run)
 
 
 def _drop_one() -> None:
-    add = KafkaPublisher.add
     count = 0
 
-    def dropping(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
-        nonlocal count
-        count += 1
-        if count % EVERY:
-            add(self, topic, partition, entry)
-        else:
-            entry.batch.ack(entry.place)
+    def variant(queue: _Queue) -> _Queue:
+        def dropping(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
+            nonlocal count
+            count += 1
+            if count % EVERY:
+                queue(self, topic, partition, entry)
+            else:
+                entry.batch.ack(entry.place)
 
-    _set(KafkaPublisher, "add", dropping)
-    _one_by_one()
+        return dropping
+
+    _one_by_one(variant)
 
 
 def _duplicate_one() -> None:
-    add = KafkaPublisher.add
     count = 0
 
-    def repeating(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
-        nonlocal count
-        count += 1
-        if not count % EVERY:
-            entry.batch.hold(entry.place)
-            add(self, topic, partition, entry)
-        add(self, topic, partition, entry)
+    def variant(queue: _Queue) -> _Queue:
+        def repeating(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
+            nonlocal count
+            count += 1
+            if not count % EVERY:
+                entry.batch.hold(entry.place)
+                queue(self, topic, partition, entry)
+            queue(self, topic, partition, entry)
 
-    _set(KafkaPublisher, "add", repeating)
-    _one_by_one()
+        return repeating
+
+    _one_by_one(variant)
 
 
 def _swap_two() -> None:
-    add = KafkaPublisher.add
     count = 0
     held: list[tuple[str, int, Entry]] = []
 
-    def swapping(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
-        nonlocal count
-        count += 1
-        if not count % EVERY and not held:
-            held.append((topic, partition, entry))
-            return
-        add(self, topic, partition, entry)
-        if held and held[0][0] == topic and held[0][2].key == entry.key:
-            add(self, *held.pop())
+    def variant(queue: _Queue) -> _Queue:
+        def swapping(self: KafkaPublisher, topic: str, partition: int, entry: Entry) -> None:
+            nonlocal count
+            count += 1
+            if not count % EVERY and not held:
+                held.append((topic, partition, entry))
+                return
+            queue(self, topic, partition, entry)
+            if held and held[0][0] == topic and held[0][2].key == entry.key:
+                queue(self, *held.pop())
 
-    _set(KafkaPublisher, "add", swapping)
-    _one_by_one()
+        return swapping
+
+    _one_by_one(variant)
 
 
 def _swallow_dead_letters() -> None:
