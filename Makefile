@@ -2,7 +2,7 @@
 #
 #   make demo [DURATION=20]   the whole service on one machine, with a live page
 #   make test                 lint, types, unit tests, integration tests on Apache Kafka
-#   make bench | bench-quick  the service beside its peers (bench-quick: under 3 minutes)
+#   make bench | bench-quick  the service beside its peers (bench-quick: a few minutes)
 #   make regression           instructions an event, counted by valgrind (regression-update: new bound)
 #   make faults               a few minutes of faults: kills, broker restarts, broken connections
 #   make soak [MINUTES=30]    a million fuzzed records, every fault and broken variant, then random faults

@@ -33,7 +33,7 @@ CHUNK_RECORDS: Final = 384
 """Records in one batch of ours; small stored batches are merged up to it, large ones are cut.
 
 So few that what is made of them is still in the processor's cache when the next step looks at it:
-four times as many cost a tenth more time, sixteen times as many half as much again.
+between 256 and 512 are alike, 1,024 took twice as long an event (`docs/performance.md`).
 """
 CHUNK_BYTES: Final = 512 * 1024
 NEXT_RECORDS: Final = 1024

@@ -180,8 +180,8 @@ class KafkaPublisher:
                 self._pending += taken
                 self._pending_bytes += size_bytes
                 start += taken
-            if start < len(rows):
-                output.seal()
+            else:
+                output.seal()  # the open batch is full
 
     def _fill(self, output: OutputPartition, rows: Sequence[Row], start: int) -> tuple[int, int]:
         """Put as many of ``rows`` as fit into the open batch; returns how many, and their size."""

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from service.events import RecordBatch, SourceRecord
-from service.publishers.base import BatchWriter
+from service.publishers.base import BatchWriter, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import Entry, Run
 from service.testing.broker import MemoryBroker
@@ -99,3 +101,20 @@ async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -
     assert [record.value for record in broker.records("out")] == [b"kept", b"kept"]
     assert (publisher.pending, publisher.pending_bytes) == (0, 0)
     assert (kept.left, lost.left, lost.in_flight) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("limit_bytes", [20_000, 1_000_000], ids=["small topic", "usual topic"])
+async def test_a_run_fills_as_few_batches_as_the_topic_allows(limit_bytes: int) -> None:
+    broker = MemoryBroker()
+    publisher = KafkaPublisher(lambda: MemoryProducer(broker))
+    publisher._producer = MemoryProducer(broker)
+    publisher.topics["out"] = TopicInfo(1, limit_bytes)
+    inputs = batch_of(100)
+    rows: list[Row] = [(None, None, b"x" * 500, []) for _ in range(100)]
+
+    publisher.add_run("out", 0, Run(inputs, list(range(100)), Owner()), rows)
+
+    output = publisher._outputs["out", 0]
+    batches = [sealed.count for sealed in output.sealed]
+    assert sum(batches) + sum(len(run.places) for run in output.runs) == 100
+    assert batches == ([34, 34] if limit_bytes == 20_000 else [])
