@@ -176,8 +176,9 @@ class SlidingWindows:
     """For every value, the window of ``size_ms`` that ends with it.
 
     Implemented by panes of ``size_ms / panes``: what is reported for a value are the panes of
-    the last ``size_ms``, the oldest of them whole.  So memory and time per key are bounded by
-    ``panes`` however many values there are, and the window is up to one pane longer.
+    the last ``size_ms``, those at both ends whole.  So memory and time per key are bounded by
+    ``panes`` however many values there are, the window is up to one pane longer, and a value
+    that comes out of order counts those of its own pane that are newer.
 
     Args:
         size_ms: Length of the window.
@@ -202,12 +203,14 @@ class SlidingWindows:
         if timestamp_ms + self._size_ms <= watermark_ms:
             return []
         start_ms = timestamp_ms - timestamp_ms % self._pane_ms
-        # A pane is kept until no window that is still in time can reach back to it.
-        pane = _find_or_open(windows, start_ms, start_ms + self._pane_ms + self._size_ms)
+        # A pane is kept until no window that is still in time can reach back to it: a value is
+        # in time for one length behind the watermark, and its window begins another one before.
+        pane = _find_or_open(windows, start_ms, start_ms + self._pane_ms + 2 * self._size_ms)
         pane.aggregate.add(value)
-        total = Window(timestamp_ms - self._size_ms, timestamp_ms)
+        begin_ms = timestamp_ms - self._size_ms
+        total = Window(begin_ms, timestamp_ms)
         for other in windows:
-            if other.start_ms <= timestamp_ms < other.end_ms:
+            if begin_ms - self._pane_ms < other.start_ms <= timestamp_ms:
                 total.aggregate.merge(other.aggregate)
         return [total]
 

@@ -111,7 +111,19 @@ def test_a_sliding_window_reports_its_last_length_and_at_most_one_pane_more() ->
         counts.append(total.aggregate.count)
 
     assert all(100 / 5 <= count <= 110 / 5 for count in counts[22:])
-    assert len(windows) <= 2 * 10 + 2
+    assert len(windows) <= 3 * 10 + 2  # two lengths behind the watermark, and one of lateness
+
+
+def test_a_sliding_window_that_is_in_time_still_finds_all_of_its_panes() -> None:
+    windowing = SlidingWindows(100, panes=10)
+    windows: list[Window] = []
+
+    for at_ms in (65, 300):
+        windowing.add(windows, at_ms, 1.0, at_ms - 50)
+    finished(windows, 250)
+    (total,) = windowing.add(windows, 160, 1.0, 250)
+
+    assert total.aggregate.count == 2
 
 
 @pytest.mark.parametrize(
