@@ -21,7 +21,7 @@ from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
 _JOBS = (
-    "logs", "keyed", "io", "fanout", "exactly_once", "latency", "scale", "memory",
+    "logs", "keyed", "io", "fanout", "exactly_once", "windows", "latency", "scale", "memory",
     "telemetry", "telemetry_latency", "library",
 )  # fmt: skip
 _QUICK_JOBS = ("logs", "io")

@@ -108,11 +108,27 @@ async def running(
             peers_python=setting.peers_python,
         )
         cpus = setting.processors.contender_list(pinned=pinned)
+        if contender.prepare is not None:
+            await _prepare(contender.prepare(place))
         process = await _start(cpus, contender.command(place), place.directory)
         try:
             yield Running(process, place)
         finally:
             await _stop(process)
+
+
+async def _prepare(command: list[str]) -> None:
+    """Run what has to be done before a start.
+
+    Raises:
+        RuntimeError: If it fails; the benchmark is broken then, not the contender.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=_ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{command}: {said.decode(errors='replace')}")
 
 
 async def _start(cpus: str, command: list[str], directory: Path) -> Process:

@@ -48,6 +48,8 @@ class Contender:
         share: Part of the job's events it gets; slow ones get fewer, so that a round ends.
         quick: Whether it takes part in the quick run.
         commits: Whether it commits offsets to its group (checked after the run).
+        prepare: A command that runs to its end before each start, and is not measured.
+        instead: The job that it does, in place of the one it is compared in.
         yardstick: Whether it touches no broker at all but times itself, and prints a `Run` as
             JSON: what the machine could do if the rest cost nothing.
         note: What a reader must know when comparing.
@@ -58,6 +60,8 @@ class Contender:
     share: float = 1.0
     quick: bool = True
     commits: bool = True
+    prepare: Command | None = None
+    instead: "Job | None" = None
     yardstick: bool = False
     note: str = ""
 
@@ -88,6 +92,8 @@ class Job:
         keyed: Whether outputs carry keys and each key's outputs keep their order.
         sequence: Number of an output within its key, from its canonical value.
         committed_only: Whether outputs count only when their transaction is committed.
+        by_commits: Whether progress is counted in committed inputs; else in visible outputs.
+        multiple: Events come in multiples of so many.
         contenders: Who competes; the first one is the one all ratios refer to.
         pinned: Whether a contender gets one processor of its own; else all of them.
     """
@@ -105,6 +111,8 @@ class Job:
     keyed: bool = False
     sequence: Callable[[bytes], int] | None = None
     committed_only: bool = False
+    by_commits: bool = False
+    multiple: int = 1
     pinned: bool = True
 
 

@@ -131,8 +131,7 @@ class _Watch:
 
     async def _look(self) -> _Point:
         self.started.check()
-        if self.heat.job.committed_only:
-            # Offsets of a transactional topic count its markers too; inputs committed do not.
+        if _in_commits(self.heat.job):
             seen = await self._committed()
         else:
             outputs = self.started.place.outputs
@@ -145,9 +144,17 @@ class _Watch:
         return await self.cluster.committed(self.started.place.group, self.heat.source)
 
 
+def _in_commits(job: Job) -> bool:
+    """Whether progress is counted in inputs committed.
+
+    Offsets of a transactional topic count its markers too, so outputs do not serve there.
+    """
+    return job.committed_only or job.by_commits
+
+
 async def _measure(watch: _Watch) -> Run:
     heat, setting = watch.heat, watch.setting
-    goal = heat.count if heat.job.committed_only else heat.expected.count
+    goal = heat.count if _in_commits(heat.job) else heat.expected.count
     first = last = await watch.until(1, setting.start_limit_s, "no output")
     while last.visible < goal:
         last = await watch.until(last.visible + 1, setting.stall_limit_s, "stalled")

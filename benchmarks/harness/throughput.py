@@ -10,8 +10,8 @@ from benchmarks.harness.race import Heat, run_once
 from benchmarks.harness.report import chart, markdown
 from benchmarks.harness.summary import summarize
 
-_Sources = dict[int, tuple[str, Fingerprint]]
-"""The loaded topic with so many events, and what is right for them."""
+_Sources = dict[tuple[str, int], tuple[str, Fingerprint]]
+"""The loaded topic of a job with so many events, and what is right for them."""
 
 
 async def bench(job: Job, setting: Setting, options: Options) -> Report:
@@ -26,12 +26,7 @@ async def bench(job: Job, setting: Setting, options: Options) -> Report:
         # Nobody shall always run on the broker's freshest memory.
         turn = number % len(contenders)
         for contender in contenders[turn:] + contenders[:turn]:
-            events = events_for(contender, count)
-            source, expected = sources[events]
-            heat = Heat(
-                job=job, contender=contender, source=source, count=events, expected=expected
-            )
-            run = await run_once(setting, heat)
+            run = await run_once(setting, _heat(job, contender, sources, count))
             runs[contender.name].append(run)
             _tell(job, contender, number, run)
     async with connect(setting.bootstrap) as cluster:
@@ -40,31 +35,37 @@ async def bench(job: Job, setting: Setting, options: Options) -> Report:
     return _report(job, contenders, runs, f"{count:,} events, {options.rounds} rounds")
 
 
-def events_for(contender: Contender, count: int) -> int:
+def events_for(job: Job, contender: Contender, count: int) -> int:
     """How many events a contender gets when the fast ones get `count`."""
-    return max(1000, int(count * contender.share))
+    wanted = max(1000, int(count * contender.share))
+    return max(1, wanted // job.multiple) * job.multiple
+
+
+def _heat(job: Job, contender: Contender, sources: _Sources, count: int) -> Heat:
+    job = contender.instead or job
+    events = events_for(job, contender, count)
+    source, expected = sources[job.name, events]
+    return Heat(job=job, contender=contender, source=source, count=events, expected=expected)
 
 
 async def _warm_up(
     job: Job, contender: Contender, setting: Setting, sources: _Sources, count: int
 ) -> None:
     """One run that counts for nothing, so that nobody meets a broker that is not compiled yet."""
-    events = events_for(contender, count)
-    source, expected = sources[events]
-    await run_once(
-        setting,
-        Heat(job=job, contender=contender, source=source, count=events, expected=expected),
-    )
+    await run_once(setting, _heat(job, contender, sources, count))
 
 
 async def _load(
     cluster: Cluster, job: Job, contenders: Sequence[Contender], count: int
 ) -> _Sources:
     sources: _Sources = {}
-    for events in {events_for(contender, count) for contender in contenders}:
-        topic = await cluster.create_topic(f"{job.name}.in", job.partitions)
-        await cluster.load(topic, job.partitions, events, job.record)
-        sources[events] = (topic, expected_fingerprint(job, events))
+    for contender in contenders:
+        task = contender.instead or job
+        events = events_for(task, contender, count)
+        if (task.name, events) not in sources:
+            topic = await cluster.create_topic(f"{task.name}.in", task.partitions)
+            await cluster.load(topic, task.partitions, events, task.record)
+            sources[task.name, events] = (topic, expected_fingerprint(task, events))
     return sources
 
 

@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,37 @@ def headrace(pipeline: Callable[[Place], dict[str, Any]], **settings: object) ->
     """``headrace run`` with its defaults and one pipeline; telemetry stays on."""
 
     def command(place: Place) -> list[str]:
-        config = {
-            "kafka": {"bootstrap_servers": [place.bootstrap]},
-            "server": {"port": _free_port()},
-            "admin": {"port": _free_port()},
-            "pipelines": {"bench": pipeline(place)},
-            # No dashboard reads along in a benchmark.
-            "subscriptions": {"topics": []},
-            **settings,
-        }
-        path = place.directory / "headrace.yaml"
-        path.write_bytes(orjson.dumps(config))  # JSON is YAML
-        return [str(_HEADRACE), "run", "--config", str(path)]
+        return [str(_HEADRACE), "run", "--config", str(_configure(place, pipeline, settings))]
 
     return command
+
+
+def create_topics(pipeline: Callable[[Place], dict[str, Any]]) -> Command:
+    """``headrace topics --create``: the changelogs, as an operator makes them."""
+
+    def command(place: Place) -> list[str]:
+        config = _configure(place, pipeline, {})
+        return [str(_HEADRACE), "topics", "--create", "--config", str(config)]
+
+    return command
+
+
+def _configure(
+    place: Place, pipeline: Callable[[Place], dict[str, Any]], settings: Mapping[str, object]
+) -> Path:
+    """Write the configuration of a run; returns where it is."""
+    config = {
+        "kafka": {"bootstrap_servers": [place.bootstrap]},
+        "server": {"port": _free_port()},
+        "admin": {"port": _free_port()},
+        "pipelines": {"bench": pipeline(place)},
+        # No dashboard reads along in a benchmark.
+        "subscriptions": {"topics": []},
+        **settings,
+    }
+    path = place.directory / "headrace.yaml"
+    path.write_bytes(orjson.dumps(config))  # JSON is YAML
+    return path
 
 
 def _free_port() -> int:

@@ -43,6 +43,10 @@ class Series(NamedTuple):
         newest = np.maximum.accumulate(self.at_ms)
         return np.concatenate([[-(2**62)], newest[:-1] - lateness_ms])
 
+    def by_key(self) -> dict[str, "Series"]:
+        numbers: list[int] = np.unique(self.keys).tolist()
+        return {f"k{number}": self.choose(self.keys == number) for number in numbers}
+
     def choose(self, wanted: npt.NDArray[np.bool_]) -> "Series":
         return Series(self.keys[wanted], self.at_ms[wanted], self.values[wanted])
 
@@ -78,19 +82,18 @@ def hopping(series: Series, size_ms: int, advance_ms: int, lateness_ms: int) -> 
         keys.append(series.keys[inside])
         starts.append(start[inside])
         values.append(series.values[inside])
-    found = grouped(*map(np.concatenate, (keys, starts, values)), size_ms)
+    found = grouped(np.concatenate(keys), np.concatenate(starts), np.concatenate(values), size_ms)
     return found, int((~in_time).sum())
 
 
 def sessions(series: Series, gap_ms: int) -> Found:
     """The runs of each key without a pause above ``gap_ms``, nothing of it late."""
     found: Found = {}
-    for key in np.unique(series.keys).tolist():
-        mine = series.choose(series.keys == key)
+    for key, mine in series.by_key().items():
         order = np.argsort(mine.at_ms, kind="stable")
         at_ms, values = mine.at_ms[order], mine.values[order]
         for run in np.split(np.arange(len(order)), np.flatnonzero(np.diff(at_ms) > gap_ms) + 1):
-            found[f"k{key}", int(at_ms[run[0]]), int(at_ms[run[-1]]) + gap_ms] = values[run]
+            found[key, int(at_ms[run[0]]), int(at_ms[run[-1]]) + gap_ms] = values[run]
     return found
 
 
@@ -191,9 +194,8 @@ async def test_count_windows_are_the_series_cut_into_pieces() -> None:
 
     assert late == []
     pieces = {
-        f"k{key}": mine.values[: len(mine.values) // 7 * 7].reshape(-1, 7)
-        for key in np.unique(series.keys).tolist()
-        if (mine := series.choose(series.keys == key))
+        key: mine.values[: len(mine.values) // 7 * 7].reshape(-1, 7)
+        for key, mine in series.by_key().items()
     }
     assert len(reports) == sum(map(len, pieces.values()))
     turn = dict.fromkeys(pieces, 0)
@@ -286,9 +288,7 @@ async def test_incidents_are_those_of_the_scores_by_definition(method: str, seed
     for report in reports:
         by_key.setdefault(report.pop("key"), []).append(report)
     expected = {
-        f"k{key}": incidents(mine.values, mine.at_ms, method)
-        for key in np.unique(series.keys).tolist()
-        if (mine := series.choose(series.keys == key))
+        key: incidents(mine.values, mine.at_ms, method) for key, mine in series.by_key().items()
     }
     assert by_key == {key: told for key, told in expected.items() if told}
     assert len(reports) > 30
