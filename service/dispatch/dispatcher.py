@@ -7,7 +7,7 @@ a coroutine function every event becomes one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import Enum
 from time import perf_counter
 from typing import Any, Final, TypeAlias
@@ -250,7 +250,10 @@ class Dispatcher:
         batch = events.batch
         began_s = perf_counter()
         try:
-            told = [(index, to_results(some)) for index, some in self._many(events, wanted)]
+            told = [
+                (index, some if type(some) is dict else to_results(some))
+                for index, some in self._many(events, wanted)
+            ]
         except Exception:  # noqa: BLE001 -- one by one, it will come out again and have a culprit
             if self.changelog is not None:
                 self.changelog.store.undo()
@@ -259,7 +262,7 @@ class Dispatcher:
         if told:
             loud = {index for index, _ in told}
             silent = [index for index in wanted if index not in loud]
-            items.extend(Outcome(batch, index, results) for index, results in told)
+            items.extend(_in_runs(batch, told))
         if self.changelog is None or not self._changes:
             batch.ack_many(silent)
         else:
@@ -469,6 +472,25 @@ class Dispatcher:
             self._waiting[lane] = left - 1
         else:
             del self._waiting[lane]
+
+
+def _in_runs(
+    batch: RecordBatch, told: Iterable[tuple[int, Results]]
+) -> Iterator[Handled | Outcome]:
+    """What handling came to, in order; mappings that follow each other make runs."""
+    indexes: list[int] = []
+    mappings: list[dict[str, Any]] = []
+    for index, results in told:
+        if isinstance(results, dict):
+            indexes.append(index)
+            mappings.append(results)
+            continue
+        if indexes:
+            yield Handled(batch, indexes, mappings)
+            indexes, mappings = [], []
+        yield Outcome(batch, index, results)
+    if indexes:
+        yield Handled(batch, indexes, mappings)
 
 
 def _late(timeout_s: float) -> str:

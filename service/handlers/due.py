@@ -4,10 +4,12 @@ Deadlines are kept in the order in which they were set, so setting, clearing and
 ones cost O(1) each.  What is kept here is rebuilt from the state when a partition is assigned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 from service.handlers.state import Partition, Place
+from service.state.keyed import PartitionId
 
 
 class Due(NamedTuple):
@@ -26,33 +28,42 @@ class Timers:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._due_at_s: dict[tuple[str, int, str], float] = {}
+        self._due_at_s: dict[PartitionId, dict[str, float]] = {}
 
     def start(self, place: Place, key: str, now_s: float) -> None:
         """Give ``key`` its whole patience from now on, whatever was left of it."""
-        at = (place.topic, place.partition, key)
-        self._due_at_s.pop(at, None)
-        self._due_at_s[at] = now_s + self._patience_s
+        self.start_many(place, (key,), now_s)
+
+    def start_many(self, place: Place, keys: Iterable[str], now_s: float) -> None:
+        """:meth:`start` for each of ``keys``."""
+        deadlines = self._due_at_s.setdefault((place.topic, place.partition), {})
+        due_at_s = now_s + self._patience_s
+        take = deadlines.pop
+        for key in keys:
+            take(key, None)  # so that it moves to the end: dictionaries keep insertion order
+            deadlines[key] = due_at_s
 
     def running(self, place: Place, key: str) -> bool:
         """Whether ``key`` has a deadline."""
-        return (place.topic, place.partition, key) in self._due_at_s
+        return key in self._due_at_s.get((place.topic, place.partition), ())
 
     def clear(self, place: Place, key: str) -> None:
         """Forget the deadline of ``key``, if it has one."""
-        self._due_at_s.pop((place.topic, place.partition, key), None)
+        self._due_at_s.get((place.topic, place.partition), {}).pop(key, None)
 
     def forget(self, topic: str, partition: int) -> None:
         """Forget every deadline of a partition."""
-        for at in [at for at in self._due_at_s if at[:2] == (topic, partition)]:
-            del self._due_at_s[at]
+        self._due_at_s.pop((topic, partition), None)
 
-    def due(self, now_s: float) -> Iterator[Due]:
-        """The keys that are due, oldest first; their deadlines are forgotten."""
-        while self._due_at_s:
-            at = next(iter(self._due_at_s))
-            if self._due_at_s[at] > now_s:
-                return
-            del self._due_at_s[at]
-            topic, partition, key = at
-            yield Due(Partition(topic, partition), key)
+    def due(self, now_s: float) -> list[Due]:
+        """The keys that are due, oldest first in each partition; their deadlines are forgotten."""
+        due: list[Due] = []
+        for partition, deadlines in self._due_at_s.items():
+            # One walk, then the removals: a look at the first key walks over those removed before.
+            passed = takewhile(lambda deadline: deadline[1] <= now_s, deadlines.items())
+            keys = [key for key, _ in passed]
+            for key in keys:
+                del deadlines[key]
+            place = Partition(*partition)
+            due.extend(Due(place, key) for key in keys)
+        return due

@@ -18,6 +18,7 @@ from service.events import Event, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.due import Timers
+from service.handlers.results import PartitionResult
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 
@@ -95,7 +96,7 @@ class Ensemble:
         known: dict[str, Any] | None = self._state.get(event, request)
         state: dict[str, Any] = known or {"predictions": {}, "answered": None}
         if event.record_id == state["answered"]:  # it came again: so may its answer have been lost
-            return self._answer(request, state["predictions"])
+            return Result(self._answer(request, state["predictions"]), key=request)
         if model in state["predictions"]:
             return None
         predictions = {**state["predictions"], model: [prediction, weight]}
@@ -112,7 +113,7 @@ class Ensemble:
         self._state.put(event, request, {"predictions": predictions, "answered": answered})
         if complete:
             self._timers.clear(event, request)
-            return self._answer(request, predictions)
+            return Result(self._answer(request, predictions), key=request)
         if not self._timers.running(event, request):
             self._timers.start(event, request, asyncio.get_running_loop().time())
         return None
@@ -124,7 +125,8 @@ class Ensemble:
             state: dict[str, Any] | None = self._state.get(place, request)
             if state is not None and state["answered"] is None:
                 self._state.put(place, request, {**state, "answered": AT_DEADLINE})
-                results.append(self._answer(request, state["predictions"]))
+                answer = self._answer(request, state["predictions"])
+                results.append(PartitionResult(place, answer, key=request))
         return results
 
     def _checked(self, data: Any) -> tuple[Any, float]:
@@ -141,18 +143,17 @@ class Ensemble:
             raise SchemaError(self._options.weight, "not a number above 0")
         return prediction, float(weight)
 
-    def _answer(self, request: str, predictions: dict[str, Any]) -> Result:
+    def _answer(self, request: str, predictions: dict[str, Any]) -> dict[str, Any]:
         quorate = len(predictions) >= self._options.quorum
         # By model, so that floating-point sums do not depend on the order of arrival.
         answers = [predictions[model] for model in sorted(predictions)]
-        answer = {
+        return {
             "request": request,
             "prediction": combine(self._options.method, answers) if quorate else None,
             "models": sorted(predictions),
             "complete": len(predictions) >= self._options.models,
             "status": "ok" if quorate else "no_quorum",
         }
-        return Result(answer, key=request)
 
 
 def combine(method: str, answers: Sequence[Sequence[Any]]) -> Any:

@@ -78,8 +78,29 @@ def numbers(path: str) -> Callable[[Sequence[Any]], Sequence[float]]:
 
 def texts(path: str) -> Callable[[Sequence[Any]], Sequence[str]]:
     """:func:`text` for many data at once; it raises for the first without one."""
-    one = text(path)
-    return lambda many: [one(data) for data in many]
+    one, read = text(path), optionals(path)
+
+    def required(many: Sequence[Any]) -> Sequence[str]:
+        values = read(many)
+        return values if _TEXT.issuperset(map(type, values)) else [one(data) for data in many]
+
+    return required
 
 
+def optionals(path: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """:func:`optional` for many data at once."""
+    one = optional(path)
+    if "." in path:
+        return lambda many: [one(data) for data in many]
+
+    def read(many: Sequence[Any]) -> Sequence[Any]:
+        if _MAPPINGS.issuperset(map(type, many)):
+            return [data.get(path) for data in many]
+        return [one(data) for data in many]
+
+    return read
+
+
+_MAPPINGS = frozenset((dict,))
 _NUMBERS = frozenset((int, float))
+_TEXT = frozenset((str,))

@@ -7,22 +7,25 @@ partial one, marked as such.
 """
 
 import asyncio
-import re
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from service.errors import PermanentError, SchemaError
-from service.events import Event, Result
+from service.errors import SchemaError
+from service.events import Event, EventBatch, RecordBatch, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.due import Timers
 from service.handlers.moderation import Moderator, Rule, load_hook
+from service.handlers.results import PartitionResult
+from service.handlers.sentences import Conversation, Cutter, Sentence, begin
 from service.handlers.spec import handler
-from service.handlers.state import KeyedState, Partition
+from service.handlers.state import KeyedState, Partition, Place
 
-_END: Final = re.compile(r"(?:[.!?\u2026]+[\"'\u201d\u2019)\]]*(?=\s)|[\u3002\uff01\uff1f]|\n)\s*")
-"""End of a sentence: closing marks before white space, an East Asian full stop, a line's end."""
+_Told: TypeAlias = list[Result] | dict[str, Any]
+_Row: TypeAlias = tuple[int, str, int, str, Any]
+_INDEXES: Final = frozenset((int,))  # exactly: true and false are none
 
 
 class LlmSentencesOptions(BaseModel):
@@ -49,7 +52,7 @@ class LlmSentencesOptions(BaseModel):
         return hook
 
 
-@handler("llm_sentences", options=LlmSentencesOptions)
+@handler("llm_sentences", options=LlmSentencesOptions, state=("conversations",))
 class LlmSentences:
     """``{"conversation","sentence","text","partial","final","flags"}`` under its id.
 
@@ -59,12 +62,16 @@ class LlmSentences:
 
     def __init__(self, options: LlmSentencesOptions) -> None:
         self._options = options
-        self._conversation = fields.text(options.conversation)
-        self._index = fields.optional(options.index)
-        self._delta = fields.optional(options.delta)
-        self._done = fields.optional(options.done)
+        self._conversations = fields.texts(options.conversation)
+        self._indexes = fields.optionals(options.index)
+        self._deltas = fields.optionals(options.delta)
+        self._dones = fields.optionals(options.done)
         hook = None if options.hook is None else load_hook(options.hook)
-        self._moderator = Moderator(options.rules, hook)
+        self._cutter = Cutter(
+            Moderator(options.rules, hook),
+            max_chars=options.max_chars,
+            max_ahead=options.max_ahead,
+        )
         self._timers = Timers(options.flush_after_s)
         self._state: KeyedState
 
@@ -75,129 +82,136 @@ class LlmSentences:
     async def assigned(self, topic: str, partition: int) -> None:
         """Give the open sentences of a restored partition their whole patience again."""
         place = Partition(topic, partition)
-        now_s = asyncio.get_running_loop().time()
-        for conversation, state in self._state.items(place):
-            if state["text"] or state["ahead"]:
-                self._timers.start(place, conversation, now_s)
+        self._watch(place, self._state.items(place))
 
     async def revoked(self, topic: str, partition: int) -> None:
         """Somebody else watches these conversations now."""
         self._timers.forget(topic, partition)
 
-    def __call__(self, event: Event) -> list[Result] | None:
+    def __call__(self, event: Event) -> _Told | None:
         """The sentences that this delta completes."""
-        data = event.data
-        conversation = self._conversation(data)
-        index, delta = self._index(data), self._delta(data)
-        if type(index) is not int or index < 0:
-            raise SchemaError(self._options.index, "not a whole number from 0")
-        if not isinstance(delta, str):
-            raise SchemaError(self._options.delta, "missing or not text")
-        known: dict[str, Any] | None = self._state.get(event, conversation)
-        if known is None:
-            known = {"next": 0, "text": "", "ahead": {}, "sentence": 0, "last": None}
-        # A copy, so that a hook that raises leaves what is remembered as it was.
-        state: dict[str, Any] = {**known, "ahead": dict(known["ahead"])}
-        last = state["last"]
-        if last is not None and last[0] == event.record_id:  # it came again: so may its sentences
-            return self._published(conversation, last[1]) or None  # have been lost
-        ahead: dict[str, list[Any]] = state["ahead"]
-        if index < state["next"] or str(index) in ahead:
+        ((_, name, index, delta, done),) = self._rows((event.index,), (event.data,))
+        known: Conversation | None = self._state.get(event, name)
+        conversation = begin() if known is None else known.copy()
+        if index < conversation["next"]:
+            return _told_before(name, conversation, event.batch, event.index)
+        sentences = self._cutter.add(conversation, index, delta, done=done is True)
+        if sentences is None:
             return None
-        if index > state["next"] and len(ahead) >= self._options.max_ahead:
-            raise PermanentError(f"{len(ahead)} deltas wait for delta {state['next']}")
-        ahead[str(index)] = [delta, self._done(data) is True]
-        final = _take_ready(state)
-        sentences = self._cut(state, final=final)
         if sentences:
-            state["last"] = [event.record_id, sentences]
-        self._remember(event, conversation, state, final=final)
-        return self._published(conversation, sentences) if sentences else None
+            conversation["last"] = [event.record_id, sentences]
+        self._state.put(event, name, conversation)
+        self._watch(event, ((name, conversation),))
+        return _told(name, sentences, event.key) if sentences else None
+
+    def handle_many(self, events: EventBatch, wanted: Sequence[int]) -> list[tuple[int, _Told]]:
+        """:meth:`__call__` for a run of events; see :class:`service.handlers.bound.BoundHandler`.
+
+        Raises:
+            SchemaError: If one of them is no delta; then nothing has been changed.
+            PermanentError: If one of them is too far ahead; the same.
+        """
+        batch = events.batch
+        data: Sequence[Any] = events.data
+        if len(wanted) != len(data):
+            data = [data[index] for index in wanted]
+        place = Partition(batch.topic, batch.partition)
+        find, add = self._state.reader(place), self._cutter.add
+        touched: dict[str, Conversation] = {}
+        told: list[tuple[int, _Told]] = []
+        for at, name, index, delta, done in self._rows(wanted, data):
+            changed = touched.get(name)
+            known: Conversation | None = find(name) if changed is None else changed
+            if known is not None and index < known["next"]:
+                again = _told_before(name, known, batch, at)
+                if again is not None:
+                    told.append((at, again))
+                continue
+            # A copy, so that what is remembered stays as it was if a later event fails.
+            conversation = changed or (begin() if known is None else known.copy())
+            sentences = add(conversation, index, delta, done=done is True)
+            if sentences is None:
+                continue
+            touched[name] = conversation
+            if sentences:
+                conversation["last"] = [batch.record_id(at), sentences]
+                told.append((at, _told(name, sentences, batch.records[at].key)))
+        self._state.put_many(place, touched)
+        self._watch(place, touched.items())
+        return told
 
     def tick(self, now_s: float) -> list[Result]:
         """What silent conversations have said so far, as partial sentences."""
         results: list[Result] = []
-        for place, conversation in self._timers.due(now_s):
-            state: dict[str, Any] | None = self._state.get(place, conversation)
-            if state is None:
+        for place, name in self._timers.due(now_s):
+            known: Conversation | None = self._state.get(place, name)
+            if known is None:
                 continue
-            if state["ahead"]:  # the missing delta will not come: go on behind it
-                state["next"] = min(map(int, state["ahead"]))
-            final = _take_ready(state)
-            sentences = self._cut(state, final=final)
-            if state["text"]:
-                sentences.append(self._judged(state, state["text"], partial=True, final=False))
-                state["text"] = ""
-            self._remember(place, conversation, state, final=final)
-            results.extend(self._published(conversation, sentences))
+            conversation = known.copy()
+            sentences = self._cutter.flush(conversation)
+            self._state.put(place, name, conversation)
+            self._watch(place, ((name, conversation),))
+            results.extend(
+                PartitionResult(place, _value(name, sentence), key=name) for sentence in sentences
+            )
         return results
 
-    def _remember(
-        self, place: Event | Partition, conversation: str, state: dict[str, Any], *, final: bool
-    ) -> None:
-        self._state.put(place, conversation, state)
-        if final or not (state["text"] or state["ahead"]):
-            self._timers.clear(place, conversation)
-        else:
-            self._timers.start(place, conversation, asyncio.get_running_loop().time())
+    def _rows(self, wanted: Sequence[int], data: Sequence[Any]) -> "Iterator[_Row]":
+        """What to add: index in the batch, conversation, index, delta, what says that it is done.
 
-    def _cut(self, state: dict[str, Any], *, final: bool) -> list[list[Any]]:
-        """Take the whole sentences off the front of the text."""
-        text: str = state["text"]
-        limit = self._options.max_chars
-        sentences: list[list[Any]] = []
-        while True:
-            end = _END.search(text)
-            if end is not None and end.end() <= limit:
-                at = end.end()
-            elif len(text) > limit:
-                at = limit
+        Raises:
+            SchemaError: If something is no delta.
+        """
+        names, indexes = self._conversations(data), self._indexes(data)
+        if not _INDEXES.issuperset(map(type, indexes)) or min(indexes) < 0:
+            raise SchemaError(self._options.index, "not a whole number from 0")
+        deltas = self._deltas(data)
+        if not all(map(_is_text, deltas)):
+            raise SchemaError(self._options.delta, "missing or not text")
+        return zip(wanted, names, indexes, deltas, self._dones(data), strict=True)
+
+    def _watch(self, place: Place, conversations: Iterable[tuple[str, Conversation]]) -> None:
+        """Begin the patience with those that have more to say; the others have said it all."""
+        waiting: list[str] = []
+        for name, conversation in conversations:
+            if conversation["text"] or conversation["ahead"]:
+                waiting.append(name)
             else:
-                break
-            piece, text = text[:at], text[at:]
-            if piece.strip():
-                last = final and not text.strip()
-                sentences.append(self._judged(state, piece, partial=False, final=last))
-        if final and text.strip():
-            sentences.append(self._judged(state, text, partial=False, final=True))
-            text = ""
-        state["text"] = text.lstrip() if not text.strip() else text
-        return sentences
-
-    def _judged(self, state: dict[str, Any], text: str, *, partial: bool, final: bool) -> list[Any]:
-        """A sentence after moderation, as the state remembers it."""
-        verdict = self._moderator.judge(text.strip())
-        number = state["sentence"]
-        state["sentence"] = number + 1
-        return [number, verdict.text, partial, final, list(verdict.flags)]
-
-    def _published(self, conversation: str, sentences: list[list[Any]]) -> list[Result]:
-        return [
-            Result(
-                {
-                    "conversation": conversation,
-                    "sentence": number,
-                    "text": text,
-                    "partial": partial,
-                    "final": final,
-                    "flags": flags,
-                },
-                key=conversation,
-            )
-            for number, text, partial, final, flags in sentences
-        ]
+                self._timers.clear(place, name)
+        self._timers.start_many(place, waiting, asyncio.get_running_loop().time())
 
 
-def _take_ready(state: dict[str, Any]) -> bool:
-    """Append the deltas whose turn it is; true if the last one was among them."""
-    ahead: dict[str, list[Any]] = state["ahead"]
-    place: int = state["next"]
-    pieces: list[str] = []
-    final = False
-    while (found := ahead.pop(str(place), None)) is not None:
-        pieces.append(found[0])
-        final = final or found[1]
-        place += 1
-    state["next"] = place
-    state["text"] += "".join(pieces)
-    return final
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _told_before(
+    name: str, conversation: Conversation, batch: RecordBatch, at: int
+) -> _Told | None:
+    """The sentences of a delta that came before, if it is the last that had any.
+
+    They may have been lost with the process that had them.
+    """
+    last = conversation["last"]
+    if last is None or last[0] != batch.record_id(at):
+        return None
+    return _told(name, last[1], batch.records[at].key)
+
+
+def _told(name: str, sentences: Sequence[Sentence], key: bytes | None) -> _Told:
+    # A mapping goes out under the event's key, in a run with its neighbours, which is cheaper.
+    if len(sentences) == 1 and key == name.encode("utf-8", "surrogatepass"):
+        return _value(name, sentences[0])
+    return [Result(_value(name, sentence), key=name) for sentence in sentences]
+
+
+def _value(name: str, sentence: Sentence) -> dict[str, Any]:
+    number, text, partial, final, flags = sentence
+    return {
+        "conversation": name,
+        "sentence": number,
+        "text": text,
+        "partial": partial,
+        "final": final,
+        "flags": flags,
+    }

@@ -5,7 +5,7 @@ again and again takes quadratic time, because every look at the first one walks 
 were dropped; so what has to leave leaves in runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -105,22 +105,46 @@ class Table:
         return before
 
     def reader(self) -> Callable[[str], Any]:
-        """:meth:`get`, or something quicker that does the same."""
-        return self.values.get if self._ttl_s is None else self.get
+        """:meth:`get`, or something quicker that does the same for a while.
+
+        What expires within the run of events that it is made for does so with the next one.
+        """
+        values = self.values.get
+        if self._ttl_s is None:
+            return values
+        before_s = self._clock() - self._ttl_s
+        stamps = self._put_at_s.get
+        return lambda key: values(key) if stamps(key, before_s) > before_s else None
 
     def put_many(self, values: Mapping[str, Any]) -> list[Any]:
         """:meth:`put` for each of ``values``; returns those before, or ``None`` for each."""
-        if self._ttl_s is not None:
-            return [self.put(key, value) for key, value in values.items()]
         mine = self.values
+        if self._ttl_s is not None and len(mine) + len(values) > self._max_keys:
+            return [self.put(key, value) for key, value in values.items()]  # some may leave
         take = mine.pop
         before: list[Any] = []
         for key, value in values.items():
             before.append(take(key, None))
             mine[key] = value
+        if self._ttl_s is not None:
+            before = self._stamp(values, before, self._ttl_s)
         if len(mine) > self._max_keys:
             self._evict()
         return before
+
+    def _stamp(self, keys: Iterable[str], before: list[Any], ttl_s: float) -> list[Any]:
+        """Note that ``keys`` were put now; returns ``before`` without what had expired."""
+        now_s = self._clock()
+        before_s = now_s - ttl_s
+        stamps = self._put_at_s
+        take = stamps.pop
+        alive: list[Any] = []
+        for key, value in zip(keys, before, strict=True):
+            alive.append(value if take(key, before_s) > before_s else None)
+            stamps[key] = now_s
+        if now_s >= self._sweep_at_s:
+            self.sweep()
+        return alive
 
     def delete(self, key: str) -> Any:
         """Forget ``key``; returns its value, or ``None``."""

@@ -22,6 +22,11 @@ class TimersMachine(RuleBasedStateMachine):
         self.timers.start(place, key, self.now_s)
         self.model[Due(place, key)] = self.now_s + 5.0
 
+    @rule(place=_PLACES, keys=st.lists(_KEYS, max_size=4))
+    def start_many(self, place: Partition, keys: list[str]) -> None:
+        self.timers.start_many(place, keys, self.now_s)
+        self.model.update((Due(place, key), self.now_s + 5.0) for key in keys)
+
     @rule(place=_PLACES, key=_KEYS)
     def clear(self, place: Partition, key: str) -> None:
         self.timers.clear(place, key)

@@ -112,6 +112,18 @@ async def test_the_event_that_completed_a_request_answers_again_when_it_comes_ag
     assert opened.values(_prediction("r", "a"), offset=10) == []
 
 
+async def test_an_answer_at_the_deadline_goes_with_the_partition_of_its_state(
+    open_handler: OpenHandler,
+) -> None:
+    opened = await open_handler("ensemble", models=2, quorum=1, deadline_s=5)
+    opened.values(_prediction("r", "a"))
+    await asyncio.sleep(5)
+
+    (answer,) = opened.bound.tick(asyncio.get_running_loop().time())
+
+    assert (answer.place, answer.key) == (Partition("input", 0), "r")
+
+
 async def test_open_requests_of_a_restored_partition_get_a_deadline(
     open_handler: OpenHandler,
 ) -> None:

@@ -1,0 +1,121 @@
+"""The text of one conversation, delta by delta, against all of it at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import PermanentError
+from service.handlers.moderation import Moderator
+from service.handlers.sentences import Conversation, Cutter, Sentence, begin
+
+_SIGNS = st.sampled_from(["a", "b ", " ", ".", "!", "…", '"', ")", "\n", "。", "\u00a0", "3.1", ""])
+
+
+def _cutter(max_chars: int = 2000, max_ahead: int = 1000) -> Cutter:
+    return Cutter(Moderator(()), max_chars=max_chars, max_ahead=max_ahead)
+
+
+def _texts(sentences: Sequence[Sentence] | None) -> list[Any]:
+    return [text for _, text, _, _, _ in sentences or ()]
+
+
+@given(st.lists(_SIGNS, max_size=30))
+def test_how_a_text_is_cut_into_deltas_does_not_change_its_sentences(deltas: list[str]) -> None:
+    cutter = _cutter()
+    whole, piecewise = begin(), begin()
+    expected = _texts(cutter.add(whole, 0, "".join(deltas), done=True))
+
+    told: list[Any] = []
+    for index, delta in enumerate([*deltas, ""]):
+        told += _texts(cutter.add(piecewise, index, delta, done=index == len(deltas)))
+
+    assert told == expected
+    assert piecewise["text"] == whole["text"] == ""
+
+
+@given(st.lists(_SIGNS, max_size=30), st.integers(1, 12))
+def test_sentences_are_never_too_long_and_hold_the_whole_text(
+    deltas: list[str], max_chars: int
+) -> None:
+    cutter = _cutter(max_chars)
+    conversation = begin()
+
+    told: list[str] = []
+    for index, delta in enumerate([*deltas, ""]):
+        told += _texts(cutter.add(conversation, index, delta, done=index == len(deltas)))
+
+    assert all(len(text) <= max_chars for text in told)
+    assert "".join("".join(told).split()) == "".join("".join(deltas).split())
+
+
+@given(st.lists(_SIGNS, max_size=12), st.randoms(use_true_random=False))
+def test_the_order_of_deltas_does_not_change_the_sentences(deltas: list[str], random: Any) -> None:
+    cutter = _cutter()
+    ordered, shuffled = begin(), begin()
+    numbered = list(enumerate(deltas))
+    expected = [
+        text
+        for index, delta in numbered
+        for text in _texts(cutter.add(ordered, index, delta, done=False))
+    ]
+
+    random.shuffle(numbered)
+    told = [
+        text
+        for index, delta in numbered
+        for text in _texts(cutter.add(shuffled, index, delta, done=False))
+    ]
+
+    assert told == expected
+    assert shuffled["text"].strip() == ordered["text"].strip()
+
+
+def test_a_shallow_copy_keeps_what_was() -> None:
+    cutter = _cutter()
+    conversation = begin()
+    cutter.add(conversation, 2, "c", done=False)
+    before: Conversation = conversation.copy()
+
+    cutter.add(conversation, 1, "b", done=False)
+    cutter.add(conversation, 0, "a", done=False)
+
+    assert before == {**begin(), "ahead": {"2": ["c", False]}}
+    assert (conversation["text"], conversation["ahead"]) == ("abc", {})
+
+
+def test_a_delta_that_waits_already_is_told_apart_from_one_that_completes_nothing() -> None:
+    cutter = _cutter()
+    conversation = begin()
+
+    assert cutter.add(conversation, 1, "b", done=False) == []
+    assert cutter.add(conversation, 1, "b", done=False) is None
+
+
+def test_more_than_may_wait_is_refused_and_changes_nothing() -> None:
+    cutter = _cutter(max_ahead=1)
+    conversation = begin()
+    cutter.add(conversation, 1, "b", done=False)
+    before = conversation.copy()
+
+    with pytest.raises(PermanentError, match="1 deltas wait for delta 0"):
+        cutter.add(conversation, 2, "c", done=False)
+    assert conversation == before
+
+
+def test_a_flush_goes_on_behind_a_missing_delta_and_empties_the_text() -> None:
+    cutter = _cutter()
+    conversation = begin()
+    cutter.add(conversation, 0, "One", done=False)
+    cutter.add(conversation, 2, ". Three", done=False)
+
+    flushed = cutter.flush(conversation)
+
+    assert [(text, partial) for _, text, partial, _, _ in flushed] == [
+        ("One.", False),
+        ("Three", True),
+    ]
+    assert (conversation["next"], conversation["text"], conversation["ahead"]) == (3, "", {})
+    assert cutter.flush(conversation) == []
