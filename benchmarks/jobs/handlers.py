@@ -16,6 +16,13 @@ async def keyed_alert(event: Event) -> dict[str, Any]:
     return {**data, "alert": f"[ALERT - {data['level']}] {data['message']}"}
 
 
+@handler("bench_plain")
+def plain_alert(event: Event) -> dict[str, Any]:
+    """The same as a plain function."""
+    data = event.data
+    return {**data, "alert": f"[ALERT - {data['level']}] {data['message']}"}
+
+
 @handler("bench_io")
 async def wait_and_tell(event: Event) -> dict[str, Any]:
     """A call to something that answers after ten milliseconds."""

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from itertools import repeat
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 from service.errors import StreamError
-from service.streams.calls import Call, Kind, Kinds, Later, Started, Work, as_call, drop
+from service.streams.calls import Call, Given, Kind, Kinds, Later, Work, as_call, drop
 from service.streams.children import Children
 from service.streams.lanes import Lanes
 from service.streams.polling import PENDING, HeldPull, Pending
@@ -14,7 +14,6 @@ from service.streams.stage import Stage
 from service.streams.workers import Workers
 
 U = TypeVar("U")
-_Item: TypeAlias = U | Call[U]
 
 
 class BufferUnordered(Stage[U]):
@@ -41,9 +40,16 @@ class BufferUnordered(Stage[U]):
         self._ordered_by = ordered_by
         self._max_waiting = max_waiting
         self._kinds = Kinds()
-        self._lanes = Lanes[_Item[U]]()
+        self._lanes = Lanes[Call[U]]()
         self._children = Children()
-        self._workers = Workers(limit, self._children, self._finished, self._failed)
+        self._workers = Workers(
+            limit,
+            self._children,
+            self._finished,
+            self._failed,
+            self._lanes.submit,
+            self._drained,
+        )
         self._held = HeldPull(source, self._children, self._wake)
         self._parked: dict[object, asyncio.TimerHandle] = {}
         self._done: list[U] = []
@@ -111,62 +117,57 @@ class BufferUnordered(Stage[U]):
 
     def _room(self) -> int:
         """How many items the source may hand over without breaking the bound."""
-        waiting = len(self._workers.queue) - self._workers.slots
-        if self._ordered_by is not None:  # any of them may have to wait for its lane
-            waiting = max(waiting, 0)
+        waiting = self._queued()
+        if self._ordered_by is None:  # else any of them may still have to wait for its lane
+            waiting -= self._workers.slots
         return self._max_waiting - waiting - len(self._lanes) - len(self._parked)
 
     def _worth_a_pull(self, room: int) -> bool:
         """Pull when a good part of the bound is free, or at once when workers have nothing."""
         if room <= 0:
             return False
-        return room * 4 >= self._max_waiting or self._workers.slots > len(self._workers.queue)
+        return room * 4 >= self._max_waiting or self._workers.slots > self._queued()
+
+    def _queued(self) -> int:
+        """How many calls have no slot yet, and wait for nothing else or were not asked."""
+        return len(self._workers.queue) + len(self._workers.ahead)
 
     def _unfinished(self) -> int:
         """How many accepted items have no result yet: queued, in a lane, parked or running."""
         running = self._limit - self._workers.slots - self._done_in_slots
-        return len(self._workers.queue) + len(self._lanes) + len(self._parked) + running
+        return self._queued() + len(self._lanes) + len(self._parked) + running
 
     def _accept(self, chunk: list[U | Work[U]]) -> None:
         kind = self._kinds.common(cast("list[object]", chunk))
         try:
-            if kind is Kind.CALL and self._ordered_by is None:
-                self._workers.queue.extend(zip(repeat(None), cast("list[Call[U]]", chunk)))
-            elif kind is Kind.READY and self._ordered_by is None:
+            if kind is Kind.READY and self._ordered_by is None:
                 self._done.extend(cast("list[U]", chunk))
             elif kind is Kind.CALL:
-                self._line_up(cast("list[Call[U]]", chunk))
+                ordered_by = self._ordered_by
+                keys = repeat(None) if ordered_by is None else map(ordered_by, chunk)
+                self._workers.queue.extend(zip(keys, cast("list[Call[U]]", chunk)))
             else:
                 self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
             self._failed(error)
         self._workers.kick()
 
-    def _line_up(self, calls: list[Call[U]]) -> None:
-        """Put every call in its lane, or to the workers if the lane is free."""
-        ordered_by = cast("Callable[[Call[U]], Hashable | None]", self._ordered_by)
-        submit, append = self._lanes.submit, self._workers.queue.append
-        for call in calls:
-            key = ordered_by(call)
-            if key is None or submit(key, call):
-                append((key, call))
-
     def _sort(self, chunk: list[U | Work[U]]) -> None:
-        """Put every item where it belongs: to the results, to the workers, or in its lane."""
-        kind_of, ordered_by, lanes = self._kinds.of, self._ordered_by, self._lanes
+        """Put every item where it belongs: to the results, or in line for its lane and a worker.
+
+        A result that has a lane stands in line as well, since what came before it may do so.
+        """
+        kind_of, ordered_by = self._kinds.of, self._ordered_by
         queue, done = self._workers.queue, self._done
         for item in chunk:
             kind = kind_of[type(item)]
             key = None if ordered_by is None else ordered_by(item)
-            if kind is Kind.READY:
-                if key is None or key not in lanes:
-                    done.append(cast("U", item))
-                else:
-                    lanes.submit(key, cast("U", item))
-                continue
-            call: Call[U] = as_call(item, kind)
-            if key is None or lanes.submit(key, call):
-                queue.append((key, call))
+            if kind is not Kind.READY:
+                queue.append((key, as_call(item, kind)))
+            elif key is None or not self._unfinished():
+                done.append(cast("U", item))
+            else:
+                queue.append((key, Given(cast("U", item))))
 
     def _take(self, limit: int) -> list[U]:
         done = self._done
@@ -201,6 +202,11 @@ class BufferUnordered(Stage[U]):
         if sleeper is not None and not sleeper.done():
             sleeper.set_result(None)
 
+    def _drained(self) -> None:
+        """Nothing is queued any more: there may be room again for what the source has."""
+        if self._sleeper is not None and not self._held.held and not self._exhausted:
+            self._wake()
+
     def _finished(self, key: Hashable | None, result: U | Later[U]) -> bool:
         """Take the result of a call; return whether its slot is free now."""
         if isinstance(result, Later):
@@ -217,14 +223,10 @@ class BufferUnordered(Stage[U]):
         return False
 
     def _leave(self, key: Hashable) -> None:
-        """Let the next item of the lane go: to the results if it is one, else to the workers."""
-        while (following := self._lanes.finish(key)) is not None:
-            (item,) = following
-            if isinstance(item, Started) or self._kinds.of[type(item)] is Kind.CALL:
-                # In front: it is older than most, and its lane is the only one it can delay.
-                self._workers.queue.appendleft((key, cast("Call[U]", item)))
-                return
-            self._done.append(cast("U", item))
+        """Let the next call of the lane go: it was asked before everything that is queued."""
+        following = self._lanes.finish(key)
+        if following is not None:
+            self._workers.ahead.append((key, following[0]))
 
     def _park(self, key: Hashable | None, later: Later[U]) -> None:
         token = object()
@@ -234,7 +236,7 @@ class BufferUnordered(Stage[U]):
 
     def _unpark(self, token: object, key: Hashable | None, call: Call[U]) -> None:
         del self._parked[token]
-        self._workers.queue.appendleft((key, call))
+        self._workers.ahead.append((key, call))
         self._workers.kick()
 
     def _failed(self, error: Exception) -> None:

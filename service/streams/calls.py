@@ -83,6 +83,19 @@ class Started(Generic[U]):
         return self._awaitable
 
 
+class Given(Generic[U]):
+    """A result in the form of a call, for one that must not overtake calls."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: U) -> None:
+        self._result = result
+
+    async def __call__(self) -> U:
+        """Return the result at once."""
+        return self._result
+
+
 def as_call(item: object, kind: Kind) -> "Call[U]":
     """Return an item that is work in the form of a call."""
     if kind is Kind.AWAITABLE:

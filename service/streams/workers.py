@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Workers(Generic[Tag, R]):
-    """Runs what is in ``queue``, at most ``slots`` calls at once.
+    """Runs what is in ``ahead``, then what is in ``queue``, at most ``slots`` calls at once.
 
     The owner appends ``(tag, call)`` to ``queue``, calls ``kick``, and gives back a slot by
     adding to ``slots`` and calling ``kick`` again.
@@ -31,6 +31,13 @@ class Workers(Generic[Tag, R]):
         children: Who owns them.
         finished: Takes the tag and the result of a call; says whether its slot is free at once.
         failed: Takes the exception of a call.
+        admit: Asked about what comes out of ``queue`` with a tag that is not ``None``: whether it
+            may start now.  What may not is the owner's again, who puts it in ``ahead`` later.
+        drained: Called when nothing is left that could start.
+
+    Attributes:
+        queue: What was not asked about yet, in the order of its arrival.
+        ahead: What may start now and has waited before, so it is older than all of ``queue``.
     """
 
     def __init__(
@@ -39,20 +46,25 @@ class Workers(Generic[Tag, R]):
         children: Children,
         finished: Callable[[Tag, R], bool],
         failed: Callable[[Exception], None],
+        admit: Callable[[Tag, Callable[[], Awaitable[R]]], bool] | None = None,
+        drained: Callable[[], None] | None = None,
     ) -> None:
         self.queue: deque[tuple[Tag, Callable[[], Awaitable[R]]]] = deque()
+        self.ahead: deque[tuple[Tag, Callable[[], Awaitable[R]]]] = deque()
         self.slots = limit
         self._limit = limit
         self._children = children
         self._finished = finished
         self._failed = failed
+        self._admit = admit
+        self._drained = drained
         self._idle: list[asyncio.Future[None]] = []
         self._started = 0
         self._waking = False
 
     def kick(self) -> None:
         """Let one more worker look at the queue, unless one is on its way or none could go."""
-        if self._waking or self.slots <= 0 or not self.queue:
+        if self._waking or self.slots <= 0 or not (self.queue or self.ahead):
             return
         if self._idle:
             self._waking = True
@@ -64,20 +76,30 @@ class Workers(Generic[Tag, R]):
 
     def drop_queue(self) -> None:
         """Let go of what was not started."""
-        for _, call in self.queue:
-            drop(call)
-        self.queue.clear()
+        for calls in (self.ahead, self.queue):
+            for _, call in calls:
+                drop(call)
+            calls.clear()
 
     async def _run(self) -> None:
-        queue, idle, finished = self.queue, self._idle, self._finished
+        queue, ahead, idle = self.queue, self.ahead, self._idle
+        finished, admit, drained = self._finished, self._admit, self._drained
         loop = asyncio.get_running_loop()
         while True:
             self._waking = False
-            while queue and self.slots > 0:
-                tag, call = queue.popleft()
+            while (ahead or queue) and self.slots > 0:
+                if ahead:
+                    tag, call = ahead.popleft()
+                else:
+                    tag, call = queue.popleft()
+                    if admit is not None and tag is not None and not admit(tag, call):
+                        continue
                 self.slots -= 1
-                if queue and not self._waking:
-                    self.kick()
+                if queue or ahead:
+                    if not self._waking:
+                        self.kick()
+                elif drained is not None:
+                    drained()
                 try:
                     result = await call()
                     if finished(tag, result):
@@ -88,6 +110,8 @@ class Workers(Generic[Tag, R]):
                     self._fail(StreamError("a call was cancelled from inside"), error)
                 except Exception as error:  # noqa: BLE001 - the consumer raises it
                     self._fail(error)
+            if drained is not None and not queue:
+                drained()
             wake = loop.create_future()
             idle.append(wake)
             await wake

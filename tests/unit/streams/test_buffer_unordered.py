@@ -314,7 +314,7 @@ async def test_results_that_are_ready_are_not_hoarded_behind_a_call_that_runs() 
         assert source.pulled <= 11
 
 
-async def test_the_next_of_a_lane_goes_first_because_only_it_can() -> None:
+async def test_calls_that_need_not_wait_for_their_lane_run_in_the_order_of_arrival() -> None:
     calls = Calls()
     names = ["a1", "b1", "c1", "a2"]
     stream = streams.iter([calls(name) for name in names]).buffer_unordered(1, ordered_by=lane)
@@ -324,7 +324,23 @@ async def test_the_next_of_a_lane_goes_first_because_only_it_can() -> None:
         await settle()
         calls.finish(calls.started[-1])
 
-    assert await collected == ["a1", "a2", "b1", "c1"]
+    assert await collected == names
+
+
+async def test_what_has_waited_for_its_lane_goes_before_what_came_after_it() -> None:
+    calls = Calls()
+    names = ["a1", "a2", "b1", "c1", "d1"]
+    stream = streams.iter([calls(name) for name in names]).buffer_unordered(2, ordered_by=lane)
+    collected = asyncio.get_running_loop().create_task(stream.collect())
+    await settle()
+    assert calls.started == ["a1", "b1"]
+
+    for name in ("a1", "a2", "b1", "c1", "d1"):
+        calls.finish(name)
+        await settle()
+
+    assert calls.started == ["a1", "b1", "a2", "c1", "d1"]
+    assert await collected == names
 
 
 async def test_a_long_queue_of_one_lane_does_not_idle_the_other_slots() -> None:

@@ -1,0 +1,175 @@
+"""What a call of a handler costs inside the process: plain functions beside coroutine functions.
+
+A whole pipeline, from the channel of record batches to produce batches, without a network: the
+same records with handlers that return at once and with handlers that wait.  In processor time,
+interleaved, medians; beside them bare timers, which is all that waiting costs by itself.
+
+    python -m benchmarks.library.pipelines [--rounds N] [--loop asyncio|uvloop]
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import uvloop
+
+from benchmarks.jobs.log_events import CALL_S, log_key, log_value
+from benchmarks.library.floor import _Producer
+from service.app.collector import calm_collector
+from service.channels import channel
+from service.delivery.retry import RetryPolicy
+from service.dispatch import Dispatcher, Normalize
+from service.dispatch.lanes import Ordering
+from service.events import RecordBatch, SourceRecord
+from service.handlers import load_handler
+from service.metrics import PipelineCounters
+from service.normalizers import load_normalizer
+from service.pipeline import Branch, Pipeline
+from service.publishers.base import TopicInfo
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.results import ResultWriter
+
+RECORDS = 384
+BATCHES = 100
+CONCURRENCY = 1000
+
+
+def batches() -> list[RecordBatch]:
+    """Records of four partitions with 10,000 keys."""
+    made = []
+    for number in range(BATCHES):
+        records = [
+            SourceRecord(
+                log_value(number * RECORDS + index),
+                key=log_key(number * RECORDS + index),
+                offset=number * RECORDS + index,
+                timestamp=1_700_000_000_000,
+            )
+            for index in range(RECORDS)
+        ]
+        made.append(RecordBatch("logs.raw", number % 4, records, next_offset=10_000_000))
+    return made
+
+
+class Instant(KafkaPublisher):
+    """A publisher whose broker answers at once."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)  # type: ignore[arg-type,return-value]
+        self._producer = _Producer()  # type: ignore[assignment]
+        for topic in ("out", "dead"):
+            self.topics[topic] = TopicInfo(4, 1_048_588)
+
+    def added(self, *, urgent: bool) -> None:
+        """Seal, build and acknowledge what is full, or all of it when nothing more comes."""
+        for output in self._outputs.values():
+            if urgent:
+                output.seal()
+            while output.sealed:
+                sealed = output.sealed.popleft()
+                if sealed.writer is not None:
+                    sealed.writer.finish()._build()  # type: ignore[attr-defined]
+                for run in sealed.runs:
+                    run.batch.ack_many(run.places)
+                self._settled(sealed)
+
+
+async def through(handler: str, ordering: Ordering) -> int:
+    """Run all batches through one pipeline; returns the number of handled events."""
+    counters = PipelineCounters("bench")
+    sender, inbox = channel[RecordBatch](10_000, items_of=len)
+    writer = ResultWriter(
+        Instant(),
+        pipeline="bench",
+        handler="h",
+        output="out",
+        dead_letter="dead",
+        counters=counters,
+        idle=lambda: not len(inbox),
+    )
+    dispatcher = Dispatcher(
+        load_handler(handler).bind({}, name="h"),
+        where=None,
+        ordering=ordering,
+        timeout_s=10,
+        retry=RetryPolicy(),
+        counters=counters,
+    )
+    pipeline = Pipeline(
+        "bench",
+        inbox,
+        normalize=Normalize(
+            load_normalizer("log"), effects=1, failed=writer.publish, counters=counters
+        ),
+        branches=[Branch(dispatcher=dispatcher, writer=writer, limit=CONCURRENCY)],
+        capacity=10_000,
+    )
+    made = batches()
+
+    async def feed() -> None:
+        async with sender:
+            for batch in made:
+                await sender.send(batch)
+
+    async with asyncio.TaskGroup() as tasks:
+        began_s = time.process_time()
+        tasks.create_task(feed())
+        await pipeline.run()
+    took_s = time.process_time() - began_s
+    assert all(not batch.left for batch in made), "some records are not acknowledged"
+    return took_s / (RECORDS * BATCHES) * 1e6
+
+
+async def bare_timers() -> float:
+    """As many waits, and nothing else."""
+    left = RECORDS * BATCHES
+
+    async def wait_again_and_again() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await asyncio.sleep(CALL_S)
+
+    began_s = time.process_time()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CONCURRENCY):
+            tasks.create_task(wait_again_and_again())
+    return (time.process_time() - began_s) / (RECORDS * BATCHES) * 1e6
+
+
+WAITING = "benchmarks.jobs.handlers:wait_and_tell"
+AT_ONCE = "benchmarks.jobs.handlers:keyed_alert"
+CONTENDERS: dict[str, Callable[[], Awaitable[Any]]] = {
+    "plain function": partial(through, "benchmarks.jobs.handlers:plain_alert", "key"),
+    "coroutine that does not wait, unordered": partial(through, AT_ONCE, "none"),
+    "coroutine that does not wait, per key": partial(through, AT_ONCE, "key"),
+    "coroutine that waits 10 ms, unordered": partial(through, WAITING, "none"),
+    "coroutine that waits 10 ms, per key": partial(through, WAITING, "key"),
+    "bare timers": bare_timers,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="uvloop")
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    run = uvloop.run if arguments.loop == "uvloop" else asyncio.run
+    calm_collector()
+    figures: dict[str, list[float]] = {name: [] for name in CONTENDERS if arguments.only in name}
+    for number in range(arguments.rounds + 1):
+        for name in figures:
+            took_us = run(CONTENDERS[name]())
+            if number:
+                figures[name].append(took_us)
+    for name, values in figures.items():
+        print(f"{name:42} {statistics.median(values):6.2f} us an event (min {min(values):.2f})")
+
+
+if __name__ == "__main__":
+    main()
