@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.delivery.commit_metadata import (
+    BITMAP_MAX_BYTES,
     Journal,
     Progress,
     decode,
@@ -267,8 +268,8 @@ class HeldPartition:
         Also when only the metadata does: a stuck record holds the offset, and what finishes
         behind it must be remembered all the same.  In a partition that flows, that is a moment's
         work, and listing it took a tenth of the processor's time: so it is listed when the oldest
-        unfinished record is older than :data:`RANGES_AFTER_S` and either holds the offset or the
-        last list is :data:`RANGES_EVERY_S` old.
+        unfinished record is older than :data:`RANGES_AFTER_S`, every :data:`RANGES_EVERY_S` while
+        the offset moves and every :data:`RANGES_AFTER_S` while it does not.
 
         Args:
             now_s: ``loop.time()``.
@@ -295,12 +296,15 @@ class HeldPartition:
         listed = leaving or exact or self.suspected or self._must_list(offsets, next_offset, now_s)
         if listed:
             self._listed_at_s = now_s
+        elif next_offset == self.acknowledged and watch.unwritten is None:
+            return None  # nothing moved, and a commit would take the last list away
+        bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None
         progress = Progress(
-            finished=tuple(offsets.finished_ranges()) if listed else (),
+            finished=tuple(offsets.finished_ranges()) if listed and bitmap is None else (),
             attempts=self._attempts(),
             journal=self._journal_due,
         )
-        due = CommittedOffset(next_offset, encode(next_offset, progress))
+        due = CommittedOffset(next_offset, encode(next_offset, progress, bitmap=bitmap))
         if due == self._stored:
             if self._journal_due is not None:
                 watch.wrote(self._journal_due)  # an earlier commit of ours says just this
@@ -312,7 +316,8 @@ class HeldPartition:
         oldest = offsets.oldest_unfinished
         if oldest is not None and now_s - oldest.batch.received_at_s < RANGES_AFTER_S:
             return False
-        return next_offset == self.acknowledged or now_s - self._listed_at_s >= RANGES_EVERY_S
+        stuck = next_offset == self.acknowledged
+        return now_s - self._listed_at_s >= (RANGES_AFTER_S if stuck else RANGES_EVERY_S)
 
     def confirmed(self, committed: CommittedOffset, now_s: float) -> None:
         """The broker has stored ``committed``, which :meth:`due` returned last."""

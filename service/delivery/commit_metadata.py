@@ -35,6 +35,8 @@ _PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  
 _ATTEMPTS_MAX_BYTES = 1000
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
+BITMAP_MAX_BYTES = _RANGES_MAX_BYTES - 1
+"""Largest ready-made bitmap that :func:`encode` takes."""
 _CRASHES_MAX = 100
 _ONE_BYTE = 0x80
 """Numbers below this are varints of one byte, their own."""
@@ -83,21 +85,30 @@ NOTHING_KNOWN = Progress()
 """What foreign, damaged or missing metadata decodes to."""
 
 
-def encode(next_offset: int, progress: Progress) -> str:
+def encode(next_offset: int, progress: Progress, *, bitmap: bytes | None = None) -> str:
     """Metadata for a commit of ``next_offset``: ASCII, at most :data:`METADATA_MAX_BYTES`.
 
     Always fits: attempts beyond 1000 bytes and then the highest finished ranges are left out,
     which :func:`would_overflow` tells in time.  Nothing to say is the empty string.
+
+    Args:
+        next_offset: The offset to be committed.
+        progress: What is known.
+        bitmap: What is finished, in place of ``progress.finished``: one bit per position from
+            ``next_offset`` on, lowest bit first; at most :data:`BITMAP_MAX_BYTES`.
     """
     # One may begin right here: what an earlier owner finished and was not delivered again yet.
     ranges = [
         (max(start, next_offset), end) for start, end in progress.finished if end > next_offset
     ]
-    if not ranges and not progress.attempts and progress.journal is None:
+    if not (ranges or bitmap or progress.attempts or progress.journal is not None):
         return ""
     body = _journal_bytes(next_offset, progress.journal)
     body += _attempts_bytes(next_offset, progress.attempts)
-    body += _ranges_bytes(next_offset, ranges, _PAYLOAD_MAX_BYTES - len(body))
+    if bitmap is None:
+        body += _ranges_bytes(next_offset, ranges, _PAYLOAD_MAX_BYTES - len(body))
+    else:
+        body += varint(0) + bitmap  # no runs
     checksum = _checksum(next_offset, body).to_bytes(_CRC_BYTES, "big")
     return _PREFIX + urlsafe_b64encode(checksum + body).rstrip(b"=").decode("ascii")
 

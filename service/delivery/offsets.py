@@ -19,6 +19,10 @@ from service.delivery.skips import Range, SkipSet
 from service.errors import UnexpectedOffsetError
 from service.events import RecordBatch
 
+_DIGITS = b"01" + bytes(254)
+_RUN_BITS = 16
+"""A range costs at least two bytes where it is written as a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
@@ -213,6 +217,37 @@ class PartitionOffsets:
             end = skip_end
         if start is not None:
             yield start, end
+
+    def finished_bitmap(self, max_bytes: int) -> bytes | None:
+        """What :meth:`finished_ranges` tells, one bit per position from :attr:`next_offset` on.
+
+        For a ragged edge, which a filter makes of every batch: then it is the shorter way to say
+        it, and costs a hundredth of listing.  Lowest bit of the first byte first, no zero bytes
+        at the end.  ``None`` if ranges are shorter, if it could be longer than ``max_bytes``, if
+        offsets have holes inside a batch, or if something of an earlier owner lies ahead.
+        O(positions), in C.
+        """
+        low, end = self.next_offset, self._expected_offset
+        if end - low > 8 * max_bytes or any(True for _ in self._skips.beyond(end)):
+            return None
+        bits = 0
+        begun = 0  # ranges that begin inside batches
+        at = low
+        for batch in self._batches:
+            records = batch.records
+            if records:
+                first = records[0].offset
+                if records[-1].offset - first != len(records) - 1:
+                    return None
+                begun += batch.done.count(b"\0\1")
+                finished = int(batch.done.translate(_DIGITS)[::-1], 2)
+                bits |= finished << (first - low) if first >= low else finished >> (low - first)
+            else:  # all of it is finished: it was compacted
+                bits |= ((1 << (batch.next_offset - at)) - 1) << (at - low)
+            at = batch.next_offset
+        if begun * _RUN_BITS < end - low:
+            return None
+        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
     def finished_beyond(self) -> Iterator[int]:
         """Offsets of delivered records that are finished above :attr:`next_offset`, ascending.

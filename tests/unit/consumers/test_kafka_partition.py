@@ -139,11 +139,11 @@ def test_attempts_survive_a_restart_until_the_record_is_finished() -> None:
     assert again.attempts == {0: 3}
     assert list(again.done) == [0, 0, 1]
     again.note_attempts(0, 4)
-    later = restarted.due(1.0)
+    later = restarted.due(1.2)
     assert later is not None
     assert decode(*later).attempts == {0: 4}
     again.ack_many([0, 1])
-    last = restarted.due(1.0)
+    last = restarted.due(1.3)
     assert last is not None
     assert last.next_offset == 3
     assert decode(*last) == Progress(journal=Journal(owner=1, window_end=512))

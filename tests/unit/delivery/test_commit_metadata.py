@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.delivery.commit_metadata import (
+    BITMAP_MAX_BYTES,
     METADATA_MAX_BYTES,
     NOTHING_KNOWN,
     Journal,
@@ -84,6 +85,20 @@ def test_what_was_encoded_comes_back(case: tuple[int, Progress]) -> None:
     assert decode(next_offset, text) == progress
     assert text.isascii()
     assert len(text) <= METADATA_MAX_BYTES
+
+
+@given(st.integers(0, 2**40), st.binary(max_size=BITMAP_MAX_BYTES))
+def test_a_ready_made_bitmap_comes_back_as_ranges(next_offset: int, bits: bytes) -> None:
+    bitmap = bits.rstrip(b"\0")
+    text = encode(next_offset, Progress(journal=Journal(owner=7)), bitmap=bitmap)
+
+    back = decode(next_offset, text)
+
+    assert len(text) <= METADATA_MAX_BYTES
+    assert back.journal == Journal(owner=7)
+    places = [at for start, end in back.finished for at in range(start, end)]
+    expected = [at for at in range(8 * len(bitmap)) if bitmap[at // 8] >> at % 8 & 1]
+    assert places == [next_offset + at for at in expected]
 
 
 def test_nothing_to_say_is_the_empty_string() -> None:

@@ -241,6 +241,37 @@ def test_completion_order_never_changes_the_final_commit(
     assert offsets.outstanding == 0
 
 
+def bits_of(bitmap: bytes, low: int) -> list[int]:
+    """The offsets that a bitmap names."""
+    return [low + place for place in range(8 * len(bitmap)) if bitmap[place // 8] >> place % 8 & 1]
+
+
+def test_a_ragged_edge_is_told_as_a_bitmap_and_a_few_ranges_are_not() -> None:
+    offsets = tracker(10)
+    batch = batch_of(range(10, 90))
+    offsets.deliver(batch)
+    batch.ack_many(range(40, 80))
+
+    assert offsets.finished_bitmap(1000) is None
+
+    batch.ack_many(range(2, 40, 2))
+
+    bitmap = offsets.finished_bitmap(1000)
+    assert bitmap is not None
+    assert bits_of(bitmap, 10) == [*range(12, 50, 2), *range(50, 90)]
+    assert offsets.finished_bitmap(9) is None
+
+
+@pytest.mark.parametrize("holes", [range(10, 26, 2), (*range(10, 17), 19)])
+def test_offsets_with_holes_have_no_bitmap(holes: Sequence[int]) -> None:
+    offsets = tracker(10)
+    batch = batch_of(holes)
+    offsets.deliver(batch)
+    batch.ack_many([1, 3, 5])
+
+    assert offsets.finished_bitmap(1000) is None
+
+
 class OffsetTrackerMachine(RuleBasedStateMachine):
     """Compares the tracker with the obvious model: sorted sets of offsets."""
 
@@ -325,6 +356,19 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
         assert not covered & self.unfinished
         assert {offset for offset in self.known if offset >= self.end} <= covered
         assert all(left[1] < right[0] for left, right in pairwise(ranges))
+
+    @invariant()
+    def the_bitmap_says_the_same(self) -> None:
+        bitmap = self.offsets.finished_bitmap(1000)
+        if bitmap is None:
+            return
+        low = self.offsets.next_offset
+        covered = set(bits_of(bitmap, low))
+        finished = set(self.existing) - self.unfinished
+        assert {offset for offset in finished if offset >= low} <= covered
+        assert not covered & self.unfinished
+        assert max(covered, default=low) < self.end or not covered
+        assert not bitmap.endswith(b"\0")
 
     @invariant()
     def the_counts_agree(self) -> None:
