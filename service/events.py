@@ -11,7 +11,8 @@ What is made per record is a msgspec struct: making one costs a fifth of what it
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from itertools import count
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -99,6 +100,9 @@ class Failure:
         return f"Failure({self.code!r}, {self.detail!r}, stage={self.stage!r})"
 
 
+_serials = count()
+
+
 class RecordBatch:
     """A run of records of one partition, as fetched, and which of them are done.
 
@@ -129,6 +133,8 @@ class RecordBatch:
         closing: The partition is being revoked: start nothing new of this batch.
         revoked: The partition is gone: nothing of this batch is dispatched, published or
             committed any more.
+        serial: Rises from batch to batch; of two batches of one partition the later one has the
+            higher.
     """
 
     __slots__ = (
@@ -146,6 +152,7 @@ class RecordBatch:
         "received_at_s",
         "records",
         "revoked",
+        "serial",
         "size_bytes",
         "topic",
     )
@@ -177,6 +184,7 @@ class RecordBatch:
         self.failure: Failure | None = None
         self.closing = False
         self.revoked = False
+        self.serial = next(_serials)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -420,8 +428,10 @@ class Outcome(msgspec.Struct, eq=False):
         results: Addressed results, in order; empty acknowledges silently; a ``dict`` is one
             result to the handler's own output, which is nearly always the case.
         failure: Set instead of results when the record is to be dead-lettered.
+        lane: None; what is finished keeps no order any more.
     """
 
+    lane: ClassVar[None] = None
     batch: RecordBatch
     index: int
     results: Results = ()
@@ -441,9 +451,12 @@ class Handled:
         batch: The records' batch.
         indexes: Their places in it; not empty.
         results: For each, the result to the handler's own output.
+        lane: As for an :class:`Outcome`.
     """
 
     __slots__ = ("batch", "indexes", "results")
+
+    lane: ClassVar[None] = None
 
     def __init__(
         self, batch: RecordBatch, indexes: list[int], results: list[dict[str, Any]]

@@ -163,10 +163,10 @@ def main() -> None:
     calm_collector()
     figures: dict[str, list[float]] = {name: [] for name in CONTENDERS if arguments.only in name}
     for number in range(arguments.rounds + 1):
-        for name in figures:
+        for name, values in figures.items():
             took_us = run(CONTENDERS[name]())
             if number:
-                figures[name].append(took_us)
+                values.append(took_us)
     for name, values in figures.items():
         print(f"{name:42} {statistics.median(values):6.2f} us an event (min {min(values):.2f})")
 

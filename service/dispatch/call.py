@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Hashable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from service.events import Event, Outcome
 from service.streams import Later
 
@@ -11,30 +13,26 @@ if TYPE_CHECKING:
     from service.dispatch.dispatcher import Dispatcher
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """A handler's call for one event; ``buffer_unordered`` runs it.
 
     Attributes:
+        dispatcher: Whose call it is.
         event: The event; its ``attempts`` count failed ones.
         lane: Its lane, or ``None``.
+        wait_s: Wait this long before the first run; a retry that begins outside a worker.
         since_s: When the running attempt began (``loop.time()``).
         task: The task that runs it.
         transient: The last attempt failed in a way that may pass.
-        wait_s: Wait this long before the first run; a retry that begins outside a worker.
     """
 
-    __slots__ = ("dispatcher", "event", "lane", "since_s", "task", "transient", "wait_s")
-
-    def __init__(
-        self, dispatcher: "Dispatcher", event: Event, lane: Hashable | None, wait_s: float = 0.0
-    ) -> None:
-        self.dispatcher = dispatcher
-        self.event = event
-        self.lane = lane
-        self.since_s = 0.0
-        self.task: asyncio.Task[Any] | None = None
-        self.transient = False
-        self.wait_s = wait_s
+    dispatcher: "Dispatcher"
+    event: Event
+    lane: Hashable | None
+    wait_s: float = 0.0
+    since_s: float = 0.0
+    task: asyncio.Task[Any] | None = None
+    transient: bool = False
 
     def __call__(self) -> "Awaitable[Outcome | Later[Outcome | None] | None]":
         """Run one attempt.

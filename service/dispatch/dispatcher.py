@@ -67,6 +67,7 @@ class Dispatcher:
         rng: Jitter of retries.
 
     Attributes:
+        attempt: Makes one attempt of a call, to be awaited in a worker.
         running: Calls that run, and since when (``loop.time()``).
         parked: Calls that wait for their next attempt, and since when.
     """
@@ -104,6 +105,9 @@ class Dispatcher:
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
+        )
+        self.attempt: Callable[[Call], Awaitable[Outcome | Later[Outcome | None] | None]] = (
+            self._run if self._circuit is None else self._run_through
         )
         self._waiting: dict[Hashable, int] = {}  # lanes with calls under way, and how many
         self.parked: dict[Call, float] = {}
@@ -151,26 +155,25 @@ class Dispatcher:
             wanted = sorted({*wanted, *events.tombstones})
         return wanted
 
-    def _event(self, events: EventBatch, index: int) -> Event:
-        record = events.batch.records[index]
-        value = record.value
-        event = Event(
-            events.data[index] if value is not None else None,
-            record.key,
-            record.timestamp,
-            None if events.types is None else events.types[index],
-            record.headers,
-            events.batch,
-            index,
-        )
-        self._attempts.restore(event)
-        return event
-
     def _calls(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         lane = self._lane
-        events.batch.dispatched -= len(wanted)  # counted again as each one starts
+        batch, data, types = events.batch, events.data, events.types
+        records = batch.records
+        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
+        batch.dispatched -= len(wanted)  # counted again as each one starts
         for index in wanted:
-            event = self._event(events, index)
+            record = records[index]
+            event = Event(
+                data[index] if record.value is not None else None,
+                record.key,
+                record.timestamp,
+                None if types is None else types[index],
+                record.headers,
+                batch,
+                index,
+            )
+            if special:
+                self._attempts.restore(event)
             items.append(Call(self, event, lane(event)))
 
     def _outcomes(  # noqa: C901, PLR0912 -- the hot loop: a call taken out of it costs 60 ns an event
@@ -332,14 +335,11 @@ class Dispatcher:
         """Calls that run."""
         return self._deadlines.running
 
-    def attempt(self, call: Call) -> "Awaitable[Outcome | Later[Outcome | None] | None]":
-        """One attempt of ``call``, to be awaited in a worker."""
-        return self._run(call) if self._circuit is None else self._run_through(self._circuit, call)
-
-    async def _run_through(
-        self, circuit: CircuitBreaker, call: Call
-    ) -> "Outcome | Later[Outcome | None] | None":
+    async def _run_through(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
         """Run ``call`` if the circuit lets it through, and tell the circuit how it went."""
+        circuit = self._circuit
+        if circuit is None:
+            return await self._run(call)
         loop = asyncio.get_running_loop()
         ticket = circuit.enter(loop.time())
         if ticket is None:
@@ -382,7 +382,11 @@ class Dispatcher:
             else:
                 returned = await self._call(event)
             results: Results = returned if type(returned) is dict else to_results(returned)
-            outcome = self._finished(event, results)
+            outcome = (
+                Outcome(batch, event.index, results)
+                if self.changelog is None
+                else self._finished(self.changelog, event, results)
+            )
         except asyncio.CancelledError:
             reason = self._cancelled(call)
             if reason is None:
@@ -434,10 +438,9 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _finished(self, event: Event, results: Results) -> Outcome | None:
+    def _finished(self, changelog: Changelog, event: Event, results: Results) -> Outcome | None:
         """What a successful attempt came to; ``None`` if there is nothing to publish."""
-        changelog = self.changelog
-        if changelog is not None and self._changes and changelog.store.settle_for(event):
+        if self._changes and changelog.store.settle_for(event):
             if not results:
                 changelog.cover(event.batch, (event.index,))
                 return None

@@ -1,7 +1,8 @@
 """Which events must not overtake each other."""
 
 from collections.abc import Callable, Hashable
-from typing import Literal, TypeAlias
+from operator import attrgetter
+from typing import Any, Literal, TypeAlias
 
 from service.events import Event
 
@@ -30,6 +31,5 @@ LANES: dict[Ordering, Callable[[Event], Hashable | None]] = {
 }
 
 
-def lane_of(item: object) -> Hashable | None:
-    """The lane of a call; a finished outcome has none, because nothing of its lane is open."""
-    return getattr(item, "lane", None)
+lane_of: Callable[[Any], Hashable | None] = attrgetter("lane")
+"""The lane of a call; a finished outcome has none, because nothing of its lane is open."""

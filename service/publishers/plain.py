@@ -6,8 +6,9 @@ JSON or too large, a topic that is not known) is not touched, and goes the long 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -27,6 +28,7 @@ from service.publishers.protocols import Publisher
 
 _key_of = attrgetter("key")
 _headers_of = attrgetter("headers")
+_serial_of = attrgetter("serial")
 
 
 class PlainWriter:
@@ -120,26 +122,43 @@ def _by_partition(
     ]
 
 
-def gathered(items: Iterable[Handled | Outcome | None]) -> Iterator[Handled | Outcome]:
-    """``items`` in order, with neighbours that are plain and of one batch put into runs."""
-    run: Handled | None = None
+def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Outcome]:
+    """``items`` by batch, those that are plain and stand together put into runs.
+
+    Calls that wait finish across many batches; taken as they come, nearly every run would have
+    one result.  Within a batch the order stays, and batches go in the order in which they were
+    read, so whatever was handled in the order of its partition keeps that order: a result of a
+    later batch that its key allowed to finish had none of its key before it in an earlier one.
+    """
+    if len(items) == 1:
+        return [item for item in items if item is not None]
+    groups: dict[RecordBatch, list[Handled | Outcome]] = {}
+    for item in items:
+        if item is not None:
+            group = groups.get(item.batch)
+            if group is None:
+                groups[item.batch] = [item]
+            else:
+                group.append(item)
+    batches = sorted(groups, key=_serial_of) if len(groups) > 1 else groups
+    return chain.from_iterable(_runs(batch, groups[batch]) for batch in batches)
+
+
+def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Handled | Outcome]:
+    """``items`` of one batch in order, neighbours that are plain put into runs."""
+    indexes: list[int] = []
+    results: list[dict[str, Any]] = []
     for item in items:
         if type(item) is Outcome and type(item.results) is dict and item.failure is None:
-            if run is not None and run.batch is item.batch:
-                run.indexes.append(item.index)
-                run.results.append(item.results)
-                continue
-            if run is not None:
-                yield run
-            run = Handled(item.batch, [item.index], [item.results])
+            indexes.append(item.index)
+            results.append(item.results)
             continue
-        if run is not None:
-            yield run
-            run = None
-        if item is not None:
-            yield item
-    if run is not None:
-        yield run
+        if indexes:
+            yield Handled(batch, indexes, results)
+            indexes, results = [], []
+        yield item
+    if indexes:
+        yield Handled(batch, indexes, results)
 
 
 def _all_finite(run: Handled, values: Sequence[bytes]) -> bool:

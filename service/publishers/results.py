@@ -5,7 +5,7 @@ dead-letter topic, and hands finished entries to the publisher.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ class ResultWriter:
             return self._write_late(late)
         return publisher.room() if publisher.full else None
 
-    def _write(self, outcomes: Iterable[Handled | Outcome | None]) -> list[Outcome]:
+    def _write(self, outcomes: Sequence[Handled | Outcome | None]) -> list[Outcome]:
         """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
         valid_batch: RecordBatch | None = None
         late: list[Outcome] = []

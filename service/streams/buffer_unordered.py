@@ -45,10 +45,10 @@ class BufferUnordered(Stage[U]):
         self._workers = Workers(
             limit,
             self._children,
-            self._finished,
-            self._failed,
-            self._lanes.submit,
-            self._drained,
+            finished=self._finished,
+            failed=self._failed,
+            admit=self._lanes.submit,
+            drained=self._drained,
         )
         self._held = HeldPull(source, self._children, self._wake)
         self._parked: dict[object, asyncio.TimerHandle] = {}
@@ -145,7 +145,8 @@ class BufferUnordered(Stage[U]):
             elif kind is Kind.CALL:
                 ordered_by = self._ordered_by
                 keys = repeat(None) if ordered_by is None else map(ordered_by, chunk)
-                self._workers.queue.extend(zip(keys, cast("list[Call[U]]", chunk)))
+                calls = cast("list[Call[U]]", chunk)
+                self._workers.queue.extend(zip(keys, calls, strict=False))
             else:
                 self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull

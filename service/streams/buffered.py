@@ -39,7 +39,7 @@ class Buffered(Stage[U]):
         self._kinds = Kinds()
         self._children = Children()
         self._bell = Bell()
-        self._workers = Workers(limit, self._children, self._finished, self._failed)
+        self._workers = Workers(limit, self._children, finished=self._finished, failed=self._failed)
         self._held = HeldPull(source, self._children, self._bell.ring)
         self._window: deque[_Place[U]] = deque()
         self._failure: Exception | None = None

@@ -44,6 +44,7 @@ class Workers(Generic[Tag, R]):
         self,
         limit: int,
         children: Children,
+        *,
         finished: Callable[[Tag, R], bool],
         failed: Callable[[Exception], None],
         admit: Callable[[Tag, Callable[[], Awaitable[R]]], bool] | None = None,
@@ -81,7 +82,7 @@ class Workers(Generic[Tag, R]):
                 drop(call)
             calls.clear()
 
-    async def _run(self) -> None:
+    async def _run(self) -> None:  # noqa: C901, PLR0912 -- the hot loop of every call
         queue, ahead, idle = self.queue, self.ahead, self._idle
         finished, admit, drained = self._finished, self._admit, self._drained
         loop = asyncio.get_running_loop()

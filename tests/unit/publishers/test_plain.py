@@ -156,20 +156,21 @@ async def test_nothing_of_a_lost_partition_is_published() -> None:
     assert lost.in_flight == 0
 
 
-def test_neighbours_that_are_plain_and_of_one_batch_are_gathered_in_order() -> None:
-    one, other = batch_of(None, None, None, None), batch_of(None)
-    failure = Outcome(one, 2, failure=Failure("handler", "", stage="handle"))
+def test_what_is_plain_is_gathered_by_batch_in_the_order_of_reading() -> None:
+    first, second = batch_of(None, None, None, None), batch_of(None, None)
+    failure = Outcome(first, 2, failure=Failure("handler", "", stage="handle"))
     items = [
-        Outcome(one, 0, {"n": 0}),
+        Outcome(second, 0, {"n": 4}),
+        Outcome(first, 0, {"n": 0}),
         None,
-        Outcome(one, 1, {"n": 1}),
+        Outcome(second, 1, {"n": 5}),
+        Outcome(first, 1, {"n": 1}),
         failure,
-        Outcome(one, 3, {"n": 3}),
-        Outcome(other, 0, {"n": 4}),
+        Outcome(first, 3, {"n": 3}),
     ]
 
     found = list(gathered(items))
 
     assert [
         item if isinstance(item, Outcome) else (item.batch, item.indexes) for item in found
-    ] == [(one, [0]), (one, [1]), failure, (one, [3]), (other, [0])]
+    ] == [(first, [0, 1]), failure, (first, [3]), (second, [0, 1])]
