@@ -216,10 +216,11 @@ async def _main(rounds: int, options: dict[str, Any]) -> None:
         assert done == events, done
         if number:
             figures.append(took_s / events * 1e6)
-    median_us = statistics.median(figures)
+    # The mean: rounds in which windows end cost more, and they belong to it.
+    mean_us = statistics.fmean(figures)
     print(
-        f"{median_us:.3f} us an event (min {min(figures):.3f}, max {max(figures):.3f}), "
-        f"{1e6 / median_us:,.0f} events a CPU second over {KEYS:,} keys"
+        f"{mean_us:.3f} us an event (rounds {min(figures):.3f} to {max(figures):.3f}), "
+        f"{1e6 / mean_us:,.0f} events a CPU second over {KEYS:,} keys"
     )
     for name, spent_s in service.parts.items():
         print(f"  {name:10} {spent_s / (events * rounds) * 1e6:6.3f} us")
@@ -231,7 +232,7 @@ async def _main(rounds: int, options: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10, help="of two seconds of event time each")
     parser.add_argument("--window", default="tumbling")
     parser.add_argument("--size", type=float, default=10, help="seconds of a window")
     arguments = parser.parse_args()

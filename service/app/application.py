@@ -18,7 +18,7 @@ from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
-from service.handlers.results import MAX_TICK_RESULTS, to_results
+from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
@@ -224,10 +224,12 @@ class Application:
     async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
         """Give a handler the time, and publish what has become due."""
         loop = asyncio.get_running_loop()
+        pause_s = TICK_S
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(pause_s)
             results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
             await built.emitters[handler.name].emit(results)
+            pause_s = TICK_S if len(results) < TICK_AGAIN_RESULTS else 0
 
     async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
         """Give clients a moment for their last answers, then send them elsewhere."""

@@ -22,6 +22,12 @@ MAX_RESULTS = 1000
 MAX_TICK_RESULTS = 100_000
 """Most results of one tick: timers of many keys may be due at once."""
 
+TICK_AGAIN_RESULTS = 500
+"""Results of a tick from which on the next one comes at once, and not after a second.
+
+So a handler with much to say can say it in parts that do not keep the event loop from the rest.
+"""
+
 _ONE_VALUE = (Mapping, bytes, bytearray, memoryview, str, int, float)
 _NOTHING: tuple[Result, ...] = ()
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 from collections.abc import Iterator, Sequence
 from math import isnan
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,12 +18,13 @@ from service.errors import SchemaError
 from service.events import Event, EventBatch, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.results import PartitionResult
+from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId
 from service.windows.aggregate import FOLD_AT, LARGEST
 from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
+    NEVER_MS,
     CountWindows,
     HoppingWindows,
     SessionWindows,
@@ -33,10 +35,19 @@ from service.windows.windowing import (
 )
 
 CLOSED_PER_EVENT: Final = 200
-"""Most windows that one event closes; the others are closed by the next ones, or by a tick."""
-CLOSED_PER_TICK: Final = 20_000
+"""Most keys whose windows one event closes; the others' are closed by the next, or by a tick."""
+CLOSED_PER_RUN: Final = 600
+"""Most keys whose windows a run of events closes: everything else waits for it."""
+CLOSED_PER_TICK: Final = TICK_AGAIN_RESULTS
+"""Most windows that a tick closes; the next one comes at once then."""
+LOOKED_AT: Final = 4
+"""Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
+SLIDING_LOOKED_AT: Final = 40
+"""The same for sliding windows, of which only panes are dropped."""
 
 _NEWEST: Final = "newest"
+_key = attrgetter("key")
+_timestamp = attrgetter("timestamp")
 
 
 class RollingMetricsOptions(BaseModel):
@@ -108,6 +119,10 @@ class _Time:
         self.heard = False
         self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
 
+    def next_end_ms(self) -> int:
+        """When the first window may be over."""
+        return self.ends[0][0] if self.ends else NEVER_MS
+
 
 class _Value(NamedTuple):
     """A value, its key and when it was observed."""
@@ -139,6 +154,7 @@ class RollingMetrics:
         self._values = fields.numbers(options.value)
         self._stamps = None if options.time is None else fields.numbers(options.time)
         self._counting = self._windowing if isinstance(self._windowing, CountWindows) else None
+        self._lateness_ms = round(options.lateness_s * 1000)
         self._sliding = options.window == "sliding"
         self._tells_updates = self._sliding or options.emit == "update"
         self._quick = self._windowing.disjoint and not self._tells_updates
@@ -164,8 +180,8 @@ class RollingMetrics:
 
     def _begin(self, place: Partition) -> _Time:
         now_s = asyncio.get_running_loop().time()
-        lateness_ms = round(self._options.lateness_s * 1000)
-        time = _Time(Watermark(lateness_ms=lateness_ms, idle_s=self._options.idle_s, now_s=now_s))
+        idle_s = self._options.idle_s
+        time = _Time(Watermark(lateness_ms=self._lateness_ms, idle_s=idle_s, now_s=now_s))
         newest_ms = self._times.get(place, _NEWEST)
         if newest_ms is not None:
             time.watermark.restore(newest_ms, now_s)
@@ -211,9 +227,9 @@ class RollingMetrics:
             raise SchemaError(self._options.value, "out of range")
         keys = _key_texts(records) if self._keys is None else self._keys(data)
         if self._stamps is None:
-            times = [record.timestamp for record in records]
+            times = list(map(_timestamp, records))
         else:
-            times = [int(stamp) for stamp in self._stamps(data)]
+            times = list(map(int, self._stamps(data)))
         return zip(indexes, keys, times, values, strict=True)
 
     def _run(self, place: Partition, rows: "Iterator[_Row]") -> list[tuple[int, list[Result]]]:
@@ -221,16 +237,18 @@ class RollingMetrics:
         time = self._partitions.get(place) or self._begin(place)
         time.heard = True
         watermark = time.watermark
+        heard_at_s = watermark.heard_at_s
         began_ms = newest_ms = watermark.newest_ms
         mark_ms = watermark.at_ms
+        lateness_ms, seen_ms = self._lateness_ms, BEFORE_ALL_MS
+        next_end_ms = time.next_end_ms()
+        may_close = CLOSED_PER_RUN
         find, quick = self._windows.reader(place), self._quick
         touched: dict[str, list[Window]] = {}
         told: list[tuple[int, list[Result]]] = []
         for index, key, at_ms, value in rows:
-            windows: list[Window] | None = touched.get(key)
-            if windows is None:
-                windows = find(key)
             results: list[Result] | None = None
+            windows: list[Window] | None = find(key)
             if (
                 quick
                 and windows
@@ -244,26 +262,37 @@ class RollingMetrics:
                     last.aggregate.fold()
                 touched[key] = windows
             else:
+                watermark.observe(newest_ms, heard_at_s)
                 value_at = _Value(key, at_ms, value)
+                # a key that is new has its windows only there until they are put
+                windows = touched.get(key, windows)
                 results = self._add(place, time, touched, windows or [], value_at)
-            if at_ms > newest_ms:
-                newest_ms = at_ms
-                watermark.observe(at_ms, watermark.heard_at_s)
-                mark_ms = watermark.at_ms
-                if time.ends and time.ends[0][0] <= mark_ms:
-                    self._keep(place, touched)
-                    results = [*(results or ()), *self._close(place, time, CLOSED_PER_EVENT)]
+                next_end_ms = time.next_end_ms()
+            if at_ms > seen_ms:
+                seen_ms = at_ms
+                if at_ms > newest_ms:
+                    newest_ms = at_ms
+                    mark_ms = at_ms - lateness_ms
+                    if next_end_ms <= mark_ms and may_close > 0:
+                        watermark.observe(newest_ms, heard_at_s)
+                        touched = self._keep(place, touched)
+                        closed = self._close(place, time, min(CLOSED_PER_EVENT, may_close))
+                        may_close -= len(closed)
+                        results = [*(results or ()), *closed]
+                        next_end_ms = time.next_end_ms()
             if results:
                 told.append((index, results))
+        watermark.observe(seen_ms, heard_at_s)
         self._keep(place, touched)
         if newest_ms > began_ms:
             self._times.put(place, _NEWEST, newest_ms)
         return told
 
-    def _keep(self, place: Partition, touched: dict[str, list[Window]]) -> None:
+    def _keep(self, place: Partition, touched: dict[str, list[Window]]) -> dict[str, list[Window]]:
+        """Put what was touched; returns where the next is noted."""
         if touched:
             self._windows.put_many(place, touched)
-            touched.clear()
+        return {}
 
     def tick(self, now_s: float) -> list[Result]:
         """The windows that time alone has closed."""
@@ -309,7 +338,9 @@ class RollingMetrics:
         """The results of up to ``limit`` keys whose windows are over."""
         at_ms, ends = time.watermark.at_ms, time.ends
         results: list[Result] = []
-        while ends and ends[0][0] <= at_ms and len(results) < limit:
+        looks = (SLIDING_LOOKED_AT if self._sliding else LOOKED_AT) * limit
+        while ends and ends[0][0] <= at_ms and len(results) < limit and looks > 0:
+            looks -= 1
             key = heapq.heappop(ends)[1]
             windows: list[Window] | None = self._windows.get(place, key)
             if not windows:
@@ -337,8 +368,8 @@ class RollingMetrics:
 def _key_texts(records: Sequence[Any]) -> list[str]:
     """What :attr:`service.events.Event.key_text` says, of many."""
     try:
-        return [record.key.decode() for record in records]
-    except (AttributeError, UnicodeDecodeError):
+        return list(map(bytes.decode, map(_key, records)))
+    except (TypeError, UnicodeDecodeError):
         return [
             "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
             for record in records
@@ -357,7 +388,8 @@ def _report(key: str, window: Window, *, final: bool) -> dict[str, Any]:
 
 
 def _encode(windows: list[Window]) -> list[Any]:
-    return [window.encode() for window in windows]
+    # Window.encode without the call
+    return [[window.start_ms, window.end_ms, window.aggregate.encode()] for window in windows]
 
 
 def _decode(encoded: list[Any]) -> list[Window]:

@@ -322,39 +322,44 @@ class Changelog:
     def _take(self, state: LoggedState, place: PartitionId, table: Table) -> _Changes:
         """What the changelog of ``table`` lacks."""
         topic = self.topics[state.name]
-        limit = self._publisher.max_record_bytes(topic)
+        limit = self._publisher.max_record_bytes(topic) - RECORD_OVERHEAD_BYTES
         prefix = key_prefix(place[0])
-        value_of = table.peek
+        encode = None if state.codec is None else state.codec.encode
+        keys = table.take_dirty()
         rows: list[Row] = []
-        for key in table.take_dirty():
-            value = value_of(key)
+        for key, value in zip(keys, table.peek_many(keys), strict=True):
             name = prefix + key.encode()
-            encoded = None if value is None else self._encoded(state, table, key, value)
-            if encoded is not None and len(name) + len(encoded) > limit - RECORD_OVERHEAD_BYTES:
-                log.error(
-                    "state value dropped: larger than its changelog takes",
-                    handler=self._handler,
-                    state=state.name,
+            if value is None:
+                rows.append((None, name, None, []))
+                continue
+            try:
+                encoded = encode_value(value if encode is None else encode(value))
+            except TypeError as exc:
+                self._drop(state, table, key, "it is no JSON", error=str(exc))
+                rows.append((None, name, None, []))
+                continue
+            if len(name) + len(encoded) > limit:
+                self._drop(
+                    state,
+                    table,
+                    key,
+                    "larger than its changelog takes",
                     size_bytes=len(encoded),
-                    limit_bytes=limit,
+                    limit_bytes=limit + RECORD_OVERHEAD_BYTES,
                 )
-                table.delete(key)
-                encoded = None
+                rows.append((None, name, None, []))
+                continue
             rows.append((None, name, encoded, []))
         return _Changes(topic, place[1], rows)
 
-    def _encoded(self, state: LoggedState, table: Table, key: str, value: object) -> bytes | None:
-        try:
-            return encode_value(state.encoded(value))
-        except TypeError as exc:
-            log.error(  # noqa: TRY400 -- the value is the handler's; our stack says nothing
-                "state value dropped: it is no JSON",
-                handler=self._handler,
-                state=state.name,
-                error=str(exc),
-            )
-            table.delete(key)
-            return None
+    def _drop(
+        self, state: LoggedState, table: Table, key: str, reason: str, **facts: object
+    ) -> None:
+        """Forget a value that cannot be made durable."""
+        log.error(
+            "state value dropped", reason=reason, handler=self._handler, state=state.name, **facts
+        )
+        table.delete(key)
 
 
 class _Settled(NamedTuple):

@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -218,6 +218,10 @@ class DiskTable(Table):
     def peek(self, key: str) -> Any:
         """See :meth:`service.state.table.Table.peek`."""
         return self._entry(key).value
+
+    def peek_many(self, keys: Iterable[str]) -> list[Any]:
+        """See :meth:`service.state.table.Table.peek_many`."""
+        return [self._entry(key).value for key in keys]
 
     def put(self, key: str, value: Any, age_s: float = 0.0) -> Any:
         """See :meth:`service.state.table.Table.put`."""

@@ -7,15 +7,14 @@ attempt starts from the same state.  What is written to the changelog is the val
 however many events have changed it since the last time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from service.state.keyed import Codec, Partition, PartitionId, Place
 from service.state.table import Table
 
-_Note: TypeAlias = tuple[Place, Table, str, Any]
-"""For which event which key of which table changed, and its value before."""
+_Note: TypeAlias = tuple[Place, Table, Collection[str], Sequence[Any]]
+"""For which event which keys of which table changed, and their values before."""
 
 
 class NewTable(Protocol):
@@ -81,7 +80,7 @@ class LoggedState:
     def put(self, place: Place, key: str, value: Any) -> None:
         """See :meth:`service.state.keyed.KeyedState.put`."""
         table = self._table(place)
-        self._changes.append((place, table, key, table.put(key, value)))
+        self._changes.append((place, table, (key,), (table.put(key, value),)))
 
     def reader(self, place: Place) -> Callable[[str], Any]:
         """See :meth:`service.state.keyed.KeyedState.reader`."""
@@ -90,14 +89,13 @@ class LoggedState:
     def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
         """See :meth:`service.state.keyed.KeyedState.put_many`."""
         table = self._table(place)
-        before = table.put_many(values)
-        self._changes.extend(zip(repeat(place), repeat(table), values, before, strict=False))
+        self._changes.append((place, table, tuple(values), table.put_many(values)))
 
     def delete(self, place: Place, key: str) -> None:
         """See :meth:`service.state.keyed.KeyedState.delete`."""
         table = self.tables.get((place.topic, place.partition))
         if table is not None and table.peek(key) is not None:
-            self._changes.append((place, table, key, table.delete(key)))
+            self._changes.append((place, table, (key,), (table.delete(key),)))
 
     def items(self, place: Place) -> Iterator[tuple[str, Any]]:
         """See :meth:`service.state.keyed.KeyedState.items`."""
@@ -164,9 +162,7 @@ class LoggedStore:
 
     def settle(self) -> None:
         """What has changed counts; for callers that let nothing come in between."""
-        for _, table, key, _ in self.changes:
-            if table.logged:
-                table.dirty[key] = None
+        _settle(self.changes)
         self.changes.clear()
 
     def undo(self) -> None:
@@ -177,9 +173,7 @@ class LoggedStore:
     def settle_for(self, place: Place) -> bool:
         """What has changed for ``place`` counts; returns whether anything has."""
         mine = self._take(place)
-        for _, table, key, _ in mine:
-            if table.logged:
-                table.dirty[key] = None
+        _settle(mine)
         return bool(mine)
 
     def undo_for(self, place: Place) -> None:
@@ -250,12 +244,19 @@ class LoggedStore:
         )
 
 
+def _settle(changes: list[_Note]) -> None:
+    for _, table, keys, _ in changes:
+        if table.logged:
+            table.dirty.update(dict.fromkeys(keys))
+
+
 def _undo(changes: list[_Note]) -> None:
-    for _, table, key, before in reversed(changes):
-        if before is None:
-            table.delete(key)
-        else:
-            table.put(key, before)
+    for _, table, keys, values in reversed(changes):
+        for key, before in zip(keys, values, strict=True):
+            if before is None:
+                table.delete(key)
+            else:
+                table.put(key, before)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -6,7 +6,7 @@ were dropped; so what has to leave leaves in runs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final
 
 SWEEP_SHARE: Final = 0.05
@@ -72,6 +72,10 @@ class Table:
         """The value of ``key``, however old it is."""
         return self.values.get(key)
 
+    def peek_many(self, keys: Iterable[str]) -> list[Any]:
+        """:meth:`peek` for each of ``keys``."""
+        return list(map(self.values.get, keys))
+
     def close(self) -> None:
         """Nobody will ask again."""
 
@@ -121,11 +125,8 @@ class Table:
         mine = self.values
         if self._ttl_s is not None and len(mine) + len(values) > self._max_keys:
             return [self.put(key, value) for key, value in values.items()]  # some may leave
-        take = mine.pop
-        before: list[Any] = []
-        for key, value in values.items():
-            before.append(take(key, None))
-            mine[key] = value
+        before: list[Any] = list(map(mine.pop, values, repeat(None)))  # so that they move
+        mine.update(values)
         if self._ttl_s is not None:
             before = self._stamp(values, before, self._ttl_s)
         if len(mine) > self._max_keys:

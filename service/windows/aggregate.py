@@ -25,6 +25,8 @@ LARGEST: Final = 1e150
 FOLD_AT: Final = 64
 """Values that are kept as they came before they are folded in."""
 
+_SHARES: Final = (0.5, 0.95, 0.99)
+
 
 class Figures:
     """What is known of the values that have been folded in.
@@ -50,6 +52,11 @@ class Figures:
 
     def add_many(self, values: "array[float]") -> None:
         """Add ``values``, of which there is at least one."""
+        self.add_moments(values)
+        self.sketch.add_many(values)
+
+    def add_moments(self, values: "array[float]") -> None:
+        """:meth:`add_many` without the quantiles."""
         count = len(values)
         mean = sum(values) / count
         deltas = [value - mean for value in values]
@@ -59,7 +66,6 @@ class Figures:
         low, high = min(values), max(values)
         self.min = min(self.min, low)
         self.max = max(self.max, high)
-        self.sketch.add_many(values)
 
     def merge(self, other: "Figures") -> None:
         """Add everything that ``other`` has, which holds at least one value."""
@@ -84,7 +90,7 @@ class Figures:
     @classmethod
     def decode(cls, encoded: bytes) -> "Figures":
         """The figures that :meth:`encode` described."""
-        figures = cls()
+        figures = cls.__new__(cls)
         figures.count, figures.mean, figures.m2, figures.min, figures.max, sketch = orjson.loads(
             encoded
         )
@@ -151,13 +157,21 @@ class Aggregate:
         """The aggregate for people and dashboards; it holds at least one value.
 
         ``std`` is the sample deviation (n - 1), ``None`` below two values.  Quantiles are within
-        1 % of the value of their rank, and never outside of what occurred.
+        1 % of the value of their rank, and never outside of what occurred; of fewer than
+        :data:`FOLD_AT` values they are exact.
         """
-        figures = self.figures()
-        count, low, high = figures.count, figures.min, figures.max
-        p50, p95, p99 = (
-            min(max(value, low), high) for value in figures.sketch.quantiles(0.5, 0.95, 0.99)
-        )
+        if self._folded:
+            figures = self.figures()
+            low, high = figures.min, figures.max
+            quantiles = figures.sketch.quantiles(*_SHARES)
+            p50, p95, p99 = (min(max(value, low), high) for value in quantiles)
+        else:
+            figures = Figures()
+            figures.add_moments(self.recent)
+            low, high = figures.min, figures.max
+            ordered = sorted(self.recent)  # all values are there, so nothing need be estimated
+            p50, p95, p99 = (ordered[int(share * (len(ordered) - 1))] for share in _SHARES)
+        count = figures.count
         return {
             "count": count,
             "mean": figures.mean,

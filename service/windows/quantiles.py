@@ -6,7 +6,10 @@ middle ``2 * gamma**i / (gamma + 1)``, which is never further than ``a`` from an
 Two sketches add up to the sketch of both, so sessions can merge and changelogs can be replayed.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from math import ceil, log
 from typing import Any, Final
 
@@ -34,8 +37,8 @@ class QuantileSketch:
     __slots__ = ("above", "below", "zeros")
 
     def __init__(self) -> None:
-        self.above: dict[int, int] = {}
-        self.below: dict[int, int] = {}
+        self.above: Counter[int] = Counter()
+        self.below: Counter[int] = Counter()
         self.zeros = 0
 
     def add(self, value: float) -> None:
@@ -63,10 +66,7 @@ class QuantileSketch:
             for value in values:
                 self.add(value)
             return
-        held = buckets.get
-        for exponent in map(log, values):
-            bucket = ceil(exponent * PER_LOG)
-            buckets[bucket] = held(bucket, 0) + 1
+        buckets.update(map(ceil, [exponent * PER_LOG for exponent in map(log, values)]))
 
     def merge(self, other: "QuantileSketch") -> None:
         """Count everything that ``other`` has counted."""
@@ -86,27 +86,27 @@ class QuantileSketch:
         """The values of rank ``floor(share * (count - 1))``, counted from 0 and from below.
 
         Args:
-            shares: Each from 0 to 1, ascending.
+            shares: Each from 0 to 1.
 
         Raises:
             ValueError: If nothing was counted.
         """
-        count = self.count
-        if not count:
+        below, above = self.below, self.above
+        buckets = [*sorted(below, reverse=True), None, *sorted(above)]
+        zeros_at = len(below)
+        counts = [below[bucket] for bucket in buckets[:zeros_at] if bucket is not None]
+        counts.append(self.zeros)
+        counts += [above[bucket] for bucket in buckets[zeros_at + 1 :] if bucket is not None]
+        seen = list(accumulate(counts))
+        if not seen[-1]:
             raise ValueError("an empty sketch has no quantiles")
-        ranks = [int(share * (count - 1)) for share in shares]
         answers: list[float] = []
-        seen = 0
-        for value, held in self._ascending():
-            seen += held
-            while len(answers) < len(ranks) and ranks[len(answers)] < seen:
-                answers.append(value)
+        for share in shares:
+            place = bisect_right(seen, int(share * (seen[-1] - 1)))
+            bucket = buckets[place]
+            middle = 0.0 if bucket is None else _middle(bucket)
+            answers.append(-middle if place < zeros_at else middle)
         return answers
-
-    def _ascending(self) -> list[tuple[float, int]]:
-        below = [(-_middle(i), self.below[i]) for i in sorted(self.below, reverse=True)]
-        above = [(_middle(i), self.above[i]) for i in sorted(self.above)]
-        return [*below, (0.0, self.zeros), *above]
 
     def encode(self) -> list[Any]:
         """As JSON; :meth:`decode` gives it back."""
@@ -119,22 +119,25 @@ class QuantileSketch:
     @classmethod
     def decode(cls, encoded: list[Any]) -> "QuantileSketch":
         """The sketch that :meth:`encode` described."""
-        sketch = cls()
+        sketch = cls.__new__(cls)
         sketch.zeros, above, below = encoded
         sketch.above, sketch.below = _buckets(above), _buckets(below)
         return sketch
 
 
-def _buckets(flat: list[int]) -> dict[int, int]:
+def _buckets(flat: list[int]) -> Counter[int]:
     half = len(flat) // 2
-    return dict(zip(flat[:half], flat[half:], strict=True))
+    buckets: Counter[int] = Counter()
+    # not the constructor's argument: it asks for far more than this needs
+    dict.update(buckets, zip(flat[:half], flat[half:], strict=True))
+    return buckets
 
 
 def _middle(bucket: int) -> float:
     return 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 
-def _collapse(buckets: dict[int, int]) -> None:
+def _collapse(buckets: Counter[int]) -> None:
     """Put the two buckets of the smallest magnitudes together."""
     lowest = min(buckets)
     count = buckets.pop(lowest)

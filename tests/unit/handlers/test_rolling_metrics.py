@@ -1,3 +1,4 @@
+import asyncio
 import random
 import statistics
 from collections import defaultdict
@@ -191,6 +192,48 @@ async def test_many_windows_that_end_at_once_all_come_out() -> None:
 
         assert len(service.outputs()) == 3_000
         assert service.dead_letters() == []
+
+
+async def test_windows_that_end_together_come_out_in_parts() -> None:
+    async with Harness(config(size_s=10, lateness_s=0)) as service:
+        for number in range(1_200):
+            await service.send(as_data((f"k{number}", _START_MS, 1.0)))
+        await service.settle()
+        (branch,) = service.application.pipelines["test"].pipeline.branches
+        tick = branch.dispatcher.handler.tick
+
+        assert tick is not None
+        now_s = asyncio.get_running_loop().time()
+        parts = [len(tick(now_s + later_s)) for later_s in (0, 1_000, 1_000, 1_000, 1_000)]
+
+    assert parts == [0, 500, 500, 200, 0]
+
+
+async def test_a_tick_with_much_to_say_is_not_the_last_of_its_second() -> None:
+    async with Harness(config(size_s=10, lateness_s=0, idle_s=5)) as service:
+        for number in range(1_200):
+            await service.send(as_data((f"k{number}", _START_MS, 1.0)))
+        await service.settle()
+
+        await service.advance(9)
+        assert service.outputs() == []
+        while not service.outputs():
+            await service.advance(0.1)
+        await service.advance(0.5)
+
+        assert len(service.outputs()) == 1_200
+
+
+async def test_what_comes_after_the_wall_clock_took_over_closes_as_early_as_it_may() -> None:
+    async with Harness(config(size_s=10, lateness_s=0, idle_s=5)) as service:
+        await service.send(as_data(("a", _START_MS, 1.0)))
+        await service.advance(8.5)  # event time is 7 s or 8 s after the start now
+        await service.send(as_data(("a", _START_MS + 6_900, 1.0)))
+        await service.settle()
+
+        await service.advance(5 + 1.5)
+
+        assert [report["count"] for report in service.outputs()] == [2]
 
 
 @pytest.mark.parametrize(

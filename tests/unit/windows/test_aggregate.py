@@ -99,6 +99,15 @@ def test_an_aggregate_goes_on_after_its_encoding_as_if_nothing_had_been(
 @pytest.mark.parametrize("count", [1, FOLD_AT - 1, FOLD_AT, 3 * FOLD_AT + 1])
 def test_what_an_earlier_version_has_written_is_read(count: int) -> None:
     aggregate = aggregate_of([float(value) for value in range(count)])
-    figures = orjson.loads(aggregate.figures().encode())
+    written = aggregate.figures().encode()
 
-    assert Aggregate.decode(figures).report() == aggregate.report()
+    assert Aggregate.decode(orjson.loads(written)).figures().encode() == written
+
+
+@given(st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=FOLD_AT - 1))
+def test_quantiles_of_few_values_are_values_of_their_rank(values: list[float]) -> None:
+    report = aggregate_of(values).report()
+
+    ordered = sorted(values)
+    ranks = [int(share * (len(values) - 1)) for share in (0.5, 0.95, 0.99)]
+    assert [report["p50"], report["p95"], report["p99"]] == [ordered[rank] for rank in ranks]
