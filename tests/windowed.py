@@ -86,7 +86,7 @@ async def figures(kafka: Kafka, topic: str) -> list[dict[str, Any]]:
 def wrong(figure: dict[str, Any], expected: list[float]) -> bool:
     """Whether a figure is not that of the values."""
     exact = sorted(expected)[(len(expected) - 1) // 2]
-    return (
+    return bool(
         figure["count"] != len(expected)
         or figure["max"] != max(expected)
         or abs(figure["mean"] - statistics.fmean(expected)) > 1e-9 * abs(figure["mean"])
