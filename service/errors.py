@@ -210,3 +210,10 @@ class LaggedError(StreamError):
     def __init__(self, missed: int) -> None:
         super().__init__(f"lagged behind by {missed} items")
         self.missed = missed
+
+
+def first_error(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
+    """The first error of a group, which is why the others were cancelled."""
+    for error in group.exceptions:
+        return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+    return ServiceError(str(group))

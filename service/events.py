@@ -11,6 +11,7 @@ What is made per record is a msgspec struct: making one costs a fifth of what it
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from itertools import count
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -21,6 +22,17 @@ Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 TRACEPARENT_MAX_BYTES = 256
 """Longest ``traceparent`` that is passed on; version 00 has 55 bytes, later ones may say more."""
+
+
+class Permission(Enum):
+    """Whether work on a batch may go on; asked before it is dispatched and before it is sent."""
+
+    GO = "go"
+    """Its records are ours."""
+    WAIT = "wait"
+    """They may be somebody else's by now: start nothing, send nothing, keep what there is."""
+    NEVER = "never"
+    """They are somebody else's: drop what was made of them."""
 
 
 class Record(Protocol):
@@ -237,12 +249,16 @@ class RecordBatch:
             self.attempts = {}
         self.attempts[index] = max(attempts, self.attempts.get(index, 0))
 
-    def valid(self) -> bool:
-        """Whether work on this batch may still be dispatched and published.
+    def permission(self) -> Permission:
+        """Whether work on this batch may be dispatched and published now.
 
         Sources that can lose a partition without being told in time override this.
         """
-        return not self.revoked
+        return Permission.NEVER if self.revoked else Permission.GO
+
+    def dropped(self, places: Sequence[int]) -> None:
+        """What was made of the records at ``places`` will never be published."""
+        self.dispatched -= len(places)
 
     def ack(self, index: int) -> None:
         """One effect of the record at ``index`` is durable; O(1), and idempotent once done.

@@ -28,7 +28,7 @@ from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.chain import ChainPublisher
-from service.publishers.changelog import Changelog
+from service.publishers.changelog import Changelog, Owner
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
@@ -90,6 +90,12 @@ class BuiltPipeline:
     def kafka_sources(self) -> list[KafkaSource]:
         """Its Kafka sources."""
         return [source for source in self.sources.values() if isinstance(source, KafkaSource)]
+
+    def ask(self, owner: Owner) -> None:
+        """Ask ``owner`` before its state is written, and that of the pipelines that it feeds."""
+        self.state.ask(owner)
+        for each in self.fed:
+            each.ask(owner)
 
 
 def build_pipeline(
@@ -238,6 +244,8 @@ def build_pipeline(
             transactions=transactions,
             state=built.keeper,
         )
+    for feeding in built.kafka_sources:
+        built.ask(feeding.permission)
     return built
 
 

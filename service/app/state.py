@@ -18,7 +18,7 @@ from service.errors import ConfigurationError
 from service.handlers import load_handler
 from service.handlers.bound import BoundHandler
 from service.metrics.counters import HandlerCounters
-from service.publishers.changelog import Changelog
+from service.publishers.changelog import Changelog, Owner
 from service.settings import KafkaSourceSettings, PipelineSettings, Settings
 from service.settings.chains import group_of
 from service.state.records import changelog_topic
@@ -126,6 +126,12 @@ class PipelineState:
         self._handlers = handlers
         self._reader = reader
         self._known: set[TopicPartition] = set()
+
+    def ask(self, owner: Owner) -> None:
+        """Ask ``owner`` too before changes of a partition are written."""
+        for kept in self._handlers:
+            if kept.changelog is not None:
+                kept.changelog.owners.append(owner)
 
     async def restore(self, partition: TopicPartition) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""

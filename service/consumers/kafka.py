@@ -35,8 +35,8 @@ from service.consumers.kafka_partition import HeldPartition, SourcePartition
 from service.consumers.kafka_watchdog import Watchdog
 from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import Quarantine
-from service.errors import FatalError, ServiceError
-from service.events import RecordBatch
+from service.errors import FatalError, ServiceError, first_error
+from service.events import Permission, RecordBatch
 from service.metrics import PipelineCounters
 
 log = structlog.get_logger(__name__)
@@ -103,7 +103,7 @@ class KafkaSource:
         self._assignment = Assignment(self._member, self._committer)
         self._admission = Admission(self._member, self._committer)
         self._intake = Intake(self._member, self._assignment, self._admission)
-        self._watchdog = Watchdog(self._member, self._assignment, self._intake)
+        self._watchdog = Watchdog(self._member, self._intake)
         self._inbox: Sender[RecordBatch] | None = None
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
@@ -120,7 +120,7 @@ class KafkaSource:
     def connected(self) -> bool:
         """Whether the group has accepted this member at least once and still hears it."""
         member = self._member
-        return member.ever_assigned and member.client is not None and not member.lease_lost
+        return member.ever_assigned and member.client is not None and not member.silent
 
     @property
     def last_contact_s(self) -> float | None:
@@ -132,6 +132,12 @@ class KafkaSource:
         """Whether the group is being reassigned right now."""
         client = self._member.client
         return client is not None and client.health().rebalancing
+
+    def permission(self, topic: str, partition: int) -> Permission | None:
+        """Whether work on a partition may go on; ``None`` if it was never read here."""
+        if TopicPartition(topic, partition) not in self._member.held:
+            return None
+        return Permission.GO if self._member.lease_valid() else Permission.WAIT
 
     def lag(self, partition: HeldPartition) -> int | None:
         """Records that are stored and not yet durable here; ``None`` while unknown."""
@@ -225,12 +231,15 @@ class KafkaSource:
             await client.start(self._assignment)
             member.client = client
             member.lease.give_up()  # the last client's
-            member.lease_lost = False
+            member.silent = False
             await self._until_failure_or_close(client, inbox)
         finally:
             member.client = None
             assigned, member.assigned = member.assigned, frozenset()
-            member.drop(assigned)
+            if self._closing.is_set():
+                member.drop(member.held)
+            else:
+                member.lose(assigned)
             await self._opening.close(assigned)
             await client.stop()
 
@@ -249,16 +258,9 @@ class KafkaSource:
                 watchdog.cancel()
                 self._opening.cancel()
         except* ServiceError as group:
-            raise _first(group) from group
+            raise first_error(group) from group
         finally:
             self._opening.clear()
-
-
-def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
-    """The first error of a group, which is why the others were cancelled."""
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    return ServiceError(str(group))
 
 
 def _since(at_s: float | None) -> float:

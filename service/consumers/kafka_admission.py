@@ -15,21 +15,31 @@ from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition
 from service.delivery.suspicion import UNLIMITED
 from service.errors import ChannelClosedError
-from service.events import Record, RecordBatch
+from service.events import Permission, Record, RecordBatch
 
 SUSPECT_POLL_S: Final = 0.002
 
 
 class KafkaBatch(RecordBatch):
-    """A batch that gives its memory back and is counted when every record of it is done."""
+    """A batch that gives its memory back and is counted when every record of it is done.
 
-    __slots__ = ("member",)
+    Attributes:
+        member: Whose.
+        held: Its partition.
+    """
+
+    __slots__ = ("held", "member")
 
     member: Member
+    held: HeldPartition
 
-    def valid(self) -> bool:
-        """Also false once the group may have given the partition to somebody else."""
-        return not self.revoked and self.member.lease_valid()
+    def permission(self) -> Permission:
+        """To wait once the group may have given the partition to somebody else."""
+        if self.revoked:
+            return Permission.NEVER
+        if self.held.suspended or not self.member.lease_valid():
+            return Permission.WAIT
+        return Permission.GO
 
     def on_complete(self) -> None:
         """Tell the member, once."""
@@ -72,6 +82,7 @@ class Admission:
             received_at_s=_now(),
         )
         batch.member = self._member
+        batch.held = held
         return batch
 
     async def send(self, batch: KafkaBatch, inbox: Sender[RecordBatch]) -> None:

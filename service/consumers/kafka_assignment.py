@@ -46,17 +46,19 @@ class Assignment:
         member = self._member
         client = member.client
         held = [member.held[p] for p in partitions if p in member.held and p in member.assigned]
-        lost = client is None or member.lease_lost or client.health().generation < 0
+        lost = client is None or not member.lease_valid() or client.health().generation < 0
         member.rebalancing_since_s = _now()
         for partition in held:
             partition.close()
-        if not lost:
+        if lost:
+            member.lose(partitions)
+        else:
             await self._finish(held)
             try:
                 await self._committer.commit_due(leaving=True)
             except ServiceError as exc:
                 log.warning("commit at revoke failed", source=member.name, error=str(exc))
-        member.drop(partitions)
+            member.drop(partitions)
         member.assigned -= frozenset(partitions)
         await self._opening.close(partitions)
         if held:
@@ -81,10 +83,12 @@ class Assignment:
         member = self._member
         member.counters.rebalances += 1
         member.ever_assigned = True
-        member.lease_lost = False
         member.rebalancing_since_s = None
         self._opening.reassigned(member.held.keys(), partitions)
         member.assigned = member.awaited = frozenset(partitions)
+        for name, known in member.held.items():
+            if known.suspended and name not in member.assigned:
+                member.abandon(known)
         member.budget.assign(member.assigned)
         for partition in partitions:
             held = member.held.get(partition)
@@ -102,6 +106,7 @@ class Assignment:
         """Find the position of every newly assigned partition and start reading it."""
         member = self._member
         await self._opening.forget_moved()
+        await self._judge_suspended(client)
         waiting = [
             held
             for name in member.assigned
@@ -126,11 +131,37 @@ class Assignment:
             name = held.partition
             if name not in member.assigned or held.epoch != epochs[name]:
                 continue  # reassigned while we asked
+            member.abandon(held)
             position = held.resume(committed.get(name), starts.get(name, 0))
             client.seek(name, position)
             log.info("partition ready", source=member.name, partition=str(name), position=position)
         # One commit opens them all; what it does not reach, the first dispatch waits for.
         await self._committer.commit_quietly()
+
+    async def _judge_suspended(self, client: ConsumerClient) -> None:
+        """Let what is in hand of partitions that came back be published, if nobody had them."""
+        member = self._member
+        back = {
+            name: held.epoch for name in member.assigned if (held := member.held[name]).suspended
+        }
+        if not back:
+            return
+        committed = await client.committed(back)
+        for name, epoch in back.items():
+            held = member.held[name]
+            if name not in member.assigned or held.epoch != epoch:
+                continue  # reassigned while we asked
+            untouched = held.untouched(committed.get(name))
+            if untouched:
+                held.reinstate()
+            else:
+                member.abandon(held)
+            log.info(
+                "partition came back",
+                source=member.name,
+                partition=str(name),
+                untouched=untouched,
+            )
 
 
 def _now() -> float:

@@ -21,7 +21,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 
@@ -100,6 +100,7 @@ class KafkaConsumerClient:
         self._tap: Tap | None = None
         self._last_heartbeat_at_s = 0.0
         self._synced_at_s = 0.0
+        self._committing_in = -1
         self._refreshed_ms = 0.0
         self._refreshed_at_s = 0.0
 
@@ -149,6 +150,13 @@ class KafkaConsumerClient:
 
         async def noted_ask(request: Any) -> Any:
             sent_at_s = _now()
+            if (
+                isinstance(request, OffsetCommitRequest)
+                and coordinator.generation != self._committing_in
+            ):
+                # The client tries again in whatever generation there is by then; but another
+                # owner may have committed between the two, and this would take his place.
+                raise CommitFailedError("the group has moved on")
             answer = await ask(request)
             if isinstance(request, SyncGroupRequest):
                 self._synced_at_s = sent_at_s
@@ -192,6 +200,11 @@ class KafkaConsumerClient:
     async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.commit`."""
         consumer = self._require()
+        coordinator: Any = consumer._coordinator  # noqa: SLF001
+        self._committing_in = coordinator.generation
+        if self._committing_in < 0:
+            # an empty group takes commits from anybody
+            raise CommitRefusedError("not in the group")
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await consumer.commit(

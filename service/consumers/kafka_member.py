@@ -42,7 +42,7 @@ class Member:
         awaited: The last assignment, which is what a rebalance may bring back.
         ever_assigned: Whether the group has accepted this member at least once.
         lease: Whether the group has heard us recently enough.
-        lease_lost: Whether it has not, so that everything was let go.
+        silent: Whether it has not, so that everything waits.
         rebalancing_since_s: ``loop.time()`` of the revocation that no assignment has followed.
         last_contact_s: ``loop.time()`` of the last sign of life of a broker.
         finished_since_commit: Records that have become durable since the last commit.
@@ -75,7 +75,7 @@ class Member:
         self.awaited: frozenset[TopicPartition] = frozenset()
         self.ever_assigned = False
         self.lease = Lease(options.session_timeout_s)
-        self.lease_lost = False
+        self.silent = False
         self.rebalancing_since_s: float | None = None
         self.last_contact_s: float | None = None
         self.finished_since_commit = 0
@@ -86,24 +86,28 @@ class Member:
 
         The pipeline asks before it dispatches, before it publishes, and once more when a request is
         about to be written: after a long pause of the whole process, this is what keeps stale work
-        from going out.
+        from going out.  Everything waits until the next heartbeat is answered: it carries the
+        generation, so an answer says that nobody was given our partitions meanwhile.
         """
         client = self.client
-        if client is None or self.lease_lost:
+        if client is None:
             return False
+        now_s = _now()
+        if self.assigned and self.lease.held(now_s):
+            return True  # whatever was heard since can only make it longer
         heard_at_s = client.health().last_heartbeat_at_s
         self.lease.renew(heard_at_s)
-        now_s = _now()
-        if self.assigned and not self.lease.held(now_s):
-            self._lose_lease(now_s - heard_at_s)
-            return False
-        return True
-
-    def _lose_lease(self, silent_s: float) -> None:
-        log.warning("no heartbeat answered, dispatch stops", source=self.name, silent_s=silent_s)
-        self.lease.give_up()
-        self.lease_lost = True
-        self.drop(self.assigned)
+        valid = not self.assigned or self.lease.held(now_s)
+        if valid is self.silent:
+            self.silent = not valid
+            if self.silent:
+                silent_s = round(now_s - heard_at_s, 3)
+                log.warning(
+                    "no heartbeat answered, work waits", source=self.name, silent_s=silent_s
+                )
+            else:
+                log.info("heartbeats are answered, work goes on", source=self.name)
+        return valid
 
     def current(self, held: HeldPartition, epoch: int) -> bool:
         """Whether what was read of ``held`` in ``epoch`` may still go into the channel."""
@@ -115,17 +119,41 @@ class Member:
             and not self.stopping.is_set()
         )
 
+    def lose(self, partitions: Iterable[TopicPartition]) -> None:
+        """Somebody else may have got ``partitions``: keep what is in hand until that is known.
+
+        Not where progress is more than an offset: a transaction has ended with its producer, and
+        what handlers remember is restored.
+        """
+        if self.transactions is not None or self.opening.keeps_state:
+            self.drop(partitions)
+            return
+        for name in partitions:
+            partition = self.held.get(name)
+            if partition is not None and partition.phase is not Phase.REVOKED:
+                partition.suspend()
+
+    def abandon(self, partition: HeldPartition) -> None:
+        """Drop what is left in hand of a partition that was lost."""
+        self._give_back(partition.partition, partition.abandon())
+
+    def _give_back(self, name: TopicPartition, batches: Iterable[RecordBatch]) -> None:
+        for batch in batches:
+            if batch.left:
+                if self.tracing is not None and self.tracing.active:
+                    self.tracing.dropped(batch)
+                self.budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
+
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Let go: nothing of ``partitions`` is published or committed from here on."""
         for name in partitions:
             partition = self.held.get(name)
-            if partition is None or partition.phase is Phase.REVOKED:
+            if partition is None:
                 continue
-            for batch in partition.live_batches:
-                if batch.left and self.tracing is not None and self.tracing.active:
-                    self.tracing.dropped(batch)
-                if batch.left:
-                    self.budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
+            self.abandon(partition)
+            if partition.phase is Phase.REVOKED:
+                continue
+            self._give_back(name, partition.live_batches)
             partition.revoke()
             self.opening.release(name)
             if self.transactions is not None:

@@ -28,6 +28,11 @@ class Opening:
         self._restoring: dict[TopicPartition, tuple[int, asyncio.Task[None]]] = {}
         self._moved: set[TopicPartition] = set()
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether handlers remember something of the partitions."""
+        return self._state is not None
+
     def reassigned(
         self, known: Collection[TopicPartition], assigned: Collection[TopicPartition]
     ) -> None:

@@ -64,6 +64,8 @@ class HeldPartition:
         acknowledged: What the broker last confirmed as committed by us or before us.
         attempts: Failed attempts by offset, of records that an earlier owner left to us.
         closing: It is about to be revoked: what runs may finish, nothing more may begin.
+        suspended: It was lost without having been given up, and whether anybody else has worked
+            on it since is not known: what is in hand waits.
         watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
         assigned_at_s: ``loop.time()`` of the last assignment.
@@ -91,6 +93,8 @@ class HeldPartition:
         self._listed_at_s = float("-inf")
         self.attempts: dict[int, int] = {}
         self.closing = False
+        self.suspended = False
+        self._in_hand: list[RecordBatch] = []
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
         self._journal_due: Journal | None = None
@@ -208,6 +212,49 @@ class HeldPartition:
         self._quarantine.forget(self.name)
         self.phase = Phase.REVOKED
 
+    def suspend(self) -> None:
+        """Lost, without having been given up: keep what is in hand, and begin nothing more.
+
+        Followed by :meth:`reinstate`, if it comes back and is :meth:`untouched`, or by
+        :meth:`abandon`.
+        """
+        self.close()
+        self._in_hand = [batch for batch in (*self._in_hand, *self._live) if batch.left]
+        self._live = []
+        self.watch = None
+        self._quarantine.forget(self.name)
+        self.phase = Phase.REVOKED
+        self.suspended = bool(self._in_hand)
+
+    def untouched(self, committed: CommittedOffset | None) -> bool:
+        """Whether nobody else has worked on it since our last commit.
+
+        Every owner commits a journal with its own number before it dispatches anything, and an
+        owner that leaves in order takes its number away.  So if the number is ours and the
+        partition open, there was nobody.
+
+        Args:
+            committed: What the group has stored now.
+        """
+        if committed is None:
+            return False
+        journal = decode(committed.next_offset, committed.metadata).journal
+        return journal is not None and journal.open and journal.owner == self._quarantine.owner
+
+    def reinstate(self) -> None:
+        """What is in hand may be published; :meth:`resume` follows when it is :attr:`settled`."""
+        self.suspended = False
+
+    def abandon(self) -> Sequence[RecordBatch]:
+        """Drop what is left in hand; returns it."""
+        left = [batch for batch in self._in_hand if batch.left]
+        for batch in left:
+            batch.revoked = True
+        self._old_batches += left
+        self._in_hand = []
+        self.suspended = False
+        return left
+
     @property
     def in_flight(self) -> int:
         """Records of this epoch whose handling or publishing is under way."""
@@ -238,7 +285,7 @@ class HeldPartition:
     def settled(self) -> bool:
         """Whether nothing of earlier epochs can still become durable."""
         self._old_batches = [batch for batch in self._old_batches if batch.in_flight > 0]
-        return not self._old_batches
+        return not self._old_batches and all(batch.in_flight <= 0 for batch in self._in_hand)
 
     @property
     def expected_offset(self) -> int:

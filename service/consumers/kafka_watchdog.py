@@ -7,7 +7,6 @@ import asyncio
 from typing import Final
 
 from service.consumers.base import ClientFailedError, ConsumerClient
-from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_member import Member
 
@@ -22,13 +21,11 @@ class Watchdog:
 
     Args:
         member: Whose.
-        assignment: Told when the group hears us again.
         intake: What ought to make progress.
     """
 
-    def __init__(self, member: Member, assignment: Assignment, intake: Intake) -> None:
+    def __init__(self, member: Member, intake: Intake) -> None:
         self._member = member
-        self._assignment = assignment
         self._intake = intake
 
     async def run(self, client: ConsumerClient) -> None:
@@ -51,12 +48,7 @@ class Watchdog:
             member.last_contact_s = max(
                 member.last_contact_s or 0.0, health.last_heartbeat_at_s, health.last_metadata_at_s
             )
-            if member.lease_valid():
-                pass
-            elif member.lease_lost and now_s - health.last_heartbeat_at_s < 2 * WATCH_INTERVAL_S:
-                # heard again without a new assignment: the partitions are still ours
-                member.lease_lost = False
-                self._assignment.on_assigned(member.assigned)
+            member.lease_valid()  # says so when it has changed, whoever asks first
             records = member.counters.records_in
             if records != last_records or not self._starved():
                 last_records, progress_at_s = records, now_s

@@ -11,7 +11,7 @@ Pure: no channel, no client, no clock.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from service.events import Record, RecordBatch, SourceRecord
+from service.events import Permission, Record, RecordBatch, SourceRecord
 
 PassedOn: TypeAlias = Callable[[Sequence[int]], None]
 
@@ -100,9 +100,9 @@ class ChainedBatch(RecordBatch):
     def revoked(self, value: bool) -> None:
         """Only the first batch of a chain is ever told."""
 
-    def valid(self) -> bool:
-        """See :meth:`service.events.RecordBatch.valid`."""
-        return self.upstream.valid()
+    def permission(self) -> Permission:
+        """See :meth:`service.events.RecordBatch.permission`."""
+        return self.upstream.permission()
 
     def place(self, index: int) -> int:
         """The index upstream of the record that the result at ``index`` was made of."""

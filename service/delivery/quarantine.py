@@ -28,11 +28,11 @@ class Quarantine(Generic[PartitionT]):
         owner: Random number of this process, below 2**32.
     """
 
-    __slots__ = ("_asking", "_owner", "_policy", "_turn", "_watches")
+    __slots__ = ("_asking", "_policy", "_turn", "_watches", "owner")
 
     def __init__(self, policy: QuarantinePolicy, *, owner: int) -> None:
         self._policy = policy
-        self._owner = owner
+        self.owner = owner
         self._watches: dict[PartitionT, PartitionWatch] = {}
         self._asking: set[PartitionT] = set()
         self._turn: PartitionT | None = None
@@ -55,7 +55,7 @@ class Quarantine(Generic[PartitionT]):
         """
         watch = PartitionWatch(
             self._policy,
-            owner=self._owner,
+            owner=self.owner,
             next_offset=next_offset,
             progress=progress,
             outstanding=outstanding,

@@ -24,7 +24,7 @@ from service.dispatch.call import Call
 from service.dispatch.deadlines import Deadlines
 from service.dispatch.lanes import LANES, Ordering
 from service.errors import HandlerTimeoutError, TransientError
-from service.events import Event, EventBatch, Handled, Outcome, RecordBatch, Results
+from service.events import Event, EventBatch, Handled, Outcome, Permission, RecordBatch, Results
 from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
@@ -35,6 +35,8 @@ from service.where import Where
 
 CIRCUIT_POLL_S: Final = 0.05
 """Least wait between two looks at an open circuit."""
+PERMISSION_POLL_S: Final = 0.05
+"""Time between two looks at calls whose records may be somebody else's."""
 
 _FROM_INSIDE: Final = "the handler was cancelled from inside"
 
@@ -138,7 +140,11 @@ class Dispatcher:
             if batch.topic in self._attempts.delay_topics:
                 wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
-            if wanted:
+            if not wanted:
+                continue
+            if not as_calls and batch.permission() is Permission.WAIT:
+                self._wait(events, wanted, items)
+            else:
                 run(events, wanted, items)
         return items
 
@@ -175,6 +181,15 @@ class Dispatcher:
             if special:
                 self._attempts.restore(event)
             items.append(Call(self, event, lane(event)))
+
+    def _wait(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
+        """Make calls of what a plain function may not be given yet, in their lanes."""
+        calls: list[Handling] = []
+        self._calls(events, wanted, calls)
+        for call in calls:
+            if isinstance(call, Call):
+                self._enter(call.lane)
+        items += calls
 
     def _outcomes(  # noqa: C901, PLR0912 -- the hot loop: a call taken out of it costs 60 ns an event
         self, events: EventBatch, wanted: Sequence[int], items: list[Handling]
@@ -301,8 +316,7 @@ class Dispatcher:
         return self._wait_in_lane(event, self._lane(event), decided)
 
     def _wait_in_lane(self, event: Event, lane: Hashable | None, wait_s: float) -> Call:
-        if lane is not None:
-            self._waiting[lane] = self._waiting.get(lane, 0) + 1
+        self._enter(lane)
         event.batch.dispatched -= 1
         call = Call(self, event, lane, wait_s)
         if wait_s:
@@ -335,11 +349,24 @@ class Dispatcher:
         """Calls that run."""
         return self._deadlines.running
 
+    async def _hold(self, call: Call) -> "Later[Outcome | None]":
+        """Nothing may begin until a heartbeat is answered: wait, with the slot.
+
+        Without it every call that waits would look again and again, not only as many as may run.
+        """
+        if call not in self.parked:
+            self._park(call, asyncio.get_running_loop().time())
+        await asyncio.sleep(PERMISSION_POLL_S)
+        return Later(0.0, call)
+
     async def _run_through(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
         """Run ``call`` if the circuit lets it through, and tell the circuit how it went."""
         circuit = self._circuit
         if circuit is None:
             return await self._run(call)
+        batch = call.event.batch
+        if batch.permission() is Permission.WAIT and not batch.closing:
+            return await self._hold(call)  # without a ticket of the circuit
         loop = asyncio.get_running_loop()
         ticket = circuit.enter(loop.time())
         if ticket is None:
@@ -362,6 +389,8 @@ class Dispatcher:
         # Not split further: what is awaited here is resumed through every coroutine around it.
         event = call.event
         batch = event.batch
+        if batch.permission() is Permission.WAIT and not batch.closing:
+            return await self._hold(call)
         if self.parked:
             self._unpark(call)
         if batch.closing:
@@ -465,6 +494,10 @@ class Dispatcher:
         circuit = self._circuit
         now_s = asyncio.get_running_loop().time()
         return circuit is not None and circuit.state(now_s) is CircuitState.OPEN
+
+    def _enter(self, lane: Hashable | None) -> None:
+        if lane is not None:
+            self._waiting[lane] = self._waiting.get(lane, 0) + 1
 
     def _leave(self, call: Call) -> None:
         lane = call.lane

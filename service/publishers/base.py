@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from service.errors import ServiceError
-from service.events import Headers, RecordBatch
+from service.events import Headers, Permission, RecordBatch
 
 
 class ProduceFailedError(ServiceError):
@@ -116,7 +116,7 @@ class ProducerClient(Protocol):
         partition: int,
         batch: BatchWriter,
         *,
-        permission: Callable[[], bool] | None = None,
+        permission: Callable[[], Permission] | None = None,
     ) -> "asyncio.Future[int]":
         """Queue ``batch``; batches of one partition are stored in the order of these calls.
 
@@ -126,8 +126,8 @@ class ProducerClient(Protocol):
             topic: Output topic.
             partition: Its partition.
             batch: One of :meth:`new_batch`.
-            permission: Asked whenever the batch is about to be written to a socket; if it says
-                no, the batch fails and is not sent.
+            permission: Asked whenever the batch is about to be written to a socket: if it has to
+                wait, the client keeps it and asks again; if it never may, the batch fails.
 
         Returns:
             A future of the base offset; it fails with ``ProduceFailedError``,

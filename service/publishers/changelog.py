@@ -12,13 +12,13 @@ position, so nothing needs to be held.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import structlog
 
 from service.errors import OutputTooLargeError
-from service.events import RecordBatch, SourceRecord
+from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
 from service.publishers.output import RECORD_OVERHEAD_BYTES, Entry, Run
 from service.publishers.protocols import Publisher
@@ -43,6 +43,10 @@ RECHECK_S: Final = 0.005
 _PLACEHOLDER: Final = SourceRecord(None)
 
 
+Owner: TypeAlias = Callable[[str, int], Permission | None]
+"""What may become of work on an input partition, of whoever reads it; ``None`` if he does not."""
+
+
 class _Changes(NamedTuple):
     """The changes of one table, as records of this moment."""
 
@@ -51,28 +55,67 @@ class _Changes(NamedTuple):
     rows: list[Row]
 
 
-class _Checkpoint(RecordBatch):
+class _Written(RecordBatch):
+    """The changes of one table on their way, as a batch that is done when they are durable."""
+
+    __slots__ = ("changes", "checkpoint", "place", "state", "table")
+
+    def __init__(
+        self,
+        checkpoint: "_Checkpoint",
+        changes: _Changes,
+        *,
+        state: LoggedState,
+        place: PartitionId,
+        table: Table,
+    ) -> None:
+        count = len(changes.rows)
+        super().__init__("", 0, (_PLACEHOLDER,) * count, next_offset=0)
+        self.dispatched = count
+        self.checkpoint = checkpoint
+        self.changes = changes
+        self.state = state
+        self.place = place
+        self.table = table
+
+    def permission(self) -> Permission:
+        """Never once the partition went, for its next owner writes what it knows by then."""
+        if self.state.tables.get(self.place) is not self.table:
+            return Permission.NEVER
+        return self.checkpoint.changelog.permission(self.place)
+
+    def dropped(self, places: Sequence[int]) -> None:
+        """The checkpoint goes on without them."""
+        self.ack_many(places)
+
+    def on_complete(self) -> None:
+        """Tell the checkpoint."""
+        self.checkpoint.stored(self)
+
+
+class _Checkpoint:
     """Changes on their way, and the records that wait for them."""
 
-    __slots__ = ("changelog", "changes", "count", "covered", "outstanding", "tables")
+    __slots__ = ("changelog", "covered", "outstanding", "unstored", "written")
 
     def __init__(self, changelog: "Changelog") -> None:
-        super().__init__("", 0, (), next_offset=0)
         self.changelog = changelog
         self.covered: list[tuple[RecordBatch, Sequence[int]]] = []
         self.outstanding = 0
-        self.count = 0
-        self.changes: list[_Changes] = []
-        self.tables: list[Table] = []
+        self.written: list[_Written] = []
+        self.unstored = 0
 
-    def fill(self) -> None:
-        """Become a batch of as many records as there are changes."""
-        self.records = (_PLACEHOLDER,) * self.count
-        self.done = bytearray(self.count)
-        self.left = self.count
+    @property
+    def count(self) -> int:
+        """How many changes it has."""
+        return sum(len(written) for written in self.written)
 
-    def on_complete(self) -> None:
-        self.changelog.stored_checkpoint(self)
+    def stored(self, written: _Written) -> None:
+        """The changes of one table are durable, or somebody else's."""
+        del written
+        self.unstored -= 1
+        if not self.unstored:
+            self.changelog.stored_checkpoint(self)
 
 
 class Changelog:
@@ -91,6 +134,7 @@ class Changelog:
         unwritten: Records (batch and index) whose changes are in memory and whose results are
             not queued yet.
         pending: Changes of checkpoints that are not durable yet.
+        owners: Asked before the changes of a partition are sent.
     """
 
     def __init__(
@@ -117,6 +161,7 @@ class Changelog:
         self._waiting = 0
         self.unwritten: set[tuple[RecordBatch, int]] = set()
         self.pending = 0
+        self.owners: list[Owner] = []
 
     async def prepare(self) -> None:
         """Find out about the changelog topics, however long the broker takes.  Cancel safe."""
@@ -207,6 +252,11 @@ class Changelog:
             for table in state.tables.values()
         )
 
+    def permission(self, place: PartitionId) -> Permission:
+        """Whether changes of an input partition may be written."""
+        answers = {owner(*place) for owner in self.owners}
+        return Permission.WAIT if Permission.WAIT in answers else Permission.GO
+
     @property
     def quiet(self) -> bool:
         """Whether every change in memory belongs to a record whose results are queued."""
@@ -239,15 +289,13 @@ class Changelog:
     def _seal(self) -> None:
         checkpoint, self._open = self._open, _Checkpoint(self)
         self._waiting = 0
-        # Asking may find out that the lease is gone, which releases the partitions.
-        checkpoint.covered = [covered for covered in checkpoint.covered if covered[0].valid()]
+        checkpoint.covered = [covered for covered in checkpoint.covered if not covered[0].revoked]
         for state in self.store.states.values():
             for place, table in state.tables.items():
                 if table.logged and table.dirty:
                     changes = self._take(state, place, table)
-                    checkpoint.changes.append(changes)
-                    checkpoint.count += len(changes.rows)
-                    checkpoint.tables.append(table)
+                    written = _Written(checkpoint, changes, state=state, place=place, table=table)
+                    checkpoint.written.append(written)
                     table.unsettled += 1
         self.pending += checkpoint.count
         self._sealed.append(checkpoint)
@@ -256,23 +304,22 @@ class Changelog:
         """Send checkpoints whose results are durable, in their order."""
         while self._sealed and not self._sealed[0].outstanding:
             checkpoint = self._sealed.pop(0)
-            if not checkpoint.count:
+            checkpoint.unstored = len(checkpoint.written)
+            if not checkpoint.unstored:
                 self.stored_checkpoint(checkpoint)
                 continue
-            checkpoint.fill()
-            first = 0
-            for topic, number, rows in checkpoint.changes:
-                places = list(range(first, first + len(rows)))
-                self._publisher.add_run(topic, number, Run(checkpoint, places, self), rows)
-                first += len(rows)
-            checkpoint.changes = []  # the publisher has them now
+            for written in checkpoint.written:
+                topic, number, rows = written.changes
+                written.changes = _Changes(topic, number, [])  # the publisher has them now
+                run = Run(written, list(range(len(rows))), self)
+                self._publisher.add_run(topic, number, run, rows)
             self._publisher.added(urgent=True)
 
     def stored_checkpoint(self, checkpoint: _Checkpoint) -> None:
         """A checkpoint is durable: its records are done."""
         self.pending -= checkpoint.count
-        for table in checkpoint.tables:
-            table.unsettled -= 1
+        for written in checkpoint.written:
+            written.table.unsettled -= 1
         for batch, indexes in checkpoint.covered:
             batch.ack_many(indexes)
 
@@ -308,6 +355,9 @@ class Changelog:
 
     def failed(self) -> None:
         """See :class:`service.publishers.output.EntryOwner`; it is sent again."""
+
+    def lost(self, run: Run) -> None:
+        """See :class:`service.publishers.output.EntryOwner`; the checkpoint goes on without."""
 
     def refused(self, entry: Entry, reason: str) -> None:
         """See :class:`service.publishers.output.EntryOwner`.
@@ -373,6 +423,9 @@ class _Settled(NamedTuple):
         self.table.unsettled -= count
 
     def failed(self) -> None:
+        """Never called: a transaction fails as a whole."""
+
+    def lost(self, run: Run) -> None:
         """Never called: a transaction fails as a whole."""
 
     def refused(self, entry: Entry, reason: str) -> None:

@@ -23,6 +23,9 @@ class Grave:
         del topic, runs, since_s
         self._counters.dead_lettered(self._code, count)
 
+    def lost(self, run: Run) -> None:
+        """See :class:`service.publishers.output.EntryOwner`; nothing was counted yet."""
+
     def refused(self, entry: Entry, reason: str) -> None:
         """Leave it unacknowledged: losing a dead letter is not an option.
 

@@ -16,7 +16,8 @@ from typing import Final
 
 import structlog
 
-from service.errors import BrokerUnavailableError, FatalError, ServiceError
+from service.errors import BrokerUnavailableError, FatalError, ServiceError, first_error
+from service.events import Permission
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
@@ -25,6 +26,7 @@ from service.publishers.base import (
     TopicInfo,
 )
 from service.publishers.kafka_partitioner import Partitioner
+from service.publishers.kafka_stuck import StuckWatch
 from service.publishers.output import (
     FULL_BYTES,
     RECORD_OVERHEAD_BYTES,
@@ -33,6 +35,7 @@ from service.publishers.output import (
     Run,
     Sealed,
     count_by_owner,
+    permission_of,
     record_size,
 )
 
@@ -44,6 +47,8 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Unacknowledged output at which publishing waits."""
 FLUSH_BEFORE_REBUILD_S: Final = 5.0
 SETTLE_POLL_S: Final = 0.02
+PERMISSION_POLL_S: Final = 0.05
+"""Time between two looks at results that have to wait for an answered heartbeat."""
 STOP_TIMEOUT_S: Final = 3.0
 SMALL_TOPIC_BYTES: Final = 512 * 1024
 """Topics that take less than this have their batches measured record by record."""
@@ -77,6 +82,7 @@ class KafkaPublisher:
         self._unknown_since_s: dict[str, float] = {}
         self.topics: dict[str, TopicInfo] = {}
         self._partitioner = Partitioner()
+        self._watch = StuckWatch(make_producer, lambda: list(self._outputs.values()))
         self._dirty = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -274,7 +280,7 @@ class KafkaPublisher:
                 self._producer = producer
                 self._broken = None
                 backoff_s = BACKOFF_FIRST_S
-                await self._send_loop(producer)
+                await self._serve(producer)
             except FatalError:
                 raise
             except (ServiceError, OSError) as exc:
@@ -305,6 +311,16 @@ class KafkaPublisher:
         self._stopping = True
         self._dirty.set()
 
+    async def _serve(self, producer: ProducerClient) -> None:
+        """Send until :meth:`close`, and raise when ``producer`` has to be replaced."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watch.run(), name="watch producer")
+                await self._send_loop(producer)
+                watching.cancel()
+        except* ServiceError as group:
+            raise first_error(group) from group
+
     async def _send_loop(self, producer: ProducerClient) -> None:
         while not self._stopping:
             await self._dirty.wait()
@@ -331,28 +347,45 @@ class KafkaPublisher:
                     output.urgent = False
                 else:
                     next_s = left_s if next_s is None else min(next_s, left_s)
-            if output.sealed:
-                await self._send(producer, output)
+            if output.sealed and not await self._send(producer, output):
+                next_s = PERMISSION_POLL_S if next_s is None else min(next_s, PERMISSION_POLL_S)
         return next_s
 
-    def _without_revoked(self, sealed: Sealed) -> Sealed:
-        """Drop what nobody may publish any more, because its partition was lost meanwhile.
+    def _next(self, output: OutputPartition) -> Sealed | None:
+        """Take the next records that may be sent; ``None`` if all that there are have to wait.
 
         Asked for at the last moment: a process that was stopped for longer than its session
-        wakes up with results in its hands that the partition's next owner makes again.
+        wakes up with results in its hands that the partition's next owner makes again.  What
+        waits keeps its place, and only records of other inputs pass it.
         """
-        kept, dropped = sealed.still_valid()
-        if dropped is not None:
-            for run in dropped.runs:
-                run.batch.dispatched -= len(run.places)
-            self._settled(dropped)
-        return kept
+        waiting: list[Sealed] = []
+        going: Sealed | None = None
+        while output.sealed and going is None:
+            parts = output.sealed.popleft().by_permission()
+            if (never := parts.get(Permission.NEVER)) is not None:
+                self._drop(never)
+            if (wait := parts.get(Permission.WAIT)) is not None:
+                waiting.append(wait)
+            going = parts.get(Permission.GO)
+        output.sealed.extendleft(reversed(waiting))
+        return going
 
-    async def _send(self, producer: ProducerClient, output: OutputPartition) -> None:
-        sealed = self._without_revoked(output.sealed.popleft())
-        if not sealed.count:
-            self._dirty.set()
-            return
+    def _drop(self, sealed: Sealed) -> None:
+        """Nobody may publish these any more: their partition was lost."""
+        for run in sealed.runs:
+            run.owner.lost(run)
+            run.batch.dropped(run.places)
+        self._settled(sealed)
+
+    async def _send(self, producer: ProducerClient, output: OutputPartition) -> bool:
+        """Send what may go of one output partition; false if all of it has to wait."""
+        sealed = self._next(output)
+        if sealed is None:
+            if output.sealed:
+                return False
+            output.waiting_since_s = _now() if output.runs else 0.0
+            self._dirty.set()  # what came meanwhile has not been looked at
+            return True
         if sealed.writer is None:  # to be sent again: fill a new batch, as much as it takes
             writer = producer.new_batch()
             taken = writer.extend(sealed.rows, 0)
@@ -364,9 +397,13 @@ class KafkaPublisher:
         output.sent_at_s = _now()
         # and asked again inside the client, which may sit on it for a while
         answer = await producer.send(
-            output.topic, output.partition, sealed.writer, permission=partial(_valid, sealed.runs)
+            output.topic,
+            output.partition,
+            sealed.writer,
+            permission=partial(permission_of, sealed.runs),
         )
         answer.add_done_callback(partial(self._answered, output, sealed))
+        return True
 
     def _answered(
         self, output: OutputPartition, sealed: Sealed, answer: "asyncio.Future[int]"
@@ -431,11 +468,6 @@ class KafkaPublisher:
             if all(output.on_wire is None for output in self._outputs.values()):
                 return
             await asyncio.sleep(SETTLE_POLL_S)
-
-
-def _valid(runs: Sequence[Run]) -> bool:
-    """Whether every input that ``runs`` come from is still ours."""
-    return all(run.batch.valid() for run in runs)
 
 
 def _now() -> float:

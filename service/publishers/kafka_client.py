@@ -33,7 +33,7 @@ from service.publishers.base import (
     Row,
     TopicInfo,
 )
-from service.publishers.kafka_gate import Permission, ProduceGate
+from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
 
 PRIVATE_NAMES: Final = {
@@ -146,7 +146,7 @@ class KafkaProducerClient:
         partition: int,
         batch: BatchWriter,
         *,
-        permission: Permission | None = None,
+        permission: Asked | None = None,
     ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, _Writer):

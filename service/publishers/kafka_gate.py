@@ -4,12 +4,18 @@ What was handed to the client waits there, for a connection, for the request bef
 back-off of a retry.  A process that is stopped meanwhile, for longer than its session, wakes up
 with results that the partition's next owner has published by then, and the client would send
 them first of all.  So every produce request, retries too, asks who owns its batches when nothing
-more can suspend it before it is written.  Refused batches fail; the producer, whose sequence
-numbers have a gap now, is replaced, and the publisher drops what it may not send again.
+more can suspend it before it is written.
+
+While that is not known, a batch stays with the client, for it may have been stored already and
+only the reply lost: sent again by the same producer it has the same sequence number, and the
+broker stores it once.  For the same reason batches never expire here, as they otherwise do while
+their partition has no leader.  Refused batches fail; the producer, whose sequence numbers have a
+gap now, is replaced, and the publisher drops what it may not send again.
 
 Uses the private names in :data:`PRIVATE_NAMES`, pinned by a test.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -18,22 +24,39 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.producer.sender import SendProduceReqHandler
 
+from service.events import Permission
+
 PRIVATE_NAMES: Final = {
     "AIOKafkaProducer": ("_sender",),
-    "Sender": ("_in_flight", "_muted_partitions", "_send_produce_req", "client"),
+    "Sender": (
+        "_in_flight",
+        "_message_accumulator",
+        "_muted_partitions",
+        "_send_produce_req",
+        "client",
+    ),
+    "MessageAccumulator": ("_batch_ttl", "reenqueue"),
     "MessageBatch": ("_builder",),
     "SendProduceReqHandler": ("_batches", "_client"),
 }
 """What is used of the client beyond its public names, by class."""
 
-Permission = Callable[[], bool]
-"""Whether a batch may still go out; asked at the last moment."""
+WAIT_POLL_S: Final = 0.05
+
+Asked = Callable[[], Permission]
+"""Whether a batch may go out; asked at the last moment."""
 
 
 class OwnerLostError(KafkaError):  # type: ignore[misc]
-    """A request was not sent, because a partition that it has results of may not be ours."""
+    """A request was not sent, because a partition that it has results of is not ours."""
 
     retriable = False
+
+
+class OwnerUnknownError(KafkaError):  # type: ignore[misc]
+    """A request was not sent yet, because a partition that it has results of may not be ours."""
+
+    retriable = True
 
 
 class ProduceGate:
@@ -45,17 +68,26 @@ class ProduceGate:
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._sender: Any = producer._sender  # noqa: SLF001 -- see the module's docstring
-        self._permissions: WeakKeyDictionary[Any, Permission] = WeakKeyDictionary()
+        self._permissions: WeakKeyDictionary[Any, Asked] = WeakKeyDictionary()
         self._sender._send_produce_req = self._send  # noqa: SLF001
+        self._sender._message_accumulator._batch_ttl = float("inf")  # noqa: SLF001
 
-    def guard(self, builder: Any, permission: Permission) -> None:
+    def guard(self, builder: Any, permission: Asked) -> None:
         """Ask ``permission`` before ``builder``, a batch of the client's, goes out."""
         self._permissions[builder] = permission
 
     async def _send(self, node: int, batches: Mapping[Any, Any]) -> None:
         """What the client does here, by way of the gate."""
         sender = self._sender
-        await _Request(sender, batches, self._permissions).do(node)
+        asked = {at: _permission(self._permissions, batch) for at, batch in batches.items()}
+        waiting = [at for at, answer in asked.items() if answer is Permission.WAIT]
+        going = {at: batch for at, batch in batches.items() if at not in waiting}
+        if going:
+            await _Request(sender, going, self._permissions).do(node)
+        elif waiting:
+            await asyncio.sleep(WAIT_POLL_S)
+        for at in waiting:
+            sender._message_accumulator.reenqueue(batches[at])  # noqa: SLF001
         sender._in_flight.remove(node)  # noqa: SLF001
         for partition in batches:
             sender._muted_partitions.remove(partition)  # noqa: SLF001
@@ -65,7 +97,7 @@ class _Request(SendProduceReqHandler):  # type: ignore[misc]
     """One produce request, which is its own connection to the client."""
 
     def __init__(
-        self, sender: Any, batches: Mapping[Any, Any], permissions: Mapping[Any, Permission]
+        self, sender: Any, batches: Mapping[Any, Any], permissions: Mapping[Any, Asked]
     ) -> None:
         super().__init__(sender, batches)
         self._permissions = permissions
@@ -76,16 +108,24 @@ class _Request(SendProduceReqHandler):  # type: ignore[misc]
         """Send ``request`` if all of it may go.
 
         Raises:
-            OwnerLostError: If it may not.
+            OwnerLostError: If some of it never may.
+            OwnerUnknownError: If some of it has to wait; the client tries again.
         """
         # connects if it has to; after that nothing suspends us before the request is written
         if not await self._behind.ready(node):
             raise NodeNotReadyError(f"node {node}")
-        for batch in self._batches.values():
-            permission = self._permissions.get(batch._builder)  # noqa: SLF001
-            if permission is not None and not permission():
-                raise OwnerLostError("its input partition may belong to somebody else by now")
+        answers = {_permission(self._permissions, batch) for batch in self._batches.values()}
+        if Permission.NEVER in answers:
+            raise OwnerLostError("its input partition belongs to somebody else by now")
+        if Permission.WAIT in answers:
+            raise OwnerUnknownError("its input partition may belong to somebody else by now")
         return await self._behind.send(node, request)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._behind, name)
+
+
+def _permission(permissions: Mapping[Any, Asked], batch: Any) -> Permission:
+    """What may become of one of the client's batches; nobody asks for those without a guard."""
+    permission = permissions.get(batch._builder)  # noqa: SLF001
+    return Permission.GO if permission is None else permission()

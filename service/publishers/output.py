@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from service.events import Headers, RecordBatch
+from service.events import Headers, Permission, RecordBatch
 from service.publishers.base import BatchWriter, Row
 
 FULL_BYTES: Final = 192 * 1024
@@ -28,6 +28,10 @@ class EntryOwner(Protocol):
 
     def failed(self) -> None:
         """A request with records of this owner failed; they are sent again."""
+        ...
+
+    def lost(self, run: "Run") -> None:
+        """The records of ``run`` are not sent: their input is somebody else's by now."""
         ...
 
     def stored(self, topic: str, runs: Sequence["Run"], count: int, *, since_s: float) -> None:
@@ -148,28 +152,32 @@ class Sealed:
             Sealed(others, self.size_bytes - share, rows=self.rows[at:]),
         )
 
-    def still_valid(self) -> "tuple[Sealed, Sealed | None]":
-        """What of it may still be published, and what not; usually all of it may."""
-        valid: dict[int, bool] = {}
+    def by_permission(self) -> "dict[Permission, Sealed]":
+        """Its records by what may become of them now; usually all of them may go."""
+        asked: dict[int, Permission] = {}
         for run in self.runs:
-            if id(run.batch) not in valid:
-                valid[id(run.batch)] = run.batch.valid()
-        if all(valid.values()):
-            return self, None
-        kept: list[Run] = []
-        dropped: list[Run] = []
-        rows: list[Row] = []
+            if id(run.batch) not in asked:
+                asked[id(run.batch)] = run.batch.permission()
+        answers = set(asked.values())
+        if len(answers) == 1:
+            return {answers.pop(): self}
+        parts: dict[Permission, tuple[list[Run], list[Row]]] = {
+            answer: ([], []) for answer in answers
+        }
         at = 0
         for run in self.runs:
             end = at + len(run.places)
-            if valid[id(run.batch)]:
-                kept.append(run)
-                rows += self.rows[at:end]
-            else:
-                dropped.append(run)
+            runs, rows = parts[asked[id(run.batch)]]
+            runs.append(run)
+            rows += self.rows[at:end]
             at = end
-        share = self.size_bytes * len(rows) // self.count
-        return Sealed(kept, share, rows=rows), Sealed(dropped, self.size_bytes - share, rows=[])
+        sorted_out: dict[Permission, Sealed] = {}
+        left_bytes, left_count = self.size_bytes, self.count
+        for answer, (runs, rows) in parts.items():
+            share = left_bytes * len(rows) // left_count
+            left_bytes, left_count = left_bytes - share, left_count - len(rows)
+            sorted_out[answer] = Sealed(runs, share, rows=rows)
+        return sorted_out
 
     def entries(self) -> Iterator[Entry]:
         """Its records one by one."""
@@ -275,6 +283,14 @@ class OutputPartition:
         on_wire = 0 if self.on_wire is None else self.on_wire.count
         sealed = sum(batch.count for batch in self.sealed)
         return on_wire + sealed + sum(len(run.places) for run in self.runs)
+
+
+def permission_of(runs: Sequence[Run]) -> Permission:
+    """What may become of all of ``runs``, which travel together: the worst of the answers."""
+    answers = {run.batch.permission() for run in runs}
+    if Permission.NEVER in answers:
+        return Permission.NEVER
+    return Permission.WAIT if Permission.WAIT in answers else Permission.GO
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:

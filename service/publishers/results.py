@@ -118,7 +118,8 @@ class ResultWriter:
         for item in gathered(outcomes):
             batch = item.batch
             if batch is not valid_batch:
-                if not batch.valid():
+                # What has to wait does so where it is sent; here it only must not be for nothing.
+                if batch.revoked:
                     self._drop(item)
                     continue
                 valid_batch = batch
@@ -137,7 +138,7 @@ class ResultWriter:
     def _drop(self, item: Handled | Outcome) -> None:
         """Do nothing for an outcome: whoever owns its partition now does it again."""
         indexes = [item.index] if isinstance(item, Outcome) else item.indexes
-        item.batch.dispatched -= len(indexes)
+        item.batch.dropped(indexes)
         if self.changes is not None:
             for index in indexes:
                 self.changes.dropped(item.batch, index)
@@ -343,6 +344,11 @@ class ResultWriter:
         if self.changes is not None:
             self.changes.results_stored((run,), self)
         self._counters.results_out += len(run.places)
+
+    def lost(self, run: Run) -> None:
+        """Results that were queued belong to somebody else by now, and will not be sent."""
+        if self.changes is not None:
+            self.changes.results_stored((run,), self)
 
     def refused(self, entry: Entry, reason: str) -> None:
         """The broker refused a record for its size: dead-letter its input instead."""

@@ -16,7 +16,7 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.errors import BrokerUnavailableError
-from service.events import Headers, Record, SourceRecord
+from service.events import Headers, Permission, Record, SourceRecord
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
@@ -263,7 +263,7 @@ class MemoryProducer:
         partition: int,
         batch: BatchWriter,
         *,
-        permission: Callable[[], bool] | None = None,
+        permission: Callable[[], Permission] | None = None,
     ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, MemoryBatchWriter):
@@ -280,7 +280,11 @@ class MemoryProducer:
             if self._broker.down:
                 loop.call_later(_RETRY_S, store)  # an idempotent producer never gives up
                 return
-            if permission is not None and not permission():
+            allowed = Permission.GO if permission is None else permission()
+            if allowed is Permission.WAIT:
+                loop.call_later(_RETRY_S, store)
+                return
+            if allowed is Permission.NEVER:
                 outcome.set_exception(ProduceFailedError("its partition was lost"))
                 return
             try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.errors import FencedError
+from service.events import Permission
 from service.publishers.base import BatchWriter, ProduceFailedError, ProduceUnknownError
 from service.testing.broker import Commit, MemoryBroker
 from service.testing.broker_clients import MemoryBatchWriter, MemoryProducer
@@ -40,7 +41,7 @@ class MemoryTransactions(MemoryProducer):
         partition: int,
         batch: BatchWriter,
         *,
-        permission: Callable[[], bool] | None = None,
+        permission: Callable[[], Permission] | None = None,
     ) -> "asyncio.Future[int]":
         """See :meth:`service.publishers.base.ProducerClient.send`."""
         if not isinstance(batch, MemoryBatchWriter):
@@ -50,7 +51,7 @@ class MemoryTransactions(MemoryProducer):
             outcome.set_exception(ProduceFailedError("not in a transaction"))
         elif batch.size_bytes > self._broker.topics[topic].max_message_bytes:
             outcome.set_exception(ProduceFailedError("the batch is too large", too_large=True))
-        elif permission is not None and not permission():
+        elif permission is not None and permission() is not Permission.GO:
             outcome.set_exception(ProduceFailedError("its partition was lost"))
         else:
             self._sent.append((topic, partition, batch))

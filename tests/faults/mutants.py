@@ -14,7 +14,7 @@ from service.consumers.kafka_committer import Committer
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.offsets import PartitionOffsets
 from service.dispatch.lanes import LANES
-from service.events import Outcome
+from service.events import Outcome, Permission
 from service.publishers.base import Row
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import Entry, Run
@@ -86,7 +86,8 @@ def _ignore_epochs() -> None:
 
     _set(HeldPartition, "close", lambda _self: None)
     _set(HeldPartition, "revoke", revoke)
-    _set(KafkaBatch, "valid", lambda _self: True)
+    _set(HeldPartition, "suspend", revoke)
+    _set(KafkaBatch, "permission", lambda _self: Permission.GO)
 
 
 def _one_by_one(variant: Callable[[_Queue], _Queue]) -> None:

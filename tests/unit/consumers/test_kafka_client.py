@@ -11,12 +11,12 @@ from aiokafka.errors import (
     KafkaError,
     NotCoordinatorForGroupError,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from service.consumers import kafka_client
-from service.consumers.base import TopicPartition
+from service.consumers.base import CommitRefusedError, CommittedOffset, TopicPartition
 from service.consumers.kafka_client import KafkaConsumerClient
 
 ANSWER_S = 2.0
@@ -31,9 +31,12 @@ class Coordinator:
         self._heartbeat_task = None
         self._coordination_task = None
         self.answer: object = None
+        self.commits: list[Any] = []
         self.dead = False
 
     async def _send_req(self, request: object) -> object:
+        if isinstance(request, OffsetCommitRequest):
+            self.commits.append(SimpleNamespace(generation=self.generation))
         await asyncio.sleep(ANSWER_S)
         return self.answer or request
 
@@ -55,6 +58,13 @@ class Consumer:
         )
         self._fetcher = SimpleNamespace(_fetch_task=None)
         self._subscription = SimpleNamespace(reassignment_in_progress=False)
+
+    async def commit(self, offsets: object) -> None:
+        """Try again once, in whatever generation there is by then, as the client does."""
+        del offsets
+        for _ in range(2):
+            request = OffsetCommitRequest("group", self._coordinator.generation, "member", -1, [])
+            await self._coordinator._send_req(request)
 
     async def start(self) -> None:
         """Nothing to connect to."""
@@ -113,6 +123,30 @@ async def test_a_join_counts_from_when_its_last_question_was_sent(
     consumer_of(client).listener.on_partitions_assigned([ClientPartition("logs", 0)])
 
     assert client.health().last_heartbeat_at_s == sent_at_s
+
+
+async def test_a_commit_is_not_tried_again_in_another_generation(
+    client: KafkaConsumerClient,
+) -> None:
+    coordinator = consumer_of(client)._coordinator
+    offsets = {TopicPartition("logs", 0): CommittedOffset(7)}
+    asyncio.get_running_loop().call_later(ANSWER_S, setattr, coordinator, "generation", 3)
+
+    with pytest.raises(CommitRefusedError):
+        await client.commit(offsets)
+    await client.commit(offsets)
+
+    assert [request.generation for request in coordinator.commits] == [1, 3, 3]
+
+
+async def test_who_is_not_in_the_group_commits_nothing(client: KafkaConsumerClient) -> None:
+    coordinator = consumer_of(client)._coordinator
+    coordinator.generation = -1
+
+    with pytest.raises(CommitRefusedError):
+        await client.commit({TopicPartition("logs", 0): CommittedOffset(7)})
+
+    assert coordinator.commits == []
 
 
 async def test_metadata_is_as_old_as_its_last_change_whatever_the_wall_clock_says(

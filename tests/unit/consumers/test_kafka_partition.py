@@ -1,7 +1,7 @@
 """A partition through assignments, revokes and losses, with other owners in between."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -363,3 +363,140 @@ class HandoverMachine(RuleBasedStateMachine):
 
 TestHandover = HandoverMachine.TestCase
 TestHandover.settings = settings(max_examples=300, stateful_step_count=30)
+
+
+class Group:
+    """What is stored for the partition; every owner goes by it."""
+
+    def __init__(self) -> None:
+        self.stored: CommittedOffset | None = None
+        self.now_s = 0.0
+
+    def open(self, held: HeldPartition) -> None:
+        held.assign(self.now_s)
+        held.resume(self.stored, 0)
+
+    def commit(self, held: HeldPartition, *, leaving: bool = False, answered: bool = True) -> None:
+        self.now_s += 1.0
+        due = held.due(self.now_s, leaving=leaving)
+        if due is not None:
+            self.stored = due
+            if answered:
+                held.confirmed(due, self.now_s)
+
+    def dispatch(self, held: HeldPartition, count: int) -> RecordBatch:
+        """As the source does: nothing runs before a commit has said so."""
+        assert held.offsets is not None
+        first = held.offsets.expected_offset
+        for _ in range(3):
+            if held.admit(first, first + count):
+                return deliver(held, count)
+            self.commit(held)
+        raise AssertionError("not admitted")
+
+
+class Others:
+    """Processes that own the partition one after the other."""
+
+    def __init__(self, group: Group) -> None:
+        self.worked = False
+        self._group = group
+        self._number = 2
+        self._held: HeldPartition | None = None
+
+    def do(self, step: str, count: int) -> None:
+        held = self._held
+        if held is None:
+            if step == "open":
+                self._held = new_held(owner=self._number)
+                self._group.open(self._held)
+        elif step in {"commit", "unanswered"}:
+            self._group.commit(held, answered=step == "commit")
+        elif step == "dispatch":
+            self._group.dispatch(held, count)
+            self.worked = True
+        elif step == "finish":
+            for batch in held.live_batches:
+                batch.ack_many(range(len(batch)))
+        else:
+            self._end(held, leaving=step == "leave")
+
+    def _end(self, held: HeldPartition, *, leaving: bool) -> None:
+        if leaving:
+            self._group.commit(held, leaving=True)
+        held.revoke()
+        self._held = None
+        self._number += 1
+
+
+_OTHERS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["open", "commit", "unanswered", "dispatch", "finish", "leave", "die", "open"]
+        ),
+        st.integers(1, 600),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=500)
+@given(before=st.lists(st.integers(1, 300), min_size=1, max_size=4), others=_OTHERS)
+def test_a_partition_that_was_lost_is_untouched_only_if_nobody_else_dispatched(
+    before: list[int], others: list[tuple[str, int]]
+) -> None:
+    group = Group()
+    ours = new_held(owner=1)
+    group.open(ours)
+    for count in before:
+        batch = group.dispatch(ours, count)
+        batch.ack_many(range(count // 2))
+    ours.suspend()
+    stored = group.stored
+    elsewhere = Others(group)
+    for do, count in others:
+        elsewhere.do(do, count)
+
+    ours.assign(group.now_s)
+
+    assert ours.suspended
+    assert not (ours.untouched(group.stored) and elsewhere.worked)
+    assert ours.untouched(group.stored) or group.stored != stored
+
+
+def test_what_is_in_hand_of_a_lost_partition_counts_when_it_is_reinstated() -> None:
+    group = Group()
+    held = new_held()
+    group.open(held)
+    batch = group.dispatch(held, 4)
+    batch.dispatched = 2  # two of them had begun
+    batch.ack(0)
+    held.suspend()
+
+    held.assign(1.0)
+    waiting = held.settled
+    held.reinstate()
+    batch.ack(1)
+    settled = held.settled
+    left = held.abandon()
+    held.resume(group.stored, 0)
+
+    assert (waiting, settled, held.suspended) == (False, True, False)
+    assert left == [batch]
+    assert batch.revoked
+    assert held.expected_offset == 2
+
+
+def test_what_is_in_hand_of_a_partition_that_somebody_else_has_is_dropped() -> None:
+    held = held_at(committed=CommittedOffset(0))
+    batch = deliver(held, 4)
+    batch.dispatched = 1
+    held.suspend()
+
+    held.abandon()
+
+    assert batch.revoked
+    assert not held.suspended
+    assert not held.settled  # its call still runs
+    batch.dispatched -= 1
+    assert held.settled

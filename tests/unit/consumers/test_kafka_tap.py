@@ -21,7 +21,7 @@ from aiokafka.consumer.fetcher import (
 )
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
-from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -55,6 +55,7 @@ CLASSES: dict[str, type] = {
     "FetchResult": FetchResult,
     "Fetcher": Fetcher,
     "GroupCoordinator": GroupCoordinator,
+    "MessageAccumulator": MessageAccumulator,
     "MessageBatch": MessageBatch,
     "PartitionRecords": PartitionRecords,
     "SendProduceReqHandler": SendProduceReqHandler,

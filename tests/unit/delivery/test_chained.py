@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.delivery.chained import ChainedBatch
-from service.events import Record, RecordBatch, SourceRecord
+from service.events import Permission, Record, RecordBatch, SourceRecord
 
 
 def untold(indexes: Sequence[int]) -> None:
@@ -95,7 +95,7 @@ def test_what_is_said_of_the_first_batch_holds_for_every_one_behind_it() -> None
     first.closing = first.revoked = True
     third.closing = third.revoked = False  # nobody but the source decides
 
-    assert (third.closing, third.revoked, third.valid()) == (True, True, False)
+    assert (third.closing, third.revoked, third.permission()) == (True, True, Permission.NEVER)
 
 
 def test_places_are_those_of_the_original_and_paths_tell_results_apart() -> None:

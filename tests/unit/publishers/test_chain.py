@@ -60,6 +60,9 @@ class Owner:
     def failed(self) -> None:
         pass
 
+    def lost(self, run: Run) -> None:
+        raise AssertionError(run)
+
     def refused(self, entry: Entry, reason: str) -> None:
         raise AssertionError(f"{entry} refused: {reason}")
 

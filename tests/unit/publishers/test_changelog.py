@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from service.errors import OutputTooLargeError
-from service.events import RecordBatch, SourceRecord
+from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
 from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
 from service.publishers.output import Entry, Run
@@ -177,6 +177,48 @@ async def test_a_revoked_partition_writes_nothing_and_acknowledges_nothing() -> 
 
     assert setting.publisher.values == []
     assert batch.left == 1
+
+
+async def test_changes_wait_while_nobody_knows_whose_their_partition_is() -> None:
+    setting = Setting()
+    answers: dict[tuple[str, int], Permission] = {_HERE: Permission.WAIT}
+    setting.changelog.owners.append(lambda *place: answers.get(place))
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+
+    await asyncio.sleep(CHECKPOINT_S)
+    (_, _, entry) = setting.publisher.added_entries[0]
+    before = entry.batch.permission()
+    answers[_HERE] = Permission.GO
+    after = entry.batch.permission()
+    answers.clear()  # a source that has never read it has nothing to say
+
+    assert (before, after) == (Permission.WAIT, Permission.GO)
+    assert entry.batch.permission() is Permission.GO
+
+
+async def test_changes_of_a_partition_that_went_are_dropped_and_the_others_count() -> None:
+    setting = Setting()
+    there = Partition("in", 3)
+    setting.store.open("state", there, setting.store.reopen("state", there))
+    lost = await setting.change("a", 1)
+    setting.state.put(there, "b", 2)
+    setting.store.settle()
+    kept = RecordBatch("in", 3, [SourceRecord(None)], next_offset=1)
+    setting.changelog.cover(lost, [0])
+    setting.changelog.cover(kept, [0])
+    await asyncio.sleep(CHECKPOINT_S)
+    (gone, stays) = [entry.batch for _, _, entry in setting.publisher.added_entries]
+
+    lost.revoked = True
+    setting.store.release(_HERE)
+    permissions = (gone.permission(), stays.permission())
+    gone.dropped([0])
+    stays.ack(0)
+
+    assert permissions == (Permission.NEVER, Permission.GO)
+    assert kept.left == 0
+    assert setting.changelog.pending == 0
 
 
 @pytest.mark.parametrize("value", ["x" * 2000, {1, 2}], ids=["too large", "no JSON"])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from service.events import RecordBatch, SourceRecord
+from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import BatchWriter, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import Entry, Run
@@ -14,11 +14,17 @@ from service.testing.broker_clients import MemoryProducer
 
 
 class Owner:
+    def __init__(self) -> None:
+        self.lost_places: list[int] = []
+
     def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
         del topic, runs, count, since_s
 
     def failed(self, *args: object, **facts: object) -> None:
         del args, facts
+
+    def lost(self, run: Run) -> None:
+        self.lost_places += run.places
 
     def refused(self, entry: Entry, reason: str) -> None:
         raise AssertionError(f"{entry} refused: {reason}")
@@ -33,7 +39,7 @@ class SlowProducer(MemoryProducer):
         partition: int,
         batch: BatchWriter,
         *,
-        permission: Callable[[], bool] | None = None,
+        permission: Callable[[], Permission] | None = None,
     ) -> "asyncio.Future[int]":
         await asyncio.sleep(0.5)
         return await super().send(topic, partition, batch, permission=permission)
@@ -86,12 +92,13 @@ async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -
     publisher = KafkaPublisher(lambda: MemoryProducer(broker))
     lost, kept = batch_of(2), batch_of(2)
     lost.dispatched = kept.dispatched = 2
+    owner = Owner()
 
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(publisher.run())
         await publisher.learn("out")
         for place in range(2):
-            publisher.add("out", 0, Entry(None, None, b"lost", [], lost, place, Owner()))
+            publisher.add("out", 0, Entry(None, None, b"lost", [], lost, place, owner))
             publisher.add("out", 0, Entry(None, None, b"kept", [], kept, place, Owner()))
         lost.revoked = True  # as after a pause that was longer than the session
         publisher.added(urgent=True)
@@ -101,6 +108,58 @@ async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -
     assert [record.value for record in broker.records("out")] == [b"kept", b"kept"]
     assert (publisher.pending, publisher.pending_bytes) == (0, 0)
     assert (kept.left, lost.left, lost.in_flight) == (0, 2, 0)
+    assert owner.lost_places == [0, 1]
+
+
+class DoubtfulBatch(RecordBatch):
+    """A batch of which nobody knows whether it is still ours, until somebody does."""
+
+    answer = Permission.WAIT
+
+    def permission(self) -> Permission:
+        return self.answer
+
+
+def doubtful_batch(count: int) -> DoubtfulBatch:
+    records = [SourceRecord(b"", offset=offset) for offset in range(count)]
+    batch = DoubtfulBatch("in", 0, records, next_offset=count)
+    batch.dispatched = count
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("answer", "stored"),
+    [(Permission.GO, [b"sure", b"0", b"1", b"2"]), (Permission.NEVER, [b"sure"])],
+    ids=["ours after all", "lost"],
+)
+async def test_results_wait_in_order_until_it_is_known_whose_they_are(
+    answer: Permission, stored: list[bytes]
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1)
+    publisher = KafkaPublisher(lambda: MemoryProducer(broker))
+    doubtful, sure = doubtful_batch(3), batch_of(1)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        await publisher.learn("out")
+        for place in range(2):
+            publisher.add("out", 0, Entry(None, None, b"%d" % place, [], doubtful, place, Owner()))
+        publisher.add("out", 0, Entry(None, None, b"sure", [], sure, 0, Owner()))
+        publisher.added(urgent=True)
+        await asyncio.sleep(60.0)
+        publisher.add("out", 0, Entry(None, None, b"2", [], doubtful, 2, Owner()))
+        publisher.added(urgent=True)
+        await asyncio.sleep(60.0)
+        before = [record.value for record in broker.records("out")]
+        doubtful.answer = answer
+        await publisher.flush()
+        running.cancel()
+
+    assert before == [b"sure"]
+    assert [record.value for record in broker.records("out")] == stored
+    assert (doubtful.left, doubtful.in_flight) == ((0, 0) if answer is Permission.GO else (3, 0))
+    assert (publisher.pending, publisher.pending_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("limit_bytes", [20_000, 1_000_000], ids=["small topic", "usual topic"])

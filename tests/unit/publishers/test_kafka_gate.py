@@ -5,12 +5,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from aiokafka.errors import NotLeaderForPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.structs import TopicPartition
 
-from service.publishers.kafka_gate import OwnerLostError, ProduceGate
+from service.events import Permission
+from service.publishers.kafka_gate import WAIT_POLL_S, OwnerLostError, ProduceGate
 
 OURS = TopicPartition("alerts", 0)
 ALSO_OURS = TopicPartition("alerts", 1)
@@ -24,12 +24,12 @@ class Broker:
         self.written: list[set[TopicPartition]] = []
         self.errors: list[int] = []
         self.reachable = True
-        self._on_connect = on_connect
+        self.on_connect = on_connect
 
     async def ready(self, node: int) -> bool:
         assert node == NODE
         await asyncio.sleep(1.0)
-        self._on_connect()
+        self.on_connect()
         return self.reachable
 
     async def send(self, node: int, request: Any) -> Any:
@@ -64,7 +64,7 @@ class Producer:
             _request_timeout_ms=10_000,
             _retry_backoff=0.1,
             _txn_manager=None,
-            _message_accumulator=SimpleNamespace(reenqueue=self.requeued.append),
+            _message_accumulator=SimpleNamespace(reenqueue=self.requeued.append, _batch_ttl=10.0),
             _send_produce_req=None,
         )
 
@@ -72,6 +72,10 @@ class Producer:
         self._sender._in_flight.add(NODE)
         self._sender._muted_partitions |= {batch.tp for batch in batches}
         await self._sender._send_produce_req(NODE, {batch.tp: batch for batch in batches})
+
+    @property
+    def ttl_s(self) -> float:
+        return float(self._sender._message_accumulator._batch_ttl)
 
     @property
     def busy(self) -> bool:
@@ -88,12 +92,12 @@ def batch_for(partition: TopicPartition) -> tuple[BatchBuilder, MessageBatch]:
 
 
 async def test_a_batch_whose_partition_was_lost_while_it_waited_is_not_written() -> None:
-    owned = {"yes": True}
-    broker = Broker(on_connect=lambda: owned.update(yes=False))
+    answer = [Permission.GO]
+    broker = Broker(on_connect=lambda: answer.append(Permission.NEVER))
     producer = Producer(broker)
     gate = ProduceGate(producer)
     builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: owned["yes"])
+    gate.guard(builder, lambda: answer[-1])
 
     await producer.send(batch)
 
@@ -109,8 +113,8 @@ async def test_what_shares_the_request_fails_with_it_and_is_not_written_either()
     gate = ProduceGate(producer)
     lost_builder, lost = batch_for(OURS)
     kept_builder, kept = batch_for(ALSO_OURS)
-    gate.guard(lost_builder, lambda: False)
-    gate.guard(kept_builder, lambda: True)
+    gate.guard(lost_builder, lambda: Permission.NEVER)
+    gate.guard(kept_builder, lambda: Permission.GO)
 
     await producer.send(lost, kept)
 
@@ -125,7 +129,7 @@ async def test_a_batch_that_is_ours_or_that_nobody_guards_is_written() -> None:
     gate = ProduceGate(producer)
     builder, batch = batch_for(OURS)
     _, unguarded = batch_for(ALSO_OURS)
-    gate.guard(builder, lambda: True)
+    gate.guard(builder, lambda: Permission.GO)
 
     await producer.send(batch, unguarded)
 
@@ -135,13 +139,13 @@ async def test_a_batch_that_is_ours_or_that_nobody_guards_is_written() -> None:
 
 
 async def test_a_retry_goes_through_the_gate_again() -> None:
-    owned = [True, False]
+    answers = [Permission.GO, Permission.GO, Permission.NEVER, Permission.NEVER]
     broker = Broker()
     broker.errors = [NotLeaderForPartitionError.errno]
     producer = Producer(broker)
     gate = ProduceGate(producer)
     builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: owned.pop(0))
+    gate.guard(builder, lambda: answers.pop(0))
 
     await producer.send(batch)
     assert producer.requeued == [batch]
@@ -157,9 +161,68 @@ async def test_without_a_connection_nothing_is_asked_and_the_client_tries_again(
     producer = Producer(broker)
     gate = ProduceGate(producer)
     builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: pytest.fail("asked too early"))
+    gate.guard(builder, lambda: Permission.GO)
 
     await producer.send(batch)
 
     assert producer.requeued == [batch]
     assert broker.written == []
+
+
+async def test_what_may_not_be_ours_stays_with_the_client_and_the_others_go() -> None:
+    broker = Broker()
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    doubtful_builder, doubtful = batch_for(OURS)
+    sure_builder, sure = batch_for(ALSO_OURS)
+    gate.guard(doubtful_builder, lambda: Permission.WAIT)
+    gate.guard(sure_builder, lambda: Permission.GO)
+
+    await producer.send(doubtful, sure)
+
+    assert broker.written == [{ALSO_OURS}]
+    assert producer.requeued == [doubtful]
+    assert sure.future.result().offset == 7
+    assert not doubtful.future.done()
+    assert not producer.busy
+
+
+async def test_while_all_of_it_waits_the_client_is_not_kept_busy() -> None:
+    broker = Broker()
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: Permission.WAIT)
+    began_s = asyncio.get_running_loop().time()
+
+    await producer.send(batch)
+
+    assert asyncio.get_running_loop().time() - began_s == WAIT_POLL_S
+    assert producer.requeued == [batch]
+    assert broker.written == []
+
+
+async def test_doubt_that_comes_while_it_connects_keeps_the_batch_too() -> None:
+    answer = [Permission.GO]
+    broker = Broker(on_connect=lambda: answer.append(Permission.WAIT))
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: answer[-1])
+
+    await producer.send(batch)
+    answer.append(Permission.GO)
+    broker.on_connect = lambda: None
+    await producer.send(batch)
+
+    assert producer.requeued == [batch]
+    assert broker.written == [{OURS}]
+    assert batch.future.result().offset == 7
+
+
+def test_a_batch_never_expires_for_want_of_a_leader() -> None:
+    producer = Producer(Broker())
+
+    ProduceGate(producer)
+
+    assert producer.ttl_s == float("inf")

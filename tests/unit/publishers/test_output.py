@@ -3,12 +3,15 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.events import RecordBatch, SourceRecord
+from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
 from service.publishers.output import Entry, OutputPartition, Run, Sealed, count_by_owner
 
 
 class Owner:
+    def lost(self, run: Run) -> None:
+        raise AssertionError(run)
+
     def refused(self, entry: Entry, reason: str) -> None:
         raise AssertionError((entry, reason))
 
@@ -20,6 +23,17 @@ class Owner:
 
 
 OWNER = Owner()
+
+
+class AskedBatch(RecordBatch):
+    """A batch that is said to be ours, or not, or nobody knows."""
+
+    def __init__(self, batch: RecordBatch, answer: Permission) -> None:
+        super().__init__("in", 0, batch.records, next_offset=batch.next_offset)
+        self.answer = answer
+
+    def permission(self) -> Permission:
+        return self.answer
 
 
 def batch_of(count: int) -> RecordBatch:
@@ -57,20 +71,23 @@ def test_cutting_loses_nothing_and_keeps_the_order(lengths: list[int], data: st.
 
 
 @given(LENGTHS, st.data())
-def test_what_is_still_valid_keeps_its_order_and_the_rest_is_told(
+def test_what_may_go_what_waits_and_what_never_may_keep_their_order(
     lengths: list[int], data: st.DataObject
 ) -> None:
     sealed = sealed_of(*lengths)
-    whole = told(sealed)
+    answers: dict[int, Permission] = {}
     for run in sealed.runs:
-        run.batch.revoked = data.draw(st.booleans())
-    gone = {id(run.batch) for run in sealed.runs if run.batch.revoked}
+        run.batch = AskedBatch(run.batch, data.draw(st.sampled_from(Permission)))
+        answers[id(run.batch)] = run.batch.permission()
+    whole = told(sealed)
 
-    kept, dropped = sealed.still_valid()
+    parts = sealed.by_permission()
 
-    assert told(kept) == [entry for entry in whole if entry[0] not in gone]
-    assert {id(run.batch) for run in dropped.runs} == gone if dropped is not None else not gone
-    assert kept.size_bytes + (0 if dropped is None else dropped.size_bytes) == sealed.size_bytes
+    assert set(parts) == set(answers.values())
+    for answer, part in parts.items():
+        assert told(part) == [entry for entry in whole if answers[entry[0]] is answer]
+    assert sum(part.size_bytes for part in parts.values()) == sealed.size_bytes
+    assert sum(part.count for part in parts.values()) == sealed.count
 
 
 def test_neighbours_of_one_input_batch_become_one_run() -> None:
