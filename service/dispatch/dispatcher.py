@@ -383,7 +383,7 @@ class Dispatcher:
             circuit.succeeded(ticket)
         return item
 
-    async def _run(  # noqa: C901 -- see the comment
+    async def _run(  # noqa: C901, PLR0912 -- see the comment
         self, call: Call
     ) -> "Outcome | Later[Outcome | None] | None":
         # Not split further: what is awaited here is resumed through every coroutine around it.

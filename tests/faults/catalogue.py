@@ -160,7 +160,13 @@ _ALL = (
             ),
         ),
     ),
-    Schedule(name="moved", rows=("F22",), proxied=True, steps=(Step(do="move", for_s=1.0),)),
+    Schedule(
+        name="moved",
+        rows=("F22",),
+        proxied=True,
+        steps=(Step(do="move", for_s=1.0),),
+        settle_s=120.0,
+    ),
     Schedule(
         name="memory-256",
         rows=("F24",),
@@ -173,7 +179,7 @@ _ALL = (
     Schedule(
         name="log-blocked",
         rows=("F25",),
-        log_level="DEBUG",
+        handler="chatty",
         steps=(Step(do="block_log", for_s=10.0),),
     ),
     Schedule(

@@ -4,8 +4,12 @@ import asyncio
 from typing import Any
 from zlib import crc32
 
+import structlog
+
 from service.errors import PermanentError, TransientError
 from service.events import Event
+
+log = structlog.get_logger(__name__)
 
 LONGEST_S = 0.02
 
@@ -31,4 +35,10 @@ async def sluggish(event: Event) -> dict[str, Any]:
     """The same, but one in a hundred takes longer than the drain at a revoke may."""
     if crc32(b"slow" + event.data["message"].encode()) % 100 == 0:
         await asyncio.sleep(8.0)
+    return await alert(event)
+
+
+async def chatty(event: Event) -> dict[str, Any]:
+    """The same, and says so."""
+    log.info("handling", message=event.data["message"])
     return await alert(event)
