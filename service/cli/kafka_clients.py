@@ -1,0 +1,150 @@
+"""The commands' clients of Kafka: made when first needed, closed together, and never believed.
+
+No group is joined here and no rebalance can happen.  Each await on a client has a deadline
+(several of its calls retry for ever), and its exceptions end here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from service.app.connection import connection_options
+from service.cli.exit_codes import CONFIGURATION, TEMPORARY
+from service.errors import BrokerUnavailableError, ServiceError
+from service.settings import KafkaSettings
+
+CALL_S = 10.0
+"""Longest wait for one call to the broker."""
+_STOP_S = 5.0
+
+
+class KafkaToolError(ServiceError):
+    """The broker refused, with its own words."""
+
+    exit_code = TEMPORARY
+
+
+class AccessDeniedError(KafkaToolError):
+    """The broker refused because this user may not."""
+
+    exit_code = CONFIGURATION
+
+
+class KafkaClients:
+    """One client of each kind.
+
+    Every method raises ``BrokerUnavailableError`` when no broker answers in time,
+    :class:`AccessDeniedError` when it may not, and :class:`KafkaToolError` when the broker refuses
+    otherwise.
+
+    Args:
+        kafka: Where the brokers are.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._options = connection_options(kafka)
+        self._admin: Any = None
+        self._producer: Any = None
+
+    async def close(self) -> None:
+        """Close whatever clients were made; never raises and never hangs."""
+        for client in (self._producer, self._admin):
+            if client is not None:
+                await _stop(client)
+
+    async def admin_client(self) -> Any:
+        """The client for topics and groups."""
+        if self._admin is None:
+            admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=int(CALL_S * 1000))
+            await _started(admin, self._kafka)
+            self._admin = admin
+        return self._admin
+
+    async def producer_client(self) -> Any:
+        """The client that writes."""
+        if self._producer is None:
+            options: dict[str, Any] = {**self._options, **self._kafka.producer_options()}
+            options |= {"acks": "all", "enable_idempotence": True}
+            producer = AIOKafkaProducer(**options)
+            await _started(producer, self._kafka)
+            self._producer = producer
+        return self._producer
+
+    @asynccontextmanager
+    async def consumer_client(self, **options: Any) -> AsyncGenerator[Any]:
+        """A client that reads, for as long as the block lasts."""
+        defaults: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        consumer = AIOKafkaConsumer(**{**self._options, **defaults, **options})
+        await _started(consumer, self._kafka)
+        try:
+            yield consumer
+        finally:
+            await _stop(consumer)
+
+    async def call(self, client: Any, method: str, *arguments: Any) -> Any:
+        """What ``client`` answers to ``method``, within the deadline."""
+        try:
+            async with deadline(f"{method} was not answered"):
+                return await getattr(client, method)(*arguments)
+        except KafkaError as error:
+            raise refusal(error, method) from error
+
+
+async def _started(client: Any, kafka: KafkaSettings) -> None:
+    address = ", ".join(kafka.bootstrap_servers)
+    try:
+        async with asyncio.timeout(CALL_S):
+            await client.start()
+    except (KafkaError, TimeoutError, OSError) as error:
+        await _stop(client)
+        reason = str(error) or f"no answer within {CALL_S:g} s"
+        raise BrokerUnavailableError(f"{address}: {reason}") from error
+
+
+async def _stop(client: Any) -> None:
+    """Stop ``client``; never raises, and never takes longer than its deadline."""
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        async with asyncio.timeout(_STOP_S):
+            await stop()
+    except (KafkaError, TimeoutError, OSError):
+        pass
+    except asyncio.CancelledError:
+        # a client stopped soon after its start lets the cancellation of a task of its own out
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
+@asynccontextmanager
+async def deadline(what: str) -> AsyncGenerator[None]:
+    """Give the block :data:`CALL_S`; ``what`` says what did not happen in it.
+
+    Raises:
+        BrokerUnavailableError: If it takes longer.
+    """
+    try:
+        async with asyncio.timeout(CALL_S):
+            yield
+    except TimeoutError as error:
+        raise BrokerUnavailableError(f"{what} within {CALL_S:g} s") from error
+
+
+def refusal(error: BaseException, what: str) -> ServiceError:
+    """Our error for one of the client's."""
+    text = f"{what}: {error}"
+    if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+        return AccessDeniedError(f"{what}: access denied")
+    if isinstance(error, KafkaError) and error.retriable:
+        return BrokerUnavailableError(text)
+    return KafkaToolError(text)

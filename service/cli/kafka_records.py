@@ -1,0 +1,140 @@
+"""Records, as the commands see them: where they lie, reading, writing and deleting them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from service.cli.kafka_clients import KafkaClients, deadline, refusal
+from service.events import Headers
+
+_POLL_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it lies in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class RecordTools(KafkaClients):
+    """What can be done with the records of a topic."""
+
+    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
+        """First and next offset of each partition."""
+        async with self.consumer_client() as consumer:
+            wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+            begin = await self.call(consumer, "beginning_offsets", wanted)
+            end = await self.call(consumer, "end_offsets", wanted)
+        return {at.partition: (begin[at], end[at]) for at in wanted}
+
+    async def offsets_at(
+        self, topic: str, partitions: int, timestamp: int
+    ) -> dict[int, int | None]:
+        """First offset at or after ``timestamp`` (ms) per partition; ``None`` if there is none."""
+        async with self.consumer_client() as consumer:
+            wanted = {TopicPartition(topic, number): timestamp for number in range(partitions)}
+            found = await self.call(consumer, "offsets_for_times", wanted)
+        return {at.partition: None if found[at] is None else found[at].offset for at in wanted}
+
+    async def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Delete the records below each partition's offset, for good."""
+        admin = await self.admin_client()
+        wanted = {
+            TopicPartition(topic, partition): RecordsToDelete(offset)
+            for partition, offset in offsets.items()
+        }
+        await self.call(admin, "delete_records", wanted)
+
+    async def read(
+        self,
+        topic: str,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int] | None = None,
+    ) -> AsyncGenerator[list[StoredRecord]]:
+        """Records of ``topic`` in chunks, each partition from its start on.
+
+        Args:
+            topic: Topic name.
+            starts: First offset per partition.
+            ends: Stop before these offsets, when all are reached; without them go on for ever.
+        """
+        if ends is not None and all(starts[number] >= ends[number] for number in starts):
+            return
+        async with self.consumer_client(isolation_level="read_committed") as consumer:
+            assigned = [TopicPartition(topic, partition) for partition in starts]
+            consumer.assign(assigned)
+            for at in assigned:
+                consumer.seek(at, starts[at.partition])
+            while ends is None or await self._unread(consumer, assigned, ends):
+                try:
+                    # a get is never cancelled for its time: that would leak a fetch
+                    fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+                except KafkaError as error:
+                    raise refusal(error, f"topic {topic}") from error
+                for records in fetched.values():
+                    chunk = [
+                        StoredRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value,
+                                     r.headers)
+                        for r in records
+                        if ends is None or r.offset < ends[r.partition]
+                    ]  # fmt: skip
+                    if chunk:
+                        yield chunk
+
+    async def _unread(
+        self, consumer: Any, assigned: Sequence[Any], ends: Mapping[int, int]
+    ) -> bool:
+        """Whether some partition has not reached its end.
+
+        Positions tell, not records: offsets have holes, and the last ones may be some.
+        """
+        for at in assigned:
+            if await self.call(consumer, "position", at) < ends[at.partition]:
+                return True
+        return False
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> "asyncio.Future[Any]":
+        """Queue a record; the future ends when the broker has acknowledged it.
+
+        Waits while the client's buffer is full, so the sender cannot outrun the broker.
+        """
+        producer = await self.producer_client()
+        try:
+            async with deadline("the broker takes no records"):
+                future: asyncio.Future[Any] = await producer.send(
+                    topic, key=key, value=value, headers=list(headers), partition=partition
+                )
+        except (KafkaError, ValueError, AssertionError) as error:
+            raise refusal(error, f"topic {topic}") from error
+        return future
+
+    async def settle(self, futures: Sequence["asyncio.Future[Any]"]) -> None:
+        """Wait until all of ``futures`` of :meth:`send` are acknowledged."""
+        if not futures:
+            return
+        async with deadline("records are not acknowledged"):
+            results = await asyncio.gather(*futures, return_exceptions=True)
+        for result in results:
+            if isinstance(result, KafkaError):
+                raise refusal(result, "a record") from result
+            if isinstance(result, BaseException):
+                raise result
