@@ -1,5 +1,6 @@
-"""What the handlers' pages promise: ``python -m benchmarks.handlers [process|sentences|database]``.
+"""What the handlers' pages promise: ``python -m benchmarks.handlers [NAME]...``.
 
+The names are ``process``, ``sentences``, ``database`` and ``testing``; without one all of them run.
 Whole pipelines on a broker in memory and the real clock: what is measured is the handler with its
 dispatch, state and results, and not Kafka.  The events are written before the clock starts.
 ``database`` starts a PostgreSQL server of its own.
@@ -18,6 +19,7 @@ import orjson
 import structlog
 
 from benchmarks.handlers.burning import BURN_S
+from benchmarks.handlers.testing import told
 from service.app.collector import calm_collector
 from service.handlers import load_handler
 from service.testing.broker import MemoryBroker
@@ -110,6 +112,11 @@ async def _rows(url: str) -> None:
     print(f"{ROWS:,} rows into PostgreSQL in {took_s:.2f} s: {ROWS / took_s:,.0f} rows/s")
 
 
+async def testing() -> None:
+    """What a handler's test costs whoever writes it."""
+    print(await asyncio.to_thread(told))
+
+
 def _broker() -> MemoryBroker:
     broker = MemoryBroker()
     broker.create_topic("input", PARTITIONS)
@@ -144,6 +151,7 @@ BENCHMARKS: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = {
     "process": process,
     "sentences": sentences,
     "database": database,
+    "testing": testing,
 }
 
 

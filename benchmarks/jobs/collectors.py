@@ -1,9 +1,14 @@
-"""Two OTLP collectors for the telemetry jobs: one takes everything, one only the connection."""
+"""OTLP collectors for the telemetry jobs: one that answers, a slow one, one that hangs."""
 
 import socket
 import threading
+import time
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+SLOW_S: Final = 5.0
+"""How long the slow collector takes to answer: half of what an exporter waits by default."""
 
 
 class _Accepting(BaseHTTPRequestHandler):
@@ -21,10 +26,27 @@ class _Accepting(BaseHTTPRequestHandler):
         del args
 
 
+class _Slow(_Accepting):
+    def do_POST(self) -> None:
+        """Let the exporter wait before it is told."""
+        time.sleep(SLOW_S)
+        super().do_POST()
+
+
 @cache
 def accepting() -> str:
     """URL of a collector that answers; made on first use, for the life of this process."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Accepting)
+    return _serving(_Accepting)
+
+
+@cache
+def slow() -> str:
+    """URL of a collector that answers after :data:`SLOW_S`."""
+    return _serving(_Slow)
+
+
+def _serving(handler: type[BaseHTTPRequestHandler]) -> str:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.harness.model import Command, Contender, Job, LatencyJob, Place
 from benchmarks.jobs import logs
-from benchmarks.jobs.collectors import accepting, hanging
+from benchmarks.jobs.collectors import accepting, hanging, slow
 from benchmarks.jobs.commands import headrace
 from benchmarks.jobs.latency import JOB as LATENCY
 from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
@@ -35,6 +35,8 @@ _CONTENDERS = (
     Contender(name="metrics and 1 % traces", command=_exporting(accepting)),
     Contender(name="the same, collector hung", command=_exporting(hanging)),
 )
+
+_SLOW = Contender(name="the same, collector slow", command=_exporting(slow))
 
 JOB = Job(
     name="telemetry",

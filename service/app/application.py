@@ -62,6 +62,8 @@ class Application:
     ) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
+        self.ticks_due_s: dict[object, float] = {}
+        """When each handler that wants to know is told the time next (``loop.time()``)."""
         self.clients = Clients()
         brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
         self.publisher = KafkaPublisher(brokers.producer)
@@ -226,6 +228,7 @@ class Application:
         loop = asyncio.get_running_loop()
         pause_s = TICK_S
         while True:
+            self.ticks_due_s[handler] = loop.time() + pause_s
             await asyncio.sleep(pause_s)
             results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
             await built.emitters[handler.name].emit(results)

@@ -14,6 +14,8 @@ from http import HTTPStatus
 
 import structlog
 
+from service.errors import ConfigurationError
+
 REQUEST_S = 5.0
 """A client that has not sent its request, or not read the answer, by then is cut."""
 
@@ -68,10 +70,15 @@ class AdminServer:
         """Listen and answer.
 
         Raises:
-            OSError: If the address cannot be bound.
+            ConfigurationError: If the address cannot be bound.
         """
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        self._socket = socket.create_server(self._address, family=family, backlog=MAX_CONNECTIONS)
+        try:
+            self._socket = socket.create_server(
+                self._address, family=family, backlog=MAX_CONNECTIONS
+            )
+        except OSError as error:
+            raise ConfigurationError([f"admin: cannot listen: {error}"]) from error
         self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._run, name="admin-server", daemon=True)
         self._thread.start()

@@ -125,13 +125,29 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if seconds < 0:
             raise ValueError(f"time does not run backwards: {seconds}")
         clock = self._clock
-        paused = clock.horizon_s < math.inf
+        paused = self.paused
         clock.horizon_s = round(clock.now_s + seconds, 9) if paused else math.inf
         try:
             await asyncio.sleep(seconds)
         finally:
             if paused:
                 self.pause()
+
+    async def leap(self, until_s: float) -> None:
+        """Let time pass until ``until_s``: what falls due on the way fires then, and once.
+
+        For spans in which nothing happens but loops that look whether something has.
+
+        Cancel safety: the time has passed even if the call is cancelled.
+        """
+        self._clock.now_s = max(self._clock.now_s, round(until_s, 9))
+        for _ in range(3):
+            await asyncio.sleep(0)  # lets the timers fire, and those that waited for them run
+
+    @property
+    def paused(self) -> bool:
+        """Whether time passes only through :meth:`advance`."""
+        return self._clock.horizon_s < math.inf
 
 
 def virtual_loop() -> VirtualTimeLoop:

@@ -93,15 +93,17 @@ async def test_four_stages_store_what_is_good_once_and_refuse_the_rest(
     assert len(refused) == 2
 
 
-def test_the_tutorial_works_literally(pytester: pytest.Pytester) -> None:
-    text = (_ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "tests"), [("tutorial", 4), ("testing", 3)])
+def test_what_a_page_has_you_write_works_literally(
+    page: str, tests: int, pytester: pytest.Pytester
+) -> None:
+    text = (_ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     files = re.findall(
         r"`([a-z_]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", text, re.DOTALL
     )
-    assert len(files) >= 4
     for name, content in files:  # a later version of a file replaces the earlier one
         (pytester.path / name).write_text(content, encoding="utf-8")
 
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
 
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=tests)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 import pytest
 from structlog.testing import capture_logs
 
+from service.errors import ConfigurationError
 from service.health import server as server_module
 from service.health.server import AdminServer, Response
 
@@ -137,6 +138,6 @@ def test_closing_frees_the_port() -> None:
 def test_a_port_in_use_is_an_error_at_start(server: AdminServer) -> None:
     second = AdminServer("127.0.0.1", server.port, {})
 
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(ConfigurationError, match=r"admin: cannot listen: .*in use"):
         second.start()
     second.close()
