@@ -262,7 +262,7 @@ class RollingMetrics:
                     last.aggregate.fold()
                 touched[key] = windows
             else:
-                watermark.observe(newest_ms, heard_at_s)
+                watermark.observe(seen_ms, heard_at_s)
                 value_at = _Value(key, at_ms, value)
                 # a key that is new has its windows only there until they are put
                 windows = touched.get(key, windows)
@@ -274,7 +274,7 @@ class RollingMetrics:
                     newest_ms = at_ms
                     mark_ms = at_ms - lateness_ms
                     if next_end_ms <= mark_ms and may_close > 0:
-                        watermark.observe(newest_ms, heard_at_s)
+                        watermark.observe(seen_ms, heard_at_s)
                         touched = self._keep(place, touched)
                         closed = self._close(place, time, min(CLOSED_PER_EVENT, may_close))
                         may_close -= len(closed)
