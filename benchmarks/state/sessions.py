@@ -24,7 +24,7 @@ async def run(cluster: Cluster, count: int, directory: Path) -> None:
         await cluster.load(made["source"], PARTITIONS, count, _record)
         async with running(
             cluster, directory, made, kafka, time="t", window="session", size_s=1, lateness_s=1,
-            idle_s=5,
+            idle_s=60,
         ) as service:  # fmt: skip
             began_s, began = time.monotonic(), usage_of(service.process.pid)
             done_s = await service.committed(count) - began_s
