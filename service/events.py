@@ -139,9 +139,12 @@ class RecordBatch:
         chained: Batches of results that another pipeline of this process is working on, on whose
             records some of ours wait; ``None`` if there never was one.
         left: Records that are not done yet.
+        finishing: While it is closing, what was begun is followed through other pipelines of the
+            process to its end.
         failure: Why all of it goes to the dead-letter topic unread, if so.
-        dispatched: Records whose handling has started and that are not parked; what is in
-            flight is ``dispatched - (len(batch) - left)``.
+        dispatched: Records whose handling has begun and that are not parked.  With several
+            handlers only what was parked is counted here, below zero; see ``begun``.
+        begun: With several handlers: one byte per record, 1 when one of them has begun it.
         closing: The partition is being revoked: start nothing new of this batch.
         revoked: The partition is gone: nothing of this batch is dispatched, published or
             committed any more.
@@ -151,12 +154,14 @@ class RecordBatch:
 
     __slots__ = (
         "attempts",
+        "begun",
         "chained",
         "closing",
         "dispatched",
         "done",
         "epoch",
         "failure",
+        "finishing",
         "left",
         "next_offset",
         "partition",
@@ -193,8 +198,10 @@ class RecordBatch:
         self.attempts: dict[int, int] | None = None
         self.chained: set[RecordBatch] | None = None
         self.dispatched = 0
+        self.begun: bytearray | None = None
         self.failure: Failure | None = None
         self.closing = False
+        self.finishing = False
         self.revoked = False
         self.serial = next(_serials)
 
@@ -206,11 +213,15 @@ class RecordBatch:
         """Records whose handling or publishing is under way.
 
         A record whose result waits in another pipeline's channel is not: while the batch is
-        closing nothing begins there either.  One with several such results counts once for each,
-        so this may be too low, never too high.
+        closing nothing begins there either, unless it is ``finishing``.  One with several such
+        results counts once for each, so this may be too low, never too high.
         """
-        own = self.dispatched - (len(self.records) - self.left)
-        if not self.chained:
+        if self.begun is None:
+            own = self.dispatched - (len(self.records) - self.left)
+        else:
+            open_ = int.from_bytes(self.begun) & ~int.from_bytes(self.done)
+            own = open_.bit_count() + self.dispatched
+        if not self.chained or self.finishing:
             return own
         return own - sum(batch.left - batch.in_flight for batch in self.chained)
 
@@ -228,9 +239,14 @@ class RecordBatch:
         return self.records[index]
 
     def fan_out(self, effects: int) -> None:
-        """Wait for ``effects`` acknowledgements of every record, one for each handler."""
+        """Wait for ``effects`` acknowledgements of every record, one for each handler.
+
+        From here on, what one handler has begun the others do as well, even while the batch is
+        closing: what the first publishes would else be published again by the next owner.
+        """
         if effects > 1:
             self.pending = array("I", [effects]) * len(self.records)
+            self.begun = bytearray(len(self.records))
 
     def hold(self, index: int, effects: int = 1) -> None:
         """Wait for ``effects`` more acknowledgements of the record at ``index``."""

@@ -115,7 +115,7 @@ async def _running(
     await bench.kafka.produce(topics.source, _records(0, backlog))
     handler = {"use": "benchmarks.delivery.handlers:call", "concurrency": 64}
     config = pipeline(topics, handler=handler)
-    async with ServiceProcess(bench.bootstrap, config, bench.directory) as service:
+    async with ServiceProcess(bench.bootstrap, config, bench.own_directory()) as service:
         async with bench.watching(topics.output) as ends:
             while await ends() < 500:  # noqa: ASYNC110 -- the broker tells of nothing
                 await asyncio.sleep(_POLL_S)

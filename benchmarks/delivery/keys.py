@@ -73,7 +73,7 @@ async def _measure(
             "ordering": "key",
         },
     )
-    async with ServiceProcess(bench.bootstrap, config, bench.directory) as service:
+    async with ServiceProcess(bench.bootstrap, config, bench.own_directory()) as service:
         rate = await _rate(bench, topics, good)
         await service.terminate()
     return await _checked(bench, topics, rate)

@@ -33,7 +33,7 @@ async def run(bench: Bench, seconds: float) -> None:
         await _load(bench, topics.source, size, BACKLOG_BYTES, codec)
         handler = {"use": "benchmarks.delivery.handlers:stalled", "timeout_s": 3_600}
         config = pipeline(topics, handler=handler, drain_timeout_s=1.0)
-        async with ServiceProcess(bench.bootstrap, config, bench.directory) as service:
+        async with ServiceProcess(bench.bootstrap, config, bench.own_directory()) as service:
             await service.wait_assigned()
             samples: list[float] = []
             until_s = time.monotonic() + seconds

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -33,6 +34,10 @@ class Bench:
     @property
     def bootstrap(self) -> str:
         return self.server.bootstrap
+
+    def own_directory(self) -> Path:
+        """A new directory, so that nobody reads the log of an earlier process."""
+        return Path(mkdtemp(dir=self.directory))
 
     async def topics(self, partitions: int) -> Topics:
         """New topics with so many partitions each, and a new group."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -35,6 +35,9 @@ ANSWER_PAUSE_S: Final = 0.1
 EDGE_BUDGET_S: Final = 1.2
 """Together below 3 s, by which every socket is to be closed after SIGTERM."""
 START_POLL_S: Final = 0.2
+ACCEPTED_SHARE: Final = 0.2
+"""Share of the drain budget in which what was accepted may still begin."""
+DRAIN_POLL_S: Final = 0.1
 TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
 
@@ -247,7 +250,11 @@ class Application:
         running: Sequence["asyncio.Task[None]"],
         reading: Sequence["asyncio.Task[None]"],
     ) -> ExitReport:
-        """Stop intake → finish → flush → commit → leave, inside one budget."""
+        """Stop intake → finish → flush → commit → leave, inside one budget.
+
+        What was accepted gets the first part of the budget.  What of it was read from Kafka and
+        has not begun by then stays there, as if it had not been read; what has begun gets the rest.
+        """
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         deadline_s = began_s + self.settings.drain_timeout_s
@@ -258,7 +265,11 @@ class Application:
         for source in self.sources:
             source.stop_intake()
         closing = tasks.create_task(self._close_edge(running), name="closing the edge")
-        _, late = await asyncio.wait(running, timeout=max(0.0, deadline_s - loop.time()))
+        _, late = await asyncio.wait(
+            running, timeout=self.settings.drain_timeout_s * ACCEPTED_SHARE
+        )
+        if late:
+            late = await self._finish_begun(late, deadline_s)
         for task in late:
             task.cancel()
         await self._finish_state(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
@@ -270,6 +281,27 @@ class Application:
         report = self._report(late=len(late))
         report.took_s = loop.time() - began_s
         return report
+
+    async def _finish_begun(
+        self, running: Collection["asyncio.Task[None]"], deadline_s: float
+    ) -> set["asyncio.Task[None]"]:
+        """Let what has begun end and begin nothing more of Kafka's; returns what still runs.
+
+        What waits for another attempt, with nothing else left, is not waited for.
+        """
+        loop = asyncio.get_running_loop()
+        kafka = [source for built in self.pipelines.values() for source in built.kafka_sources]
+        only_kafka = all(built.reads_only_kafka for built in self.pipelines.values())
+        for source in kafka:
+            source.begin_nothing_more()
+        late = set(running)
+        while late and (left_s := deadline_s - loop.time()) > 0:
+            _, late = await asyncio.wait(late, timeout=min(DRAIN_POLL_S, left_s))
+            if only_kafka and not any(source.in_flight > 0 for source in kafka):
+                for task in late:
+                    task.cancel()
+                return set()
+        return late
 
     async def _finish_state(self, budget_s: float) -> None:
         """Have the last changes of state written: their records wait for that."""
@@ -292,10 +324,16 @@ class Application:
             report.done += built.counters.acked
             report.parked += built.counters.parked
             for source in built.kafka_sources:
-                report.abandoned.extend(source.left)
+                report.abandoned.extend(source.abandoned)
+                report.returned += source.returned
                 report.uncommitted.extend(source.uncommitted)
         report.drained = not (
-            self._gave_up or late or report.unpublished or report.abandoned or report.uncommitted
+            self._gave_up
+            or late
+            or report.parked
+            or report.unpublished
+            or report.abandoned
+            or report.uncommitted
         )
         return report
 

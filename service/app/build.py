@@ -97,6 +97,11 @@ class BuiltPipeline:
         for each in self.fed:
             each.ask(owner)
 
+    @property
+    def reads_only_kafka(self) -> bool:
+        """Whether all that feeds it is Kafka, or a pipeline of this process."""
+        return all(isinstance(each, KafkaSource | ChainSource) for each in self.sources.values())
+
 
 def build_pipeline(
     name: str,

@@ -11,11 +11,13 @@ class ExitReport:
     """The outcome of a drain.
 
     Attributes:
-        drained: Everything accepted is done, published and committed.
+        drained: Everything that had begun is done, published and committed.
         took_s: From the request to the end.
         done: Records whose every effect was durable, over the process's life.
         parked: Records that waited for a retry and were left to the next owner.
-        abandoned: Lowest record left per partition, as ``topic/partition/offset``.
+        abandoned: Partitions in which something had begun and did not end: their lowest record
+            that is left, as ``topic/partition/offset``.
+        returned: Records that were read from Kafka and are left there, not begun for the most part.
         unpublished: Results that the broker has not acknowledged.
         uncommitted: Partitions whose last position is not committed.
     """
@@ -25,6 +27,7 @@ class ExitReport:
     done: int = 0
     parked: int = 0
     abandoned: list[str] = field(default_factory=list[str])
+    returned: int = 0
     unpublished: int = 0
     uncommitted: list[str] = field(default_factory=list[str])
 

@@ -106,6 +106,7 @@ async def run_service(
             done=report.done,
             parked=report.parked,
             abandoned=report.abandoned,
+            returned=report.returned,
             unpublished=report.unpublished,
             uncommitted=report.uncommitted,
         )

@@ -175,7 +175,7 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
                 call_state, since_s, attempts = found
                 state = RecordState(call_state.value)
                 state_s, handler = now_s - since_s, dispatcher.name
-        elif batch.dispatched and not any(map(_has_waiting, (built, *behind(built)))):
+        elif _has_begun(batch, index) and not any(map(_has_waiting, (built, *behind(built)))):
             state = RecordState.PUBLISHING
     return RecordFacts(
         offset=offset,
@@ -186,6 +186,10 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
         handler=handler,
         attempts=attempts,
     )
+
+
+def _has_begun(batch: RecordBatch, index: int) -> bool:
+    return bool(batch.dispatched if batch.begun is None else batch.begun[index])
 
 
 def _has_waiting(built: BuiltPipeline) -> bool:

@@ -84,7 +84,8 @@ class KafkaSource:
     ) -> None:
         self.name = name
         self.group = group
-        self.left: list[str] = []
+        self.abandoned: list[str] = []
+        self.returned = 0
         self.uncommitted: list[str] = []
         self._make_client = make_client
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
@@ -203,6 +204,15 @@ class KafkaSource:
         if self._member.client is None and self._inbox is not None:
             self._inbox.close()  # nobody is connected: nothing more will come
 
+    def begin_nothing_more(self) -> None:
+        """After :meth:`stop_intake`: let what has begun end, and leave the rest in its topic."""
+        self._member.begin_nothing_more()
+
+    @property
+    def in_flight(self) -> int:
+        """Records whose handling or publishing is under way."""
+        return self._member.in_flight
+
     async def close(self, deadline_s: float) -> None:
         """Commit what is durable, leave the group, and let :meth:`run` return."""
         member = self._member
@@ -213,7 +223,8 @@ class KafkaSource:
         except (TimeoutError, ServiceError) as exc:
             log.warning("last commit failed", source=self.name, error=repr(exc))
         self.uncommitted = member.uncommitted()
-        self.left = member.left()
+        self.abandoned = member.abandoned()
+        self.returned = member.returned()
         self._closing.set()
         if member.client is None:
             return  # connecting, or between two attempts: the caller cancels run()

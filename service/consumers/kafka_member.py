@@ -187,15 +187,34 @@ class Member:
             and held.offsets.commit_due(held.acknowledged)
         ]
 
-    def left(self) -> list[str]:
-        """Lowest unfinished record of each partition, as ``topic/partition/offset``."""
+    def begin_nothing_more(self) -> None:
+        """What runs may finish; what was read and has not begun is left to the next owner."""
+        for held in self.held.values():
+            held.close(finishing=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Records whose handling or publishing is under way."""
+        return sum(held.in_flight for held in self.held.values() if held.phase is not Phase.REVOKED)
+
+    def abandoned(self) -> list[str]:
+        """Where handling has begun and not ended: the lowest such, ``topic/partition/offset``."""
         return [
             f"{held.partition}/{oldest.offset}"
             for held in self.held.values()
             if held.offsets is not None
             and held.phase is not Phase.REVOKED
             and (oldest := held.offsets.oldest_unfinished) is not None
+            and held.anything_begun
         ]
+
+    def returned(self) -> int:
+        """Records that were read and are not durable, begun or not."""
+        return sum(
+            held.offsets.outstanding
+            for held in self.held.values()
+            if held.offsets is not None and held.phase is not Phase.REVOKED
+        )
 
 
 def _now() -> float:

@@ -193,10 +193,16 @@ class HeldPartition:
                         attempts[records[index].offset] = count
         return attempts
 
-    def close(self) -> None:
-        """Start nothing more, of what was delivered or later; what runs may finish."""
+    def close(self, *, finishing: bool = False) -> None:
+        """Start nothing more, of what was delivered or later; what runs may finish.
+
+        Args:
+            finishing: And may begin in the pipelines behind: there is time, and what those
+                before have published would be published again.
+        """
         self.closing = True
         for batch in self._live:
+            batch.finishing = finishing
             batch.closing = True
 
     def revoke(self) -> None:
@@ -259,6 +265,15 @@ class HeldPartition:
     def in_flight(self) -> int:
         """Records of this epoch whose handling or publishing is under way."""
         return sum(batch.in_flight for batch in self._live if batch.left)
+
+    @property
+    def anything_begun(self) -> bool:
+        """Whether a record of this epoch was begun and is not durable: in flight or parked."""
+        return any(
+            batch.in_flight > 0 or any(not batch.done[index] for index in batch.attempts or ())
+            for batch in self._live
+            if batch.left
+        )
 
     def admit(self, first_offset: int, next_offset: int) -> bool:
         """Whether records from ``first_offset`` on may be dispatched; otherwise commit first."""

@@ -85,10 +85,19 @@ class ChainedBatch(RecordBatch):
     @property
     def closing(self) -> bool:  # plain in the base; here it follows
         """See :class:`~service.events.RecordBatch`."""
-        return self.upstream.closing
+        return self.upstream.closing and not self.upstream.finishing
 
     @closing.setter
     def closing(self, value: bool) -> None:
+        """Only the first batch of a chain is ever told."""
+
+    @property
+    def finishing(self) -> bool:
+        """See :class:`~service.events.RecordBatch`."""
+        return self.upstream.finishing
+
+    @finishing.setter
+    def finishing(self, value: bool) -> None:
         """Only the first batch of a chain is ever told."""
 
     @property

@@ -20,6 +20,7 @@ class Call(msgspec.Struct, eq=False):
         dispatcher: Whose call it is.
         event: The event; its ``attempts`` count failed ones.
         lane: Its lane, or ``None``.
+        away: It is not counted as dispatched, because it has not begun or is parked.
         wait_s: Wait this long before the first run; a retry that begins outside a worker.
         since_s: When the running attempt began (``loop.time()``).
         task: The task that runs it.
@@ -29,6 +30,7 @@ class Call(msgspec.Struct, eq=False):
     dispatcher: "Dispatcher"
     event: Event
     lane: Hashable | None
+    away: bool
     wait_s: float = 0.0
     since_s: float = 0.0
     task: asyncio.Task[Any] | None = None

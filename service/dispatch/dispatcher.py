@@ -134,15 +134,24 @@ class Dispatcher:
         run = self._calls if as_calls else plain
         for events in batches:
             batch = events.batch
-            if batch.closing:
+            begun = batch.begun
+            if batch.closing and begun is None:
+                batch.dispatched -= batch.left - len(events.failed)
                 continue
             wanted = self._select(events)
             if batch.topic in self._attempts.delay_topics:
                 wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
+            waits = bool(wanted) and not as_calls and batch.permission() is Permission.WAIT
+            if begun is not None:
+                if batch.closing:
+                    wanted = [index for index in wanted if begun[index]]
+                if not as_calls and not waits:
+                    for index in wanted:
+                        begun[index] = 1
             if not wanted:
                 continue
-            if not as_calls and batch.permission() is Permission.WAIT:
+            if waits:
                 self._wait(events, wanted, items)
             else:
                 run(events, wanted, items)
@@ -166,7 +175,9 @@ class Dispatcher:
         batch, data, types = events.batch, events.data, events.types
         records = batch.records
         special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
-        batch.dispatched -= len(wanted)  # counted again as each one starts
+        alone = batch.begun is None
+        if alone:
+            batch.dispatched -= len(wanted)  # counted again as each one starts
         for index in wanted:
             record = records[index]
             event = Event(
@@ -180,7 +191,7 @@ class Dispatcher:
             )
             if special:
                 self._attempts.restore(event)
-            items.append(Call(self, event, lane(event)))
+            items.append(Call(self, event, lane(event), alone))
 
     def _wait(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         """Make calls of what a plain function may not be given yet, in their lanes."""
@@ -318,7 +329,7 @@ class Dispatcher:
     def _wait_in_lane(self, event: Event, lane: Hashable | None, wait_s: float) -> Call:
         self._enter(lane)
         event.batch.dispatched -= 1
-        call = Call(self, event, lane, wait_s)
+        call = Call(self, event, lane, away=True, wait_s=wait_s)
         if wait_s:
             self._park(call, asyncio.get_running_loop().time())
         return call
@@ -393,12 +404,16 @@ class Dispatcher:
             return await self._hold(call)
         if self.parked:
             self._unpark(call)
-        if batch.closing:
+        if batch.closing and (call.away or not _begun(event)):
             self._leave(call)
             return None
         loop = self._loop or self._find_loop()
         call.since_s = began_s = loop.time()
-        batch.dispatched += 1
+        if call.away:
+            batch.dispatched += 1
+            call.away = False
+        elif batch.begun is not None:
+            batch.begun[event.index] = 1
         call.transient = False
         deadlines = self._deadlines
         deadlines.enter(call, loop, began_s)
@@ -459,6 +474,7 @@ class Dispatcher:
         if isinstance(decided, Outcome):
             return decided
         event.batch.dispatched -= 1
+        call.away = True
         self._park(call, loop.time())
         return Later(decided, call)
 
@@ -527,6 +543,12 @@ def _in_runs(
         yield Outcome(batch, index, results)
     if indexes:
         yield Handled(batch, indexes, mappings)
+
+
+def _begun(event: Event) -> bool:
+    """Whether another handler has begun this record of several handlers."""
+    begun = event.batch.begun
+    return begun is not None and bool(begun[event.index])
 
 
 def _late(timeout_s: float) -> str:

@@ -54,6 +54,7 @@ class Normalize:
         finished_before = batch.left != count
         if self._effects > 1:
             batch.fan_out(self._effects)
+            batch.dispatched -= count  # counted as each of them begins
         kinds = set(map(type, data))
         if not finished_before and kinds.isdisjoint(_SPECIAL):
             return EventBatch(batch, data)
@@ -73,6 +74,8 @@ class Normalize:
             if isinstance(value, Failure):
                 # one dead letter, however many handlers would have seen it
                 batch.settle(index)
+                if batch.begun is not None:
+                    batch.begun[index] = 1
                 failed.append(index)
                 failures.append(Outcome(batch, index, failure=value))
             elif value is TOMBSTONE:

@@ -71,7 +71,9 @@ class Settings(BaseSettings):
         default_factory=SubscriptionsSettings, description="What dashboards may watch."
     )
     drain_timeout_s: Seconds = Field(
-        default=25.0, description="Time to finish accepted events after SIGTERM, in seconds."
+        default=25.0,
+        description="Time to finish accepted events after SIGTERM, in seconds. What was read from "
+        "Kafka and has not begun after a fifth of it stays there, for whoever reads next.",
     )
     grace_period_s: Seconds = Field(
         default=60.0,

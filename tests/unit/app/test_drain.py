@@ -1,0 +1,111 @@
+"""What a drain finishes, and what it leaves in its topic."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from service import Event, TransientError, handler
+from service.app import EXIT_OK, EXIT_TEMPORARY
+from service.testing.broker import MemoryBroker
+from service.testing.harness import Harness, pipeline_of
+
+
+@handler("drain_tests_slow")
+async def slow(event: Event) -> dict[str, Any]:
+    """Takes its time."""
+    await asyncio.sleep(event.data.get("takes_s", 1))
+    if event.data.get("bad"):
+        raise TransientError("not yet")
+    return {"n": event.data["n"], "by": "slow"}
+
+
+@handler("drain_tests_quick")
+def quick(event: Event) -> dict[str, Any]:
+    """At once."""
+    return {"n": event.data["n"], "by": "quick"}
+
+
+SLOW = pipeline_of(slow, concurrency=2, timeout_s=600)
+
+
+def both() -> dict[str, Any]:
+    """A quick handler and a slow one for every event."""
+    config = pipeline_of(slow, concurrency=2)
+    ((name, pipeline),) = config["pipelines"].items()
+    ((_, slow_handler),) = pipeline["handlers"].items()
+    quick_handler = {**slow_handler, "use": f"{__name__}:quick"}
+    handlers = {"slow": slow_handler, "quick": quick_handler}
+    return {**config, "pipelines": {name: {**pipeline, "handlers": handlers}}}
+
+
+async def test_what_has_not_begun_in_the_first_part_of_the_budget_stays_in_its_topic() -> None:
+    broker = MemoryBroker()
+    async with Harness(SLOW, broker=broker) as service:
+        for n in range(100):
+            await service.send({"n": n}, key=f"key-{n}")
+        await service.advance(1.5)
+        report = await service.drain()
+        done = len(service.records())
+
+    assert (report.drained, report.exit_code) == (True, EXIT_OK)
+    assert report.took_s <= 25 / 5 + 1 + 0.5  # and the calls that were running, and the polls
+    assert 10 <= done < 100
+    assert report.returned == 100 - done
+    assert not report.abandoned
+
+    async with Harness(SLOW, broker=broker) as service:
+        await service.settle()
+
+        assert sorted(output["n"] for output in service.outputs()) == list(range(100))
+
+
+async def test_a_drain_does_not_wait_for_another_attempt_but_says_so() -> None:
+    async with Harness(SLOW) as service:
+        await service.send({"n": 1, "takes_s": 6, "bad": True}, key="a")
+        await service.send({"n": 2, "takes_s": 8}, key="b")
+        await service.advance(1)
+        report = await service.drain()
+
+        assert [output["n"] for output in service.outputs()] == [2]
+    assert (report.drained, report.exit_code) == (False, EXIT_TEMPORARY)
+    assert report.took_s < 10
+    assert len(report.abandoned) == 1
+
+
+async def test_what_outlasts_the_whole_budget_is_abandoned() -> None:
+    async with Harness(SLOW) as service:
+        await service.send({"n": 1, "takes_s": 100})
+        await service.advance(1)
+        report = await service.drain()
+
+    assert (report.drained, report.exit_code) == (False, EXIT_TEMPORARY)
+    assert 25 <= report.took_s <= 26
+    assert len(report.abandoned) == 1
+
+
+async def test_what_one_handler_has_begun_the_others_finish() -> None:
+    """The quick one has published; a record left now would be published by it again."""
+    broker = MemoryBroker()
+    async with Harness(both(), broker=broker) as service:
+        for n in range(30):
+            await service.send({"n": n}, key=f"key-{n}")
+        await service.advance(1.5)
+        report = await service.drain()
+        published = Counter(output["by"] for output in service.outputs())
+
+    assert report.drained
+    assert published == {"quick": 30, "slow": 30}
+
+
+async def test_a_revoke_lets_every_handler_finish_what_one_has_begun() -> None:
+    broker = MemoryBroker()
+    async with Harness(both(), broker=broker) as service:
+        for n in range(20):
+            await service.send({"n": n}, key=f"key-{n}")
+        await service.advance(1.5)
+        (group,) = broker.groups.values()
+        await group.rebalance()
+        await service.settle()
+
+        found = Counter((output["n"], output["by"]) for output in service.outputs())
+    assert found == {(n, by): 1 for n in range(20) for by in ("quick", "slow")}
