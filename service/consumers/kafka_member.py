@@ -5,7 +5,7 @@ partitions with their progress, and the lease.  It reads nothing and commits not
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -80,6 +80,7 @@ class Member:
         self.last_contact_s: float | None = None
         self.finished_since_commit = 0
         self.stopping = asyncio.Event()
+        self._clock: Callable[[], float] | None = None
 
     def lease_valid(self) -> bool:
         """Whether the group has heard us recently enough that nobody else owns our partitions.
@@ -92,7 +93,7 @@ class Member:
         client = self.client
         if client is None:
             return False
-        now_s = _now()
+        now_s = (self._clock or self._find_clock())()
         if self.assigned and self.lease.held(now_s):
             return True  # whatever was heard since can only make it longer
         heard_at_s = client.health().last_heartbeat_at_s
@@ -108,6 +109,11 @@ class Member:
             else:
                 log.info("heartbeats are answered, work goes on", source=self.name)
         return valid
+
+    def _find_clock(self) -> Callable[[], float]:
+        """The loop's clock, looked for once: on Python 3.11 that is a system call each time."""
+        self._clock = asyncio.get_running_loop().time
+        return self._clock
 
     def current(self, held: HeldPartition, epoch: int) -> bool:
         """Whether what was read of ``held`` in ``epoch`` may still go into the channel."""
