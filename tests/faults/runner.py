@@ -85,6 +85,9 @@ class Run(Steps):
 
     async def run(self) -> Observed:
         """Carry it out, and read what lies in Kafka afterwards."""
+        # Members append to their logs, and what a run before this one logged is not news.
+        for old in self.directory.glob(f"{self.schedule.name}-member-*.log"):
+            old.unlink()
         async with self._proxy, self._moved, self._kafka, self._left:
             if self.schedule.proxied:
                 await self._proxy.start(self._server.behind_proxy)
