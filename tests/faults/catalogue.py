@@ -212,12 +212,14 @@ _ALL = (
         rows=("F2",),
         delivery="exactly_once",
         steps=tuple(Step(do="kill", after_outputs=500) for _ in range(10)),
+        settle_s=180.0,  # what came in while it started again and again
     ),
     Schedule(
         name="exactly-once-kill-50",
         rows=("F2",),
         delivery="exactly_once",
         steps=tuple(Step(do="kill", after_outputs=500) for _ in range(50)),
+        settle_s=180.0,  # what came in while it started again and again
     ),
     Schedule(
         name="exactly-once-zombie",
