@@ -56,5 +56,5 @@ LATENCY_JOB = LatencyJob(
     seconds=LATENCY.seconds,
     value=LATENCY.value,
     position=LATENCY.position,
-    contenders=_CONTENDERS,
+    contenders=(*_CONTENDERS, _SLOW),
 )
