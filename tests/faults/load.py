@@ -56,6 +56,8 @@ class Feeder:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True, linger_ms=5
         )
+        # Or they expire while a broker takes its time to come back, and leave a gap.
+        producer._message_accumulator._batch_ttl = float("inf")
         await producer.start()
         try:
             for _ in range(preload):
