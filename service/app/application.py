@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -13,6 +14,7 @@ from service.app.edge import Edge
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
+from service.consumers.chain import ChainSource
 from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
@@ -88,6 +90,9 @@ class Application:
         self.pipelines: dict[str, BuiltPipeline] = {
             name: built[name] for name in settings.pipelines
         }
+        for each in self.pipelines.values():
+            for context in each.contexts.values():
+                context.unread = partial(self._unread, each)
         self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
@@ -104,6 +109,14 @@ class Application:
         """
         self.edge = Edge(self.settings, self._ingest(), status=status, reuse_port=reuse_port)
         return self.edge
+
+    def _unread(self, reader: BuiltPipeline, topic: str, partition: int) -> bool:
+        """Whether ``reader`` may still get records of a partition, from Kafka or down a chain."""
+        chained = any(isinstance(each, ChainSource) for each in reader.sources.values())
+        readers = self.pipelines.values() if chained else (reader,)
+        return any(
+            source.unread(topic, partition) for each in readers for source in each.kafka_sources
+        )
 
     def _ingest(self) -> dict[str, tuple[str, WebSocketSource]]:
         """Paths of the public port that take events, with their pipeline and source."""

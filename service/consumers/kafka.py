@@ -148,6 +148,11 @@ class KafkaSource:
             return None
         return max(0, end - partition.offsets.next_offset)
 
+    def unread(self, topic: str, partition: int) -> bool:
+        """Whether a partition of ours has records that are stored and not yet durable here."""
+        held = self._member.held.get(TopicPartition(topic, partition))
+        return held is not None and bool(self.lag(held))
+
     def commit_failing_s(self) -> float:
         """For how long commits have been failing."""
         return _since(self._committer.failing_since_s)

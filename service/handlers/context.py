@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from service.clock import wall_clock_ms
 from service.events import Result
-from service.handlers.timers import EventTimers, GoOff, KeyTimers
+from service.handlers.timers import EventTimers, GoOff, KeyTimers, Unread
 from service.state.keyed import Codec, KeyedState, StateStore
 
 Emit: TypeAlias = Callable[[Sequence[Result]], Awaitable[None]]
@@ -64,6 +64,8 @@ class HandlerContext:
         handler: Name of the handler in the configuration.
         options: The validated options.
         emit: Publishes results that belong to no event; returns when they are durable.
+        unread: Whether an input partition (topic, number) has records that are not durable here:
+            stored, fetched or in flight.  While it has, silence says nothing about its time.
         made_timers: The timers that were asked for; for the runtime, which lets them go off.
     """
 
@@ -81,6 +83,7 @@ class HandlerContext:
         self.handler = handler
         self.options = options
         self.emit = emit
+        self.unread: Unread = _nothing_unread
         self._clients = clients
         self._state = state
         self.made_timers: list[KeyTimers] = []
@@ -134,14 +137,25 @@ class HandlerContext:
             go_off: As for :meth:`timers`.
             name: As for :meth:`timers`.
             lateness_s: How much older than the newest an event may be.
-            idle_s: Silence after which time goes on without events.
+            idle_s: Silence after which time goes on without events; a partition that has unread
+                records is not silent.
         """
         clock = asyncio.get_running_loop().time
         timers = EventTimers(
-            self.state(name), go_off, lateness_s=lateness_s, idle_s=idle_s, clock=clock
+            self.state(name),
+            go_off,
+            lateness_s=lateness_s,
+            idle_s=idle_s,
+            clock=clock,
+            unread=self.unread,
         )
         self.made_timers.append(timers)
         return timers
+
+
+def _nothing_unread(topic: str, partition: int) -> bool:
+    del topic, partition
+    return False
 
 
 async def _call(close: Callable[[], Any]) -> None:

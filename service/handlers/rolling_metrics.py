@@ -168,6 +168,7 @@ class RollingMetrics:
             "windows", max_keys=self._options.max_keys, codec=Codec(_encode, _decode)
         )
         self._times = context.state("time")
+        self._context = context
 
     async def assigned(self, topic: str, partition: int) -> None:
         """Find out when the restored windows end."""
@@ -299,7 +300,8 @@ class RollingMetrics:
         results: list[Result] = []
         for place, time in self._partitions.items():
             watermark = time.watermark
-            if time.heard:
+            # One that we have not come to is not silent: its events would be late.
+            if time.heard or self._context.unread(*place):
                 time.heard = False
                 watermark.observe(BEFORE_ALL_MS, now_s)
             elif watermark.pass_time(now_s):

@@ -42,6 +42,8 @@ class Timer(NamedTuple):
 
 GoOff = Callable[[Timer], Any]
 """What a timer does: returns what a handler may return, for the handler's output."""
+Unread = Callable[[str, int], bool]
+"""Whether an input partition, by topic and number, has records that are not durable here."""
 
 
 class KeyTimers:
@@ -171,8 +173,10 @@ class EventTimers(KeyTimers):
         lateness_s: float,
         idle_s: float,
         clock: Callable[[], float],
+        unread: Unread,
     ) -> None:
         super().__init__(state, go_off, wall_ms=0)
+        self._unread = unread
         self._lateness_ms = round(lateness_s * 1000)
         self._idle_s = idle_s
         self._clock = clock
@@ -198,7 +202,9 @@ class EventTimers(KeyTimers):
     def _time_ms(self, place: PartitionId, now_s: float) -> int:
         watermark = self._watermark(Partition(*place))
         known = self._state.get(Partition(*place), _NEWEST) is not None
-        if known and watermark.pass_time(now_s):
+        if known and self._unread(*place):
+            watermark.observe(BEFORE_ALL_MS, now_s)  # not silent: we have not come to it yet
+        elif known and watermark.pass_time(now_s):
             self._state.put(Partition(*place), _NEWEST, watermark.newest_ms)
         return watermark.at_ms if known else BEFORE_ALL_MS
 

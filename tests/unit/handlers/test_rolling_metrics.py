@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from service import Event, handler
 from service.handlers import load_handler
 from service.handlers.rolling_metrics import RollingMetricsOptions
 from service.testing.broker import MemoryBroker
@@ -132,6 +133,29 @@ async def test_a_quiet_partitions_window_closes_by_the_wall_clock_and_leaves_not
         changelog = service.records("test-test-handler-windows-changelog")
         assert changelog[-1].value is None
         assert service.application.pipelines["test"].counters.handler("handler").state_keys == 1
+
+
+@handler("rolling_tests_slow")
+async def slow(event: Event) -> None:
+    """A neighbour that keeps a partition's records from being done."""
+    await asyncio.sleep(event.data["v"])
+
+
+async def test_a_partition_with_unread_records_is_not_quiet() -> None:
+    """Behind a backlog it is we who are silent: its next events would come too late."""
+    document = config(size_s=10, lateness_s=2, idle_s=5)
+    handlers = document["pipelines"]["test"]["handlers"]
+    handlers["slow"] = {"use": "rolling_tests_slow", "timeout_s": 600}
+    async with Harness(document) as service:
+        await service.send(as_data(("a", _START_MS, 100.0)))
+        await service.advance(99)
+        assert service.outputs() == []
+        await service.settle()
+        await service.advance(9)
+        assert service.outputs() == []
+        await service.advance(5)
+
+        assert [report["count"] for report in service.outputs()] == [1]
 
 
 async def test_a_restart_closes_what_the_process_before_has_opened() -> None:
