@@ -20,7 +20,7 @@ from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.spec import handler
-from service.state.keyed import Codec, KeyedState, Partition, PartitionId
+from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.aggregate import FOLD_AT, LARGEST
 from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
@@ -194,7 +194,8 @@ class RollingMetrics:
     def __call__(self, event: Event) -> list[Result] | None:
         """What this event says of its own windows, and those that its time closes."""
         rows = self._rows((event.index,), (event.data,), (event,))
-        told = self._run(Partition(event.topic, event.partition), rows)
+        # Noted under the event, so that what became of this very call decides about it.
+        told = self._run(Partition(event.topic, event.partition), rows, event)
         return told[0][1] if told else None
 
     def handle_many(
@@ -212,7 +213,8 @@ class RollingMetrics:
             data = [data[index] for index in wanted]
             records = [records[index] for index in wanted]
         rows = self._rows(wanted, data, records)
-        return self._run(Partition(batch.topic, batch.partition), rows)
+        place = Partition(batch.topic, batch.partition)
+        return self._run(place, rows, place)
 
     def _rows(
         self, indexes: Sequence[int], data: Sequence[Any], records: Sequence[Any]
@@ -233,9 +235,14 @@ class RollingMetrics:
             times = list(map(int, self._stamps(data)))
         return zip(indexes, keys, times, values, strict=True)
 
-    def _run(self, place: Partition, rows: "Iterator[_Row]") -> list[tuple[int, list[Result]]]:
-        """Add the rows in their order; returns the indexes that have something to say, and what."""
-        time = self._partitions.get(place) or self._begin(place)
+    def _run(
+        self, partition: Partition, rows: "Iterator[_Row]", place: Place
+    ) -> list[tuple[int, list[Result]]]:
+        """Add the rows in their order; returns the indexes that have something to say, and what.
+
+        What changes is noted under ``place``, which lies in ``partition``.
+        """
+        time = self._partitions.get(partition) or self._begin(partition)
         time.heard = True
         watermark = time.watermark
         heard_at_s = watermark.heard_at_s
@@ -289,7 +296,7 @@ class RollingMetrics:
             self._times.put(place, _NEWEST, newest_ms)
         return told
 
-    def _keep(self, place: Partition, touched: dict[str, list[Window]]) -> dict[str, list[Window]]:
+    def _keep(self, place: Place, touched: dict[str, list[Window]]) -> dict[str, list[Window]]:
         """Put what was touched; returns where the next is noted."""
         if touched:
             self._windows.put_many(place, touched)
@@ -312,7 +319,7 @@ class RollingMetrics:
 
     def _add(
         self,
-        place: Partition,
+        place: Place,
         time: _Time,
         touched: dict[str, list[Window]],
         windows: list[Window],
@@ -336,8 +343,9 @@ class RollingMetrics:
             return [Result(_report(key, window, final=full), key=key) for window in updated]
         return None
 
-    def _close(self, place: Partition, time: _Time, limit: int) -> list[Result]:
+    def _close(self, place: Place, time: _Time, limit: int) -> list[Result]:
         """The results of up to ``limit`` keys whose windows are over."""
+        partition = Partition(place.topic, place.partition)
         at_ms, ends = time.watermark.at_ms, time.ends
         results: list[Result] = []
         looks = (SLIDING_LOOKED_AT if self._sliding else LOOKED_AT) * limit
@@ -356,7 +364,7 @@ class RollingMetrics:
                 self._windows.delete(place, key)
             if not self._sliding:
                 results.extend(
-                    PartitionResult(place, _report(key, window, final=True), key=key)
+                    PartitionResult(partition, _report(key, window, final=True), key=key)
                     for window in done
                 )
         return results

@@ -158,6 +158,24 @@ async def test_a_partition_with_unread_records_is_not_quiet() -> None:
         assert [report["count"] for report in service.outputs()] == [1]
 
 
+async def test_behind_a_circuit_breaker_no_event_is_acknowledged_before_its_window_is_kept() -> (
+    None
+):
+    broker = MemoryBroker()
+    document = config(size_s=10, lateness_s=0, idle_s=5)
+    document["pipelines"]["test"]["handlers"]["handler"]["circuit_breaker"] = {"failures": 3}
+    async with Harness(document, broker=broker) as first:
+        for n in range(3):
+            await first.send(as_data(("a", _START_MS + n, 1.0)))
+        await first.advance(0.4)  # commits are every 0.1 s, changelogs written once a second
+        await first.kill()
+    async with Harness(document, broker=broker) as second:
+        await second.settle()
+        await second.advance(16)
+
+        assert [report["count"] for report in second.outputs()] == [3]
+
+
 async def test_a_restart_closes_what_the_process_before_has_opened() -> None:
     broker = MemoryBroker()
     document = config(size_s=10, lateness_s=0, idle_s=5)
