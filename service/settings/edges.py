@@ -138,4 +138,4 @@ class MemorySettings(Section):
     """The process's budget from fetch to publish, over all pipelines."""
 
     max_records: Count = Field(default=100_000, description="Most records held at once.")
-    max_bytes: Bytes = Field(default=50_331_648, description="Most bytes of records held at once.")
+    max_bytes: Bytes = Field(default=41_943_040, description="Most bytes of records held at once.")
