@@ -270,7 +270,8 @@ class Application:
         """
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        deadline_s = began_s + self.settings.drain_timeout_s
+        budget_s = self.settings.drain_timeout_s
+        deadline_s = began_s + budget_s
         self.phase = Phase.DRAINING
         log.info("draining", budget_s=self.settings.drain_timeout_s)
         if self.edge is not None:
@@ -278,9 +279,7 @@ class Application:
         for source in self.sources:
             source.stop_intake()
         closing = tasks.create_task(self._close_edge(running), name="closing the edge")
-        _, late = await asyncio.wait(
-            running, timeout=self.settings.drain_timeout_s * ACCEPTED_SHARE
-        )
+        _, late = await asyncio.wait(running, timeout=budget_s * ACCEPTED_SHARE)
         if late:
             late = await self._finish_begun(late, deadline_s)
         for task in late:

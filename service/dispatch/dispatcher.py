@@ -171,6 +171,7 @@ class Dispatcher:
         return wanted
 
     def _calls(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
+        """Make a call of each; events are built here as in ``_outcomes``, for the same reason."""
         lane = self._lane
         batch, data, types = events.batch, events.data, events.types
         records = batch.records
