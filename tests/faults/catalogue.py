@@ -62,6 +62,12 @@ _ALL = (
             Step(do="broker_kill", for_s=3.0),
         ),
     ),
+    Schedule(
+        name="outages",  # one like the other: whether memory keeps growing is in the history
+        rows=("F6",),
+        rate=500,
+        steps=tuple(Step(do="broker_stop", for_s=10.0, after_s=10.0) for _ in range(12)),
+    ),
     Schedule(name="broker-gone-60", rows=("F6",), steps=(Step(do="broker_stop", for_s=60.0),)),
     Schedule(
         name="broker-hang",
@@ -261,6 +267,7 @@ _ALL = (
 )
 
 SOAK_EVERY_S = 30.0
+"""From fault to fault."""
 
 _SOAK_STEPS = (
     # the first member lives through everything, so that what it holds can be measured
@@ -281,11 +288,20 @@ _SOAK_STEPS = (
 )
 
 
+_LONGEST_OUTAGE = Step(do="broker_stop", for_s=45.0, after_outputs=100)
+"""Leaves more to catch up than any outage after it."""
+
+
 def soak(seed: int, minutes: float) -> Schedule:
-    """A random fault every 30 seconds, two at once now and then."""
+    """A random fault every 30 seconds, two at once now and then.
+
+    It begins with every kind, the longest outage first: what memory they need at most is there when
+    the warm-up is over, and what is added from there on is growth.
+    """
     draw = random.Random(seed)
-    steps: list[Step] = []
-    for _ in range(int(minutes * 60 / SOAK_EVERY_S)):
+    steps = [_LONGEST_OUTAGE, *(replace(step, after_outputs=100) for step in _SOAK_STEPS)]
+    steps = [replace(step, after_s=max(0.0, SOAK_EVERY_S - step.for_s)) for step in steps]
+    for _ in range(int(minutes * 60 / SOAK_EVERY_S) - len(steps)):
         chosen = draw.sample(_SOAK_STEPS, 2 if draw.random() < 0.2 else 1)
         for at, step in enumerate(chosen):
             wait_s = SOAK_EVERY_S - step.for_s if at == 0 else 0.0

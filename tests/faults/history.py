@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
+from tests.faults.observed import Commit, Fault, Observed, Resources, Sample, Stored
 from tests.faults.schedule import Schedule
 
 _TOPICS = ("inputs", "outputs", "dead")
@@ -50,12 +50,14 @@ class History:
         for name in _TOPICS:
             for record in getattr(observed, name):
                 self._file.write(orjson.dumps({"line": name, **_to_json(record)}) + b"\n")
+        commits = [[each.at_ms, each.partition, each.offset] for each in observed.commits]
         self.write(
             "end",
             {
                 "seed": observed.seed,
                 "keys": observed.keys,
                 "exactly_once": observed.exactly_once,
+                "commits": commits,
                 "partitions": observed.partitions,
                 "excused": observed.excused,
                 "open_ends": [[*place, *ends] for place, ends in observed.open_ends.items()],
@@ -94,6 +96,7 @@ def read(path: Path) -> tuple[Schedule, Observed]:
         elif kind == "end":
             complete = True
             opened = {(t, p): (stable, end) for t, p, stable, end in facts.pop("open_ends")}
+            facts["commits"] = [Commit(*each) for each in facts.get("commits", ())]
             facts["excused"] = [tuple(each) for each in facts["excused"]]
             facts["exits"] = [tuple(each) for each in facts["exits"]]
             facts["peaks"] = [tuple(each) for each in facts["peaks"]]

@@ -54,6 +54,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit as it lies in the group's log.
+
+    Attributes:
+        at_ms: When the broker wrote it, ms.
+        partition: Of the input topic.
+        offset: What was committed; -1 if it was deleted.
+    """
+
+    at_ms: int
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something that was done to the service or its broker.
 
@@ -106,6 +121,8 @@ class Observed:
         outputs: The output topic, read committed.
         dead: The dead-letter topic, read committed.
         samples: In order of time.
+        commits: In the order in which they were written; those of transactions that were aborted
+            are not among them.
         faults: In order of time.
         excused: Input ranges (partition, first, end) that were deleted before they were read.
         open_ends: Partitions whose last stable offset is below their end, with both.
@@ -124,6 +141,7 @@ class Observed:
     outputs: list[Stored] = field(default_factory=list)
     dead: list[Stored] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     excused: list[tuple[int, int, int]] = field(default_factory=list)
     open_ends: dict[Place, tuple[int, int]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from service.clock import wall_clock_ms
 from tests.faults.bench import CONCURRENCY, Bench, Member
+from tests.faults.commits import LOG, commits_of
 from tests.faults.history import History
 from tests.faults.load import Feeder, Sampler
 from tests.faults.observed import Observed, Place, Resources, Stored
@@ -226,6 +227,8 @@ class Run(Steps):
         inputs.update((number_of(record.value), record) for record in read["source"])
         self.seen.inputs = list(inputs.values())
         self.seen.open_ends = await self._open_ends()
+        log = await self._kafka.consume(LOG, read_committed=True, timeout_s=300.0)
+        self.seen.commits = list(commits_of(log, self._group, self._topics["source"]))
 
     async def _open_ends(self) -> dict[Place, tuple[int, int]]:
         """Last stable offset and end of each output partition."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.catalogue import SCHEDULES
 from tests.faults.history import History, read, schedule_of
-from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
+from tests.faults.observed import Commit, Fault, Observed, Resources, Sample, Stored
 from tests.faults.runner import Run
 
 
@@ -22,6 +22,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         inputs=[Stored("in", 0, 1, 2, b"k", b"\xff\x00", (("h", b"\xfe"),))],
         outputs=[Stored("out", 1, 1, 2, None, None)],
         samples=[sample],
+        commits=[Commit(5, 0, 3), Commit(6, 0, -1)],
         faults=[fault],
         resources=[held],
         excused=[(0, 1, 2)],

@@ -1,12 +1,13 @@
 """The judge passes a good history, and names what is wrong with every bad one."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
 import orjson
 import pytest
 
-from tests.faults.observed import Fault, Observed, Resources, Sample, Stored
+from tests.faults.observed import Commit, Fault, Observed, Resources, Sample, Stored
 from tests.faults.oracle import CHECKS, judge
 from tests.faults.placement import partition_of
 from tests.faults.workload import Fate, Workload
@@ -34,6 +35,7 @@ def good(count: int = 400) -> Observed:
             _put(seen, ends, number, (partition, offset), at_ms)
         committed[partition] = offset + 1
         seen.samples.append(Sample(at_ms, dict(committed), dict(ends)))
+        seen.commits.append(Commit(at_ms, partition, offset + 1))
     seen.ended_ms = START_MS + count
     return seen
 
@@ -126,7 +128,15 @@ def commit_too_early(seen: Observed) -> None:
 
 
 def commit_backwards(seen: Observed) -> None:
-    seen.samples.insert(300, seen.samples[100])
+    seen.commits.insert(300, seen.commits[100])
+
+
+def delete_a_commit(seen: Observed) -> None:
+    seen.commits.insert(300, replace(seen.commits[299], offset=-1))
+
+
+def hide_the_log_of_commits(seen: Observed) -> None:
+    seen.commits.clear()
 
 
 def stop_committing(seen: Observed) -> None:
@@ -183,6 +193,8 @@ BROKEN: dict[Callable[[Observed], None], str] = {
     repeat_without_a_reason: "duplicates",
     commit_too_early: "durability",
     commit_backwards: "monotony",
+    delete_a_commit: "monotony",
+    hide_the_log_of_commits: "monotony",
     stop_committing: "completion",
     leave_a_transaction_open: "transactions",
     stand_still: "progress",
@@ -214,6 +226,15 @@ def test_damage_is_named(damage: Callable[[Observed], None], check: str) -> None
 
 def test_every_check_has_a_history_that_violates_it() -> None:
     assert set(BROKEN.values()) == set(CHECKS)
+
+
+def test_a_coordinator_that_tells_of_the_past_is_not_a_commit_that_went_back() -> None:
+    seen = good()
+    seen.samples.insert(300, replace(seen.samples[299], committed=seen.samples[100].committed))
+
+    verdict = judge(seen)
+
+    assert verdict.violations == []
 
 
 def test_a_contiguous_replay_is_in_order() -> None:
@@ -280,6 +301,42 @@ def test_the_slope_is_in_mib_per_hour() -> None:
     hold(seen, memory_kib=1024)
 
     assert judge(seen).slope_mib_per_hour == pytest.approx(60.0)
+
+
+def soaked(memory_mib: Callable[[float], float]) -> Observed:
+    """A run of half an hour, a sample every ten seconds with more noise than real ones have."""
+    seen = good()
+    draw = random.Random(1)
+    seen.resources = [
+        Resources(
+            START_MS + at * 10_000,
+            int(1024 * (memory_mib(at / 360) + draw.gauss(0.0, 0.1))),
+            40,
+            30,
+        )
+        for at in range(186)
+    ]
+    return seen
+
+
+def test_a_leak_of_2_mib_an_hour_is_caught_behind_noise_and_a_step() -> None:
+    verdict = judge(soaked(lambda hour: 90.0 + 2.0 * hour + (3.0 if hour > 0.2 else 0.0)))
+
+    assert verdict.checks == ["memory"]
+    assert verdict.slope_mib_per_hour == pytest.approx(2.0, abs=0.7)
+
+
+def test_a_little_more_with_every_fault_is_caught() -> None:
+    # every two minutes 0.1 MiB: 3 MiB an hour
+    verdict = judge(soaked(lambda hour: 90.0 + 0.1 * int(30 * hour)))
+
+    assert verdict.checks == ["memory"]
+
+
+def test_one_late_step_is_a_high_water_mark() -> None:
+    verdict = judge(soaked(lambda hour: 90.0 + (4.0 if hour > 0.48 else 0.0)))
+
+    assert verdict.violations == []
 
 
 def test_what_was_deleted_unread_is_excused() -> None:
