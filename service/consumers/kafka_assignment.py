@@ -4,12 +4,12 @@ Decides where reading starts; reads nothing itself.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import structlog
 
-from service.consumers.base import ConsumerClient, TopicPartition
+from service.consumers.base import CommittedOffset, ConsumerClient, TopicPartition
 from service.consumers.kafka_committer import Committer
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
@@ -111,6 +111,8 @@ class Assignment:
             held
             for name in member.assigned
             if (held := member.held[name]).phase is Phase.PREPARING
+            and not held.suspended
+            and held.doubt.may_ask(_now())
             and (held.settled or _now() - held.assigned_at_s > SETTLE_TIMEOUT_S)
             and self._opening.opened(held)
         ]
@@ -118,9 +120,11 @@ class Assignment:
             return
         names = [held.partition for held in waiting]
         epochs = {held.partition: held.epoch for held in waiting}
-        await self._opening.open_producers(names)
+        # a producer that was opened for an answer that was not believed stays open
+        await self._opening.open_producers([h.partition for h in waiting if not h.doubt.pending])
         committed = await client.committed(names)
-        fresh = [name for name in names if name not in committed]
+        waiting = [held for held in waiting if self._believes(held, epochs, committed)]
+        fresh = [held.partition for held in waiting if held.partition not in committed]
         starts: dict[TopicPartition, int] = {}
         if fresh:
             ask = client.end_offsets
@@ -129,8 +133,8 @@ class Assignment:
             starts = await ask(fresh)
         for held in waiting:
             name = held.partition
-            if name not in member.assigned or held.epoch != epochs[name]:
-                continue  # reassigned while we asked
+            if not self._current(held, epochs):
+                continue
             member.abandon(held)
             position = held.resume(committed.get(name), starts.get(name, 0))
             client.seek(name, position)
@@ -142,15 +146,17 @@ class Assignment:
         """Let what is in hand of partitions that came back be published, if nobody had them."""
         member = self._member
         back = {
-            name: held.epoch for name in member.assigned if (held := member.held[name]).suspended
+            name: held.epoch
+            for name in member.assigned
+            if (held := member.held[name]).suspended and held.doubt.may_ask(_now())
         }
         if not back:
             return
         committed = await client.committed(back)
-        for name, epoch in back.items():
+        for name in back:
             held = member.held[name]
-            if name not in member.assigned or held.epoch != epoch:
-                continue  # reassigned while we asked
+            if not self._believes(held, back, committed):
+                continue
             untouched = held.untouched(committed.get(name))
             if untouched:
                 held.reinstate()
@@ -162,6 +168,20 @@ class Assignment:
                 partition=str(name),
                 untouched=untouched,
             )
+
+    def _believes(
+        self,
+        held: HeldPartition,
+        epochs: Mapping[TopicPartition, int],
+        committed: Mapping[TopicPartition, CommittedOffset],
+    ) -> bool:
+        """Whether an answer is about this assignment and may be true."""
+        return self._current(held, epochs) and held.believes(committed.get(held.partition), _now())
+
+    def _current(self, held: HeldPartition, epochs: Mapping[TopicPartition, int]) -> bool:
+        """Whether a partition was not reassigned while we asked."""
+        name = held.partition
+        return name in self._member.assigned and held.epoch == epochs[name]
 
 
 def _now() -> float:

@@ -11,7 +11,10 @@ from enum import Enum
 from functools import partial
 from typing import TypeAlias
 
+import structlog
+
 from service.consumers.base import CommittedOffset, TopicPartition
+from service.consumers.kafka_doubt import Doubt
 from service.delivery.commit_metadata import (
     BITMAP_MAX_BYTES,
     Journal,
@@ -25,6 +28,8 @@ from service.delivery.quarantine import Quarantine
 from service.delivery.skips import SkipSet, union
 from service.delivery.suspicion import Caution, PartitionWatch
 from service.events import RecordBatch
+
+log = structlog.get_logger(__name__)
 
 RANGES_AFTER_S = 0.1
 """Age of the oldest unfinished record from which on commits list what is finished behind it."""
@@ -66,6 +71,7 @@ class HeldPartition:
         closing: It is about to be revoked: what runs may finish, nothing more may begin.
         suspended: It was lost without having been given up, and whether anybody else has worked
             on it since is not known: what is in hand waits.
+        doubt: Of what the group says has been committed, since the last assignment.
         watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
         assigned_at_s: ``loop.time()`` of the last assignment.
@@ -95,6 +101,7 @@ class HeldPartition:
         self.closing = False
         self.suspended = False
         self._in_hand: list[RecordBatch] = []
+        self.doubt = Doubt()
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
         self._journal_due: Journal | None = None
@@ -108,7 +115,28 @@ class HeldPartition:
         self.closing = False
         self.assigned_at_s = now_s
         self.hold_until_s = 0.0
+        self.doubt = Doubt()
         self.phase = Phase.PREPARING
+
+    def believes(self, committed: CommittedOffset | None, now_s: float) -> bool:
+        """Whether what the group says it has stored may be what it has stored; see :class:`Doubt`.
+
+        Args:
+            committed: What it says; ``None`` if it says that it has nothing.
+            now_s: ``loop.time()``.
+        """
+        pending, known = self.doubt.pending, self.acknowledged
+        answer = None if committed is None else committed.next_offset
+        believed = self.doubt.believes(answer, known, now_s)
+        if self.doubt.pending and (believed or not pending):
+            log.warning(
+                "committed offset went back" if believed else "committed offset is doubted",
+                source=self.name[0],
+                partition=str(self.partition),
+                answer=answer,
+                known=known,
+            )
+        return believed
 
     def resume(self, committed: CommittedOffset | None, start: int) -> int:
         """Decide where to read from, and begin a new epoch of progress.
