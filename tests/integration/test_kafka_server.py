@@ -9,6 +9,9 @@ from tests.kafka.server import KafkaServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
+SESSION_S = 3.0
+"""For so long the controller takes a broker of these tests for alive without hearing it."""
+
 
 async def test_a_killed_broker_returns_on_its_port_with_its_records(
     kafka_server: KafkaServer,
@@ -36,3 +39,17 @@ async def test_a_paused_broker_answers_again_when_resumed(kafka_server: KafkaSer
 
         assert not done
         assert [r.value for r in await kafka.consume("paused", 1)] == [b"late"]
+
+
+async def test_a_topic_is_created_on_a_broker_that_was_paused_for_longer_than_its_session(
+    kafka_server: KafkaServer,
+) -> None:
+    async with Kafka(kafka_server.bootstrap) as kafka:
+        await kafka.create_topic("before")
+        kafka_server.pause()
+        await asyncio.sleep(SESSION_S + 1.0)
+        kafka_server.resume()
+
+        await kafka.create_topic("after")
+
+        assert await kafka.end_offsets("after") == {0: 0}

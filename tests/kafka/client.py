@@ -16,6 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    InvalidReplicationFactorError,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    NotControllerError,
     NotCoordinatorForGroupError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -29,12 +33,16 @@ Input = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, He
 
 _PRODUCE_WINDOW = 5000
 _SETTLE_S = 10.0
+_RECOVER_S = 60.0
 _POLL_S = 0.02
 _STARTING = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
 )
+
+_NO_BROKER = (InvalidReplicationFactorError, NotControllerError)
+"""What a broker that the controller has not heard of for a while answers until it has."""
 
 
 class Record(NamedTuple):
@@ -73,6 +81,8 @@ class Kafka:
     async def create_topic(self, name: str, /, partitions: int = 1, **configs: Any) -> str:
         """Create `name` and wait until every partition has a leader.
 
+        Waits for a broker that can: one that was just woken, or started, has no controller yet.
+
         Args:
             name: Exact name of the topic; see `unique`.
             partitions: Number of partitions.
@@ -87,12 +97,32 @@ class Kafka:
         settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
         topic = NewTopic(name, partitions, 1, topic_configs=settings)
         admin = await self._admin_client()
-        response = await admin.create_topics([topic])
-        for _, code, *detail in response.topic_errors:
-            if code:
-                raise for_code(code)(*detail)
+        async with asyncio.timeout(_RECOVER_S):
+            while not await self._created(admin, topic):
+                await asyncio.sleep(_POLL_S)
         await self._leaders(name, partitions)
         return name
+
+    @staticmethod
+    async def _created(admin: Any, topic: Any) -> bool:
+        """Ask once; false if nobody could say yes or no.
+
+        Raises:
+            KafkaError: If the broker refuses.
+        """
+        try:
+            # the client believes that there is a controller, and fails on what it is not told
+            if (await admin.describe_cluster())["controller_id"] < 0:
+                return False
+            response = await admin.create_topics([topic])
+        except (KafkaConnectionError, NodeNotReadyError):
+            return False
+        for _, code, *detail in response.topic_errors:
+            if for_code(code) in _NO_BROKER:
+                return False
+            if code:
+                raise for_code(code)(*detail)
+        return True
 
     async def delete_topic(self, name: str) -> None:
         """Delete `name`; a topic that does not exist is no error."""
