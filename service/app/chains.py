@@ -90,7 +90,7 @@ def find_behind(
     for later in behind(built):
         for branch in later.pipeline.branches:
             dispatcher = branch.dispatcher
-            for call in (*dispatcher.running, *dispatcher.parked):
+            for call in (*dispatcher.calls.running, *dispatcher.calls.parked):
                 at = call.event.batch, call.event.index
                 if _made_of(*at, batch, index):
                     return dispatcher, *at

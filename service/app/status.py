@@ -69,7 +69,7 @@ def _pipeline(
         channel.rejected_count + channel.dropped_newest_count + channel.dropped_oldest_count
     )
     for branch in built.pipeline.branches:
-        counters.handler(branch.dispatcher.name).running = len(branch.dispatcher.running)
+        counters.handler(branch.dispatcher.name).running = len(branch.dispatcher.calls.running)
     return PipelineStatus(
         rate_in=reading.rate_in,
         rate_out=reading.rate_out,
@@ -160,7 +160,7 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
     """Where the oldest record is: running, parked, being published, or waiting for its turn."""
     state, state_s, handler, attempts = RecordState.WAITING, age_s, None, 0
     for branch in built.pipeline.branches:
-        found = branch.dispatcher.find(batch, index)
+        found = branch.dispatcher.calls.find(batch, index)
         if found is not None:
             call_state, since_s, attempts = found
             state = RecordState(call_state.value)
@@ -170,7 +170,7 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
         later = find_behind(built, batch, index)
         if later is not None:
             dispatcher, result, at = later
-            found = dispatcher.find(result, at)
+            found = dispatcher.calls.find(result, at)
             if found is not None:
                 call_state, since_s, attempts = found
                 state = RecordState(call_state.value)
@@ -194,4 +194,4 @@ def _has_begun(batch: RecordBatch, index: int) -> bool:
 
 def _has_waiting(built: BuiltPipeline) -> bool:
     """Whether calls wait for a slot or a lane, so that an idle record may be one of them."""
-    return any(branch.dispatcher.running for branch in built.pipeline.branches)
+    return any(branch.dispatcher.calls.running for branch in built.pipeline.branches)

@@ -10,14 +10,14 @@ from service.events import Event, Outcome
 from service.streams import Later
 
 if TYPE_CHECKING:
-    from service.dispatch.dispatcher import Dispatcher
+    from service.dispatch.runner import Runner
 
 
 class Call(msgspec.Struct, eq=False):
     """A handler's call for one event; ``buffer_unordered`` runs it.
 
     Attributes:
-        dispatcher: Whose call it is.
+        runner: What runs it.
         event: The event; its ``attempts`` count failed ones.
         lane: Its lane, or ``None``.
         away: It is not counted as dispatched, because it has not begun or is parked.
@@ -27,7 +27,7 @@ class Call(msgspec.Struct, eq=False):
         transient: The last attempt failed in a way that may pass.
     """
 
-    dispatcher: "Dispatcher"
+    runner: "Runner"
     event: Event
     lane: Hashable | None
     away: bool
@@ -43,7 +43,7 @@ class Call(msgspec.Struct, eq=False):
             What becomes the outcome; ``Later`` to wait and run again with the lane held and the
             slot free; ``None`` when the event's partition was revoked.
         """
-        return self._begin_later() if self.wait_s else self.dispatcher.attempt(self)
+        return self._begin_later() if self.wait_s else self.runner.attempt(self)
 
     async def _begin_later(self) -> "Later[Outcome | None]":
         wait_s, self.wait_s = self.wait_s, 0.0

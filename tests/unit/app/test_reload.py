@@ -57,7 +57,7 @@ async def test_what_may_change_is_taken_over() -> None:
     assert reloaded
     assert application.settings is new
     assert dispatcher._attempts.policy.attempts == 9
-    assert dispatcher._deadlines.timeout_s == 3
+    assert dispatcher.calls._deadlines.timeout_s == 3
     assert entry["changed"] == [
         "drain_timeout_s",
         "pipelines.logs.handlers.alerts.retry.attempts",
@@ -74,7 +74,7 @@ async def test_a_change_that_needs_a_restart_changes_nothing_at_all() -> None:
     dispatcher = application.pipelines["logs"].pipeline.branches[0].dispatcher
     assert not reloaded
     assert application.settings is old
-    assert dispatcher._deadlines.timeout_s != 3
+    assert dispatcher.calls._deadlines.timeout_s != 3
     assert (entry["event"], entry["needs_restart"]) == ("reload refused", ["admin.port"])
 
 

@@ -1,0 +1,303 @@
+"""Runs calls: one attempt at a time in a worker, with a deadline, a lane and a circuit breaker.
+
+What has been put off is parked here with its lane held: for its next attempt, for a heartbeat, for
+an open circuit.  Which events become calls, the dispatcher decides.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from enum import Enum
+from typing import Final
+
+from service.delivery.circuit import CircuitBreaker, CircuitPolicy
+from service.delivery.retry import ErrorKind, classify
+from service.dispatch.attempts import Attempts
+from service.dispatch.call import Call
+from service.dispatch.deadlines import Deadlines
+from service.errors import HandlerTimeoutError, TransientError
+from service.events import Event, Outcome, Permission, RecordBatch, Results
+from service.handlers.bound import BoundHandler
+from service.handlers.results import to_results
+from service.metrics.counters import HandlerCounters, PipelineCounters
+from service.publishers.changelog import Changelog
+from service.streams import Later
+from service.telemetry import Tracing
+
+CIRCUIT_POLL_S: Final = 0.05
+"""Least wait between two looks at an open circuit."""
+PERMISSION_POLL_S: Final = 0.05
+"""Time between two looks at calls whose records may be somebody else's."""
+
+FROM_INSIDE: Final = "the handler was cancelled from inside"
+
+
+class CallState(Enum):
+    """What a call is doing."""
+
+    RUNNING = "running"
+    PARKED = "parked"
+
+
+class Runner:
+    """The calls of one handler.
+
+    Args:
+        handler: The handler, bound to its options.
+        attempts: What follows a failed attempt.
+        timeout_s: Longest call of a coroutine function.
+        circuit: When to stop starting calls; off if not given.
+        pipeline: The pipeline's counters.
+        counters: The handler's counters.
+        tracing: Makes a traced record's span the current one of its coroutine.
+        changelog: Of the handler's state, if that is to be durable.
+
+    Attributes:
+        attempt: Makes one attempt of a call, to be awaited in a worker.
+        lanes: Lanes with calls under way, and how many.
+        parked: Calls that wait for their next attempt, and since when (``loop.time()``).
+    """
+
+    def __init__(
+        self,
+        handler: BoundHandler,
+        *,
+        attempts: Attempts,
+        timeout_s: float,
+        circuit: CircuitPolicy | None,
+        pipeline: PipelineCounters,
+        counters: HandlerCounters,
+        tracing: Tracing,
+        changelog: Changelog | None,
+    ) -> None:
+        self._is_async = handler.is_async
+        self._call = handler.call
+        self._attempts = attempts
+        self._pipeline = pipeline
+        self._counters = counters
+        self._tracing = tracing
+        self._changelog = changelog
+        # Looked at after every call: a list that is nearly always empty, or nothing at all.
+        self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
+        self._deadlines = Deadlines[Call](timeout_s)
+        self._circuit = (
+            CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
+        )
+        self.attempt: Callable[[Call], Awaitable[Outcome | Later[Outcome | None] | None]] = (
+            self._run if self._circuit is None else self._run_through
+        )
+        self.lanes: dict[Hashable, int] = {}
+        self.parked: dict[Call, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def retune(self, timeout_s: float) -> None:
+        """Change the timeout of calls that begin from now on."""
+        self._deadlines.change(timeout_s)
+
+    @property
+    def breaks(self) -> bool:
+        """Whether there is a circuit breaker, so that every attempt has to be able to wait."""
+        return self._circuit is not None
+
+    @property
+    def running(self) -> Collection[Call]:
+        """Calls that run."""
+        return self._deadlines.running
+
+    def find(self, batch: RecordBatch, index: int) -> tuple[CallState, float, int] | None:
+        """Where a record is here: its state, since when (``loop.time()``), and its attempts.
+
+        O(calls); for status pages.
+        """
+        for call in self.running:
+            if call.event.batch is batch and call.event.index == index:
+                return CallState.RUNNING, call.since_s, call.event.attempts + 1
+        for call, since_s in self.parked.items():
+            if call.event.batch is batch and call.event.index == index:
+                return CallState.PARKED, since_s, call.event.attempts
+        return None
+
+    def put_off(self, event: Event, lane: Hashable | None, wait_s: float) -> Call:
+        """A call of an event that cannot be handled here and now, with its lane held."""
+        self.enter(lane)
+        event.batch.dispatched -= 1
+        call = Call(self, event, lane, away=True, wait_s=wait_s)
+        if wait_s:
+            self._park(call, asyncio.get_running_loop().time())
+        return call
+
+    def enter(self, lane: Hashable | None) -> None:
+        """One more call of ``lane`` is under way; nothing of it may be handled before."""
+        if lane is not None:
+            self.lanes[lane] = self.lanes.get(lane, 0) + 1
+
+    def _leave(self, call: Call) -> None:
+        lane = call.lane
+        left = self.lanes.get(lane) if lane is not None else None
+        if left is None:
+            return
+        if left > 1:
+            self.lanes[lane] = left - 1
+        else:
+            del self.lanes[lane]
+
+    def _park(self, call: Call, now_s: float) -> None:
+        self.parked[call] = now_s
+        self._counters.parked += 1
+
+    def _unpark(self, call: Call) -> None:
+        if self.parked.pop(call, None) is not None:
+            self._counters.parked -= 1
+
+    async def _hold(self, call: Call) -> "Later[Outcome | None]":
+        """Nothing may begin until a heartbeat is answered: wait, with the slot.
+
+        Without it every call that waits would look again and again, not only as many as may run.
+        """
+        if call not in self.parked:
+            self._park(call, asyncio.get_running_loop().time())
+        await asyncio.sleep(PERMISSION_POLL_S)
+        return Later(0.0, call)
+
+    async def _run_through(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
+        """Run ``call`` if the circuit lets it through, and tell the circuit how it went."""
+        circuit = self._circuit
+        if circuit is None:
+            return await self._run(call)
+        batch = call.event.batch
+        if batch.permission() is Permission.WAIT and not batch.closing:
+            return await self._hold(call)  # without a ticket of the circuit
+        loop = asyncio.get_running_loop()
+        ticket = circuit.enter(loop.time())
+        if ticket is None:
+            self._unpark(call)
+            return self._wait_for_circuit(circuit, call, loop.time())
+        try:
+            item = await self._run(call)
+        except asyncio.CancelledError:
+            circuit.cancelled(ticket)
+            raise
+        if call.transient:
+            circuit.failed(ticket, loop.time())
+        else:
+            circuit.succeeded(ticket)
+        return item
+
+    async def _run(  # noqa: C901, PLR0912 -- see the comment
+        self, call: Call
+    ) -> "Outcome | Later[Outcome | None] | None":
+        # Not split further: what is awaited here is resumed through every coroutine around it.
+        event = call.event
+        batch = event.batch
+        if batch.permission() is Permission.WAIT and not batch.closing:
+            return await self._hold(call)
+        if self.parked:
+            self._unpark(call)
+        if batch.closing and (call.away or not _begun(event)):
+            self._leave(call)
+            return None
+        loop = self._loop or self._find_loop()
+        call.since_s = began_s = loop.time()
+        if call.away:
+            batch.dispatched += 1
+            call.away = False
+        elif batch.begun is not None:
+            batch.begun[event.index] = 1
+        call.transient = False
+        deadlines = self._deadlines
+        deadlines.enter(call, loop, began_s)
+        try:
+            if not self._is_async:
+                returned = self._call(event)
+            elif self._tracing.active:
+                with self._tracing.current(batch, event.index):
+                    returned = await self._call(event)
+            else:
+                returned = await self._call(event)
+            results: Results = returned if type(returned) is dict else to_results(returned)
+            outcome = (
+                Outcome(batch, event.index, results)
+                if self._changelog is None
+                else self._finished(self._changelog, event, results)
+            )
+        except asyncio.CancelledError:
+            reason = self._cancelled(call)
+            if reason is None:
+                raise
+            failed = self._failed(call, reason, loop)
+            if isinstance(failed, Later):
+                return failed
+            outcome = failed
+        except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            failed = self._failed(call, exc, loop)
+            if isinstance(failed, Later):
+                return failed
+            outcome = failed
+        finally:
+            deadlines.leave(call)
+        took_s = loop.time() - began_s
+        self._counters.handled += 1
+        self._counters.durations.record(took_s)
+        self._pipeline.handle_s += took_s
+        if call.lane is not None:
+            self._leave(call)
+        return outcome
+
+    def _cancelled(self, call: Call) -> TransientError | None:
+        """What a cancelled attempt failed of; ``None`` if somebody wants the call to end."""
+        if self._deadlines.timed_out(call):
+            return HandlerTimeoutError(_late(self._deadlines.timeout_s))
+        if call.task is not None and call.task.cancelling() == 0:
+            return TransientError(FROM_INSIDE)  # it awaited something that was cancelled
+        return None
+
+    def _failed(
+        self, call: Call, error: Exception, loop: asyncio.AbstractEventLoop
+    ) -> "Outcome | Later[Outcome | None]":
+        """What follows a failed attempt in a worker: an outcome, or the next attempt."""
+        event = call.event
+        if self._changelog is not None:
+            self._changelog.store.undo_for(event)
+        decided = self._attempts.after(event, error)
+        call.transient = classify(error) is ErrorKind.TRANSIENT
+        if isinstance(decided, Outcome):
+            return decided
+        event.batch.dispatched -= 1
+        call.away = True
+        self._park(call, loop.time())
+        return Later(decided, call)
+
+    def _find_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, asked for once: on Python 3.11 each question is a system call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _finished(self, changelog: Changelog, event: Event, results: Results) -> Outcome | None:
+        """What a successful attempt came to; ``None`` if there is nothing to publish."""
+        if self._changes and changelog.store.settle_for(event):
+            if not results:
+                changelog.cover(event.batch, (event.index,))
+                return None
+            changelog.unwritten.add((event.batch, event.index))
+        return Outcome(event.batch, event.index, results)
+
+    def _wait_for_circuit(
+        self, circuit: CircuitBreaker, call: Call, now_s: float
+    ) -> "Later[Outcome | None]":
+        """The circuit is open: wait where we are, without burning an attempt.
+
+        What waits here fills the bound on waiting calls, and so the source stops reading.
+        """
+        self._park(call, now_s)
+        retry_at_s = circuit.retry_at_s()
+        wait_s = CIRCUIT_POLL_S if retry_at_s is None else retry_at_s - now_s
+        return Later(max(CIRCUIT_POLL_S, wait_s), call)
+
+
+def _begun(event: Event) -> bool:
+    """Whether another handler has begun this record of several handlers."""
+    begun = event.batch.begun
+    return begun is not None and bool(begun[event.index])
+
+
+def _late(timeout_s: float) -> str:
+    return f"no result within {timeout_s:g} s"
