@@ -89,7 +89,7 @@ async def run_service(
             worker.report(admin.port)
         stack.callback(admin.close)
         watchdog.start()
-        calm_collector()
+        stack.callback(calm_collector())
         stack.callback(watchdog.close)
         if worker is None:
             log.info("admin port open", host=settings.admin.host, port=admin.port)
