@@ -10,10 +10,12 @@ from benchmarks.jobs.commands import headrace, peer
 from benchmarks.jobs.log_events import canonical_alert, log_key, log_value
 
 CONCURRENCY = 1000
+FEWER = 250
+"""So few that the calls, and not the processor, are the limit: 25,000 events a second at most."""
 
 
-def pipeline(ordering: str) -> Callable[[Place], dict[str, Any]]:
-    """The waiting handler with this ordering."""
+def pipeline(ordering: str, concurrency: int = CONCURRENCY) -> Callable[[Place], dict[str, Any]]:
+    """The waiting handler with this ordering, and so many calls at once."""
 
     def made(place: Place) -> dict[str, Any]:
         return {
@@ -25,7 +27,7 @@ def pipeline(ordering: str) -> Callable[[Place], dict[str, Any]]:
                     "use": "benchmarks.jobs.handlers:wait_and_tell",
                     "output": place.output,
                     "ordering": ordering,
-                    "concurrency": CONCURRENCY,
+                    "concurrency": concurrency,
                 }
             },
         }
@@ -51,6 +53,18 @@ JOB = Job(
         Contender(name="headrace run, unordered", command=headrace(pipeline("none"))),
         Contender(name="headrace run, per key", command=headrace(pipeline("key"))),
         Contender(
+            name="headrace run, unordered, 250 calls",
+            command=headrace(pipeline("none", FEWER)),
+            share=0.3,
+            quick=False,
+        ),
+        Contender(
+            name="headrace run, per key, 250 calls",
+            command=headrace(pipeline("key", FEWER)),
+            share=0.3,
+            quick=False,
+        ),
+        Contender(
             name="FastStream, 1,000 workers", command=peer("faststream_io", "1000"), share=0.03
         ),
         Contender(
@@ -58,6 +72,12 @@ JOB = Job(
             command=peer("bare_timers", "1000", "asyncio"),
             yardstick=True,
             note="1,000 tasks that sleep 10 ms again and again and do nothing else",
+        ),
+        Contender(
+            name="bare timers, asyncio, 250 calls",
+            command=peer("bare_timers", str(FEWER), "asyncio"),
+            yardstick=True,
+            quick=False,
         ),
         Contender(
             name="bare timers, uvloop",
