@@ -26,12 +26,13 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_damage import end_of
 from service.events import Record
 
 PRIVATE_NAMES: Final = {
     "AIOKafkaConsumer": ("_fetcher", "_coordinator", "_subscription", "_client"),
     "Fetcher": ("_records", "_wait_consume_future", "_notify", "_create_fetch_waiter"),
-    "FetchResult": ("_partition_records", "_update_position", "check_assignment"),
+    "FetchResult": ("_partition_records", "_update_position", "_assignment", "check_assignment"),
     "FetchError": ("_error",),
     "PartitionRecords": (
         "_records",
@@ -74,6 +75,8 @@ class PrefetchTap:
         self._fetcher: Any = consumer._fetcher  # noqa: SLF001 -- see the module's docstring
         self._coordinator = consumer._coordinator  # noqa: SLF001
         self._subscription = consumer._subscription  # noqa: SLF001
+        # Where a checksum differed.  What was damaged on its way is whole when it is read again.
+        self._doubted: dict[TopicPartition, int] = {}
 
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """Take everything fetched for ``partitions``; the client fetches on at once."""
@@ -98,7 +101,9 @@ class PrefetchTap:
             if type(result) is not FetchResult:
                 _raise_fetch_error(partition, result._error)  # noqa: SLF001
             if result.check_assignment(key) and result.has_more():
-                taken.append(_split(partition, result))
+                fetched = _split(partition, result, self._doubted)
+                if fetched.batches:
+                    taken.append(fetched)
         return taken
 
     async def wait(self, timeout_s: float) -> None:
@@ -120,41 +125,78 @@ def _raise_fetch_error(partition: TopicPartition, error: Exception) -> None:
     raise ClientFailedError(f"fetching {partition}: {error!r}") from error
 
 
-def _split(partition: TopicPartition, result: Any) -> Fetched:
+def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition, int]) -> Fetched:
     """Cut one partition's answer into its stored batches and move the client's position on.
 
     Aborted transactions and control batches become empty batches: they cover offsets, so that
-    commits can move across them, but hold no records.
+    commits can move across them, but hold no records.  The answer ends at a damaged batch: it is
+    read a second time before it is believed to be damaged, and what lies behind it is asked for
+    again, because the batch may have been the marker that ends an aborted transaction.
+
+    Args:
+        partition: Whose answer.
+        result: The answer.
+        doubted: Where a checksum differed when it was read for the first time; kept here.
     """
     source = result._partition_records  # noqa: SLF001
+    state = result._assignment.state_value(client_partition(partition))  # noqa: SLF001
+    limit: int = state.highwater
     position: int = source.next_fetch_offset
     stored = source._records  # noqa: SLF001
     size_bytes: int = stored.size_in_bytes()
     batches: list[_Batch] = []
+    end = position
     while stored.has_next():
-        try:
-            raw = stored.next_batch()
-            intact = raw.validate_crc()
-        except KafkaError as exc:
-            batches.append(_Batch(partition, None, position, position + 1, repr(exc)))
+        raw, damage = _next(stored, range(end + 1, limit + 1))
+        if damage is not None:
+            if doubted.get(partition) == end:
+                del doubted[partition]
+                covered = _end_of_damaged(raw, stored, range(end + 1, limit + 1))
+                batches.append(_Batch(partition, None, end, covered, damage))
+                end = covered
+            else:
+                doubted[partition] = end
             break
-        first_offset: int = raw.base_offset
-        next_offset: int = raw.next_offset
-        if not intact:
-            batches.append(_Batch(partition, None, first_offset, next_offset, "checksum differs"))
-            continue
         wanted = not raw.is_control_batch
         if raw.producer_id is not None and raw.producer_id >= 0:
             wanted = _committed(source, raw) and wanted
-        batches.append(_Batch(partition, raw if wanted else None, first_offset, next_offset))
+        first_offset = getattr(raw, "base_offset", end)  # batches of old formats do not tell it
+        end = raw.next_offset
+        batches.append(_Batch(partition, raw if wanted else None, first_offset, end))
     if batches:
-        source.next_fetch_offset = max(position, batches[-1].next_offset)
-        span = max(1, source.next_fetch_offset - batches[0].first_offset)
+        source.next_fetch_offset = end
+        span = max(1, end - batches[0].first_offset)
         for batch in batches:
             covered = batch.next_offset - batch.first_offset
             batch.size_bytes = size_bytes * covered // span
     result._update_position()  # noqa: SLF001
     return Fetched(partition, position, batches)
+
+
+def _next(stored: Any, ends: range) -> tuple[Any, str | None]:
+    """The next stored batch, if there is one at all, and what is wrong with it.
+
+    Args:
+        stored: Holds at least one more.
+        ends: Where it may end.
+    """
+    try:
+        raw = stored.next_batch()
+        if not raw.validate_crc():
+            return raw, "checksum differs"
+        if raw.next_offset not in ends:
+            return raw, "its offset does not belong here"  # which the checksum does not cover
+    except Exception as exc:  # noqa: BLE001 -- the client's decoder raises whatever it likes
+        return None, repr(exc)
+    return raw, None
+
+
+def _end_of_damaged(raw: Any, stored: Any, ends: range) -> int:
+    """Where a damaged batch ends; takes the one behind it, if there is one, from ``stored``."""
+    if raw is None:
+        return ends.start
+    behind = _next(stored, ends)[0] if stored.has_next() else None
+    return end_of(raw, following=getattr(behind, "base_offset", None), ends=ends)
 
 
 def _committed(source: Any, raw: Any) -> bool:

@@ -7,7 +7,8 @@ again wherever it is not itself the damage, so that the decoder is what has to c
 
 import random
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from aiokafka.record.util import calc_crc32c
@@ -16,9 +17,8 @@ from tests.fuzzing.model import Batch, Damage
 
 _PREFIX = struct.Struct(">qi")  # base offset, length of what follows
 _CRC = struct.Struct(">I")
-_CRC_AT, _ATTRIBUTES_AT, _COUNT_AT, _RECORDS_AT = 17, 21, 57, 61
+_CRC_AT, _ATTRIBUTES_AT, _LAST_OFFSET_AT, _COUNT_AT, _RECORDS_AT = 17, 21, 23, 57, 61
 _UNKNOWN_CODEC = 7
-_AS_SENT = (None, Damage.BOMB)  # a bomb is one already
 
 
 def damage(log: Path, doomed: list[Batch], rng: random.Random) -> None:
@@ -29,18 +29,38 @@ def damage(log: Path, doomed: list[Batch], rng: random.Random) -> None:
         doomed: Batches of that partition.
         rng: Decides where.
     """
-    waiting = {batch.first_offset: batch for batch in doomed}
+    rewrite(
+        log,
+        {
+            batch.first_offset: partial(_damage, kind=batch.damage, rng=rng)
+            for batch in doomed
+            if batch.damage is not None and batch.damage is not Damage.BOMB  # that is one already
+        },
+    )
+
+
+def rewrite(log: Path, changes: Mapping[int, Callable[[bytearray], None]]) -> None:
+    """Change stored batches of one partition in place; their size must stay.
+
+    Args:
+        log: The partition's directory.
+        changes: What to do to the batch that begins at an offset.
+
+    Raises:
+        AssertionError: If there is no such batch.
+    """
+    waiting = dict(changes)
     for segment in sorted(log.glob("*.log")):
         with segment.open("r+b") as file:
             while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
                 base, length = _PREFIX.unpack(prefix)
-                batch = waiting.pop(base, None)
-                if batch is None or batch.damage in _AS_SENT:
+                change = waiting.pop(base, None)
+                if change is None:
                     file.seek(length, 1)
                     continue
                 start = file.tell() - _PREFIX.size
                 stored = bytearray(prefix + file.read(length))
-                _damage(stored, batch.damage, rng)
+                change(stored)
                 file.seek(start)
                 file.write(stored)
     if waiting:
@@ -51,6 +71,11 @@ def _damage(stored: bytearray, kind: Damage, rng: random.Random) -> None:
     match kind:
         case Damage.CHECKSUM:
             stored[rng.randrange(_RECORDS_AT, len(stored))] ^= 1 << rng.randrange(8)
+            return
+        case Damage.LAST_OFFSET:
+            # the checksum finds it, and what it claims about where the batch ends is wrong
+            claimed = rng.choice((-(2**31), -1, 0, 3, 40, 2_000, 2**31 - 1))
+            struct.pack_into(">i", stored, _LAST_OFFSET_AT, claimed)
             return
         case Damage.CODEC:
             stored[_ATTRIBUTES_AT + 1] |= _UNKNOWN_CODEC

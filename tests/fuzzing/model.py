@@ -44,6 +44,7 @@ class Damage(Enum):
     CHECKSUM = "checksum"
     CODEC = "codec"
     COUNT = "count"
+    LAST_OFFSET = "last offset"
     LENGTH = "length"
     HEADER_NAME = "header name"
     PAYLOAD = "payload"

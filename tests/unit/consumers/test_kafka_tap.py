@@ -27,11 +27,14 @@ from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from service.consumers import kafka_client, kafka_tap
 from service.consumers.base import (
     ClientFailedError,
     CorruptBatchError,
+    Fetched,
     OffsetGoneError,
     TopicPartition,
 )
@@ -42,8 +45,11 @@ from service.publishers import kafka_gate, kafka_markers
 PARTITION = ClientPartition("logs", 0)
 OTHER = ClientPartition("other", 0)
 OURS = TopicPartition("logs", 0)
+END = 1_000
+"""One past the last offset of the log."""
 _CONTROL = 0x20
-_ATTRIBUTES_AT, _CRC_AT = 21, 17
+_MAGIC_AT, _CRC_AT, _ATTRIBUTES_AT, _LAST_OFFSET_AT, _RECORDS_AT = 16, 17, 21, 23, 61
+LETTERS = [b"a", b"b", b"c", b"d"]
 
 CLASSES: dict[str, type] = {
     "AIOKafkaConsumer": AIOKafkaConsumer,
@@ -134,7 +140,11 @@ class Client:
         self.notified += 1
 
     def fetched(
-        self, *batches: bytes, position: int = 0, aborted: list[tuple[int, int]] | None = None
+        self,
+        *batches: bytes,
+        position: int = 0,
+        aborted: list[tuple[int, int]] | None = None,
+        end: int = END,
     ) -> None:
         self.position = position
         records = PartitionRecords(
@@ -147,7 +157,9 @@ class Client:
             True,  # noqa: FBT003 -- the client's own signature
             READ_COMMITTED,
         )
-        state = SimpleNamespace(paused=False, position=position, consumed_to=self._move)
+        state = SimpleNamespace(
+            paused=False, position=position, consumed_to=self._move, highwater=end
+        )
         assignment = SimpleNamespace(active=True, state_value=lambda _partition: state)
         result = FetchResult(
             PARTITION, assignment=assignment, partition_records=records, backoff=0.0
@@ -161,6 +173,54 @@ class Client:
 def values_of(client: Client) -> list[bytes | None]:
     (fetched,) = PrefetchTap(client).take({OURS})
     return [record.value for stored in fetched.batches for record in stored.decode()]
+
+
+AROUND = {
+    0: batch(0, [b"a", b"b"]),
+    2: b"",
+    7: batch(7, [b"c"]),
+    8: batch(8, [b"d"]),
+}
+"""What lies around a batch of five records."""
+
+
+def read_out(fetched: list[Fetched]) -> list[bytes | tuple[int, int] | None]:
+    """The values in ``fetched``, and in their place the offsets of what is damaged."""
+    seen: list[bytes | tuple[int, int] | None] = []
+    for stored in (stored for answer in fetched for stored in answer.batches):
+        try:
+            seen += [record.value for record in stored.decode()]
+        except CorruptBatchError as damaged:
+            seen.append((damaged.first_offset, damaged.next_offset))
+    return seen
+
+
+def spans_of(seen: list[bytes | tuple[int, int] | None]) -> list[tuple[int, int]]:
+    return [what for what in seen if isinstance(what, tuple)]
+
+
+def read_log(stored: dict[int, bytes], end: int) -> list[bytes | tuple[int, int] | None]:
+    """Read a log up to ``end``, with as many answers as it takes.
+
+    Args:
+        stored: Batches by the offset where they lie, which the broker knows.
+        end: One past the last offset.
+    """
+    client = Client()
+    tap = PrefetchTap(client)
+    fetched: list[Fetched] = []
+    for _ in range(4 * end):
+        if client.position >= end:
+            break
+        at = max(start for start in stored if start <= client.position)
+        client.fetched(
+            *(batch for start, batch in stored.items() if start >= at),
+            position=client.position,
+            end=end,
+        )
+        fetched += tap.take({OURS})
+    assert client.position == end
+    return read_out(fetched)
 
 
 @pytest.mark.parametrize("codec", [0, 1, 2, 3, 4], ids=["none", "gzip", "snappy", "lz4", "zstd"])
@@ -183,20 +243,105 @@ def test_partitions_that_are_not_asked_for_stay_where_they_are() -> None:
 
 
 def test_a_damaged_batch_does_not_take_its_neighbours_with_it() -> None:
-    client = Client()
     damaged = bytearray(batch(2, [b"bad", b"bad"]))
     damaged[-1] ^= 0xFF
-    client.fetched(batch(0, [b"a", b"b"]), bytes(damaged), batch(4, [b"c"]))
 
-    (fetched,) = PrefetchTap(client).take({OURS})
+    assert read_log({0: batch(0, [b"a", b"b"]), 2: bytes(damaged), 4: batch(4, [b"c"])}, 5) == [
+        b"a",
+        b"b",
+        (2, 4),
+        b"c",
+    ]
 
-    first, second, third = fetched.batches
-    assert [record.value for record in first.decode()] == [b"a", b"b"]
-    with pytest.raises(CorruptBatchError) as caught:
-        second.decode()
-    assert (caught.value.first_offset, caught.value.next_offset) == (2, 4)
-    assert [record.value for record in third.decode()] == [b"c"]
-    assert client.position == 5
+
+def test_what_was_only_damaged_on_its_way_is_read_again() -> None:
+    client = Client()
+    tap = PrefetchTap(client)
+    whole = batch(2, [b"c", b"d"])
+    client.fetched(batch(0, [b"a", b"b"]), whole[:-1] + b"\xff")
+    (first,) = tap.take({OURS})
+
+    client.fetched(whole, position=client.position)
+    (second,) = tap.take({OURS})
+
+    assert client.position == 4
+    assert read_out([first, second]) == [b"a", b"b", b"c", b"d"]
+
+
+def test_damage_in_the_first_batch_of_an_answer_gives_nothing_until_it_is_read_again() -> None:
+    client = Client()
+    tap = PrefetchTap(client)
+    damaged = bytearray(batch(0, [b"bad"]))
+    damaged[-1] ^= 0xFF
+    client.fetched(bytes(damaged))
+
+    assert tap.take({OURS}) == []
+    assert client.position == 0
+
+    client.fetched(bytes(damaged))
+    assert read_out(tap.take({OURS})) == [(0, 1)]
+
+
+@given(at=st.integers(_MAGIC_AT, _RECORDS_AT - 1), value=st.integers(0, 255))
+@example(at=_LAST_OFFSET_AT, value=0x7F)
+@example(at=_LAST_OFFSET_AT, value=0x80)
+@example(at=_LAST_OFFSET_AT + 3, value=0)
+@example(at=_LAST_OFFSET_AT + 3, value=9)
+@example(at=_MAGIC_AT, value=0)
+def test_no_damage_to_a_header_costs_the_batches_beside_it(at: int, value: int) -> None:
+    damaged = bytearray(batch(2, [b"bad"] * 5))
+    damaged[at] = value
+
+    seen = read_log({**AROUND, 2: bytes(damaged)}, 9)
+
+    assert [what for what in seen if type(what) is bytes and what != b"bad"] == LETTERS
+    assert all(2 <= first < end <= 7 for first, end in spans_of(seen))
+
+
+@given(delta=st.integers(-(2**31), 2**31 - 1))
+@example(delta=6)
+def test_a_damaged_end_of_the_log_is_left_behind_without_leaving_the_log(delta: int) -> None:
+    damaged = bytearray(batch(2, [b"bad"] * 5))
+    struct.pack_into(">i", damaged, _LAST_OFFSET_AT, delta)
+    if delta == 4:
+        damaged[-1] ^= 0xFF
+
+    seen = read_log({0: batch(0, [b"a", b"b"]), 2: bytes(damaged)}, 7)
+
+    spans = spans_of(seen)
+    assert seen[:2] == [b"a", b"b"]
+    assert [first for first, _ in spans] == [2, *(end for _, end in spans[:-1])]
+    assert spans[-1][1] == 7
+
+
+@given(base=st.integers(-(2**63), 2**63 - 1).filter(lambda base: not 2 < base + 5 <= 9))
+def test_a_batch_that_claims_an_offset_outside_of_the_log_is_damaged(base: int) -> None:
+    lost = batch(base, [b"bad"] * 5)
+
+    seen = read_log({**AROUND, 2: lost}, 9)
+
+    assert seen == [b"a", b"b", (2, 7), b"c", b"d"]
+
+
+def test_what_follows_a_damaged_marker_is_read_with_a_fresh_list_of_aborted_transactions() -> None:
+    marker = bytearray(control(1, producer_id=7, abort=True))
+    marker[-1] ^= 0xFF
+    client = Client()
+    tap = PrefetchTap(client)
+    answer = (
+        batch(0, [b"aborted"], producer_id=7, transactional=True),
+        bytes(marker),
+        batch(2, [b"committed"], producer_id=7, transactional=True),
+    )
+    client.fetched(*answer, aborted=[(7, 0)])
+    taken = tap.take({OURS})
+    client.fetched(*answer[1:], position=client.position, aborted=[(7, 0)])
+    taken += tap.take({OURS})
+
+    client.fetched(*answer[2:], position=client.position)
+    taken += tap.take({OURS})
+
+    assert read_out(taken) == [(1, 2), b"committed"]
 
 
 def test_aborted_transactions_and_markers_hold_no_records_but_cover_offsets() -> None:
