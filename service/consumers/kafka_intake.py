@@ -79,6 +79,7 @@ class Intake:
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
             ready = {name for name in member.assigned if self.has_room(name)}
+            epochs = {name: member.held[name].epoch for name in ready}
             try:
                 fetched = client.take(ready.difference(self._kept))
             except OffsetGoneError as exc:
@@ -94,7 +95,10 @@ class Intake:
                 continue
             member.last_contact_s = _now()
             for answer in fetched:
-                await self._accept(answer, inbox)
+                # Its partition may have come and gone while the answers before it waited for room.
+                # Reading begins elsewhere then, and what lies between would pass for a hole.
+                if member.held[answer.partition].epoch == epochs[answer.partition]:
+                    await self._accept(answer, inbox)
 
     def has_room(self, name: TopicPartition) -> bool:
         """Whether a fetch of the partition could be taken now."""

@@ -139,3 +139,25 @@ async def test_what_was_kept_of_an_earlier_assignment_is_not_sent() -> None:
 
     assert 0 < len(before) < 10
     assert reading.sent == before
+
+
+class Rebalanced(Reading):
+    """While the first answer waits to be sent on, the other's partition is lost and assigned."""
+
+    async def _send(self, batch: Any, inbox: Any) -> None:
+        there = self.held[THERE]
+        if there.epoch == 1:
+            there.epoch, there.phase = 2, Phase.PREPARING
+        await super()._send(batch, inbox)
+
+    async def _prepare(self, client: Any) -> None:
+        await super()._prepare(client)
+        self.held[THERE].phase = Phase.RUNNING  # and somewhere else than before
+
+
+async def test_an_answer_that_waited_behind_another_through_a_rebalance_is_not_sent() -> None:
+    reading = Rebalanced(Client(_answer(HERE, 1), _answer(THERE, 1)), max_bytes=2_000_000)
+
+    await reading.run(5.0)
+
+    assert reading.sent == [(HERE, 0)]
