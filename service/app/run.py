@@ -87,6 +87,7 @@ async def run_service(
         admin.start()
         if worker is not None:
             worker.report(admin.port)
+            worker.when_orphaned(lambda: _drain_without_parent(application))
         stack.callback(admin.close)
         watchdog.start()
         stack.callback(calm_collector())
@@ -127,6 +128,11 @@ def _drain_on_signals(application: Application) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+
+
+def _drain_without_parent(application: Application) -> None:
+    log.error("the parent is gone")
+    application.request_drain()
 
 
 __all__ = ["EXIT_INTERNAL", "EXIT_OK", "EXIT_TEMPORARY", "run_service"]

@@ -1,12 +1,13 @@
-"""What a parent tells a worker, and how the worker answers."""
+"""What a parent tells a worker, what that answers, and how it learns that the parent is gone."""
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 WORKER_VARIABLE: Final = "_HEADRACE_WORKER"
-"""Set by the parent for its workers: ``index:file descriptor``.  Not a setting."""
+"""Set by the parent for its workers: ``index:descriptor:descriptor``.  Not a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +17,39 @@ class Worker:
     Attributes:
         index: From 0.
         report_fd: Where the parent waits for the worker's admin port.
+        parent_fd: Input that ends when the parent does, however it ends.
     """
 
     index: int
     report_fd: int
+    parent_fd: int
 
     def report(self, admin_port: int) -> None:
         """Tell the parent where to ask."""
         os.write(self.report_fd, b"%d\n" % admin_port)
         os.close(self.report_fd)
 
+    def when_orphaned(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once, from the running loop, when the parent is gone.
+
+        The kernel closes a dead process's pipes, also after SIGKILL.  Nobody would stop the worker
+        any more, nor start it anew, and it would keep its partitions from a new parent's workers.
+        """
+        loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            loop.remove_reader(self.parent_fd)
+            os.close(self.parent_fd)
+            then()
+
+        loop.add_reader(self.parent_fd, gone)
+
 
 def this_worker(environ: Mapping[str, str]) -> Worker | None:
     """Which worker this process is; ``None`` for a process of its own."""
     text = environ.get(WORKER_VARIABLE, "")
-    index, _, descriptor = text.partition(":")
-    if not (index.isdecimal() and descriptor.isdecimal()):
-        return None
-    return Worker(int(index), int(descriptor))
+    match text.split(":"):
+        case [index, report, parent] if all(map(str.isdecimal, (index, report, parent))):
+            return Worker(int(index), int(report), int(parent))
+        case _:
+            return None

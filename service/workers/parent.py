@@ -48,6 +48,8 @@ class Workers:
         self._ports: dict[int, int] = {}
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._codes: list[int] = []
+        # Nothing is ever written: its other end, in the workers, ends with this process.
+        self._life, self._held = os.pipe()
         self._draining = asyncio.Event()
 
     async def run(self) -> int:
@@ -70,6 +72,8 @@ class Workers:
                     tasks.create_task(self._keep(index), name=f"worker {index}")
         finally:
             admin.close()
+            os.close(self._held)
+            os.close(self._life)
         return max(self._codes, default=0)
 
     def drain(self) -> None:
@@ -118,8 +122,8 @@ class Workers:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}"},
-                pass_fds=(writing,),
+                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}:{self._life}"},
+                pass_fds=(writing, self._life),
             )
         finally:
             os.close(writing)

@@ -12,7 +12,7 @@ import pytest
 from tests.kafka.client import Kafka
 from tests.service_process import ServiceProcess, log_pipeline
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 async def _setting(kafka: Kafka) -> dict[str, Any]:
@@ -31,7 +31,7 @@ async def _until_shared(service: ServiceProcess) -> dict[str, Any]:
 
     Until the rebalance is over, a worker shows those that it had before.
     """
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             status = await service.status()
             partitions = status["pipelines"].get("logs", {}).get("partitions", [])
@@ -79,10 +79,39 @@ async def test_a_worker_that_dies_is_replaced(kafka: Kafka, tmp_path: Path) -> N
         await service.wait_logged("worker started", count=2)
         await _until_shared(service)
         os.kill(int(service.events("worker started")[0]["pid"]), signal.SIGKILL)
-        await service.wait_logged("worker started", count=3)
+        await service.wait_logged(
+            "running", count=3, timeout_s=180.0
+        )  # from there it hears signals
         await kafka.produce(topics["source"], [(b"k%d" % n, b"ERROR: x") for n in range(100)])
         alerts = await kafka.consume(topics["output"], 100)
         exit_code = await service.terminate(20.0)
 
     assert len(alerts) == 100
+    assert exit_code == 0
+
+
+async def test_workers_whose_parent_is_killed_drain_and_leave_the_partitions_to_others(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _setting(kafka)
+    config = log_pipeline(**topics, workers=2)
+    events = [(b"k%d" % (n % 50), b"ERROR: %d" % n) for n in range(2_000)]
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        await service.wait_logged("worker started", count=2)
+        await _until_shared(service)
+        await kafka.produce(topics["source"], events[:1_000])
+        await service.kill()
+        async with asyncio.timeout(180):
+            while len(service.events("stopped")) < 2:
+                await asyncio.sleep(0.05)
+        await service.start()
+        await service.wait_logged("running", count=4, timeout_s=180.0)
+        await _until_shared(service)
+        await kafka.produce(topics["source"], events[1_000:])
+        alerts = await kafka.consume(topics["output"], len(events))
+        exit_code = await service.terminate(20.0)
+
+    assert [stopped["drained"] for stopped in service.events("stopped")[:2]] == [True, True]
+    assert len({alert.header("headrace-id") for alert in alerts}) == len(alerts) == len(events)
     assert exit_code == 0

@@ -1,3 +1,4 @@
+import asyncio
 import os
 
 import pytest
@@ -8,7 +9,7 @@ from service.app.worker import WORKER_VARIABLE, Worker, this_worker
 def test_a_worker_knows_its_number_and_reports_its_port() -> None:
     reading, writing = os.pipe()
 
-    worker = this_worker({WORKER_VARIABLE: f"3:{writing}"})
+    worker = this_worker({WORKER_VARIABLE: f"3:{writing}:9"})
     assert worker is not None
     worker.report(8123)
 
@@ -16,11 +17,29 @@ def test_a_worker_knows_its_number_and_reports_its_port() -> None:
         assert (worker.index, pipe.read()) == (3, b"8123\n")
 
 
-@pytest.mark.parametrize("text", ["", "1", "x:3", "1:", "-1:3"])
+@pytest.mark.parametrize("text", ["", "1", "1:3", "x:3:4", "1::4", "1:3:", "-1:3:4", "1:3:4:5"])
 def test_anything_else_is_a_process_of_its_own(text: str) -> None:
     assert this_worker({WORKER_VARIABLE: text}) is None
     assert this_worker({}) is None
 
 
 def test_workers_are_values() -> None:
-    assert Worker(1, 5) == Worker(1, 5)
+    assert Worker(1, 5, 6) == Worker(1, 5, 6)
+
+
+async def test_a_worker_is_told_once_when_its_parent_is_gone() -> None:
+    life, held = os.pipe()
+    gone = asyncio.Event()
+    calls: list[bool] = []
+
+    def orphaned() -> None:
+        calls.append(True)
+        gone.set()
+
+    Worker(0, 9, life).when_orphaned(orphaned)
+    await asyncio.sleep(0)  # lets the loop look at the pipe, which nobody has closed
+    before = list(calls)
+    os.close(held)
+    await gone.wait()
+
+    assert (before, calls) == ([], [True])
