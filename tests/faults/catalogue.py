@@ -47,6 +47,17 @@ _ALL = (
     _kills("kill-25", 25),
     _kills("kill-200", 200),
     Schedule(
+        name="workers",
+        rows=("F1", "F2"),
+        workers=2,
+        # outputs, so that each has partitions again and is at work when it is the next one's turn
+        steps=(
+            *(Step(do="sigterm", after_outputs=3_000, after_s=5.0) for _ in range(2)),
+            *(Step(do="kill_worker", after_outputs=3_000, after_s=5.0) for _ in range(3)),
+            *(Step(do="kill", after_outputs=3_000, after_s=5.0) for _ in range(2)),
+        ),
+    ),
+    Schedule(
         name="freeze",
         rows=("F3",),
         members=2,
@@ -65,8 +76,9 @@ _ALL = (
     Schedule(
         name="outages",  # one like the other: whether memory keeps growing is in the history
         rows=("F6",),
+        proxied=True,
         rate=500,
-        steps=tuple(Step(do="broker_stop", for_s=10.0, after_s=10.0) for _ in range(12)),
+        steps=tuple(Step(do="refuse", for_s=20.0, after_s=10.0) for _ in range(12)),
     ),
     Schedule(name="broker-gone-60", rows=("F6",), steps=(Step(do="broker_stop", for_s=60.0),)),
     Schedule(

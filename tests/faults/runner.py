@@ -144,6 +144,7 @@ class Run(Steps):
                 "concurrency": CONCURRENCY,
             },
             kafka={**GROUP_SETTINGS, **self.schedule.kafka},
+            workers=self.schedule.workers,
             logging={"level": self.schedule.log_level},
         )
         if self._doomed:

@@ -65,6 +65,7 @@ class Schedule:
         seed: Of the workload, and of whatever is drawn.
         steps: In order.
         members: Processes at the start.
+        workers: Processes under each of them, if more than one; each is a member of the group.
         delivery: As in the configuration.
         handler: Function of `tests.faults.handlers`.
         proxied: Whether the service goes through the proxy.
@@ -84,6 +85,7 @@ class Schedule:
     seed: int = 1
     steps: tuple[Step, ...] = ()
     members: int = 1
+    workers: int = 1
     delivery: Literal["at_least_once", "exactly_once"] = "at_least_once"
     handler: str = "alert"
     proxied: bool = False

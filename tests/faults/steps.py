@@ -1,6 +1,7 @@
 """The steps of a schedule: each is a method of its name, and says when it was over."""
 
 import asyncio
+import os
 import signal
 from abc import abstractmethod
 from types import TracebackType
@@ -10,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from service.clock import wall_clock_ms
-from tests.faults.bench import CONCURRENCY, Bench, Member
+from tests.faults.bench import CONCURRENCY, START_S, Bench, Member
 from tests.faults.history import History
 from tests.faults.observed import Fault, Observed
 from tests.faults.proxy import Effect, Proxy, Rule
@@ -73,7 +74,17 @@ class Steps:
         member = self._members[step.member]
         await member.kill()
         await member.start()
+        in_flight = CONCURRENCY * self.schedule.workers
+        self._did(step, began_ms, kills=True, in_flight=in_flight)
+
+    async def do_kill_worker(self, step: Step) -> None:
+        """Kill the process that a parent started last; the parent starts another one."""
+        began_ms = wall_clock_ms()
+        process = self._members[step.member].process
+        started = process.events("worker started")
+        os.kill(int(started[-1]["pid"]), signal.SIGKILL)
         self._did(step, began_ms, kills=True, in_flight=CONCURRENCY)
+        await process.wait_logged("worker started", count=len(started) + 1, timeout_s=START_S)
 
     async def do_freeze(self, step: Step) -> None:
         """Stop the process beyond its session, so that another one takes over, and wake it."""
