@@ -23,7 +23,7 @@ from tests.kafka.jars import KafkaUnavailableError, broker_jars
 
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _READY = "Kafka Server started"
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 
@@ -131,7 +131,7 @@ class KafkaServer:
         """Start the broker and wait until it serves requests.
 
         Raises:
-            KafkaUnavailableError: If it ends or is not ready within a minute; carries its log.
+            KafkaUnavailableError: If it ends or is not ready within three minutes; carries its log.
         """
         if not self.data_directory.exists():
             self._format()
