@@ -10,6 +10,7 @@ module of its own.
 """
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -187,6 +188,10 @@ class KafkaSource:
                     # Whatever the client came up with, a new one is the answer; the partitions'
                     # progress survives it.
                     log.exception("kafka client failed in a way nobody foresaw", source=self.name)
+                if not self._closing.is_set():
+                    # The old client is thousands of objects in cycles, with what it had fetched,
+                    # and the collector looks so rarely that each outage would add another one.
+                    gc.collect()
                 if self._member.stopping.is_set():
                     inbox.close()
                 if _now() - began_s > 10 * BACKOFF_MAX_S:
