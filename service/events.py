@@ -210,7 +210,10 @@ class RecordBatch:
 
     @property
     def in_flight(self) -> int:
-        """Records whose handling or publishing is under way.
+        """Records whose handling or publishing is under way; never below 0.
+
+        Those that an earlier owner finished are done before the batch is dispatched at all, and
+        must not make up for what runs in another batch.
 
         A record whose result waits in another pipeline's channel is not: while the batch is
         closing nothing begins there either, unless it is ``finishing``.  One with several such
@@ -221,9 +224,9 @@ class RecordBatch:
         else:
             open_ = int.from_bytes(self.begun) & ~int.from_bytes(self.done)
             own = open_.bit_count() + self.dispatched
-        if not self.chained or self.finishing:
-            return own
-        return own - sum(batch.left - batch.in_flight for batch in self.chained)
+        if self.chained and not self.finishing:
+            own -= sum(batch.left - batch.in_flight for batch in self.chained)
+        return max(0, own)
 
     @property
     def path(self) -> str:

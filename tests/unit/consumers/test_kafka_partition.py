@@ -107,6 +107,18 @@ def test_what_another_owner_finished_is_not_run_again_even_at_the_same_offset() 
     assert again.attempts == {0: 2}
 
 
+def test_what_an_earlier_owner_finished_does_not_hide_what_runs_in_another_batch() -> None:
+    finished = Progress(finished=((2, 4),))
+    held = held_at(committed=CommittedOffset(0, encode(0, finished)))
+    running = deliver(held, 2)
+    running.dispatched = 1
+
+    waiting = deliver(held, 3)
+
+    assert waiting.left == 1
+    assert (waiting.in_flight, held.in_flight) == (0, 1)
+
+
 def test_what_an_earlier_owner_finished_is_kept_where_the_delivered_records_end() -> None:
     """Half of its range is delivered again, and everything in that half is durable by now."""
     before = CommittedOffset(0, encode(0, Progress(finished=((1, 10), (12, 14)))))
