@@ -4,6 +4,7 @@ It only looks and raises; who replaces the client is the source's business.
 """
 
 import asyncio
+import gc
 from typing import Final
 
 from service.consumers.base import ClientFailedError, ConsumerClient
@@ -37,6 +38,7 @@ class Watchdog:
         member = self._member
         last_records = -1
         progress_at_s = _now()
+        silent = False
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             health = client.health()
@@ -49,6 +51,10 @@ class Watchdog:
                 member.last_contact_s or 0.0, health.last_heartbeat_at_s, health.last_metadata_at_s
             )
             member.lease_valid()  # says so when it has changed, whoever asks first
+            if silent and not member.silent:
+                # What the errors of an outage hold, tens of thousands of objects in cycles.
+                gc.collect()
+            silent = member.silent
             records = member.counters.records_in
             if records != last_records or not self._starved():
                 last_records, progress_at_s = records, now_s

@@ -7,6 +7,7 @@ second.  Nothing of this is known to the service.
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import service.app.run as lifecycle
@@ -25,9 +26,10 @@ def _count_tasks(path: Path) -> None:
         path.write_text(str(len(asyncio.all_tasks())))
         loop.call_later(_COUNT_EVERY_S, count)
 
-    def begin_and_count() -> None:
-        calm_collector()
+    def begin_and_count() -> Callable[[], None]:
+        restore = calm_collector()
         count()
+        return restore
 
     # called once, inside the loop
     lifecycle.calm_collector = begin_and_count  # type: ignore[attr-defined]

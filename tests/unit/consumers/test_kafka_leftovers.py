@@ -1,4 +1,4 @@
-"""A client that is replaced leaves nothing behind."""
+"""A client that is replaced, and an outage that it outlives, leave nothing behind."""
 
 import gc
 import weakref
@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from service import Event, handler
+from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
+
+OUTAGE_S = 25.0
+"""Longer than the lease, and shorter than a client may be without a broker."""
 
 
 class Knot:
@@ -46,3 +50,21 @@ async def test_what_a_replaced_client_leaves_in_cycles_is_collected() -> None:
 
     assert (before, collected) == (True, True)
     assert outputs == [{"n": 1}]
+
+
+@pytest.mark.usefixtures("rarely_collected")
+async def test_what_an_outage_leaves_in_cycles_is_collected_when_the_group_hears_us_again() -> None:
+    broker = MemoryBroker()
+    async with Harness(pipeline_of(unknotted), broker=broker, partitions=1) as service:
+        await service.settle()
+        broker.stop()
+        await service.advance(OUTAGE_S)
+        knot = weakref.ref(Knot())
+        during = knot() is not None
+        broker.start()
+        await service.advance(5.0)
+        clients = len(service.brokers.consumers)
+        collected = knot() is None
+
+    assert clients == 1
+    assert (during, collected) == (True, True)
