@@ -3,6 +3,7 @@
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ def _configure(
     place: Place, pipeline: Callable[[Place], dict[str, Any]], settings: Mapping[str, object]
 ) -> Path:
     """Write the configuration of a run; returns where it is."""
+    server_port, admin_port = _free_ports(2)
     config = {
         "kafka": {"bootstrap_servers": [place.bootstrap]},
-        "server": {"port": _free_port()},
-        "admin": {"port": _free_port()},
+        "server": {"port": server_port},
+        "admin": {"port": admin_port},
         "pipelines": {"bench": pipeline(place)},
         # No dashboard reads along in a benchmark.
         "subscriptions": {"topics": []},
@@ -61,7 +63,8 @@ def _configure(
     return path
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody has, and that differ: all are held until the last one is found."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]

@@ -142,7 +142,13 @@ def _dead_letter_commands(commands: Any) -> None:
         if name != "purge":
             _dead_letter_filters(action)
         if name == "redrive":
-            action.add_argument("--rate", metavar="N", type=_positive_float, default=100.0)
+            action.add_argument(
+                "--rate",
+                metavar="N",
+                type=_positive_float,
+                default=100.0,
+                help="records a second (100)",
+            )
             action.add_argument(
                 "--max-redrives",
                 metavar="N",

@@ -161,17 +161,19 @@ async def _show(settings: Settings, topic: str, arguments: argparse.Namespace) -
 
 async def _redrive(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
     async with kafka_tools(settings.kafka) as kafka:
-        letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
+        letters = dead_letters(kafka, topic, filters_of(arguments))
         with progress("redrive", unit=" records") as bar:
-            summary = await redrive(
-                kafka,
-                topic,
-                letters,
-                rate=arguments.rate,
-                max_redrives=arguments.max_redrives,
-                dry_run=arguments.dry_run,
-                sent=bar.update,
-            )
+            async with aclosing(letters):
+                summary = await redrive(
+                    kafka,
+                    topic,
+                    letters,
+                    rate=arguments.rate,
+                    max_redrives=arguments.max_redrives,
+                    count=arguments.count,
+                    dry_run=arguments.dry_run,
+                    sent=bar.update,
+                )
     print(summary, file=sys.stderr)
     return OK
 

@@ -44,12 +44,23 @@ async def redrive(
     *,
     rate: float,
     max_redrives: int,
+    count: int | None = None,
     dry_run: bool = False,
     sent: Callable[[], object] = lambda: None,
 ) -> Summary:
     """Send ``letters`` of ``topic`` back, at most ``rate`` a second; ``sent`` is called for each.
 
     Cancel safety: what was acknowledged before the cancellation is committed.
+
+    Args:
+        kafka: Where.
+        topic: Whose letters.
+        letters: Which of them.
+        rate: Records a second.
+        max_redrives: A record that came back as often stays.
+        count: Stop after so many were sent; those that stay do not count.
+        dry_run: Only say what would be sent.
+        sent: Called for each record.
     """
     group = f"{GROUP_PREFIX}{topic}"
     partitions = await kafka.partitions_of(topic)
@@ -68,6 +79,8 @@ async def redrive(
                 continue
             await run.send(record, info)
             sent()
+            if run.summary.sent == count:
+                break
         await run.flush()
     return run.summary
 

@@ -196,10 +196,12 @@ def redrive_refusal(info: DeadLetterInfo, *, max_redrives: int = 3) -> str | Non
     """Why the record should not be sent back, as a sentence's end; ``None`` if it may go."""
     if info.origin is None:
         return "its origin is unreadable"
+    if info.code == "batch":
+        return "the stored batch could not be read, so there is no original here"
     if not info.complete:
         return "it was cut to fit the dead-letter topic, so the original is not all here"
     if info.redrives >= max_redrives:
-        return f"it was redriven {info.redrives} times already and died again"
+        return f"sent back as often as --max-redrives allows ({max_redrives}), and dead again"
     return None
 
 

@@ -115,9 +115,15 @@ async def run(
     rate: float = 1e6,
     dry_run: bool = False,
 ) -> str:
-    letters = letters_of(kafka, filters, count)
-    tools = cast("KafkaTools", kafka)
-    summary = await redrive(tools, TOPIC, letters, rate=rate, max_redrives=3, dry_run=dry_run)
+    summary = await redrive(
+        cast("KafkaTools", kafka),
+        TOPIC,
+        letters_of(kafka, filters),
+        rate=rate,
+        max_redrives=3,
+        count=count,
+        dry_run=dry_run,
+    )
     return str(summary)
 
 
@@ -191,7 +197,9 @@ async def test_a_record_that_comes_back_again_and_again_stays(kafka: FakeKafka) 
 
     summary = await run(kafka)
 
-    assert summary == "sent 0 back\nleft 1: it was redriven 3 times already and died again"
+    assert summary == (
+        "sent 0 back\nleft 1: sent back as often as --max-redrives allows (3), and dead again"
+    )
 
 
 async def test_a_record_without_a_topic_to_go_to_stays(kafka: FakeKafka) -> None:
@@ -226,6 +234,17 @@ async def test_a_redrive_that_stopped_early_is_continued(kafka: FakeKafka) -> No
     await run(kafka, count=1)
 
     assert await run(kafka) == "sent 2 back\nleft 1: sent back before"
+
+
+async def test_a_redrive_in_steps_of_a_few_comes_to_the_end(kafka: FakeKafka) -> None:
+    kafka.add("handler", redrives=3)
+    for _ in range(3):
+        kafka.add("decode")
+
+    said = [(await run(kafka, count=2)).splitlines()[0] for _ in range(3)]
+
+    assert said == ["sent 2 back", "sent 1 back", "sent 0 back"]
+    assert kafka.returned == [b"v1", b"v2", b"v3"]
 
 
 def test_the_topic_has_to_be_named_when_there_are_several() -> None:

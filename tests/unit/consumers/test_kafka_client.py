@@ -18,6 +18,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from service.consumers import kafka_client
 from service.consumers.base import CommitRefusedError, CommittedOffset, TopicPartition
 from service.consumers.kafka_client import KafkaConsumerClient
+from service.errors import BrokerUnavailableError
 
 ANSWER_S = 2.0
 
@@ -190,3 +191,93 @@ async def test_offsets_that_were_told_are_passed_on(client: KafkaConsumerClient)
     coordinator.answer = told
 
     assert await coordinator._send_req(OffsetFetchRequest("group", [("logs", [0])])) is told
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "said"),
+    [
+        ("_fetcher", "_fetch_task", "fetcher"),
+        ("_coordinator", "_coordination_task", "coordination"),
+        ("_coordinator", "_heartbeat_task", "heartbeat"),
+        ("_client", "_sync_task", "metadata"),
+    ],
+)
+async def test_a_task_of_the_client_that_has_ended_is_named(
+    client: KafkaConsumerClient, owner: str, name: str, said: str
+) -> None:
+    task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    setattr(getattr(consumer_of(client), owner), name, task)
+    running = client.health().failed
+
+    task.set_exception(ValueError("not a Kafka error"))
+
+    assert running is None
+    assert client.health().failed == (
+        f"the client's {said} task has ended: ValueError('not a Kafka error')"
+    )
+
+
+async def test_a_commit_that_nobody_answers_ends_after_five_seconds(
+    client: KafkaConsumerClient,
+) -> None:
+    consumer_of(client).commit = lambda _: asyncio.Event().wait()
+    began_s = now_s()
+
+    with pytest.raises(BrokerUnavailableError):
+        await client.commit({TopicPartition("logs", 0): CommittedOffset(1)})
+
+    assert now_s() - began_s == 5.0
+
+
+async def test_a_start_that_hangs_ends_and_nothing_is_subscribed_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(_: Consumer) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kafka_client, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(kafka_client, "install_bounded_decoders", lambda: None)
+    monkeypatch.setattr(Consumer, "start", hang)
+    client = KafkaConsumerClient(["logs"], "group", {})
+    began_s = now_s()
+
+    with pytest.raises(BrokerUnavailableError):
+        await client.start(Listener())
+
+    assert now_s() - began_s == kafka_client.CONNECT_TIMEOUT_S
+    assert not hasattr(consumer_of(client), "listener")
+
+
+async def test_a_stop_that_says_cancelled_closes_the_sockets_all_the_same(
+    client: KafkaConsumerClient,
+) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    closed: list[str] = []
+
+    async def close() -> None:
+        closed.append("sockets")
+
+    consumer = consumer_of(client)
+    consumer.stop, consumer._client.close = cancelled, close
+
+    await client.stop()
+
+    assert closed == ["sockets"]
+
+
+async def test_a_stop_that_hangs_has_a_deadline(client: KafkaConsumerClient) -> None:
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    consumer = consumer_of(client)
+    consumer.stop, consumer._client.close = asyncio.Event().wait, close
+    began_s = now_s()
+
+    await client.stop()
+
+    assert closed.is_set()
+    assert now_s() - began_s == kafka_client.STOP_TIMEOUT_S

@@ -1,5 +1,6 @@
 """The tap on real record batches, and the private names of the client that it stands on."""
 
+import asyncio
 import inspect
 import struct
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from aiokafka.consumer.fetcher import (
     PartitionRecords,
 )
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
@@ -428,6 +430,37 @@ def test_during_a_rebalance_nothing_is_taken() -> None:
     client._subscription.reassignment_in_progress = True
 
     assert PrefetchTap(client).take({OURS}) == []
+
+
+async def test_a_poll_for_nothing_still_tells_the_client_that_it_is_polled() -> None:
+    client = Client()
+    polled = SubscriptionState()
+    polled._last_fetch_ended = 0.0
+    client._subscription = polled
+
+    assert PrefetchTap(client).take(()) == []
+
+    assert polled._fetch_count == 0
+    assert polled._last_fetch_ended > 0.0
+
+
+async def test_a_wait_that_is_cancelled_loses_nothing_and_counts_as_no_poll() -> None:
+    client = Client()
+    polled = SubscriptionState()
+    client._subscription.fetch_context = polled.fetch_context
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    client._fetcher._create_fetch_waiter = lambda: waiter
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(PrefetchTap(client).wait(10))
+        await asyncio.sleep(0)  # lets it begin to wait
+
+        waiting.cancel()
+
+    client.fetched(batch(0, [b"a"]))
+    assert waiter.cancelled()
+    assert polled._fetch_count == 0
+    assert values_of(client) == [b"a"]
 
 
 def test_a_client_whose_private_names_have_moved_is_read_the_public_way() -> None:

@@ -211,7 +211,25 @@ def test_a_record_that_dies_again_and_again_is_not_redriven_for_ever() -> None:
         headers = redrive_headers(headers)
 
     assert refusals[:3] == [None, None, None]
-    assert refusals[3] == "it was redriven 3 times already and died again"
+    assert refusals[3] == "sent back as often as --max-redrives allows (3), and dead again"
+
+
+def test_a_letter_that_stands_for_an_unreadable_batch_is_not_redriven() -> None:
+    letter = dead_letter(
+        Failure("batch", "checksum differs", stage="fetch"),
+        key=None,
+        value=None,
+        headers=(),
+        origin=("logs.raw", 0, 7),
+        failed_at_ms=1000,
+        max_bytes=100_000,
+    )
+    info = parse_dead_letter(letter.headers)
+
+    assert info is not None
+    assert redrive_refusal(info) == (
+        "the stored batch could not be read, so there is no original here"
+    )
 
 
 def test_a_record_that_was_cut_is_not_redriven() -> None:
