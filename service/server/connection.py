@@ -8,12 +8,13 @@ is called a few times a second and decides from what it sees.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
-from websockets.protocol import Event, State
+from websockets.protocol import Event, Protocol, State
+from websockets.streams import StreamReader
 
 from service.peer import CloseCode, PeerGoneError
 from service.server.limits import TokenBucket
@@ -30,6 +31,28 @@ CLOSE_GRACE_S = 1.0
 
 MAX_UNSENT_BYTES = 256 * 1024
 """Most bytes that wait for a socket; a peer that lets more pile up is cut."""
+
+LOOK_INTERVAL_S = 1.0
+"""How often a peer is looked at that owes nothing: what may have begun since can wait so long."""
+
+_PING: Final = b"\x89\x00"
+"""A ping without a payload (RFC 6455, 5.5.2)."""
+
+_PONG: Final = b"\x8a\x80"
+"""How its answer begins; the four bytes of the mask follow, which masks nothing."""
+_PONG_BYTES: Final = 6
+
+
+def between_frames(protocol: Protocol) -> bool:
+    """Whether the next byte that ``protocol`` is given begins a frame.
+
+    Its parser is a chain of generators, the innermost of which waits in ``at_eof`` between frames
+    and elsewhere within one.
+    """
+    waiting: Any = protocol.parser
+    while (inner := getattr(waiting, "gi_yieldfrom", None)) is not None:
+        waiting = inner
+    return getattr(waiting, "gi_code", None) is StreamReader.at_eof.__code__
 
 
 class ConnectionRegistry:
@@ -80,7 +103,9 @@ class EdgeConnection(ServerConnection):
         self._consumer_waits = True
         self._pinged_at_s: float | None = None
         self._heard_at_s = self.loop.time()
-        self._written_at_s = 0.0
+        self._written = False  # since a sign of life
+        self._ping_waits = False
+        self._look_at_s = 0.0
         self._stuck_since_s: float | None = None
         self._cut_at_s: float | None = None
 
@@ -101,8 +126,11 @@ class EdgeConnection(ServerConnection):
         """See :meth:`service.peer.Peer.write`."""
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return
+        if self._ping_waits:
+            self._ping_waits = False
+            frames += _PING  # one system call for both
         self.transport.write(frames)
-        self._written_at_s = self.loop.time()
+        self._written = True
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.cut()
 
@@ -120,6 +148,7 @@ class EdgeConnection(ServerConnection):
         self.protocol.send_close(code, reason)
         self.send_data()
         self._cut_at_s = self.loop.time() + CLOSE_GRACE_S
+        self._look_at_s = 0.0
 
     async def messages(self) -> AsyncIterator[str | bytes]:
         """See :meth:`service.peer.Peer.messages`; too many a second cost the connection."""
@@ -143,6 +172,17 @@ class EdgeConnection(ServerConnection):
 
     def supervise(self, now_s: float) -> None:
         """Ping, and cut who does not answer, does not read or does not close."""
+        if now_s < self._look_at_s:
+            return
+        self._look(now_s)
+        if self._stuck_since_s is not None or self._ping_waits or self._cut_at_s is not None:
+            self._look_at_s = now_s
+        else:
+            due_at_s = self._due_at_s()
+            latest_s = now_s + LOOK_INTERVAL_S
+            self._look_at_s = min(due_at_s, latest_s) if due_at_s > now_s else latest_s
+
+    def _look(self, now_s: float) -> None:
         if self._cut_at_s is not None:
             if now_s >= self._cut_at_s:
                 self.cut()
@@ -175,15 +215,27 @@ class EdgeConnection(ServerConnection):
             return False
         return now_s - self._pinged_at_s >= self.write_timeout_s - PING_AFTER_WRITE_S
 
+    def _due_at_s(self) -> float:
+        """When a peer that is being written to has to be pinged, or to have answered."""
+        if self._pinged_at_s is None or self._heard_at_s >= self._pinged_at_s:
+            return self._heard_at_s + PING_AFTER_WRITE_S
+        return self._pinged_at_s + self.write_timeout_s - PING_AFTER_WRITE_S
+
     def _ping_if_due(self, now_s: float) -> None:
+        if self._ping_waits:  # nothing was written since the last look that it could go with
+            self._ping_waits = False
+            self.transport.write(_PING)
+            return
         if self._pinged_at_s is not None and self._heard_at_s < self._pinged_at_s:
             return
         since_s = now_s - max(self._heard_at_s, self._pinged_at_s or 0.0)
-        busy = self._written_at_s > self._heard_at_s
-        if since_s >= (PING_AFTER_WRITE_S if busy else PING_IDLE_S):
+        if since_s >= (PING_AFTER_WRITE_S if self._written else PING_IDLE_S):
             self._pinged_at_s = now_s
-            self.protocol.send_ping(b"")
-            self.send_data()
+            self._ping_waits = True
+
+    def _heard(self) -> None:
+        self._heard_at_s = self.loop.time()
+        self._written = False
 
     # -- the library's callbacks -----------------------------------------------------------
 
@@ -203,11 +255,14 @@ class EdgeConnection(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Note signs of life."""
         if getattr(event, "opcode", None) is Opcode.PONG:
-            self._heard_at_s = self.loop.time()
+            self._heard()
         super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
         """Cut a peer that makes us answer (pings) but does not read the answers."""
+        if len(data) == _PONG_BYTES and data.startswith(_PONG) and between_frames(self.protocol):
+            self._heard()  # what nearly all clients say nearly always; the library takes longer
+            return
         super().data_received(data)
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.cut()

@@ -18,6 +18,13 @@ FRAME_BYTES = 64 * 1024
 _SLICE_S = 0.002
 """Longest run of writing before the loop is let go."""
 
+_SLICE_STEP = 8
+"""Clients between two looks at the clock."""
+
+_FRESH_S = 0.01
+"""How long clients of a pass get what the first of them got, though there is more by now: whoever
+comes late in a pass would otherwise wait for it twice."""
+
 
 class _Portion(NamedTuple):
     """What every client at one cursor gets."""
@@ -86,13 +93,17 @@ class Group:
         portions: dict[int, _Portion] = {}
         cpu_clock = share.cpu_clock
         work_s, began_s, began_cpu_s = 0.0, loop.time(), cpu_clock()
-        for subscription in due:
+        end, taken_at_s = self.view.end, began_s
+        for number, subscription in enumerate(due, 1):
             if not subscription.ended:
                 self._serve_one(subscription, portions)
-            if loop.time() - began_s > _SLICE_S:
+            if number % _SLICE_STEP == 0 and loop.time() - began_s > _SLICE_S:
                 work_s += cpu_clock() - began_cpu_s
                 await asyncio.sleep(0)  # everybody else has a turn
                 began_s, began_cpu_s = loop.time(), cpu_clock()
+                if self.view.end != end and began_s - taken_at_s > _FRESH_S:
+                    portions.clear()
+                    end, taken_at_s = self.view.end, began_s
         slowest = min((s.cursor for s in self.subscriptions), default=self.view.end)
         self.view.trim(slowest)
         # paid for at the end, not slice by slice: the last client should not wait for the share

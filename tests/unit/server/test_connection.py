@@ -1,12 +1,29 @@
 """What the connection takes from the library beyond its promises."""
 
 import inspect
+from itertools import pairwise
 
+import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol
+from websockets.server import ServerProtocol
 
 from service.peer import text_frame
+from service.server.connection import between_frames
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def opened() -> ServerProtocol:
+    protocol = ServerProtocol()
+    protocol.receive_data(UPGRADE)
+    [request] = protocol.events_received()
+    protocol.send_response(protocol.accept(request))  # type: ignore[arg-type]
+    return protocol
 
 
 def test_the_names_that_are_overridden_or_read_still_exist() -> None:
@@ -26,3 +43,40 @@ def test_our_text_frames_are_the_librarys() -> None:
         assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(
             mask=False, extensions=[]
         )
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(Opcode.PONG, b""),
+        Frame(Opcode.TEXT, b"hello"),
+        Frame(Opcode.TEXT, b"begun", fin=False),
+        Frame(Opcode.BINARY, b"x" * 200),
+        Frame(Opcode.BINARY, b"x" * 70_000),
+    ],
+    ids=["pong", "text", "fragment", "two-byte-length", "eight-byte-length"],
+)
+def test_only_the_end_of_a_frame_is_between_frames(frame: Frame) -> None:
+    protocol = opened()
+    sent = frame.serialize(mask=True, extensions=[])
+    cuts = [*range(min(len(sent) - 1, 20)), len(sent) - 1, len(sent)]
+    *within, last = [sent[start:end] for start, end in pairwise(cuts) if start < end]
+
+    before = between_frames(protocol)
+    inside: list[bool] = []
+    for part in within:
+        protocol.receive_data(part)
+        inside.append(between_frames(protocol))
+    protocol.receive_data(last)
+
+    assert before
+    assert not any(inside)
+    assert between_frames(protocol)
+
+
+def test_an_unfinished_handshake_is_not_between_frames() -> None:
+    protocol = ServerProtocol()
+
+    protocol.receive_data(UPGRADE[:40])
+
+    assert not between_frames(protocol)
