@@ -74,6 +74,6 @@ async def running(
         handler={"use": "rolling_metrics", "options": options},
     )
     async with ServiceProcess(cluster.bootstrap, config, directory) as process:
-        await process.wait_logged("partition ready", count=PARTITIONS)
+        await process.wait_logged("partition ready", count=PARTITIONS, timeout_s=120)
         yield Running(process, made, kafka)
         assert await process.terminate() == 0

@@ -27,7 +27,7 @@ async def run(cluster: Cluster, count: int, directory: Path) -> None:
             idle_s=60,
         ) as service:  # fmt: skip
             began_s, began = time.monotonic(), usage_of(service.process.pid)
-            done_s = await service.committed(count) - began_s
+            done_s = await service.committed(count, limit_s=max(600.0, count / 100)) - began_s
             spent = usage_of(service.process.pid)
             left_s = await _wait_closed(service, count)
             keys = await service.metric("service_state_keys")
