@@ -1,6 +1,7 @@
 """The handler of the fuzz runs: does to each event what the event asks for."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,3 +72,11 @@ _RUBBISH: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "topic": lambda answer: Result(answer, topic="no such topic!"),
 }
 """What no handler should return, by what asks for it."""
+
+
+@handler("deadly")
+async def deadly(asked: Asked) -> dict[str, Any]:
+    """An echo that ends the process when it is asked to, as a fault in a library would."""
+    if asked.do == "die":
+        os._exit(99)
+    return {"n": asked.n}

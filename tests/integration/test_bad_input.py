@@ -1,0 +1,107 @@
+"""Bad input that needs a process, or a topic, of its own, and so is not in the fuzz run."""
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.kafka.client import Kafka
+from tests.service_process import ServiceProcess, log_pipeline
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+RECORDS = 50
+DEADLY = 20
+MOST_DEATHS = 6
+
+
+async def _topics(kafka: Kafka, **dead_letter: int) -> dict[str, str]:
+    topics = {name: kafka.unique(name) for name in ("source", "output", "dead_letter")}
+    for name, topic in topics.items():
+        await kafka.create_topic(topic, 1, **(dead_letter if name == "dead_letter" else {}))
+    return {**topics, "group": kafka.unique("group")}
+
+
+async def test_a_record_that_kills_the_process_is_dead_lettered_and_no_other_is(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    events = [
+        (b"key-%d" % (n % 5), orjson.dumps({"n": n, "do": "die" if n == DEADLY else "echo"}))
+        for n in range(RECORDS)
+    ]
+    await kafka.produce(topics["source"], events)
+    config = log_pipeline(
+        **topics,
+        pipeline={"normalizer": "json"},
+        handler={"use": "tests.fuzzing.handlers:deadly"},
+        # so long does each of the next ones wait for the dead one's partition
+        kafka={"consumer": {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000}},
+    )
+    service = ServiceProcess(kafka.bootstrap, config, tmp_path)
+
+    deaths = 0
+    try:
+        while not await _finishes(service, kafka, topics):
+            deaths += 1
+            assert deaths <= MOST_DEATHS, service.log[-4000:]
+        exit_code = await service.terminate()
+    finally:
+        await service.kill()
+
+    outputs = await kafka.consume(topics["output"])
+    letters = await kafka.consume(topics["dead_letter"])
+    assert {orjson.loads(output.value or b"")["n"] for output in outputs} == (
+        set(range(RECORDS)) - {DEADLY}
+    )
+    assert [letter.header("headrace-error") for letter in letters] == [b"poison"]
+    assert letters[0].header("headrace-origin") == f"{topics['source']}/0/{DEADLY}".encode()
+    assert letters[0].value == events[DEADLY][1]
+    assert deaths > 0
+    assert exit_code == 0
+
+
+async def _finishes(service: ServiceProcess, kafka: Kafka, topics: dict[str, str]) -> bool:
+    """Start it; whether it commits everything, rather than dying."""
+    await service.start()
+    async with asyncio.timeout(120):
+        while not service.ended:
+            committed = await kafka.committed(topics["group"], topics["source"])
+            if committed.get(0) == RECORDS:
+                return True
+            await asyncio.sleep(0.1)
+    return False
+
+
+async def test_an_unknown_version_and_a_letter_too_large_for_its_topic_stop_nothing(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka, max_message_bytes=8_192)
+    envelope = {"specversion": "1.0", "id": "1", "source": "/t", "type": "t"}
+    good = orjson.dumps({**envelope, "data": {"n": 1}})
+    newer = orjson.dumps({**envelope, "specversion": "2.0"})
+    large = b"{" + b"x" * 100_000
+    structured = [("content-type", b"application/cloudevents+json")]
+    await kafka.produce(topics["source"], [(b"k", v, structured) for v in (newer, large, good)])
+    config = log_pipeline(
+        **topics,
+        pipeline={"normalizer": "cloudevents"},
+        handler={"use": "tests.fuzzing.handlers:deadly"},
+    )
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        outputs = await kafka.consume(topics["output"], 1, timeout_s=90)
+        letters = await kafka.consume(topics["dead_letter"], 2, timeout_s=90)
+        exit_code = await service.terminate()
+
+    assert [orjson.loads(output.value or b"") for output in outputs] == [{"n": 1}]
+    assert [letter.header("headrace-error") for letter in letters] == [b"version", b"decode"]
+    assert letters[0].value == newer
+    cut = letters[1].value or b""
+    assert large.startswith(cut)
+    assert len(cut) < 8_192
+    assert letters[1].header("headrace-value-bytes") == b"%d" % len(large)
+    assert letters[1].header("headrace-value-sha256") == sha256(large).hexdigest().encode()
+    assert exit_code == 0
