@@ -83,7 +83,11 @@ class ProduceGate:
         waiting = [at for at, answer in asked.items() if answer is Permission.WAIT]
         going = {at: batch for at, batch in batches.items() if at not in waiting}
         if going:
-            await _Request(sender, going, self._permissions).do(node)
+            request = _Request(sender, going, self._permissions)
+            try:
+                await request.do(node)
+            finally:
+                request.release()
         elif waiting:
             await asyncio.sleep(WAIT_POLL_S)
         for at in waiting:
@@ -103,6 +107,10 @@ class _Request(SendProduceReqHandler):  # type: ignore[misc]
         self._permissions = permissions
         self._behind: Any = sender.client
         self._client: Any = self
+
+    def release(self) -> None:
+        """Refer to itself no longer, or its batches stay until the collector of cycles looks."""
+        self._client = None
 
     async def send(self, node: int, request: Any) -> Any:
         """Send ``request`` if all of it may go.

@@ -1,6 +1,8 @@
 """Nothing that was handed to the client goes out after its partition may have been lost."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -226,3 +228,20 @@ def test_a_batch_never_expires_for_want_of_a_leader() -> None:
     ProduceGate(producer)
 
     assert producer.ttl_s == float("inf")
+
+
+async def test_what_was_written_is_freed_without_the_collector_of_cycles() -> None:
+    producer = Producer(Broker())
+    ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    written = weakref.ref(batch)
+    gc.disable()
+    try:
+        await producer.send(batch)
+        del builder, batch
+        await asyncio.sleep(0)  # lets the callbacks of the batch's answer run
+        freed = written() is None
+    finally:
+        gc.enable()
+
+    assert freed
