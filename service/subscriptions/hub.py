@@ -34,7 +34,11 @@ WRITING_SHARE = 0.05
 and costs the less for it; reading that waits falls behind."""
 
 IDLE_SHARE = 0.5
-"""What each may take of a loop that has nothing else to do."""
+"""What reading may take of a loop that has nothing else to do."""
+
+WRITING_IDLE_SHARE = 0.8
+"""What passes may take of it.  With a thousand dashboards one takes a tenth of a second, and what
+it has to wait afterwards the events wait too."""
 
 CHECKPOINT_S = 15.0
 """How often clients with a filter are told their position though nothing passed it."""
@@ -66,7 +70,7 @@ class SubscriptionHub:
         self._bounds = bounds or Bounds()
         self._readers = readers
         self._reading = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
-        self._writing = LoopShare(WRITING_SHARE, idle_share=IDLE_SHARE)
+        self._writing = LoopShare(WRITING_SHARE, idle_share=WRITING_IDLE_SHARE)
         history = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
         self._catch_up = CatchUp(readers, history, self.counters)
         self._feeds: dict[str, TopicFeed] = {}
