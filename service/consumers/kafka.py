@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 5.0
 """Also bounds how long a broker's return goes unnoticed."""
+COLLECT_EVERY_S: Final = 60.0
+"""Shortest time between two looks for what replaced clients leave: each takes a while."""
 
 
 class KafkaSource:
@@ -175,6 +177,7 @@ class KafkaSource:
         """
         self._inbox = inbox
         backoff_s = BACKOFF_FIRST_S
+        collected_at_s = float("-inf")
         try:
             while not self._closing.is_set():
                 began_s = _now()
@@ -188,10 +191,11 @@ class KafkaSource:
                     # Whatever the client came up with, a new one is the answer; the partitions'
                     # progress survives it.
                     log.exception("kafka client failed in a way nobody foresaw", source=self.name)
-                if not self._closing.is_set():
+                if not self._closing.is_set() and _now() - collected_at_s >= COLLECT_EVERY_S:
                     # The old client is thousands of objects in cycles, with what it had fetched,
                     # and the collector looks so rarely that each outage would add another one.
                     gc.collect()
+                    collected_at_s = _now()
                 if self._member.stopping.is_set():
                     inbox.close()
                 if _now() - began_s > 10 * BACKOFF_MAX_S:

@@ -54,6 +54,7 @@ class Watched:
             assigned={PARTITION},
             held={PARTITION: SimpleNamespace(expected_offset=10)},
             lease_valid=lambda: True,
+            silent=False,
         )
         self.intake: Any = SimpleNamespace(fetching=True, has_room=lambda _: True)
 
