@@ -19,7 +19,7 @@ from typing import Final, Literal
 LEAST_THRESHOLD: Final = 100_000
 """Allocations, less deallocations, between looks at the young objects."""
 MOST_THRESHOLD: Final = 800_000
-"""At about 100 bytes an object this bounds what cycles can hold once they begin: 80 MB."""
+"""At about 100 bytes an object 80 MB; more where few objects in cycles hold large buffers."""
 OLDER_THRESHOLDS: Final = (10, 10)
 """How many looks at each generation before the next one is looked at too."""
 
