@@ -1,8 +1,10 @@
 """The tap on real record batches, and the private names of the client that it stands on."""
 
 import asyncio
+import gc
 import inspect
 import struct
+import weakref
 from collections import OrderedDict
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -234,6 +236,25 @@ def test_batches_come_out_whole_and_the_client_reads_on_behind_them(codec: int) 
     assert client.position == 8
     assert client.notified == 1
     assert PrefetchTap(client).take({OURS}) == []
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["read", "thrown away"])
+def test_what_was_fetched_is_freed_without_the_collector_of_cycles(*, ours: bool) -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]))
+    (result,) = client._fetcher._records.values()
+    if not ours:
+        result._assignment.active = False
+    fetched = weakref.ref(result._partition_records)
+    del result
+    gc.collect()
+    gc.disable()
+    try:
+        taken = PrefetchTap(client).take({OURS})
+        assert len(taken) == int(ours)
+        assert fetched() is None
+    finally:
+        gc.enable()
 
 
 def test_partitions_that_are_not_asked_for_stay_where_they_are() -> None:
