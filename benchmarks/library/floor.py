@@ -32,6 +32,7 @@ from service.publishers.base import TopicInfo
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_client import _Writer
 from service.publishers.results import ResultWriter
+from service.telemetry import Tracing
 from service.where import compile_where
 
 RECORDS = 400
@@ -92,10 +93,15 @@ class _Producer:
 
 
 class Service:
-    """The service's own path, without network and event loop."""
+    """The service's own path, without network and event loop.
 
-    def __init__(self) -> None:
-        counters = PipelineCounters("logs")
+    Args:
+        tracing: Of the pipeline; off if not given.
+    """
+
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self.counters = counters = PipelineCounters("logs")
+        self._tracing = tracing or Tracing(None)
         self.publisher = KafkaPublisher(lambda: None)  # type: ignore[arg-type,return-value]
         self.publisher._producer = _Producer()  # type: ignore[assignment]
         for topic in ("alerts", "logs.dead"):
@@ -108,9 +114,14 @@ class Service:
             dead_letter="logs.dead",
             counters=counters,
             idle=lambda: False,
+            tracing=self._tracing,
         )
         self.normalize = Normalize(
-            load_normalizer("log"), effects=1, failed=self.writer.publish, counters=counters
+            load_normalizer("log"),
+            effects=1,
+            failed=self.writer.publish,
+            counters=counters,
+            tracing=self._tracing,
         )
         self.dispatcher = Dispatcher(
             load_handler("log_alerts").bind({}, name="alerts"),
@@ -119,6 +130,7 @@ class Service:
             timeout_s=10,
             retry=RetryPolicy(),
             counters=counters,
+            tracing=self._tracing,
         )
 
     def run(self, stored: list[bytes]) -> int:
@@ -133,6 +145,8 @@ class Service:
             outcomes = self.dispatcher.handle(self.normalize([source]))
             self.writer.publish(outcomes)
             published += self._acknowledge()
+            if self._tracing.active:
+                self._tracing.completed(source)
         return published
 
     def _acknowledge(self) -> int:
