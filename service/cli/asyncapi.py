@@ -18,6 +18,7 @@ from service.settings import Settings, WebSocketSourceSettings, load_settings
 
 _TEXT = {"type": "string"}
 _OBJECT = {"type": "object"}
+_TRACEPARENT = {**_TEXT, "description": "W3C trace context of the event."}
 _JSON = "application/json"
 
 _ERROR = {
@@ -43,7 +44,12 @@ _FRAMES: dict[str, dict[str, Any]] = {
             {
                 "type": "object",
                 "required": ["id", "event"],
-                "properties": {"id": {}, "event": _OBJECT},
+                "properties": {
+                    "id": {},
+                    "event": _OBJECT,
+                    "traceparent": _TRACEPARENT,
+                    "tracestate": _TEXT,
+                },
             },
             _OBJECT,
             {"type": "array", "items": _OBJECT},
@@ -102,6 +108,7 @@ _FRAMES: dict[str, dict[str, Any]] = {
                         },
                         "key": {"type": ["string", "null"]},
                         "value": {},
+                        "traceparent": _TRACEPARENT,
                     },
                 },
             },
@@ -132,7 +139,7 @@ _RECORDS: dict[str, dict[str, Any]] = {
                     "description": "The same for the same input after any restart; readers drop "
                     "what they have seen.",
                 },
-                "traceparent": _TEXT,
+                "traceparent": _TRACEPARENT,
                 "content-type": _TEXT,
             },
         },

@@ -117,7 +117,14 @@ class _Producer:
         records: list[SourceRecord] = []
         size_bytes = 0
         for submission in submissions:
-            records.append(SourceRecord(submission.value, offset=self._offset, timestamp=timestamp))
+            records.append(
+                SourceRecord(
+                    submission.value,
+                    offset=self._offset,
+                    timestamp=timestamp,
+                    headers=submission.headers,
+                )
+            )
             self._offset += 1
             size_bytes += len(submission.value) + _RECORD_OVERHEAD_BYTES
         return WebSocketBatch(

@@ -1,14 +1,17 @@
 """From an incoming WebSocket message to records, without touching the bytes of an event.
 
 A message is one event, an array of them, or envelopes ``{"id": ..., "event": ...}`` that ask for
-an answer.  Events are cut out as they were sent, never decoded and encoded again: what they mean
-is the normalizer's business, and a number may not lose digits here.  Pure and total.
+an answer and may carry a trace context.  Events are cut out as they were sent, never decoded and
+encoded again: what they mean is the normalizer's business, and a number may not lose digits here.
+Pure and total.
 """
 
 from typing import NamedTuple
 
 import msgspec
 import orjson
+
+from service.events import TRACEPARENT_MAX_BYTES, Headers
 
 MAX_EVENTS = 10_000
 """Most events in one message."""
@@ -17,16 +20,21 @@ MAX_ID_BYTES = 256
 """Longest id: it is kept until the event is durable."""
 
 
+_CONTEXT_MAX_BYTES = {"traceparent": TRACEPARENT_MAX_BYTES, "tracestate": 512}
+
+
 class Submission(NamedTuple):
     """One event of a message.
 
     Attributes:
         value: The event's own bytes.
         id_json: The id to answer under, as JSON; ``None`` asks for no answer.
+        headers: The trace context that its envelope carried, as Kafka's headers have it.
     """
 
     value: bytes
     id_json: bytes | None
+    headers: Headers = ()
 
 
 class BadFrameError(ValueError):
@@ -36,6 +44,8 @@ class BadFrameError(ValueError):
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     id: msgspec.Raw
     event: msgspec.Raw
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 _envelopes = msgspec.json.Decoder(list[_Envelope])
@@ -99,4 +109,18 @@ def _from_envelope(envelope: _Envelope) -> Submission:
         orjson.loads(id_json)  # it is sent back; the cutter skips over values without a full check
     except orjson.JSONDecodeError:
         raise BadFrameError("an id is not JSON") from None
-    return Submission(bytes(envelope.event), id_json)
+    return Submission(bytes(envelope.event), id_json, _trace_context(envelope))
+
+
+def _trace_context(envelope: _Envelope) -> Headers:
+    """What belongs to a trace; far too long ones are left out, as those of Kafka's records are."""
+    if envelope.traceparent is None:
+        return ()
+    return [
+        (name, value)
+        for name, text in (
+            ("traceparent", envelope.traceparent),
+            ("tracestate", envelope.tracestate or ""),
+        )
+        if 0 < len(value := text.encode(errors="replace")) <= _CONTEXT_MAX_BYTES[name]
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from service.events import Record
+from service.telemetry.traceparent import TRACEPARENT, find
 
 HEADER_PREFIX = "headrace-"
 ERROR_HEADER = "headrace-error"
@@ -58,7 +59,10 @@ def encode(partition: int, record: Record) -> tuple[EncodedEvent, Any]:
         "key": None if key is None else _text(key),
         "value": value,
     }
-    if any(name == ERROR_HEADER for name, _ in record.headers):
+    names = [name for name, _ in record.headers]
+    if TRACEPARENT in names and (context := find(record.headers)) is not None:
+        fields["traceparent"] = context.decode(errors="backslashreplace")
+    if ERROR_HEADER in names:
         fields["headers"] = {
             # a header's value may be null on the wire, whatever the type says
             name: (raw or b"").decode(errors="backslashreplace")

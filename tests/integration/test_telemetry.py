@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from websockets.asyncio.client import connect
 
 from tests.kafka.client import Kafka
 from tests.otlp import Receiver
@@ -106,6 +107,46 @@ async def test_one_trace_spans_producer_service_and_output(
         traceparent[:-1] + b"0",
     ]
     assert exit_code == 0
+
+
+async def test_a_trace_goes_in_and_out_over_websockets(
+    kafka: Kafka, config: dict[str, Any], receiver: Receiver, tmp_path: Path
+) -> None:
+    _, output = _topics(config)
+    config["pipelines"]["logs"]["sources"]["websocket"] = {"path": "/ingest/logs"}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    message = {
+        "id": 1,
+        "event": {"level": "ERROR", "message": "traced"},
+        "traceparent": f"00-{trace_id}-{parent}-01",
+    }
+    async with (
+        asyncio.timeout(60),
+        ServiceProcess(kafka.bootstrap, config, tmp_path, environment=environment) as service,
+    ):
+        await service.wait_logged("partition ready")
+        public = f"ws://127.0.0.1:{service.events('public port open')[-1]['port']}"
+        async with (
+            connect(f"{public}/subscribe") as dashboard,
+            connect(f"{public}/ingest/logs") as producer,
+        ):
+            await dashboard.send(
+                orjson.dumps({"type": "subscribe", "id": 1, "topic": output}).decode()
+            )
+            subscribed = orjson.loads(await dashboard.recv())
+            await producer.send(orjson.dumps(message).decode())
+            acknowledged = orjson.loads(await producer.recv())
+            shown = orjson.loads(await dashboard.recv())
+        await service.terminate()
+
+    spans = await asyncio.to_thread(receiver.spans)
+    (processed,) = [span for span in spans if span.name.startswith("process ")]
+    assert subscribed["type"] == "subscribed"
+    assert acknowledged == {"type": "ack", "id": 1}
+    assert processed.trace_id.hex() == trace_id
+    assert processed.parent_span_id.hex() == parent
+    assert shown["events"][0]["traceparent"].startswith(f"00-{trace_id}-{processed.span_id.hex()}-")
 
 
 async def test_metrics_are_pushed_and_pulled_alike(

@@ -79,6 +79,18 @@ async def test_an_envelope_is_acknowledged_once_its_event_is_durable() -> None:
     assert after == [{"type": "ack", "id": "a-1"}]
 
 
+async def test_the_trace_context_of_an_envelope_becomes_the_records_headers() -> None:
+    async with ingesting() as ingest:
+        ingest.peer.say([{"id": 1, "event": 1, "traceparent": "00-ab-cd-01"}, {"n": 2}])
+        batch = await ingest.inbox.recv()
+        batch.ack_many([0, 1])
+
+    assert [list(record.headers) for record in batch.records] == [
+        [("traceparent", b"00-ab-cd-01")],
+        [],
+    ]
+
+
 async def test_an_event_with_several_effects_is_acknowledged_after_the_last() -> None:
     async with ingesting() as ingest:
         ingest.peer.say({"id": 1, "event": {}})

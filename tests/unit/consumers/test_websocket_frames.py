@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.consumers.websocket_frames import MAX_ID_BYTES, BadFrameError, split
+from service.consumers.websocket_frames import MAX_ID_BYTES, BadFrameError, Submission, split
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=10),
@@ -30,20 +30,58 @@ json_values = st.recursive(
     ids=repr,
 )
 def test_what_is_no_batch_and_no_envelope_is_one_event_unchanged(message: bytes) -> None:
-    assert split(message) == [(message, None)]
+    assert split(message) == [Submission(message, None)]
 
 
 def test_an_envelope_has_exactly_an_id_and_an_event() -> None:
     plain = b'{"id":1,"event":"login","user":7}'
 
-    assert split(plain) == [(plain, None)]
-    assert split(b'{"event":{"n":1},"id":"x"}') == [(b'{"n":1}', b'"x"')]
+    assert split(plain) == [Submission(plain, None)]
+    assert split(b'{"event":{"n":1},"id":"x"}') == [Submission(b'{"n":1}', b'"x"')]
+
+
+def test_an_envelope_may_carry_a_trace_context() -> None:
+    message = b'{"id":1,"event":{"n":1},"traceparent":"00-ab-cd-01","tracestate":"a=1"}'
+    (submission,) = split(message)
+
+    assert submission == (
+        b'{"n":1}',
+        b"1",
+        [("traceparent", b"00-ab-cd-01"), ("tracestate", b"a=1")],
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"traceparent":null',
+        b'"traceparent":""',
+        b'"tracestate":"a=1"',
+        b'"traceparent":"%s"' % (b"x" * 257),
+    ],
+    ids=["null", "empty", "only a state", "far too long"],
+)
+def test_what_is_no_trace_context_is_left_out(fields: bytes) -> None:
+    (submission,) = split(b'{"id":1,"event":{"n":1},%s}' % fields)
+
+    assert list(submission.headers) == []
+    assert submission.id_json == b"1"
+
+
+def test_with_a_trace_context_that_is_no_text_it_is_an_event() -> None:
+    message = b'{"id":1,"event":{"n":1},"traceparent":7}'
+
+    assert split(message) == [Submission(message, None)]
 
 
 def test_envelopes_and_plain_events_may_be_mixed() -> None:
     message = b'[{"id":1,"event":{"n":1}},{"n":2},[3]]'
 
-    assert split(message) == [(b'{"n":1}', b"1"), (b'{"n":2}', None), (b"[3]", None)]
+    assert split(message) == [
+        Submission(b'{"n":1}', b"1"),
+        Submission(b'{"n":2}', None),
+        Submission(b"[3]", None),
+    ]
 
 
 def test_numbers_keep_their_digits() -> None:

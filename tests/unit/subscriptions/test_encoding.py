@@ -54,6 +54,18 @@ def test_only_dead_letters_show_their_headers_and_only_ours() -> None:
     assert shown(dead)["headers"] == {"headrace-error": "decode"}
 
 
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [(b"00-ab-cd-01", "00-ab-cd-01"), (b"x" * 257, None), (None, None), (b"\xff", "\\xff")],
+    ids=["one", "far too long", "null", "not text"],
+)
+def test_a_trace_context_is_shown(stored: bytes | None, seen: str | None) -> None:
+    headers: Any = [("content-type", b"x"), ("traceparent", stored)]
+    record = SourceRecord(b"1", headers=headers)
+
+    assert shown(record).get("traceparent") == seen
+
+
 @given(st.none() | st.binary(max_size=60), st.none() | st.binary(max_size=20))
 def test_any_record_is_json(value: bytes | None, key: bytes | None) -> None:
     event, data = encode(0, SourceRecord(value, key=key))
