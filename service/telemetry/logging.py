@@ -15,6 +15,7 @@ from structlog.types import EventDict, Processor
 
 from service.telemetry.log_fields import add_trace_ids, bound_values
 from service.telemetry.log_writer import LogWriter
+from service.telemetry.repeats import RepeatFilter
 
 _LIBRARY_LEVELS = {
     # aiokafka tells each reconnect attempt and each rebalance step on INFO; ours say it once.
@@ -75,12 +76,15 @@ class _LibraryHandler(logging.Handler):
         super().__init__()
         self._writer = writer
         self._render = render
+        self.addFilter(RepeatFilter(_LIBRARY_LEVELS))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             entry: EventDict = {"event": record.getMessage(), "logger": record.name}
             if record.exc_info:
                 entry["exc_info"] = record.exc_info
+            if unwritten := getattr(record, "unwritten", 0):
+                entry["unwritten"] = unwritten
             self._writer.write(_rendered(entry, record.levelname.lower(), self._render))
         except Exception:  # noqa: BLE001 -- as logging does: a bad log call is not its caller's end
             self.handleError(record)

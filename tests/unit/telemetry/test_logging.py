@@ -93,6 +93,17 @@ def test_libraries_log_in_the_same_form(output: Output) -> None:
     assert (entry["event"], entry["logger"]) == ("node 3\\u000ais gone", "aiokafka.conn")
 
 
+def test_a_library_that_repeats_itself_is_cut_short_and_a_handler_is_not(output: Output) -> None:
+    output.configure()
+
+    for _ in range(100):
+        logging.getLogger("aiokafka.consumer").warning("again")
+        logging.getLogger("shop").warning("sold")
+
+    events = [entry["event"] for entry in output.entries()]
+    assert (events.count("again"), events.count("sold")) == (10, 100)
+
+
 def test_a_warning_of_python_is_logged(output: Output) -> None:
     output.configure()
 
