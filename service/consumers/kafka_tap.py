@@ -101,9 +101,10 @@ class PrefetchTap:
             partition = TopicPartition(key.topic, key.partition)
             if type(result) is not FetchResult:
                 _raise_fetch_error(partition, result._error)  # noqa: SLF001
+            source: Any = result._partition_records  # noqa: SLF001
             # The client's iterator and what it iterates over refer to each other: without this,
             # all that is fetched would stay until the collector of cycles looks.
-            result._partition_records._records_iterator = None  # noqa: SLF001
+            source._records_iterator = None  # noqa: SLF001
             if result.check_assignment(key) and result.has_more():
                 fetched = _split(partition, result, self._doubted)
                 if fetched.batches:
