@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.kafka.client import Kafka
 from tests.service_process import ServiceProcess, log_pipeline
@@ -15,6 +16,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 RECORDS = 50
 DEADLY = 20
 MOST_DEATHS = 6
+NO_TIMESTAMP = -1
+YEAR_9999_MS = 253_402_300_799_000
+ANY_TIME = 2**63 - 1
 
 
 async def _topics(kafka: Kafka, **dead_letter: int) -> dict[str, str]:
@@ -104,4 +108,69 @@ async def test_an_unknown_version_and_a_letter_too_large_for_its_topic_stop_noth
     assert len(cut) < 8_192
     assert letters[1].header("headrace-value-bytes") == b"%d" % len(large)
     assert letters[1].header("headrace-value-sha256") == sha256(large).hexdigest().encode()
+    assert exit_code == 0
+
+
+async def test_timestamps_that_nobody_can_believe_change_neither_order_nor_results(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    await kafka.delete_topic(topics["source"])
+    topics["source"] = await kafka.create_topic(
+        kafka.unique("source"),
+        message_timestamp_after_max_ms=ANY_TIME,
+        message_timestamp_before_max_ms=ANY_TIME,
+    )
+    stamps = [NO_TIMESTAMP, YEAR_9999_MS, 0, 1_790_000_000_000, 1_000, NO_TIMESTAMP]
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+        for number, stamp in enumerate(stamps):
+            await producer.send_and_wait(
+                topics["source"], orjson.dumps({"n": number}), key=b"k", timestamp_ms=stamp
+            )
+    config = log_pipeline(
+        **topics,
+        pipeline={"normalizer": "json"},
+        handler={"use": "tests.fuzzing.handlers:deadly"},
+    )
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        outputs = await kafka.consume(topics["output"], len(stamps), timeout_s=90)
+        (partition,) = (await service.status())["pipelines"]["logs"]["partitions"]
+        exit_code = await service.terminate()
+
+    assert [orjson.loads(output.value or b"")["n"] for output in outputs] == [*range(len(stamps))]
+    assert await kafka.consume(topics["dead_letter"]) == []
+    assert partition["lag_s"] is None or partition["lag_s"] >= 0
+    assert exit_code == 0
+
+
+async def test_a_dead_letter_topic_that_is_gone_holds_back_the_commit_until_it_is_there_again(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    config = log_pipeline(
+        **topics,
+        pipeline={"normalizer": "json"},
+        handler={"use": "tests.fuzzing.handlers:deadly"},
+    )
+    good = [(b"k", orjson.dumps({"n": n})) for n in range(3)]
+
+    async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
+        await service.wait_logged("partition ready")
+        await kafka.delete_topic(topics["dead_letter"])
+        await kafka.produce(topics["source"], [(b"bad", b"{"), *good])
+        outputs = await kafka.consume(topics["output"], len(good), timeout_s=90)
+        await asyncio.sleep(2)
+        held_back = (await kafka.committed(topics["group"], topics["source"])).get(0, 0)
+
+        await kafka.create_topic(topics["dead_letter"], 1)
+        letters = await kafka.consume(topics["dead_letter"], 1, timeout_s=90)
+        async with asyncio.timeout(60):
+            while (await kafka.committed(topics["group"], topics["source"])).get(0) != 4:
+                await asyncio.sleep(0.1)
+        exit_code = await service.terminate()
+
+    assert [orjson.loads(output.value or b"")["n"] for output in outputs] == [0, 1, 2]
+    assert held_back == 0
+    assert [letter.header("headrace-error") for letter in letters] == [b"decode"]
     assert exit_code == 0
