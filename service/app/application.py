@@ -71,7 +71,9 @@ class Application:
         """When each handler that wants to know is told the time next (``loop.time()``)."""
         self.clients = Clients()
         brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
-        self.publisher = KafkaPublisher(brokers.producer)
+        self.publisher = KafkaPublisher(
+            brokers.producer, linger_s=settings.kafka.producer.linger_ms / 1000
+        )
         quarantine = Quarantine[SourcePartition](QuarantinePolicy(), owner=secrets.randbits(32))
         self.disk = _disk(settings)
         built: dict[str, BuiltPipeline] = {}

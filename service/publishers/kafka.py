@@ -41,8 +41,10 @@ from service.publishers.output import (
 
 log = structlog.get_logger(__name__)
 
-LINGER_S: Final = 0.01
-"""Longest wait of a record in a batch that is not full, while more keeps coming."""
+LINGER_S: Final = 0.005
+"""Longest wait of a record in a batch that is not full, while more keeps coming; by default."""
+DUE_S: Final = 1e-6
+"""A shorter wait is none: the clock counts in floats, and may not move by so little."""
 PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Unacknowledged output at which publishing waits."""
 FLUSH_BEFORE_REBUILD_S: Final = 5.0
@@ -61,6 +63,7 @@ class KafkaPublisher:
 
     Args:
         make_producer: Builds a new producer client; called again after each failure.
+        linger_s: Longest wait of a record in a batch that is not full, while more keeps coming.
         rng: Jitter of the reconnect back-off.
 
     Attributes:
@@ -73,9 +76,11 @@ class KafkaPublisher:
         self,
         make_producer: Callable[[], ProducerClient],
         *,
+        linger_s: float = LINGER_S,
         rng: random.Random | None = None,
     ) -> None:
         self._make_producer = make_producer
+        self._linger_s = linger_s
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
         self._producer: ProducerClient | None = None
         self._outputs: dict[tuple[str, int], OutputPartition] = {}
@@ -341,8 +346,8 @@ class KafkaPublisher:
             if output.on_wire is not None:
                 continue  # its answer sets the event again
             if not output.sealed and output.runs:
-                left_s = output.since_s + LINGER_S - now_s
-                if output.urgent or output.size_bytes >= FULL_BYTES or left_s <= 0:
+                left_s = output.since_s + self._linger_s - now_s
+                if output.urgent or output.size_bytes >= FULL_BYTES or left_s < DUE_S:
                     output.seal()
                     output.urgent = False
                 else:

@@ -117,7 +117,11 @@ class ProducerOptions(Section):
         default=10_000, description="Longest wait for a broker's answer, in ms."
     )
     linger_ms: int = Field(
-        default=5, ge=0, le=10_000, description="Time to wait for more records of a batch, in ms."
+        default=5,
+        ge=0,
+        le=10_000,
+        description="Longest wait of a result for others of its batch, in ms; "
+        "with nothing more under way a batch goes at once.",
     )
     max_batch_size: Bytes = Field(
         default=262_144, description="Largest batch per partition, in bytes."

@@ -86,6 +86,32 @@ async def test_what_was_added_without_a_producer_is_sent_before_what_comes_after
     assert inputs.left == 0
 
 
+@pytest.mark.parametrize("linger_s", [0.0, 0.005, 0.5])
+async def test_a_batch_that_is_not_full_waits_for_more_as_long_as_it_was_told(
+    linger_s: float,
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1)
+    publisher = KafkaPublisher(lambda: MemoryProducer(broker), linger_s=linger_s)
+    inputs = batch_of(1)
+    loop = asyncio.get_running_loop()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        await publisher.learn("out")
+        while not publisher.connected:
+            await asyncio.sleep(0.01)
+        began_s = loop.time()
+        publisher.add("out", 0, Entry(None, None, b"0", [], inputs, 0, Owner()))
+        publisher.added(urgent=False)
+        while inputs.left:
+            await asyncio.sleep(0.001)
+        waited_s = loop.time() - began_s
+        running.cancel()
+
+    assert linger_s <= waited_s <= linger_s + 0.01
+
+
 async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -> None:
     broker = MemoryBroker()
     broker.create_topic("out", 1)
