@@ -74,12 +74,13 @@ async def run_service(
             spans_dropped=telemetry.spans_dropped,
             version=VERSION,
         )
+        exposition = telemetry.exposition(sources)  # pushes, if that is asked for
         admin = AdminServer(
             settings.admin.host if worker is None else "127.0.0.1",
             settings.admin.port if worker is None else 0,
             admin_routes(
                 board,
-                metrics=telemetry.exposition(sources),
+                metrics=exposition if settings.telemetry.prometheus else None,
                 version=VERSION,
                 watchdog=watchdog,
             ),

@@ -18,7 +18,7 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 def admin_routes(
     board: StatusBoard,
     *,
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], bytes] | None,
     version: str = "",
     watchdog: LoopWatchdog | None = None,
 ) -> Mapping[str, Route]:
@@ -26,7 +26,8 @@ def admin_routes(
 
     Args:
         board: Where the event loop leaves its facts.
-        metrics: Writes Prometheus' text format; called in the admin thread.
+        metrics: Writes Prometheus' text format; called in the admin thread.  Without it there is no
+            ``/metrics``.
         version: Shown in ``/status``.
         watchdog: Says in what the loop is blocked.
     """
@@ -46,10 +47,10 @@ def admin_routes(
             body=orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
         )
 
-    def exposition() -> Response:
-        return Response(content_type=PROMETHEUS_TEXT, body=metrics())
-
-    return {"/livez": livez, "/readyz": readyz, "/metrics": exposition, "/status": status}
+    routes: dict[str, Route] = {"/livez": livez, "/readyz": readyz, "/status": status}
+    if metrics is not None:
+        routes["/metrics"] = lambda: Response(content_type=PROMETHEUS_TEXT, body=metrics())
+    return routes
 
 
 def _probe(verdict: Verdict, *, detail: str = "") -> Response:

@@ -60,8 +60,8 @@ class Workers:
             {
                 "/livez": lambda: self._probe("/livez"),
                 "/readyz": lambda: self._probe("/readyz"),
-                "/metrics": self._metrics,
                 "/status": self._status,
+                **({"/metrics": self._metrics} if self._settings.telemetry.prometheus else {}),
             },
         )
         admin.start()

@@ -53,3 +53,9 @@ def test_status_is_json_and_names_where_the_loop_hangs() -> None:
 
 def test_metrics_are_what_the_writer_writes() -> None:
     assert _ask("/metrics") == (200, b"# EOF\n")
+
+
+def test_without_a_writer_of_metrics_there_are_none_and_the_rest_stays() -> None:
+    routes = admin_routes(StatusBoard(Source(Phase.RUNNING)), metrics=None)
+
+    assert sorted(routes) == ["/livez", "/readyz", "/status"]
