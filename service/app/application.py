@@ -292,6 +292,8 @@ class Application:
         await closing
         for task in reading:
             task.cancel()
+        for built in self.pipelines.values():
+            built.tracing.sweep()  # or what was acknowledged last would not be told
         report = self._report(late=len(late))
         report.took_s = loop.time() - began_s
         return report

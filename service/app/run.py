@@ -14,6 +14,7 @@ from service.app.application import Application
 from service.app.collector import calm_collector
 from service.app.reload import Reloader
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
+from service.app.unused import keep_giving_back
 from service.app.worker import Worker
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
 from service.health.document import status_document
@@ -92,6 +93,7 @@ async def run_service(
         stack.callback(admin.close)
         watchdog.start()
         stack.callback(calm_collector())
+        stack.callback(keep_giving_back())
         stack.callback(watchdog.close)
         if worker is None:
             log.info("admin port open", host=settings.admin.host, port=admin.port)

@@ -153,24 +153,25 @@ async def test_a_dead_letter_topic_that_is_gone_holds_back_the_commit_until_it_i
         pipeline={"normalizer": "json"},
         handler={"use": "tests.fuzzing.handlers:deadly"},
     )
-    good = [(b"k", orjson.dumps({"n": n})) for n in range(3)]
+    first, *good = [(b"k", orjson.dumps({"n": n})) for n in range(4)]
 
     async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
-        await service.wait_logged("partition ready")
+        await kafka.produce(topics["source"], [first])
+        await kafka.consume(topics["output"], 1, timeout_s=60)
         await kafka.delete_topic(topics["dead_letter"])
         await kafka.produce(topics["source"], [(b"bad", b"{"), *good])
-        outputs = await kafka.consume(topics["output"], len(good), timeout_s=90)
+        outputs = await kafka.consume(topics["output"], 4, timeout_s=90)
         await asyncio.sleep(2)
         held_back = (await kafka.committed(topics["group"], topics["source"])).get(0, 0)
 
         await kafka.create_topic(topics["dead_letter"], 1)
         letters = await kafka.consume(topics["dead_letter"], 1, timeout_s=90)
         async with asyncio.timeout(60):
-            while (await kafka.committed(topics["group"], topics["source"])).get(0) != 4:
+            while (await kafka.committed(topics["group"], topics["source"])).get(0) != 5:
                 await asyncio.sleep(0.1)
         exit_code = await service.terminate()
 
-    assert [orjson.loads(output.value or b"")["n"] for output in outputs] == [0, 1, 2]
-    assert held_back == 0
+    assert [orjson.loads(output.value or b"")["n"] for output in outputs] == [0, 1, 2, 3]
+    assert held_back == 1
     assert [letter.header("headrace-error") for letter in letters] == [b"decode"]
     assert exit_code == 0

@@ -126,7 +126,8 @@ async def test_a_trace_goes_in_and_out_over_websockets(
         ServiceProcess(kafka.bootstrap, config, tmp_path, environment=environment) as service,
     ):
         await service.wait_logged("partition ready")
-        public = f"ws://127.0.0.1:{service.events('public port open')[-1]['port']}"
+        url = str(service.events("public port open")[-1]["url"])
+        public = url.replace("http", "ws").rstrip("/")
         async with (
             connect(f"{public}/subscribe") as dashboard,
             connect(f"{public}/ingest/logs") as producer,
