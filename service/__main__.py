@@ -6,6 +6,7 @@ client.  What escapes a command becomes an exit code here.
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 64 (usage), 70 (internal error), 75 (temporary), 78 (configuration).
     """
     arguments = parse_arguments(argv)
+    if arguments.module == "run":
+        # Until the service listens for it: nothing has begun, so everything is drained.
+        signal.signal(signal.SIGTERM, _leave)
     try:
         command = importlib.import_module(f"service.cli.{arguments.module}")
         code: int = command.main(arguments)
@@ -37,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(error, file=sys.stderr)  # noqa: T201 -- the process boundary
     return code
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(OK)
 
 
 if __name__ == "__main__":

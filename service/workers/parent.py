@@ -30,6 +30,7 @@ ASK_TIMEOUT_S: Final = 2.0
 STOP_MARGIN_S: Final = 20.0
 """On top of the drain budget: what stopping takes after it, and a little."""
 CONFIGURATION: Final = 78
+OK: Final = 0
 TEMPORARY: Final = 75
 INTERNAL: Final = 70
 
@@ -98,7 +99,7 @@ class Workers:
             began_s = loop.time()
             code = await self._run_once(index)
             if self._draining.is_set():
-                self._codes.append(code if code >= 0 else TEMPORARY)
+                self._codes.append(drained_code(code))
                 return
             if code == CONFIGURATION:
                 self._codes.append(code)
@@ -220,3 +221,13 @@ async def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
         loop.add_signal_handler(number, workers.drain)
     loop.add_signal_handler(signal.SIGHUP, workers.reload)
     return await workers.run()
+
+
+def drained_code(code: int) -> int:
+    """What the end of a worker that was asked to drain says as an exit code.
+
+    One that the signal itself ended was still starting: it had taken nothing.
+    """
+    if code == -signal.SIGTERM:
+        return OK
+    return code if code >= 0 else TEMPORARY

@@ -1,3 +1,6 @@
+import importlib
+import os
+import signal
 import subprocess
 import sys
 
@@ -45,6 +48,24 @@ def test_an_interrupted_command_ends_quietly(
 
     assert main(["schema"]) == OK
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_service_that_is_asked_to_stop_while_it_starts_ends_with_0(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def starting(_name: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(importlib, "import_module", starting)
+    before = signal.getsignal(signal.SIGTERM)
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["run"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert ended.value.code == OK
 
 
 def test_the_service_can_be_run_as_a_module() -> None:
