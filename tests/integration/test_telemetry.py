@@ -185,8 +185,8 @@ async def test_a_collector_that_hangs_delays_neither_events_nor_the_end(
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{hung.getsockname()[1]}",
             "OTEL_TRACES_SAMPLER": "always_on",
-            "OTEL_BSP_MAX_QUEUE_SIZE": "64",
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "32",
+            "OTEL_BSP_MAX_QUEUE_SIZE": "16",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8",
         }
         async with ServiceProcess(
             kafka.bootstrap, config, tmp_path, environment=environment
