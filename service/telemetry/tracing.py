@@ -29,8 +29,7 @@ MAX_ACTIVE = 2000
 MAX_PER_S = 60
 """Traced records a second, on average; further ones pass their context on untraced.
 
-Whatever producers sample, tracing and metrics then take about 3 % of a processor, half of it for
-the batches that hold a traced record, whose other records go the slower way too
+Whatever producers sample, tracing and pushed metrics then take about 3 % of a processor
 (`benchmarks.library.telemetry`).
 """
 
