@@ -1,8 +1,8 @@
 """Keeps a library that says the same over and over from filling the log.
 
-The Kafka client tries some things again without a pause, and logs each time: a stored batch whose
-length is damaged made thousands of lines a second of it, in which everything else was lost.  What
-a handler of the user's logs is never held back.
+The Kafka client tries some things again without a pause, a stored batch whose length is damaged
+for one, and logs each time: everything else is lost in that.  What a handler of the user's logs is
+never held back.
 """
 
 import logging
