@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import multiprocessing
 import os
+import signal
 import statistics
 import time
 from typing import Final
@@ -54,7 +55,7 @@ class OwnTime:
 
 def _collector(address: "multiprocessing.Queue[str]") -> None:
     address.put(accepting())
-    time.sleep(3600)
+    signal.pause()  # until it is ended
 
 
 async def _main(rounds: int) -> None:

@@ -16,27 +16,38 @@ EVERY_S: Final = 60.0
 """A look takes some milliseconds, in a thread of its own; what is needed again is faulted in."""
 
 
-def keep_giving_back(every_s: float = EVERY_S) -> Callable[[], None]:
-    """Begin; returns what ends it."""
+def malloc_trim() -> None:
+    """Give back what is unused, if the C library can; other threads go on meanwhile."""
+    if _trim is not None:
+        _trim(0)
+
+
+def keep_giving_back(
+    every_s: float = EVERY_S, give_back: Callable[[], object] = malloc_trim
+) -> Callable[[], None]:
+    """Call ``give_back`` again and again in a thread of its own.
+
+    Returns:
+        What ends it.
+    """
     ended = threading.Event()
-    trim = _malloc_trim()
-    if trim is None:
-        return ended.set
 
     def work() -> None:
         while not ended.wait(every_s):
-            trim()
+            give_back()
 
     threading.Thread(target=work, name="unused memory", daemon=True).start()
     return ended.set
 
 
-def _malloc_trim() -> Callable[[], object] | None:
-    """Gives back what is unused, without holding the interpreter's lock."""
+def _find() -> Callable[[int], int] | None:
     try:
         function = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):
         return None
     function.argtypes = [ctypes.c_size_t]
     function.restype = ctypes.c_int
-    return lambda: function(0)
+    return lambda pad_bytes: int(function(pad_bytes))
+
+
+_trim = _find()
