@@ -1,6 +1,7 @@
 """What a schedule is carried out on: a broker of its own, and members of the group."""
 
 import asyncio
+import signal
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -53,20 +54,20 @@ class Member:
     name: str
     process: ServiceProcess
     running: bool = False
-    lives: int = 0
 
     async def start(self) -> None:
         """Start it; does not wait until it has partitions."""
         await self.process.start()
         self.running = True
-        self.lives += 1
 
     async def up(self) -> None:
-        """Wait until it hears signals, if it was never killed before it did."""
-        await self.process.wait_logged("running", count=self.lives, timeout_s=START_S)
+        """Wait until its pipelines run."""
+        before = len(self.process.events("running"))
+        await self.process.wait_logged("running", count=before + 1, timeout_s=START_S)
 
     async def stop(self) -> tuple[str, int, float]:
-        """SIGTERM; name, exit code and seconds."""
+        """SIGTERM, as soon as it hears it; name, exit code and seconds."""
+        await self.process.wait_hearing(signal.SIGTERM, timeout_s=START_S)
         began_s = _now()
         self.running = False
         code = await self.process.terminate()

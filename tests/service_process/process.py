@@ -154,6 +154,12 @@ class ServiceProcess:
                     raise AssertionError(f"the service has ended:\n{self.log[-4000:]}")
                 await asyncio.sleep(0.02)
 
+    async def wait_hearing(self, number: signal.Signals, *, timeout_s: float = 30.0) -> None:
+        """Wait until the process handles a signal: before that, Python has not run our code."""
+        async with asyncio.timeout(timeout_s):
+            while not self.ended and not _handles(self.pid, number):
+                await asyncio.sleep(0.02)
+
     async def wait_assigned(self, *, count: int = 1, timeout_s: float = 30.0) -> None:
         """Wait until it has been assigned partitions ``count`` times and reads them."""
         await self.wait_logged("partitions assigned", count=count, timeout_s=timeout_s)
@@ -198,6 +204,16 @@ class ServiceProcess:
         if self._process is None:
             raise AssertionError("the service was not started")
         return self._process
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return False  # it has ended
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def _get(url: str) -> tuple[int, bytes]:
