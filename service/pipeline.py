@@ -45,6 +45,7 @@ class Branch:
                 max(self.limit, PLAIN_LIMIT) if plain else self.limit,
                 ordered_by=lane_of,
                 max_waiting=max_waiting,
+                eager=self.dispatcher.calls.eager,
             )
             .for_each_chunk(self.writer.publish)
         )

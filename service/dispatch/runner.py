@@ -5,9 +5,19 @@ an open circuit.  Which events become calls, the dispatcher decides.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections import deque
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Hashable,
+    Sequence,
+)
 from enum import Enum
-from typing import Final
+from functools import partial
+from types import CoroutineType
+from typing import Any, Final
 
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
@@ -20,7 +30,7 @@ from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.publishers.changelog import Changelog
-from service.streams import Later
+from service.streams import Begun, Eager, Later
 from service.telemetry import Tracing
 
 CIRCUIT_POLL_S: Final = 0.05
@@ -53,6 +63,7 @@ class Runner:
 
     Attributes:
         attempt: Makes one attempt of a call, to be awaited in a worker.
+        eager: The same for many calls, as far as none waits; ``None`` with a circuit breaker.
         lanes: Lanes with calls under way, and how many.
         parked: Calls that wait for their next attempt, and since when (``loop.time()``).
     """
@@ -82,9 +93,11 @@ class Runner:
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
         )
+        circuit_off = self._circuit is None
         self.attempt: Callable[[Call], Awaitable[Outcome | Later[Outcome | None] | None]] = (
-            self._run if self._circuit is None else self._run_through
+            self._run if circuit_off else self._run_through
         )
+        self.eager: Eager | None = self._begin if self._is_async and circuit_off else None
         self.lanes: dict[Hashable, int] = {}
         self.parked: dict[Call, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -182,31 +195,90 @@ class Runner:
             circuit.succeeded(ticket)
         return item
 
+    def _begin(  # noqa: C901 -- a hot loop, as _run is
+        self, queue: "deque[tuple[Hashable | None, Any]]", busy: Container[Hashable], most: int
+    ) -> "tuple[list[Outcome | None], tuple[Hashable | None, Any] | None]":
+        """See :class:`~service.streams.Eager`: what :meth:`_run` does, as far as nothing waits.
+
+        A call that ends at once needs no lane, no deadline and no coroutine of ours around it.
+        """
+        results: list[Outcome | None] = []
+        rest: tuple[Hashable | None, Any] | None = None
+        loop = self._loop or self._find_loop()
+        began_s = loop.time()
+        traced = self._tracing.active
+        handle, changelog = self._call, self._changelog
+        allowed: RecordBatch | None = None
+        while queue and len(results) < most:
+            lane, call = queue[0]
+            if type(call) is not Call or call.wait_s or (lane is not None and lane in busy):
+                break
+            event = call.event
+            batch = event.batch
+            if batch is not allowed:
+                if batch.closing or batch.permission() is not Permission.GO or id(batch) in traced:
+                    break
+                allowed = batch
+            queue.popleft()
+            _note_begun(call, batch)
+            try:
+                started = handle(event)
+                try:
+                    waits_for = started.send(None) if type(started) is CoroutineType else None
+                except StopIteration as ended:
+                    returned = ended.value
+                    done: Results = returned if type(returned) is dict else to_results(returned)
+                    results.append(
+                        Outcome(batch, event.index, done)
+                        if changelog is None
+                        else self._finished(changelog, event, done)
+                    )
+                    continue
+            except (Exception, asyncio.CancelledError) as exc:
+                call.task = asyncio.current_task(loop)
+                error = exc if isinstance(exc, Exception) else self._cancelled(call)
+                if error is None:
+                    raise
+                failed = self._failed(call, error, loop)
+                if isinstance(failed, Outcome):
+                    results.append(failed)
+                    continue
+                rest = lane, partial(_given, failed)
+            else:
+                call.since_s = loop.time() if results else began_s
+                rest = lane, partial(self._run, call, Begun(started, waits_for))
+            break
+        if results:
+            took_s = loop.time() - began_s
+            self._counters.handled += len(results)
+            self._counters.durations.record(took_s / len(results), len(results))
+            self._pipeline.handle_s += took_s
+        return results, rest
+
     async def _run(  # noqa: C901, PLR0912 -- see the comment
-        self, call: Call
+        self, call: Call, begun: Begun | None = None
     ) -> "Outcome | Later[Outcome | None] | None":
         # Not split further: what is awaited here is resumed through every coroutine around it.
         event = call.event
         batch = event.batch
-        if batch.permission() is Permission.WAIT and not batch.closing:
-            return await self._hold(call)
-        if self.parked:
-            self._unpark(call)
-        if batch.closing and (call.away or not _begun(event)):
-            self._leave(call)
-            return None
         loop = self._loop or self._find_loop()
-        call.since_s = began_s = loop.time()
-        if call.away:
-            batch.dispatched += 1
-            call.away = False
-        elif batch.begun is not None:
-            batch.begun[event.index] = 1
-        call.transient = False
+        if begun is None:
+            if batch.permission() is Permission.WAIT and not batch.closing:
+                return await self._hold(call)
+            if self.parked:
+                self._unpark(call)
+            if batch.closing and (call.away or not _has_begun(event)):
+                self._leave(call)
+                return None
+            call.since_s = loop.time()
+            _note_begun(call, batch)
+        began_s = call.since_s
         deadlines = self._deadlines
         deadlines.enter(call, loop, began_s)
         try:
-            if not self._is_async:
+            if begun is not None:
+                returned = await begun
+            elif not self._is_async:
                 returned = self._call(event)
             elif self._tracing.active:
                 with self._tracing.current(batch, event.index):
@@ -293,7 +365,21 @@ class Runner:
         return Later(max(CIRCUIT_POLL_S, wait_s), call)
 
 
-def _begun(event: Event) -> bool:
+async def _given(later: "Later[Outcome | None]") -> "Later[Outcome | None]":
+    return later
+
+
+def _note_begun(call: Call, batch: RecordBatch) -> None:
+    """An attempt of ``call`` begins."""
+    if call.away:
+        batch.dispatched += 1
+        call.away = False
+    elif batch.begun is not None:
+        batch.begun[call.event.index] = 1
+    call.transient = False
+
+
+def _has_begun(event: Event) -> bool:
     """Whether another handler has begun this record of several handlers."""
     begun = event.batch.begun
     return begun is not None and bool(begun[event.index])

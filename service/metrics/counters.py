@@ -19,8 +19,8 @@ class HandlerCounters:
         retries: Attempts after the first.
         running: Calls that are running now.
         parked: Events that wait for their next attempt now.
-        durations: Duration of attempts; a fused run of a plain function adds its mean with the
-            number of events.
+        durations: Duration of attempts; of those that end at once in a row (plain functions, and
+            coroutines that do not wait) the mean, with their number.
         state_keys: Keys that it remembers, now.
         state_evicted: Keys forgotten because there were too many, in the partitions held now.
         changelog_lag: Changed keys whose value is not in the changelog yet, now.

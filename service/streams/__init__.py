@@ -4,7 +4,8 @@ Made after tokio-stream's and futures-rs's ``StreamExt``, with asyncio's rules f
 cancellation.  Usable alone: it knows nothing of Kafka or of events.
 """
 
-from service.streams.calls import Call, Later, Work
+from service.streams.begun import Begun
+from service.streams.calls import Call, Eager, Later, Work
 from service.streams.constructors import (
     empty,
     iter,  # noqa: A004 - the name that the field knows it by
@@ -25,8 +26,10 @@ from service.streams.stream import Stream
 from service.streams.stream_map import StreamMap
 
 __all__ = [
+    "Begun",
     "BroadcastStream",
     "Call",
+    "Eager",
     "Err",
     "Lanes",
     "Later",

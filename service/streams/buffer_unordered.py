@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import TypeVar, cast
 
 from service.errors import StreamError
-from service.streams.calls import Call, Given, Kind, Kinds, Later, Work, as_call, drop
+from service.streams.calls import Call, Eager, Given, Kind, Kinds, Later, Work, as_call, drop
 from service.streams.children import Children
 from service.streams.lanes import Lanes
 from service.streams.polling import PENDING, HeldPull, Pending
@@ -33,6 +33,7 @@ class BufferUnordered(Stage[U]):
         limit: int,
         ordered_by: Callable[[U | Work[U]], Hashable | None] | None,
         max_waiting: int,
+        eager: Eager | None = None,
     ) -> None:
         super().__init__(source)
         self._source = source
@@ -48,8 +49,11 @@ class BufferUnordered(Stage[U]):
             finished=self._finished,
             failed=self._failed,
             admit=self._lanes.submit,
+            eager=None if eager is None else self._begin,
             drained=self._drained,
         )
+        self._eager = eager
+        self._worth_beginning = True
         self._held = HeldPull(source, self._children, self._wake)
         self._parked: dict[object, asyncio.TimerHandle] = {}
         self._done: list[U] = []
@@ -151,6 +155,7 @@ class BufferUnordered(Stage[U]):
                 self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
             self._failed(error)
+        self._worth_beginning = True
         self._workers.kick()
 
     def _sort(self, chunk: list[U | Work[U]]) -> None:
@@ -222,6 +227,30 @@ class BufferUnordered(Stage[U]):
             return True  # in the hands of a consumer that waits for it and more
         self._done_in_slots += 1
         return False
+
+    def _begin(self) -> tuple[Hashable | None, Call[U]] | None:
+        """Let calls begin that may end at once; returns one that has begun and waits."""
+        if not self._worth_beginning or self._eager is None:
+            return None
+        workers, done = self._workers, self._done
+        try:
+            results, begun = self._eager(workers.queue, self._lanes, workers.slots)
+        except Exception as error:  # noqa: BLE001 - raised by the next pull
+            workers.drop_queue()
+            self._failed(error)
+            return None
+        # until there is something new: those that wait would all begin here, one at a time
+        self._worth_beginning = bool(results)
+        in_hands = min(len(results), max(0, self._asked - 1 - len(done)))  # see _finished
+        in_slots = len(results) - in_hands
+        done.extend(results)
+        self._done_in_slots += in_slots
+        workers.slots -= in_slots
+        if results and self._sleeper is not None:
+            self._wake()
+        if begun is not None and begun[0] is not None:
+            self._lanes.submit(*begun)
+        return begun
 
     def _leave(self, key: Hashable) -> None:
         """Let the next call of the lane go: it was asked before everything that is queued."""

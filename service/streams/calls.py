@@ -1,9 +1,10 @@
 """The items that a concurrent combinator runs: what they are, and how they are told apart."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import Awaitable, Callable, Container, Coroutine, Hashable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 U_co = TypeVar("U_co", covariant=True)
 U = TypeVar("U")
@@ -25,6 +26,34 @@ Call: TypeAlias = Callable[[], Awaitable[U | Later[U]]]
 
 Work: TypeAlias = Call[U] | Awaitable[U | Later[U]]
 """What the concurrent combinators run: a call, or an awaitable."""
+
+
+class Eager(Protocol):
+    """Begins calls in the task that asks, for the many that end without having waited.
+
+    A task's machinery costs more than a call that finds what it needs at hand.
+    """
+
+    def __call__(
+        self,
+        queue: "deque[tuple[Hashable | None, Call[Any]]]",
+        busy: Container[Hashable],
+        most: int,
+    ) -> "tuple[list[Any], tuple[Hashable | None, Call[Any]] | None]":
+        """Begin calls from the front of ``queue``, in their order, and take them off it.
+
+        Args:
+            queue: Lanes (``None`` is no lane) and calls.
+            busy: Lanes whose next call may not begin.
+            most: How many may be begun.
+
+        Returns:
+            The results of those that have ended; and of the one behind them, if it was begun and
+            waits, or ended in any other way than with a result, its lane and a call that gives the
+            awaitable of the rest.  The first call that it does not want to begin, or may not, ends
+            it.  It raises nothing that a call has raised.
+        """
+        ...
 
 
 class Kind(Enum):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from service.streams.buffer_unordered import BufferUnordered
 from service.streams.buffered import Buffered
-from service.streams.calls import Later, Work
+from service.streams.calls import Eager, Later, Work
 from service.streams.fused import fuse, mapping
 from service.streams.owned import Owned
 from service.streams.stage import ANY, at_least_one
@@ -37,6 +37,7 @@ class Concurrency(Owned[T_co]):
         *,
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
+        eager: Eager | None = None,
     ) -> "Stream[U]": ...
 
     @overload
@@ -46,6 +47,7 @@ class Concurrency(Owned[T_co]):
         *,
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
+        eager: Eager | None = None,
     ) -> "Stream[U]": ...
 
     @overload
@@ -55,6 +57,7 @@ class Concurrency(Owned[T_co]):
         *,
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
+        eager: Eager | None = None,
     ) -> "Stream[U]": ...
 
     def buffer_unordered(
@@ -63,6 +66,7 @@ class Concurrency(Owned[T_co]):
         *,
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
+        eager: Eager | None = None,
     ) -> "Stream[U]":
         """Run the items that are calls, at most ``limit`` at once; hand out results as they come.
 
@@ -87,6 +91,8 @@ class Concurrency(Owned[T_co]):
                 lane.
             max_waiting: Most items accepted beyond those; 16 times ``limit`` by default.  0
                 takes an item only when a slot is free for it; with ``ordered_by`` at least 1.
+            eager: Begins calls that may end without waiting, many at once; see
+                :class:`~service.streams.calls.Eager`.
 
         Raises:
             ValueError: If ``limit`` or ``max_waiting`` is out of range.
@@ -100,6 +106,7 @@ class Concurrency(Owned[T_co]):
             limit,
             cast("Callable[[U | Work[U]], Hashable | None] | None", ordered_by),
             waiting,
+            eager,
         )
         return self._derived(stage)
 

@@ -33,6 +33,8 @@ class Workers(Generic[Tag, R]):
         failed: Takes the exception of a call.
         admit: Asked about what comes out of ``queue`` with a tag that is not ``None``: whether it
             may start now.  What may not is the owner's again, who puts it in ``ahead`` later.
+        eager: Asked before something comes out of ``queue``: may begin what is there, and gives one
+            back, begun and admitted, with the rest of which a worker goes on.
         drained: Called when nothing is left that could start.
 
     Attributes:
@@ -48,6 +50,7 @@ class Workers(Generic[Tag, R]):
         finished: Callable[[Tag, R], bool],
         failed: Callable[[Exception], None],
         admit: Callable[[Tag, Callable[[], Awaitable[R]]], bool] | None = None,
+        eager: Callable[[], tuple[Tag, Callable[[], Awaitable[R]]] | None] | None = None,
         drained: Callable[[], None] | None = None,
     ) -> None:
         self.queue: deque[tuple[Tag, Callable[[], Awaitable[R]]]] = deque()
@@ -58,6 +61,7 @@ class Workers(Generic[Tag, R]):
         self._finished = finished
         self._failed = failed
         self._admit = admit
+        self._eager = eager
         self._drained = drained
         self._idle: list[asyncio.Future[None]] = []
         self._started = 0
@@ -85,12 +89,17 @@ class Workers(Generic[Tag, R]):
     async def _run(self) -> None:  # noqa: C901, PLR0912 -- the hot loop of every call
         queue, ahead, idle = self.queue, self.ahead, self._idle
         finished, admit, drained = self._finished, self._admit, self._drained
+        eager = self._eager
         loop = asyncio.get_running_loop()
         while True:
             self._waking = False
             while (ahead or queue) and self.slots > 0:
                 if ahead:
                     tag, call = ahead.popleft()
+                elif eager is not None and (begun := eager()) is not None:
+                    tag, call = begun
+                elif not queue or self.slots <= 0:
+                    continue  # all of it has ended
                 else:
                     tag, call = queue.popleft()
                     if admit is not None and tag is not None and not admit(tag, call):

@@ -2,8 +2,11 @@ import asyncio
 import gc
 import random
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Container, Hashable, Iterator
+from functools import partial
+from types import CoroutineType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +14,74 @@ from hypothesis import strategies as st
 
 from service import streams
 from service.errors import StreamError
-from service.streams import Later, ReceiverStream, Stage, Stream
+from service.streams import Begun, Eager, Later, ReceiverStream, Stage, Stream
+from service.streams.buffer_unordered import BufferUnordered
 from service.testing import virtual_time
 from tests.unit.streams.feed import Call, Calls, Feed, settle
+
+
+@pytest.fixture(params=["by workers", "by hand"], scope="module", autouse=True)
+def _begun(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds whoever begins the calls."""
+    if request.param == "by workers":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.streams.concurrency.BufferUnordered", ByHand)
+        yield
+
+
+class ByHand(BufferUnordered[Any]):
+    """With calls that are begun at once, in whatever worker asks for one."""
+
+    def __init__(
+        self,
+        source: Stage[Any],
+        limit: int,
+        ordered_by: Callable[[Any], Hashable | None] | None,
+        max_waiting: int,
+        eager: Eager | None = None,
+    ) -> None:
+        assert eager is None
+        super().__init__(source, limit, ordered_by, max_waiting, begin_by_hand)
+
+
+def begin_by_hand(
+    queue: deque[tuple[Hashable | None, streams.Call[Any]]], busy: Container[Hashable], most: int
+) -> tuple[list[Any], tuple[Hashable | None, Callable[[], Awaitable[Any]]] | None]:
+    """Begin what is there until something waits, fails, or wants to be continued later."""
+    results: list[Any] = []
+    while queue and len(results) < most:
+        key, call = queue[0]
+        if key is not None and key in busy:
+            break
+        queue.popleft()
+        begun = call()
+        if not isinstance(begun, CoroutineType):
+            return results, (key, partial(_itself, begun))
+        try:
+            waits_for = begun.send(None)
+        except StopIteration as ended:
+            if isinstance(ended.value, Later):
+                return results, (key, partial(_given, ended.value))
+            results.append(ended.value)
+        except BaseException as error:  # noqa: BLE001 -- raised again, where it would have been
+            return results, (key, partial(_raise, error))
+        else:
+            return results, (key, partial(Begun, begun, waits_for))
+    return results, None
+
+
+def _itself(awaitable: Awaitable[Any]) -> Awaitable[Any]:
+    return awaitable
+
+
+async def _given(value: Any) -> Any:
+    return value
+
+
+async def _raise(error: BaseException) -> Any:
+    raise error
 
 
 def lane(item: str | Call) -> str:
