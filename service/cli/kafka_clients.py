@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.errors import BrokerUnavailableError, ServiceError
+from service.reconnect import pause_between_questions
 from service.settings import KafkaSettings
 
 CALL_S = 10.0
@@ -85,6 +86,7 @@ class KafkaClients:
         """A client that reads, for as long as the block lasts."""
         defaults: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
         consumer = AIOKafkaConsumer(**{**self._options, **defaults, **options})
+        pause_between_questions(consumer._client)  # noqa: SLF001 -- `headrace tail` may last for days
         await _started(consumer, self._kafka)
         try:
             yield consumer

@@ -22,6 +22,7 @@ from service.consumers.base import (
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
+from service.reconnect import pause_between_questions
 from service.state.restore import Chunk
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class KafkaChangelogs:
         at = TopicPartition(topic, partition)
         try:
             consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
+            pause_between_questions(consumer._client)  # noqa: SLF001
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{at}: cannot connect: {exc!r}") from exc
         try:

@@ -37,6 +37,7 @@ from service.consumers.base import (
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
+from service.reconnect import pause_between_questions
 
 PRIVATE_NAMES: Final = {
     "GroupCoordinator": (
@@ -115,6 +116,7 @@ class KafkaConsumerClient:
         # Topics are subscribed after the start: with them, start() waits for an assignment
         # without a limit.
         self._consumer = AIOKafkaConsumer(group_id=self._group_id, **self._options)
+        pause_between_questions(self._consumer._client)  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._consumer.start()

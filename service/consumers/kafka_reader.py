@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from service.consumers.base import OffsetGoneError, TopicPartition
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
+from service.reconnect import pause_between_questions
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "fetch_max_bytes": 4 * 1024 * 1024,
@@ -67,9 +68,11 @@ class KafkaReaders:
         """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
         try:
             # a client per reader: the files behind the connection may be missing for a moment
-            reader = KafkaReader(AIOKafkaConsumer(**{**OPTIONS, **self._connection()}), topic)
+            consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{topic}: cannot connect: {exc!r}") from exc
+        pause_between_questions(consumer._client)  # noqa: SLF001
+        reader = KafkaReader(consumer, topic)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await reader.connect()

@@ -35,6 +35,7 @@ from service.publishers.base import (
 )
 from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
+from service.reconnect import pause_between_questions
 
 PRIVATE_NAMES: Final = {
     "BatchBuilder": ("_builder", "_relative_offset", "_build"),
@@ -82,6 +83,7 @@ class KafkaProducerClient:
     async def start(self) -> None:
         """See :meth:`service.publishers.base.ProducerClient.start`."""
         producer = AIOKafkaProducer(**self._options)
+        pause_between_questions(producer.client)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await producer.start()

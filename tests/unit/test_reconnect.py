@@ -1,0 +1,71 @@
+"""A real client whose brokers are away, and somebody who asks all the time, as its reader does."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import BrokerMetadata
+
+from service.reconnect import PAUSE_S, pause_between_questions
+
+WATCHED_S = 0.5
+CALM = WATCHED_S / PAUSE_S + 2
+
+
+async def _questions(prepare: Callable[[Any], None]) -> int:
+    """How often the client asks."""
+    client: Any = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    prepare(client)
+    client.cluster._brokers = {1: BrokerMetadata(1, "127.0.0.1", 1, None)}  # nobody listens there
+    asked = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(WATCHED_S), asyncio.TaskGroup() as tasks:
+            tasks.create_task(client._md_synchronizer())
+            while True:
+                await asyncio.sleep(0)
+                await client.force_metadata_update()
+                asked += 1
+    await client.close()
+    return asked
+
+
+@pytest.mark.real_loops
+async def test_it_asks_again_after_a_pause() -> None:
+    assert 1 <= await _questions(pause_between_questions) <= CALM
+
+
+@pytest.mark.real_loops
+async def test_by_itself_the_client_asks_without_one() -> None:
+    # so that we notice when the pause is not needed any more
+    assert await _questions(lambda _: None) > 2 * CALM
+
+
+class Client:
+    """Is answered at once, and notes when it asked."""
+
+    def __init__(self) -> None:
+        self.asked_at_s: list[float] = []
+
+    async def _metadata_update(self, *arguments: object) -> bool:
+        assert arguments == ("cluster", ["topic"])
+        self.asked_at_s.append(asyncio.get_running_loop().time())
+        return True
+
+
+async def test_answers_are_not_asked_for_again_at_once_either() -> None:
+    client: Any = Client()
+    pause_between_questions(client)
+    began_s = asyncio.get_running_loop().time()
+    for wait_s in (0, 0, 10 * PAUSE_S):
+        await asyncio.sleep(wait_s)
+        assert await client._metadata_update("cluster", ["topic"])
+
+    asked_after_s = [at_s - began_s for at_s in client.asked_at_s]
+    assert asked_after_s == pytest.approx([0, PAUSE_S, 11 * PAUSE_S])
+
+
+def test_a_client_without_these_names_keeps_its_own_way() -> None:
+    pause_between_questions(object())
