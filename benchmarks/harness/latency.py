@@ -29,6 +29,7 @@ async def bench(job: LatencyJob, setting: Setting, options: Options) -> Report:
     """Every contender at every rate."""
     runs: dict[str, dict[int, list[LatencyRun]]] = {}
     contenders = [contender for contender in job.contenders if options.wants(contender)]
+    await _warm_up(job, contenders, setting, quick=options.quick)
     for number in range(options.rounds):
         for rate in job.rates:
             turn = number % len(contenders)
@@ -37,6 +38,17 @@ async def bench(job: LatencyJob, setting: Setting, options: Options) -> Report:
                 runs.setdefault(contender.name, {}).setdefault(rate, []).append(run)
                 _tell(number, rate, contender, run)
     return Report(name=job.name, markdown=_table(job, runs), svg="", data=runs)
+
+
+async def _warm_up(
+    job: LatencyJob, contenders: list[Contender], setting: Setting, *, quick: bool
+) -> None:
+    """Runs that count for nothing, so that nobody meets a broker that is not compiled yet.
+
+    The first ones after its start have several times the latency of those half a minute later.
+    """
+    for contender in contenders[:1] if quick else contenders[:2]:
+        await _run(job, contender, max(job.rates), setting, quick=quick)
 
 
 async def _run(
