@@ -3,9 +3,8 @@
 The client's reader and its sender ask for metadata whenever a partition has no leader, and ask
 again as soon as the answer is there.  While a broker is away that shut down in order, which tells
 everybody that its partitions have no leader, and while a partition has none in a cluster that is
-up, that is as fast as an answer comes or a connection fails: 150 to 500 times a second.  It took a
-third of a processor, and 10 to 20 MiB of garbage in cycles that raised what the process keeps.
-The Java client has the same pause (its ``retry.backoff.ms``).
+up, that is as fast as an answer comes or a connection fails: 150 to 500 times a second were seen.
+The Java client has a pause of the same length there (its ``retry.backoff.ms``).
 """
 
 import asyncio
