@@ -16,6 +16,7 @@ from aiokafka.record.util import calc_crc32c
 from tests.fuzzing.model import Batch, Damage
 
 _PREFIX = struct.Struct(">qi")  # base offset, length of what follows
+_INT = struct.Struct(">i")
 _CRC = struct.Struct(">I")
 _CRC_AT, _ATTRIBUTES_AT, _LAST_OFFSET_AT, _COUNT_AT, _RECORDS_AT = 17, 21, 23, 57, 61
 _UNKNOWN_CODEC = 7
@@ -74,13 +75,14 @@ def _damage(stored: bytearray, kind: Damage, rng: random.Random) -> None:
             return
         case Damage.LAST_OFFSET:
             # the checksum finds it, and what it claims about where the batch ends is wrong
-            claimed = rng.choice((-(2**31), -1, 0, 3, 40, 2_000, 2**31 - 1))
-            struct.pack_into(">i", stored, _LAST_OFFSET_AT, claimed)
+            (true,) = _INT.unpack_from(stored, _LAST_OFFSET_AT)
+            lies = [lie for lie in (-(2**31), -1, 0, 3, 40, 2_000, 2**31 - 1) if lie != true]
+            _INT.pack_into(stored, _LAST_OFFSET_AT, rng.choice(lies))
             return
         case Damage.CODEC:
             stored[_ATTRIBUTES_AT + 1] |= _UNKNOWN_CODEC
         case Damage.COUNT:
-            struct.pack_into(">i", stored, _COUNT_AT, rng.choice((10_000, 2**31 - 1)))
+            _INT.pack_into(stored, _COUNT_AT, rng.choice((10_000, 2**31 - 1)))
         case Damage.LENGTH:
             stored[_RECORDS_AT : _RECORDS_AT + 2] = b"\xff\x7f"
         case Damage.HEADER_NAME:
