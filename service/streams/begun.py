@@ -1,8 +1,8 @@
 """A coroutine that was begun by hand, continued by ``await``.
 
-Whoever calls ``send(None)`` himself learns whether a coroutine ends without waiting, for a third of
-what a task or another coroutine around it costs.  One that waits goes on as if it had been awaited
-from the start, as long as that is done by the same task.
+Whoever calls ``send(None)`` himself learns whether a coroutine ends without waiting, and has paid
+for nothing else if it does.  One that waits goes on as if it had been awaited from the start, as
+long as that is done by the same task.
 """
 
 from collections.abc import Generator
