@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from service import Event, handler
 from service.handlers import load_handler
-from service.handlers.rolling_metrics import RollingMetricsOptions
+from service.handlers.rolling_options import RollingMetricsOptions
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
 

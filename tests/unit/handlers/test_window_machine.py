@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from service.events import EventBatch, RecordBatch, Result, SourceRecord
 from service.handlers import Clients, HandlerContext, load_handler
-from service.handlers.rolling_metrics import RollingMetrics, RollingMetricsOptions
+from service.handlers.rolling_metrics import RollingMetrics
+from service.handlers.rolling_options import RollingMetricsOptions
 from service.state.store import LoggedStore
 from service.testing.virtual_time import VirtualTimeLoop
 
