@@ -12,6 +12,12 @@ def pytest_report_header() -> str:
     return choose().note
 
 
+def pytest_configure() -> None:
+    choice = choose()
+    if choice.refused:  # here, and not when a broker is asked for: that may be in a worker
+        pytest.exit(choice.note, returncode=3)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     choice = choose()
     if choice.broker is Broker.EMBEDDED:
