@@ -284,3 +284,34 @@ def test_names_ports_and_objects_of_ones_own_are_taken() -> None:
     assert pod_of(manifests)["serviceAccountName"] == "streams"
     assert {"name": "HEADRACE_LOGGING__LEVEL", "value": "DEBUG"} in container["env"]
     assert named(manifests, "ConfigMap", "our-handlers")["data"] == {"release": "headrace"}
+
+
+def _mount(manifests: list[Manifest], name: str) -> tuple[Any, Any]:
+    volumes = {volume["name"]: volume for volume in pod_of(manifests)["volumes"]}
+    mounts = {mount["name"]: mount for mount in container_of(manifests)["volumeMounts"]}
+    return volumes.get(name), mounts.get(name)
+
+
+def test_state_on_disk_gets_a_directory_of_the_node_that_the_service_knows() -> None:
+    manifests = render({"config.state.store": "rocksdb", "stateSizeLimit": "5Gi"})
+
+    volume, mount = _mount(manifests, "state")
+
+    assert volume == {"name": "state", "emptyDir": {"sizeLimit": "5Gi"}}
+    assert mount == {"name": "state", "mountPath": "/var/lib/headrace"}
+    assert config_of(manifests)["state"] == {"store": "rocksdb", "directory": "/var/lib/headrace"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"config.state.store": "memory"},
+        {"config.state.store": "rocksdb", "config.state.directory": "/mine"},
+    ],
+)
+def test_there_is_no_such_directory_where_nobody_needs_it(values: dict[str, Any]) -> None:
+    manifests = render(values)
+
+    assert _mount(manifests, "state") == (None, None)
+    assert config_of(manifests).get("state", {}).get("directory") in {None, "/mine"}

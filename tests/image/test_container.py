@@ -11,6 +11,16 @@ import pytest
 from tests.chart.tools import ROOT, config_of, render
 from tests.image.pod import Pod
 from tests.kafka.client import Kafka
+from tests.windowed import (
+    by_window,
+    closing,
+    committed,
+    config,
+    figures,
+    make_topics,
+    values,
+    wrong,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -89,6 +99,39 @@ async def test_the_pod_turns_thirteen_lines_into_five_alerts_and_exits_cleanly(
     assert '"drained":true' in log.replace(" ", "")
     # the figure of record is in the transcript: here, a busy machine must not fail the test
     assert ready_s < 15
+
+
+async def test_the_pod_keeps_its_state_on_the_disk_that_the_chart_gives_it(
+    kafka: Kafka, image: str, tmp_path: Path
+) -> None:
+    topics = await make_topics(kafka)
+    events = [*values(2_000), *closing(2_000)]
+    await kafka.produce(topics["source"], events)
+    expected = by_window(events[:-60])
+    admin, public = _free_ports(2)
+    wanted = {
+        **config(topics),
+        "kafka": {"bootstrap_servers": [kafka.bootstrap]},
+        "admin": {"port": admin},
+        "server": {"port": public},
+        "state": {"store": "rocksdb"},
+    }
+    manifests = render({f"config.{name}": value for name, value in wanted.items()})
+
+    with Pod(manifests, image, tmp_path) as pod:
+        pod.start()
+        pod.wait_for("readiness", timeout_s=30)
+        await committed(kafka, topics, len(events))
+        found = pod.execute(
+            "/usr/bin/python3", "-c", "import os; print(os.listdir('/var/lib/headrace'))"
+        )
+        told = await figures(kafka, topics["output"])
+        exit_code, _ = pod.terminate()
+
+    assert "headrace-state-" in found
+    assert len(told) == len(expected)
+    assert [f for f in told if wrong(f, expected[f["key"], f["start"]])] == []
+    assert exit_code == 0
 
 
 def _health_check() -> list[str]:

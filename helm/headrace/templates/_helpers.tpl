@@ -92,12 +92,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- addf (.Values.config.drain_timeout_s | default 25) 13 -}}
 {{- end -}}
 
+{{/* "true" when keyed state goes to disk and nobody has said where: then the chart has a place. */}}
+{{- define "headrace.stateVolume" -}}
+{{- $state := .Values.config.state | default dict -}}
+{{- if and (eq "rocksdb" ($state.store | default "memory")) (not $state.directory) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "headrace.statePath" -}}/var/lib/headrace{{- end -}}
+
 {{/* The configuration file: what was given, and what belongs to a pod. */}}
 {{- define "headrace.config" -}}
 {{- $pod := dict
       "admin" (dict "host" "0.0.0.0" "port" (include "headrace.adminPort" . | int))
       "server" (dict "host" (include "headrace.serverHost" .) "port" (include "headrace.serverPort" . | int))
       "grace_period_s" (include "headrace.gracePeriod" . | int) -}}
+{{- if include "headrace.stateVolume" . -}}
+{{- $_ := set $pod "state" (dict "directory" (include "headrace.statePath" .)) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $pod (deepCopy .Values.config)) -}}
 {{- end -}}
 
