@@ -16,20 +16,18 @@ from typing import Final
 
 import structlog
 
-from service.errors import BrokerUnavailableError, FatalError, ServiceError, first_error
+from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
     ProducerClient,
     Row,
-    TopicInfo,
 )
-from service.publishers.kafka_partitioner import Partitioner
 from service.publishers.kafka_stuck import StuckWatch
+from service.publishers.kafka_topics import BACKOFF_FIRST_S, BACKOFF_MAX_S, OutputTopics
 from service.publishers.output import (
     FULL_BYTES,
-    RECORD_OVERHEAD_BYTES,
     Entry,
     OutputPartition,
     Run,
@@ -54,11 +52,9 @@ PERMISSION_POLL_S: Final = 0.05
 STOP_TIMEOUT_S: Final = 3.0
 SMALL_TOPIC_BYTES: Final = 512 * 1024
 """Topics that take less than this have their batches measured record by record."""
-BACKOFF_FIRST_S: Final = 0.2
-BACKOFF_MAX_S: Final = 5.0
 
 
-class KafkaPublisher:
+class KafkaPublisher(OutputTopics):
     """See the module.
 
     Args:
@@ -67,7 +63,6 @@ class KafkaPublisher:
         rng: Jitter of the reconnect back-off.
 
     Attributes:
-        topics: Output topics that are known; :meth:`learn` adds to them.
         published: Records acknowledged so far.
         failures: Batches that failed so far.
     """
@@ -79,14 +74,11 @@ class KafkaPublisher:
         linger_s: float = LINGER_S,
         rng: random.Random | None = None,
     ) -> None:
+        super().__init__()
         self._make_producer = make_producer
         self._linger_s = linger_s
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
-        self._producer: ProducerClient | None = None
         self._outputs: dict[tuple[str, int], OutputPartition] = {}
-        self._unknown_since_s: dict[str, float] = {}
-        self.topics: dict[str, TopicInfo] = {}
-        self._partitioner = Partitioner()
         self._watch = StuckWatch(make_producer, lambda: list(self._outputs.values()))
         self._dirty = asyncio.Event()
         self._room = asyncio.Event()
@@ -116,49 +108,6 @@ class KafkaPublisher:
     def pending_bytes(self) -> int:
         """Their size."""
         return self._pending_bytes
-
-    def knows(self, topic: str) -> bool:
-        """Whether :meth:`add` may be called for ``topic``; else await :meth:`learn` first."""
-        return topic in self.topics
-
-    async def learn(self, topic: str) -> None:
-        """Find out about ``topic``, however long the broker takes.  Cancel safe."""
-        backoff_s = BACKOFF_FIRST_S
-        while topic not in self.topics:
-            self._unknown_since_s.setdefault(topic, _now())
-            producer = self._producer
-            if producer is not None:
-                try:
-                    self.topics[topic] = await producer.topic_info(topic)
-                except BrokerUnavailableError as exc:
-                    log.warning("output topic unknown", topic=topic, error=str(exc))
-                else:
-                    return
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
-
-    def max_record_bytes(self, topic: str) -> int:
-        """Largest key, value and headers together that ``topic`` takes."""
-        return self.topics[topic].max_message_bytes - RECORD_OVERHEAD_BYTES
-
-    def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
-        """The partition of a key, as every Kafka client computes it.
-
-        Args:
-            topic: A topic that is in :attr:`topics`.
-            key: The output key.
-            spare: Number to take instead when there is no key; the input's partition, so that
-                records without keys keep their order.
-        """
-        count = self.topics[topic].partitions
-        return spare % count if key is None else self._partitioner.partition(key, count)
-
-    def partitions_for(self, topic: str, keys: Sequence[bytes | None], spare: int) -> Sequence[int]:
-        """:meth:`partition_for` of each of ``keys``."""
-        count = self.topics[topic].partitions
-        if keys.count(None) == len(keys):
-            return [spare % count] * len(keys)
-        return self._partitioner.partitions(keys, count, spare % count)
 
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
@@ -250,9 +199,7 @@ class KafkaPublisher:
     def oldest_pending_s(self) -> float:
         """For how long outputs wait to be acknowledged, or for their topic to be described."""
         waiting = [output.waiting_since_s for output in self._outputs.values()]
-        waiting += [
-            at_s for topic, at_s in self._unknown_since_s.items() if topic not in self.topics
-        ]
+        waiting += self.unknown_since_s()
         since_s = min((at_s for at_s in waiting if at_s), default=0.0)
         return _now() - since_s if since_s else 0.0
 
