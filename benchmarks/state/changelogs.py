@@ -5,8 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import orjson
-
 from benchmarks.harness.cluster import Cluster
 from service.consumers.kafka_changelog import KafkaChangelogs
 from service.handlers.rolling_metrics import _decode, _encode
@@ -43,7 +41,7 @@ async def write(cluster: Cluster, records: int, keys: int) -> str:
         window = Window(1_700_000_000_000, 1_700_000_010_000)
         for _ in range(10):
             window.aggregate.add(round(rng.lognormvariate(3, 0.5), 3))
-        values.append(orjson.dumps(CODEC.encode([window])))
+        values.append(CODEC.encode([window]))
     topic = await cluster.create_topic("changelog", 1)
     await cluster.load(
         topic,
@@ -63,7 +61,6 @@ async def read_into(cluster: Cluster, topic: str, table: Table) -> Reading:
                 table,
                 chunks,
                 topic=INPUT,
-                decode=CODEC.decode,
                 now_ms=1_700_000_000_000,
                 progress=lambda _: None,
             )

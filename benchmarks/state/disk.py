@@ -19,6 +19,8 @@ from benchmarks.state.changelogs import CODEC, read_into, write
 from service.app.collector import calm_collector
 from service.settings.edges import StateSettings
 from service.state.disk import Disk
+from service.state.disk_table import DiskTable
+from service.state.records import serde
 
 _MIB = 1_048_576 / 1e6
 
@@ -47,7 +49,7 @@ async def _read(bootstrap: str, topic: str, count: int, directory: Path) -> None
     disk = Disk(directory, cache_bytes=settings.cache_bytes, cache_keys=settings.cache_keys)
     disk.open()
     try:
-        table = disk.table(time.monotonic, ttl_s=None, max_keys=count, codec=CODEC)
+        table = DiskTable(disk, time.monotonic, ttl_s=None, max_keys=count, serde=serde(CODEC))
         async with connect(bootstrap) as cluster:
             reading = await read_into(cluster, topic, table)
         assert len(table) == count, len(table)

@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.harness.cluster import Cluster
 from benchmarks.state.changelogs import CODEC, read_into, read_only, write
 from service.app.collector import calm_collector
+from service.state.records import serde
 from service.state.table import Table
 
 KEYS = 10_000
@@ -19,9 +20,9 @@ async def run(cluster: Cluster, count: int, directory: Path) -> None:
         topic = await write(cluster, count, keys)
         for _ in range(2):
             print(f"restore, fetch alone: {(await read_only(cluster, topic)).words()}", flush=True)
-            table = Table(time.monotonic, ttl_s=None, max_keys=count)
+            table = Table(time.monotonic, ttl_s=None, max_keys=count, serde=serde(CODEC))
             reading = await read_into(cluster, topic, table)
             assert len(table) == keys, len(table)
-            assert CODEC.encode(table.get("key-0"))
+            assert table.get("key-0")[0].aggregate.count == 10
             print(f"restore, {keys:,} keys: {reading.words()}", flush=True)
         await cluster.delete_topic(topic)

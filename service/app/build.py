@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from service.app.brokers import Brokers
@@ -42,6 +43,7 @@ from service.settings import (
 )
 from service.settings.chains import group_of
 from service.state.disk import Disk
+from service.state.disk_table import DiskTable
 from service.state.store import LoggedStore
 from service.telemetry import Tracing
 from service.where import Where, compile_where
@@ -169,7 +171,7 @@ def build_pipeline(
         store: StateStore = MemoryStateStore(asyncio.get_running_loop().time)
         if handler_name in logged:
             store = LoggedStore(
-                asyncio.get_running_loop().time, None if disk is None else disk.table
+                asyncio.get_running_loop().time, None if disk is None else partial(DiskTable, disk)
             )
             changelog = results.changes = Changelog(
                 store,

@@ -174,7 +174,6 @@ class PipelineState:
                     table,
                     chunks,
                     topic=partition.topic,
-                    decode=store.states[name].decoded,
                     now_ms=wall_clock_ms(),
                     progress=progress,
                 )

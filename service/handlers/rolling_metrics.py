@@ -122,7 +122,8 @@ class RollingMetrics:
         newest_ms = self._times.get(place, _NEWEST)
         if newest_ms is not None:
             time.watermark.restore(newest_ms, now_s)
-        time.ends = [(windows[0].end_ms, key) for key, windows in self._windows.items(place)]
+        ends = self._windows.survey(place, _first_end, _first_end_in)
+        time.ends = [(end_ms, key) for key, end_ms in ends]
         heapq.heapify(time.ends)
         self._partitions[place] = time
         return time
@@ -333,9 +334,20 @@ def _report(key: str, window: Window, *, final: bool) -> dict[str, Any]:
     }
 
 
-def _encode(windows: list[Window]) -> list[Any]:
-    # Window.encode without the call
-    return [[window.start_ms, window.end_ms, window.aggregate.encode()] for window in windows]
+def _encode(windows: list[Window]) -> bytes:
+    if len(windows) == 1:
+        (window,) = windows  # Window.encode without the call and the copy
+        return b"[[%d,%d,%b]]" % (window.start_ms, window.end_ms, window.aggregate.encode())
+    return b"[%b]" % b",".join([window.encode() for window in windows])
+
+
+def _first_end(windows: list[Window]) -> int:
+    return windows[0].end_ms
+
+
+def _first_end_in(stored: bytes) -> int:
+    # ``[[start,end,`` and then much that need not be read to know this
+    return int(stored.split(b",", 2)[1])
 
 
 def _decode(encoded: list[Any]) -> list[Window]:

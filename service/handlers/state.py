@@ -87,6 +87,13 @@ class MemoryState:
             self._expire(partition)
         return iter(self._partitions.get(partition, {}).items())
 
+    def survey(
+        self, place: Place, known: Callable[[Any], Any], stored: Callable[[bytes], Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """See :meth:`KeyedState.survey`; every value is known here."""
+        del stored
+        return ((key, known(value)) for key, value in self.items(place))
+
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`KeyedState.partitions`."""
         return [Partition(*partition) for partition, values in self._partitions.items() if values]

@@ -15,19 +15,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-import structlog
-
 from service.errors import OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
-from service.publishers.base import Row
-from service.publishers.output import RECORD_OVERHEAD_BYTES, Entry, Run
+from service.publishers.changes import Changes, take_changes
+from service.publishers.output import Entry, Run
 from service.publishers.protocols import Publisher
 from service.state.keyed import PartitionId
-from service.state.records import encode_value, key_prefix
 from service.state.store import LoggedState, LoggedStore
 from service.state.table import Table
-
-log = structlog.get_logger(__name__)
 
 CHECKPOINT_S: Final = 0.1
 """Shortest time between two checkpoints."""
@@ -47,14 +42,6 @@ Owner: TypeAlias = Callable[[str, int], Permission | None]
 """What may become of work on an input partition, of whoever reads it; ``None`` if he does not."""
 
 
-class _Changes(NamedTuple):
-    """The changes of one table, as records of this moment."""
-
-    topic: str
-    partition: int
-    rows: list[Row]
-
-
 class _Written(RecordBatch):
     """The changes of one table on their way, as a batch that is done when they are durable."""
 
@@ -63,7 +50,7 @@ class _Written(RecordBatch):
     def __init__(
         self,
         checkpoint: "_Checkpoint",
-        changes: _Changes,
+        changes: Changes,
         *,
         state: LoggedState,
         place: PartitionId,
@@ -257,6 +244,11 @@ class Changelog:
         answers = {owner(*place) for owner in self.owners}
         return Permission.WAIT if Permission.WAIT in answers else Permission.GO
 
+    def _take(self, state: LoggedState, place: PartitionId, table: Table) -> Changes:
+        topic = self.topics[state.name]
+        limit = self._publisher.max_record_bytes(topic)
+        return take_changes(state, place, table, topic=topic, limit=limit, handler=self._handler)
+
     @property
     def quiet(self) -> bool:
         """Whether every change in memory belongs to a record whose results are queued."""
@@ -310,7 +302,7 @@ class Changelog:
                 continue
             for written in checkpoint.written:
                 topic, number, rows = written.changes
-                written.changes = _Changes(topic, number, [])  # the publisher has them now
+                written.changes = Changes(topic, number, [])  # the publisher has them now
                 run = Run(written, list(range(len(rows))), self)
                 self._publisher.add_run(topic, number, run, rows)
             self._publisher.added(urgent=True)
@@ -366,50 +358,6 @@ class Changelog:
             OutputTooLargeError: Always: values are measured before they are sent.
         """
         raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
-
-    # -- both ----------------------------------------------------------------------------------
-
-    def _take(self, state: LoggedState, place: PartitionId, table: Table) -> _Changes:
-        """What the changelog of ``table`` lacks."""
-        topic = self.topics[state.name]
-        limit = self._publisher.max_record_bytes(topic) - RECORD_OVERHEAD_BYTES
-        prefix = key_prefix(place[0])
-        encode = None if state.codec is None else state.codec.encode
-        keys = table.take_dirty()
-        rows: list[Row] = []
-        for key, value in zip(keys, table.peek_many(keys), strict=True):
-            name = prefix + key.encode()
-            if value is None:
-                rows.append((None, name, None, []))
-                continue
-            try:
-                encoded = encode_value(value if encode is None else encode(value))
-            except TypeError as exc:
-                self._drop(state, table, key, "it is no JSON", error=str(exc))
-                rows.append((None, name, None, []))
-                continue
-            if len(name) + len(encoded) > limit:
-                self._drop(
-                    state,
-                    table,
-                    key,
-                    "larger than its changelog takes",
-                    size_bytes=len(encoded),
-                    limit_bytes=limit + RECORD_OVERHEAD_BYTES,
-                )
-                rows.append((None, name, None, []))
-                continue
-            rows.append((None, name, encoded, []))
-        return _Changes(topic, place[1], rows)
-
-    def _drop(
-        self, state: LoggedState, table: Table, key: str, reason: str, **facts: object
-    ) -> None:
-        """Forget a value that cannot be made durable."""
-        log.error(
-            "state value dropped", reason=reason, handler=self._handler, state=state.name, **facts
-        )
-        table.delete(key)
 
 
 class _Settled(NamedTuple):

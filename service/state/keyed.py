@@ -36,8 +36,10 @@ class Codec(NamedTuple):
     """Values that are not JSON themselves: how they become JSON and come back.
 
     Attributes:
-        encode: A value to JSON; called when the value is written to the changelog.
-        decode: The JSON to an equal value; called when it is read back.
+        encode: A value to JSON, or to the text of it as ``bytes``; called when the value is
+            written to the changelog.
+        decode: The JSON to an equal value, never ``bytes``; called when a value that was read
+            back is asked for.
     """
 
     encode: Callable[[Any], Any]
@@ -58,7 +60,11 @@ class KeyedState(Protocol):
         ...
 
     def put(self, place: Place, key: str, value: Any) -> None:
-        """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew."""
+        """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew.
+
+        Raises:
+            TypeError: If it is ``bytes``, where the state is durable.
+        """
         ...
 
     def reader(self, place: Place) -> Callable[[str], Any]:
@@ -78,6 +84,23 @@ class KeyedState(Protocol):
 
     def items(self, place: Place) -> Iterator[tuple[str, Any]]:
         """Every key of the partition with its value; do not change the state meanwhile."""
+        ...
+
+    def survey(
+        self, place: Place, known: Callable[[Any], Any], stored: Callable[[bytes], Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """:meth:`items` with one fact of each value instead of the value.
+
+        Values that were restored are decoded when they are first asked for, because that takes
+        longer than all the rest of a restore.  Who needs no more than a fact of each, as an index
+        does, can take it from the JSON.
+
+        Args:
+            place: Lies in the partition.
+            known: The fact, from a value.
+            stored: The same fact from its JSON; ``ValueError`` or ``LookupError`` where it does
+                not find it, and ``known`` is asked.
+        """
         ...
 
     def partitions(self) -> Sequence[Partition]:

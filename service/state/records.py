@@ -5,9 +5,12 @@ compacted topic serves every input topic of a pipeline; its value is JSON, and a
 that the key is gone.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import orjson
+
+from service.state.keyed import Codec
 
 _SEPARATOR: Final = "/"
 """No topic's name contains it."""
@@ -56,3 +59,29 @@ def decode_value(encoded: bytes) -> Any:
         ValueError: If it is no JSON.
     """
     return orjson.loads(encoded)
+
+
+class Serde(NamedTuple):
+    """How the values of one state become bytes and come back.
+
+    Attributes:
+        serialize: A value to what the changelog holds; ``TypeError`` if it is no JSON.
+        deserialize: The bytes to an equal value; ``ValueError``, ``TypeError`` or
+            ``LookupError`` if they are damaged.
+    """
+
+    serialize: Callable[[Any], bytes]
+    deserialize: Callable[[bytes], Any]
+
+
+def serde(codec: Codec | None) -> Serde:
+    """JSON, by way of ``codec`` if there is one."""
+    if codec is None:
+        return Serde(encode_value, decode_value)
+    encode, decode = codec
+
+    def serialize(value: Any) -> bytes:
+        encoded = encode(value)
+        return encoded if type(encoded) is bytes else encode_value(encoded)
+
+    return Serde(serialize, lambda stored: decode(decode_value(stored)))

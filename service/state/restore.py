@@ -6,10 +6,10 @@ one reads to the end.  Who reads is not known here.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from service.events import Record
-from service.state.records import decode_key, decode_value, key_prefix
+from service.state.records import decode_key, key_prefix
 from service.state.table import Table
 
 LATEST_MAX: Final = 20_000
@@ -57,24 +57,21 @@ async def restore(
     chunks: AsyncIterator[Chunk],
     *,
     topic: str,
-    decode: Callable[[Any], Any],
     now_ms: int,
     progress: Callable[[Chunk], None],
 ) -> Restored:
-    """Bring ``table`` up to date.
+    """Bring ``table`` up to date; nothing is decoded but keys, see `Table.load`.
 
     Args:
         table: What is known already, up to its ``next_offset``.
         chunks: The changelog from there on.
         topic: Input topic whose keys are wanted; the changelog serves all of a pipeline.
-        decode: JSON to value.
         now_ms: Wall clock, against which the age of keys is reckoned.
         progress: Told of every chunk that is in the table.
     """
     count = skipped = damaged = 0
     prefix = key_prefix(topic)
-    # What is overwritten later is not worth decoding; in the order of the last change, which is
-    # the order in which keys leave.
+    # In the order of the last change, which is the order in which keys leave.
     latest: dict[bytes, Record] = {}
     take = latest.pop
     async for chunk in chunks:
@@ -87,34 +84,26 @@ async def restore(
             latest[key] = record
             count += 1
         if len(latest) >= LATEST_MAX:
-            damaged += _put_all(table, latest, len(prefix), decode, now_ms)
+            damaged += _load(table, latest, len(prefix), now_ms)
             latest.clear()
         table.next_offset = chunk.next_offset
         progress(chunk)
-    damaged += _put_all(table, latest, len(prefix), decode, now_ms)
+    damaged += _load(table, latest, len(prefix), now_ms)
     return Restored(count - damaged, skipped + damaged)
 
 
-def _put_all(
-    table: Table,
-    latest: Mapping[bytes, Record],
-    prefix_length: int,
-    decode: Callable[[Any], Any],
-    now_ms: int,
-) -> int:
+def _load(table: Table, latest: Mapping[bytes, Record], prefix_length: int, now_ms: int) -> int:
     """Bring ``latest`` into ``table``; returns how many were no changes of ours."""
+    changes: dict[str, tuple[bytes | None, float]] = {}
     skipped = 0
     for key_bytes, record in latest.items():
-        value = record.value
         try:
             key = key_bytes[prefix_length:].decode()
-            if value is None:
-                table.delete(key)
-            else:
-                age_s = max(0.0, (now_ms - record.timestamp) / 1000)
-                table.put(key, decode(decode_value(value)), age_s)
-        except (ValueError, TypeError, LookupError):
+        except UnicodeDecodeError:
             skipped += 1
+            continue
+        changes[key] = record.value, (now_ms - record.timestamp) / 1000
+    table.load(changes)
     return skipped
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from service.state.keyed import Codec, Partition, PartitionId, Place
+from service.state.records import Serde, serde
 from service.state.table import Table
 
 _Note: TypeAlias = tuple[Place, Table, Collection[str], Sequence[Any]]
@@ -26,17 +27,10 @@ class NewTable(Protocol):
         *,
         ttl_s: float | None,
         max_keys: int,
-        codec: Codec | None,
+        serde: Serde,
     ) -> Table:
-        """An empty table; arguments as for :class:`LoggedState`."""
+        """An empty table; arguments as for :class:`Table`."""
         ...
-
-
-def _in_memory(
-    clock: Callable[[], float], *, ttl_s: float | None, max_keys: int, codec: Codec | None
-) -> Table:
-    del codec
-    return Table(clock, ttl_s=ttl_s, max_keys=max_keys)
 
 
 class LoggedState:
@@ -89,7 +83,8 @@ class LoggedState:
     def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
         """See :meth:`service.state.keyed.KeyedState.put_many`."""
         table = self._table(place)
-        self._changes.append((place, table, tuple(values), table.put_many(values)))
+        # a copy as a dictionary, because that is what the keys are added to next
+        self._changes.append((place, table, dict(values), table.put_many(values)))
 
     def delete(self, place: Place, key: str) -> None:
         """See :meth:`service.state.keyed.KeyedState.delete`."""
@@ -102,6 +97,13 @@ class LoggedState:
         table = self.tables.get((place.topic, place.partition))
         return iter(()) if table is None else table.items()
 
+    def survey(
+        self, place: Place, known: Callable[[Any], Any], stored: Callable[[bytes], Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """See :meth:`service.state.keyed.KeyedState.survey`."""
+        table = self.tables.get((place.topic, place.partition))
+        return iter(()) if table is None else table.survey(known, stored)
+
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`service.state.keyed.KeyedState.partitions`."""
         return [Partition(*at) for at, table in self.tables.items() if len(table)]
@@ -109,20 +111,14 @@ class LoggedState:
     def _table(self, place: Place) -> Table:
         table = self.tables.get((place.topic, place.partition))
         if table is None:
-            table = self.tables[place.topic, place.partition] = self.new_table(_in_memory)
+            table = self.tables[place.topic, place.partition] = self.new_table(Table)
         return table
 
     def new_table(self, make: "NewTable") -> Table:
         """An empty table for a partition."""
-        return make(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, codec=self.codec)
-
-    def encoded(self, value: Any) -> Any:
-        """A value as JSON."""
-        return value if self.codec is None else self.codec.encode(value)
-
-    def decoded(self, value: Any) -> Any:
-        """A value from its JSON."""
-        return value if self.codec is None else self.codec.decode(value)
+        return make(
+            self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, serde=serde(self.codec)
+        )
 
 
 class LoggedStore:
@@ -142,7 +138,7 @@ class LoggedStore:
 
     def __init__(self, clock: Callable[[], float], new_table: NewTable | None = None) -> None:
         self._clock = clock
-        self._new_table: NewTable = _in_memory if new_table is None else new_table
+        self._new_table: NewTable = Table if new_table is None else new_table
         self._kept: dict[tuple[str, PartitionId], Table] = {}
         self.changes: list[_Note] = []
         self.states: dict[str, LoggedState] = {}
@@ -247,7 +243,7 @@ class LoggedStore:
 def _settle(changes: list[_Note]) -> None:
     for _, table, keys, _ in changes:
         if table.logged:
-            table.dirty.update(dict.fromkeys(keys))
+            table.dirty.update(keys if type(keys) is dict else dict.fromkeys(keys))
 
 
 def _undo(changes: list[_Note]) -> None:

@@ -9,25 +9,40 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, repeat
 from typing import Any, Final
 
+import structlog
+
+from service.state.records import Serde, serde
+
+log = structlog.get_logger(__name__)
+
 SWEEP_SHARE: Final = 0.05
 """Expired keys are removed at most so often, as a share of their time to live."""
 EVICT_SHARE: Final = 0.01
 """Keys that leave at once when there are too many, as a share of the bound."""
+JSON: Final = serde(None)
+"""How values look that have no codec."""
+NO_BYTES: Final = "a value of keyed state is JSON: bytes have to be text, such as base64"
 
 
 class Table:
     """Values by key, bounded by number and by age.
 
+    What was restored stays as the changelog had it, which is ``bytes`` and no value is, until
+    somebody asks for it.
+
     Args:
         clock: Seconds on a monotonic clock.
         ttl_s: Seconds after the last :meth:`put` until a key is gone; ``None`` is never.
         max_keys: Most keys; beyond it about 1 % of them leave, those put longest ago first.
+        serde: Of its values; JSON if not given.
 
     Attributes:
-        values: The values; of expired keys too, until they are swept.
-        dirty: Keys whose value the changelog does not have, in the order of their changes.
+        values: The values, or their bytes; of expired keys too, until they are swept.
+        dirty: Keys whose value the changelog does not have, in the order of their changes; what
+            they lead to means nothing.
         logged: Whether there is a changelog, so that ``dirty`` counts.
         unsettled: Writes to the changelog that are under way.
+        damaged: Keys whose bytes could not be decoded when somebody asked; they are gone.
         evicted: Keys that left because there were too many.
         next_offset: Up to where the changelog has been read.
     """
@@ -36,8 +51,11 @@ class Table:
         "_clock",
         "_max_keys",
         "_put_at_s",
+        "_serde",
+        "_stored",
         "_sweep_at_s",
         "_ttl_s",
+        "damaged",
         "dirty",
         "evicted",
         "logged",
@@ -46,16 +64,26 @@ class Table:
         "values",
     )
 
-    def __init__(self, clock: Callable[[], float], *, ttl_s: float | None, max_keys: int) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        ttl_s: float | None,
+        max_keys: int,
+        serde: Serde = JSON,
+    ) -> None:
         self._clock = clock
+        self._serde = serde
+        self._stored = 0  # how many of the values are bytes
         self._ttl_s = ttl_s
         self._max_keys = max_keys
         self._put_at_s: dict[str, float] = {}
         self._sweep_at_s = 0.0
         self.values: dict[str, Any] = {}
-        self.dirty: dict[str, None] = {}
+        self.dirty: dict[str, object] = {}
         self.logged = False
         self.unsettled = 0
+        self.damaged = 0
         self.evicted = 0
         self.next_offset = 0
 
@@ -70,10 +98,13 @@ class Table:
 
     def peek(self, key: str) -> Any:
         """The value of ``key``, however old it is."""
-        return self.values.get(key)
+        value = self.values.get(key)
+        return self._decode(key, value) if type(value) is bytes else value
 
     def peek_many(self, keys: Iterable[str]) -> list[Any]:
         """:meth:`peek` for each of ``keys``."""
+        if self._stored:
+            return list(map(self.peek, keys))
         return list(map(self.values.get, keys))
 
     def close(self) -> None:
@@ -83,16 +114,45 @@ class Table:
         """The value of ``key``, or ``None``."""
         if self._ttl_s is not None and self._expired(key):
             return None
-        return self.values.get(key)
+        value = self.values.get(key)
+        return self._decode(key, value) if type(value) is bytes else value
 
-    def put(self, key: str, value: Any, age_s: float = 0.0) -> Any:
-        """Set the value of ``key``; returns the one before, or ``None``.
+    def load(self, changes: Mapping[str, tuple[bytes | None, float]]) -> None:
+        """Take over what the changelog says of some keys, in the order of the changes.
 
         Args:
-            key: The key.
-            value: Not ``None``.
-            age_s: How long ago it was really put.
+            changes: By key, the bytes of its value, or ``None`` if it was deleted, and how many
+                seconds ago that was.
         """
+        values, stamps, ttl_s = self.values, self._put_at_s, self._ttl_s
+        now_s = self._clock()
+        known = bool(values)
+        loaded = 0
+        for key, (stored, age_s) in changes.items():
+            if known:
+                self._remove(key)  # so that it moves to the end
+            if stored is None:
+                continue
+            values[key] = stored
+            loaded += 1
+            if ttl_s is not None:
+                stamps[key] = now_s - max(0.0, age_s)
+        self._stored += loaded
+        if now_s >= self._sweep_at_s:
+            self.sweep()
+        if len(values) > self._max_keys:
+            self._evict()
+
+    def put(self, key: str, value: Any) -> Any:
+        """Set the value of ``key``, not to ``None``; returns the one before, or ``None``.
+
+        Raises:
+            TypeError: If the value is ``bytes``, which no JSON is.
+        """
+        if type(value) is bytes:
+            raise TypeError(NO_BYTES)
+        if self._stored:
+            self.peek(key)
         values = self.values
         before = values.pop(key, None)  # so that it moves to the end
         values[key] = value
@@ -101,7 +161,7 @@ class Table:
             if before is not None and self._put_at_s.get(key, 0.0) <= now_s - self._ttl_s:
                 before = None
             self._put_at_s.pop(key, None)
-            self._put_at_s[key] = now_s - age_s
+            self._put_at_s[key] = now_s
             if now_s >= self._sweep_at_s:
                 self.sweep()
         if len(values) > self._max_keys:
@@ -113,6 +173,8 @@ class Table:
 
         What expires within the run of events that it is made for does so with the next one.
         """
+        if self._stored:
+            return self.get
         values = self.values.get
         if self._ttl_s is None:
             return values
@@ -121,8 +183,16 @@ class Table:
         return lambda key: values(key) if stamps(key, before_s) > before_s else None
 
     def put_many(self, values: Mapping[str, Any]) -> list[Any]:
-        """:meth:`put` for each of ``values``; returns those before, or ``None`` for each."""
+        """:meth:`put` for each of ``values``; returns those before, or ``None`` for each.
+
+        Raises:
+            TypeError: If a value is ``bytes``; nothing is put then.
+        """
+        if bytes in set(map(type, values.values())):
+            raise TypeError(NO_BYTES)
         mine = self.values
+        if self._stored:
+            self.peek_many(values)
         if self._ttl_s is not None and len(mine) + len(values) > self._max_keys:
             return [self.put(key, value) for key, value in values.items()]  # some may leave
         before: list[Any] = list(map(mine.pop, values, repeat(None)))  # so that they move
@@ -149,14 +219,35 @@ class Table:
 
     def delete(self, key: str) -> Any:
         """Forget ``key``; returns its value, or ``None``."""
-        before = None if self._ttl_s is not None and self._expired(key) else self.values.get(key)
+        before = self.get(key)
         self._remove(key)
         return before
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Every key with its value."""
         self.sweep()
+        if self._stored:
+            self.peek_many(list(self.values))
         return iter(self.values.items())
+
+    def survey(
+        self, known: Callable[[Any], Any], stored: Callable[[bytes], Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """See :meth:`service.state.keyed.KeyedState.survey`."""
+        self.sweep()
+        doubtful: list[str] = []
+        for key, value in self.values.items():
+            if type(value) is bytes:
+                try:
+                    yield key, stored(value)
+                except (ValueError, TypeError, LookupError):
+                    doubtful.append(key)
+            else:
+                yield key, known(value)
+        for key in doubtful:
+            value = self.peek(key)
+            if value is not None:
+                yield key, known(value)
 
     def sweep(self) -> int:
         """Remove every expired key; returns how many there were."""
@@ -176,7 +267,7 @@ class Table:
                 self.dirty[key] = None
         return len(expired)
 
-    def take_dirty(self) -> dict[str, None]:
+    def take_dirty(self) -> dict[str, object]:
         """The keys that the changelog lacks, which it is about to get."""
         dirty, self.dirty = self.dirty, {}
         return dirty
@@ -195,5 +286,26 @@ class Table:
         self.evicted += len(leaving)
 
     def _remove(self, key: str) -> None:
-        self.values.pop(key, None)
+        if type(self.values.pop(key, None)) is bytes:
+            self._stored -= 1
         self._put_at_s.pop(key, None)
+
+    def _decode(self, key: str, stored: bytes) -> Any:
+        """The value that ``stored`` is, from now on in its place; ``None`` if it is damaged."""
+        value = self._deserialize(key, stored)
+        if value is None:
+            self._remove(key)
+        else:
+            self._stored -= 1
+            self.values[key] = value
+        return value
+
+    def _deserialize(self, key: str, stored: bytes) -> Any:
+        """A value of ``key``; ``None``, which nobody has ever put, if it is damaged."""
+        try:
+            value = self._serde.deserialize(stored)
+        except (ValueError, TypeError, LookupError) as exc:
+            log.error("state value cannot be decoded", key=key, reason=repr(exc))  # noqa: TRY400
+            value = None
+        self.damaged += value is None
+        return value

@@ -12,7 +12,9 @@ algorithm for computing sample variances", 1979); it does not cancel when the me
 against the deviation.  Quantiles by :class:`~service.windows.quantiles.QuantileSketch`.
 """
 
+import sys
 from array import array
+from binascii import a2b_base64, b2a_base64
 from math import inf, sqrt
 from typing import Any, Final
 
@@ -25,6 +27,7 @@ LARGEST: Final = 1e150
 FOLD_AT: Final = 64
 """Values that are kept as they came before they are folded in."""
 
+_LITTLE: Final = sys.byteorder == "little"
 _SHARES: Final = (0.5, 0.95, 0.99)
 
 
@@ -183,17 +186,33 @@ class Aggregate:
             "p99": p99,
         }
 
-    def encode(self) -> list[Any]:
-        """As JSON; :meth:`decode` gives it back."""
-        folded = orjson.Fragment(self._folded) if self._folded else None
-        return [folded, self.recent.tolist()]
+    def encode(self) -> bytes:
+        """As the text of JSON; :meth:`decode` gives it back.
+
+        The recent values are doubles, little end first, in base64: a fifth of the time that
+        numbers take, and about as long.
+        """
+        recent = self.recent
+        if not _LITTLE:
+            recent = recent[:]
+            recent.byteswap()
+        return b'[%b,"%b"]' % (self._folded or b"null", b2a_base64(recent, newline=False))
 
     @classmethod
     def decode(cls, encoded: list[Any]) -> "Aggregate":
-        """The aggregate whose JSON this is; changelogs of earlier versions have figures only."""
+        """The aggregate of this JSON; changelogs of earlier versions have numbers, or figures only.
+
+        Raises:
+            ValueError: If it is of no aggregate.
+        """
         aggregate = cls()
         folded, recent = encoded if len(encoded) == 2 else (encoded, ())  # noqa: PLR2004 -- a pair
-        aggregate.recent = array("d", recent)
+        if isinstance(recent, str):
+            aggregate.recent.frombytes(a2b_base64(recent, strict_mode=True))
+            if not _LITTLE:
+                aggregate.recent.byteswap()
+        else:
+            aggregate.recent.extend(recent)
         if folded is not None:
             aggregate._folded_count = folded[0]
             aggregate._folded = orjson.dumps(folded)

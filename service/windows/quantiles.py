@@ -66,7 +66,7 @@ class QuantileSketch:
             for value in values:
                 self.add(value)
             return
-        buckets.update(map(ceil, [exponent * PER_LOG for exponent in map(log, values)]))
+        buckets.update(map(ceil, map(PER_LOG.__mul__, map(log, values))))
 
     def merge(self, other: "QuantileSketch") -> None:
         """Count everything that ``other`` has counted."""

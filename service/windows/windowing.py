@@ -24,9 +24,9 @@ class Window:
         self.end_ms = end_ms
         self.aggregate = Aggregate() if aggregate is None else aggregate
 
-    def encode(self) -> list[Any]:
-        """As JSON; :meth:`decode` gives it back."""
-        return [self.start_ms, self.end_ms, self.aggregate.encode()]
+    def encode(self) -> bytes:
+        """As the text of JSON; :meth:`decode` gives it back."""
+        return b"[%d,%d,%b]" % (self.start_ms, self.end_ms, self.aggregate.encode())
 
     @classmethod
     def decode(cls, encoded: list[Any]) -> "Window":
@@ -80,6 +80,7 @@ class HoppingWindows:
             raise ValueError(f"windows of {size_ms} ms cannot begin every {advance_ms} ms")
         self._size_ms = size_ms
         self._advance_ms = advance_ms
+        self._bounds = 0, size_ms
         self.disjoint = size_ms == advance_ms
 
     def add(
@@ -90,7 +91,11 @@ class HoppingWindows:
         updated: list[Window] = []
         first_ms = max(timestamp_ms - self._size_ms, watermark_ms - self._size_ms)
         while start_ms > first_ms:
-            window = _find_or_open(windows, start_ms, start_ms + self._size_ms)
+            if self._bounds[0] != start_ms:
+                self._bounds = start_ms, start_ms + self._size_ms
+            # The same two integers for all keys: with many keys each look at one of its own is
+            # a wait for memory.
+            window = _find_or_open(windows, *self._bounds)
             window.aggregate.add(value)
             updated.append(window)
             start_ms -= self._advance_ms

@@ -10,7 +10,6 @@ import asyncio
 from collections import defaultdict
 from typing import Any, ClassVar, NamedTuple
 
-import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -19,6 +18,7 @@ from service.events import EventBatch, RecordBatch, Result, SourceRecord
 from service.handlers import Clients, HandlerContext, load_handler
 from service.handlers.rolling_metrics import RollingMetrics
 from service.handlers.rolling_options import RollingMetricsOptions
+from service.state.records import serde
 from service.state.store import LoggedStore
 from service.testing.virtual_time import VirtualTimeLoop
 
@@ -91,11 +91,12 @@ class WindowMachine(RuleBasedStateMachine):
             emit=lambda _: asyncio.sleep(0),
         )
         self.loop.run_until_complete(self.handler.open(context))
-        for name, state in self.store.states.items():
+        for name in self.store.states:
             table = self.store.reopen(name, PLACE)
-            for (of, key), encoded in self.changelog.items():
-                if of == name:
-                    table.put(key, state.decoded(orjson.loads(encoded)))
+            stored = {
+                key: (value, 0.0) for (of, key), value in self.changelog.items() if of == name
+            }
+            table.load(stored)
             self.store.open(name, PLACE, table)
         self.loop.run_until_complete(self.handler.assigned(*PLACE))
 
@@ -109,7 +110,7 @@ class WindowMachine(RuleBasedStateMachine):
                 if value is None:
                     self.changelog.pop((name, key), None)
                 else:
-                    self.changelog[name, key] = orjson.dumps(state.encoded(value))
+                    self.changelog[name, key] = serde(state.codec).serialize(value)
 
     async def _handle(self, run: list[Value]) -> list[Result]:
         records = [

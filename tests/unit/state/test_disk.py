@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from service.errors import ConfigurationError
-from service.state.disk import Disk, DiskTable
+from service.state.disk import Disk
+from service.state.disk_table import DiskTable
 from service.state.keyed import Codec
+from service.state.records import serde
 from service.state.table import Table
 from tests.unit.state.test_table import TableMachine
 
@@ -26,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def table(disk: Disk, **bounds: Any) -> DiskTable:
-    made = disk.table(lambda: 1000.0, **{"ttl_s": None, "max_keys": 100, **bounds})
+    made = DiskTable(disk, lambda: 1000.0, **{"ttl_s": None, "max_keys": 100, **bounds})
     made.logged = True
     return made
 
@@ -34,7 +36,7 @@ def table(disk: Disk, **bounds: Any) -> DiskTable:
 def test_a_table_on_disk_agrees_with_the_model(disk: Disk) -> None:
     class DiskTableMachine(TableMachine):
         def make(self) -> Table:
-            return disk.table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
+            return DiskTable(disk, lambda: self.now_s, ttl_s=10.0, max_keys=5)
 
         def teardown(self) -> None:
             self.table.close()
@@ -78,13 +80,37 @@ def test_the_keys_put_longest_ago_leave_first(disk: Disk) -> None:
 
 def test_a_restored_key_is_as_old_as_it_was(disk: Disk) -> None:
     keys = table(disk, ttl_s=10_000.0)
-    keys.put("old", 1, age_s=10_001.0)
-    keys.put("young", 1, age_s=9_000.0)
+    keys.load({"old": (b"1", 10_001.0), "young": (b"1", 9_000.0)})
     for key in "abc":
         keys.put(key, 1)
 
     assert (keys.get("old"), keys.get("young")) == (None, 1)
     assert list(keys.take_dirty()) == ["old"]
+
+
+def test_a_damaged_value_is_gone_when_it_is_asked_for(disk: Disk) -> None:
+    keys = table(disk)
+    keys.load({"a": (b"{", 0.0), "b": (b"2", 0.0), "c": (b"]", 0.0)})
+
+    assert (keys.get("a"), keys.get("b")) == (None, 2)
+    assert dict(keys.items()) == {"b": 2}
+    assert len(keys) == 1
+    assert keys.damaged == 2
+
+
+def test_what_is_restored_twice_counts_once_and_not_at_all_when_it_was_deleted(disk: Disk) -> None:
+    keys = table(disk)
+    keys.put("a", 1)
+    keys.load({"a": (b"2", 0.0), "b": (b"2", 0.0)})
+    keys.load({"a": (b"3", 0.0), "b": (None, 0.0), "c": (None, 0.0)})
+
+    assert dict(keys.items()) == {"a": 3}
+    assert len(keys) == 1
+
+
+def test_bytes_are_refused_at_once_and_not_when_they_leave_memory(disk: Disk) -> None:
+    with pytest.raises(TypeError, match="base64"):
+        table(disk).put("a", b"1")
 
 
 def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk) -> None:
@@ -100,7 +126,7 @@ def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk
 
 
 def test_values_that_are_no_json_go_through_their_codec(disk: Disk) -> None:
-    keys = table(disk, codec=Codec(encode=sorted, decode=set))
+    keys = table(disk, serde=serde(Codec(encode=sorted, decode=set)))
     for number in range(5):
         keys.put(f"k{number}", {number, 100})
 

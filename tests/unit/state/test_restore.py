@@ -1,9 +1,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from service.events import SourceRecord
 from service.state.records import encode_key, encode_value
-from service.state.restore import Chunk, restore
+from service.state.restore import LATEST_MAX, Chunk, restore
 from service.state.table import Table
 
 
@@ -32,7 +34,6 @@ async def run(into: Table, *chunks: Sequence[SourceRecord]) -> tuple[int, int, l
         into,
         chunked(*chunks),
         topic="in",
-        decode=lambda value: value,
         now_ms=60_000,
         progress=lambda chunk: left.append(chunk.end_offset - chunk.next_offset),
     )
@@ -46,7 +47,7 @@ async def test_the_last_record_of_each_key_counts() -> None:
         into, [change("a", 1), change("b", 2)], [change("a", 3), change("b", None)]
     )
 
-    assert into.values == {"a": 3}
+    assert dict(into.items()) == {"a": 3}
     assert (records, skipped, left) == (4, 0, [2, 0])
     assert into.next_offset == 4
     assert into.clean
@@ -57,7 +58,7 @@ async def test_keys_of_another_input_topic_are_left_alone() -> None:
 
     records, skipped, _ = await run(into, [change("a", 1, topic="other"), change("b", 2)])
 
-    assert into.values == {"b": 2}
+    assert dict(into.items()) == {"b": 2}
     assert (records, skipped) == (1, 0)
 
 
@@ -66,11 +67,11 @@ async def test_records_that_are_no_changes_are_counted_and_skipped() -> None:
     foreign = [
         SourceRecord(b"1"),
         SourceRecord(b"1", key=b"nobody's"),
-        SourceRecord(b"{broken", key=encode_key("in", "a")),
+        SourceRecord(b"1", key=encode_key("in", "") + b"\xff"),
     ]
 
     assert (await run(into, foreign))[:2] == (0, 3)
-    assert into.values == {}
+    assert dict(into.items()) == {}
 
 
 async def test_what_expired_while_nobody_owned_it_gets_its_tombstone() -> None:
@@ -79,5 +80,34 @@ async def test_what_expired_while_nobody_owned_it_gets_its_tombstone() -> None:
     await run(into, [change("old", 1, at_ms=0), change("young", 2, at_ms=55_000)])
     into.sweep()
 
-    assert into.values == {"young": 2}
+    assert dict(into.items()) == {"young": 2}
     assert "old" in into.dirty
+
+
+async def test_a_value_that_was_damaged_by_hand_is_gone_when_it_is_asked_for() -> None:
+    into = table()
+    broken = SourceRecord(b"{broken", key=encode_key("in", "a"))
+
+    with capture_logs() as logs:
+        await run(into, [broken, change("b", 2)])
+        found = into.get("a"), into.get("b")
+
+    assert found == (None, 2)
+    assert dict(into.items()) == {"b": 2}
+    assert into.damaged == 1
+    assert [(entry["event"], entry["key"]) for entry in logs] == [
+        ("state value cannot be decoded", "a")
+    ]
+    assert into.clean  # what lies in the changelog is left for people to look at
+
+
+async def test_a_key_that_changed_again_behind_20_000_others_is_the_youngest() -> None:
+    into = table(max_keys=LATEST_MAX + 1)
+    others = [change(f"k{number}", number) for number in range(LATEST_MAX)]
+
+    await run(into, [change("a", 1), *others], [change("a", 2), change("k5", None)])
+
+    assert len(into) == LATEST_MAX
+    assert next(iter(into.values)) == "k0"
+    assert list(into.values)[-1] == "a"
+    assert (into.get("a"), into.get("k5")) == (2, None)

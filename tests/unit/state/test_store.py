@@ -106,10 +106,14 @@ def test_a_forgotten_partition_leaves_nothing() -> None:
 
 
 def test_a_codec_stands_between_values_and_json() -> None:
+    store = LoggedStore(lambda: 0.0)
     codec = Codec(encode=sorted, decode=set)
-    state = LoggedStore(lambda: 0.0).keyed("state", ttl_s=None, max_keys=1, codec=codec)
+    state = store.keyed("state", ttl_s=None, max_keys=1, codec=codec)
+    table = store.reopen("state", _HERE)
+    table.load({"a": (b"[1,2]", 0.0)})
+    store.open("state", _HERE, table)
 
-    assert state.decoded(state.encoded({2, 1})) == {1, 2}
+    assert state.get(_HERE, "a") == {1, 2}
 
 
 class UndoMachine(RuleBasedStateMachine):

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -13,6 +14,7 @@ class TableMachine(RuleBasedStateMachine):
         self.table = self.make()
         self.table.logged = True
         self.model: dict[str, tuple[int, float]] = {}
+        self.looks = False
 
     def make(self) -> Table:
         return Table(lambda: self.now_s, ttl_s=10.0, max_keys=5)
@@ -41,6 +43,35 @@ class TableMachine(RuleBasedStateMachine):
                 del self.model[next(iter(self.model))]
         self.table.sweep()
 
+    @rule(
+        changes=st.dictionaries(
+            st.sampled_from("abcd"), st.none() | st.integers(0, 9), min_size=1, max_size=4
+        )
+    )
+    def load(self, changes: dict[str, int | None]) -> None:
+        self.table.load({k: (None if v is None else b"%d" % v, 0.0) for k, v in changes.items()})
+        for key, value in changes.items():
+            self.model = {k: at for k, at in self.model.items() if k in self._alive() and k != key}
+            if value is not None:
+                self.model[key] = (value, self.now_s)
+        while len(self.model) > 5:
+            del self.model[next(iter(self.model))]
+        self.table.sweep()
+
+    @rule(readable=st.booleans())
+    def survey(self, *, readable: bool) -> None:
+        def stored(encoded: bytes) -> int:
+            if not readable:
+                raise ValueError
+            return int(encoded) + 100
+
+        known = self.table.survey(lambda value: value + 100, stored)
+        assert dict(known) == {key: value + 100 for key, value in self._alive().items()}
+
+    @rule(key=st.sampled_from("abcdefg"))
+    def get(self, key: str) -> None:
+        assert self.table.get(key) == self._alive().get(key)
+
     @rule(key=st.sampled_from("abcdefg"))
     def delete(self, key: str) -> None:
         assert self.table.delete(key) == self._alive().get(key)
@@ -54,9 +85,18 @@ class TableMachine(RuleBasedStateMachine):
     @invariant()
     def agree(self) -> None:
         alive = self._alive()
-        assert {key: self.table.get(key) for key in alive} == alive
+        assert len(self.table) == len(alive)
+        if not self.looks:
+            return
         assert {key: self.table.reader()(key) for key in alive} == alive
+        assert {key: self.table.get(key) for key in alive} == alive
+        assert dict(zip(alive, self.table.peek_many(alive), strict=True)) == alive
         assert dict(self.table.items()) == alive
+
+    @rule(looks=st.booleans())
+    def look(self, *, looks: bool) -> None:
+        """Whether the values are looked at between the steps: nothing may depend on it."""
+        self.looks = looks
 
 
 test_a_table_agrees_with_the_model = TableMachine.TestCase
@@ -90,8 +130,7 @@ def test_what_expires_or_leaves_is_dirty_so_that_the_changelog_hears_of_it() -> 
 def test_the_age_of_a_restored_key_counts() -> None:
     table = Table(lambda: 100.0, ttl_s=10.0, max_keys=10)
 
-    table.put("young", 1, age_s=9.0)
-    table.put("old", 1, age_s=11.0)
+    table.load({"young": (b"1", 9.0), "old": (b"1", 11.0)})
 
     assert table.get("young") == 1
     assert table.get("old") is None
@@ -119,3 +158,15 @@ def test_a_run_of_more_keys_than_there_may_be_leaves_no_more_than_there_may_be()
 
     assert list(table.values.values()) == list(range(15, 25))
     assert len(table.dirty) == 15
+
+
+def test_bytes_are_refused_because_a_restored_value_is_bytes_until_it_is_asked_for() -> None:
+    table = Table(lambda: 0.0, ttl_s=None, max_keys=10)
+    table.load({"a": (b"[1]", 0.0)})
+
+    with pytest.raises(TypeError, match="base64"):
+        table.put("b", b"2")
+    with pytest.raises(TypeError, match="base64"):
+        table.put_many({"c": 1, "b": b"2"})
+
+    assert dict(table.items()) == {"a": [1]}

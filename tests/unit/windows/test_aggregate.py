@@ -89,7 +89,7 @@ def test_an_aggregate_goes_on_after_its_encoding_as_if_nothing_had_been(
 ) -> None:
     aggregate = aggregate_of(values)
 
-    again = Aggregate.decode(orjson.loads(orjson.dumps(aggregate.encode())))
+    again = Aggregate.decode(orjson.loads(aggregate.encode()))
     for each in (aggregate, again):
         each.add(3.5)
 
@@ -102,6 +102,18 @@ def test_what_an_earlier_version_has_written_is_read(count: int) -> None:
     written = aggregate.figures().encode()
 
     assert Aggregate.decode(orjson.loads(written)).figures().encode() == written
+
+    folded = aggregate_of([1.0, 2.0]).figures().encode()
+    recent = [float(value) for value in range(count % FOLD_AT)]
+    with_numbers = Aggregate.decode([orjson.loads(folded), recent])
+    assert with_numbers.recent.tolist() == recent
+    assert with_numbers.count == 2 + len(recent)
+
+
+@pytest.mark.parametrize("recent", ["AAAA", "!", "AAAAAAAAAAA"])
+def test_damaged_values_are_no_aggregate(recent: str) -> None:
+    with pytest.raises(ValueError, match=r"(?i)bytes|base64|padding"):
+        Aggregate.decode([None, recent])
 
 
 @given(st.lists(st.floats(min_value=-1e6, max_value=1e6), min_size=1, max_size=FOLD_AT - 1))

@@ -1,0 +1,75 @@
+"""What the changelog of a table lacks, as records of this moment."""
+
+from typing import NamedTuple
+
+import structlog
+
+from service.publishers.base import Row
+from service.publishers.output import RECORD_OVERHEAD_BYTES
+from service.state.keyed import PartitionId
+from service.state.records import key_prefix, serde
+from service.state.store import LoggedState
+from service.state.table import Table
+
+log = structlog.get_logger(__name__)
+
+
+class Changes(NamedTuple):
+    """The changes of one table.
+
+    Attributes:
+        topic: Its changelog.
+        partition: Where in it they belong.
+        rows: The records; without a value where the key is gone.
+    """
+
+    topic: str
+    partition: int
+    rows: list[Row]
+
+
+def take_changes(
+    state: LoggedState, place: PartitionId, table: Table, *, topic: str, limit: int, handler: str
+) -> Changes:
+    """What the changelog of ``table`` lacks; from now on it counts as written.
+
+    A value that cannot be made durable is forgotten, here and in the changelog: what is there is
+    an older one, and nobody is to come back to it.
+
+    Args:
+        state: Whose table it is.
+        place: The input partition.
+        table: The table.
+        topic: Its changelog.
+        limit: Largest record in bytes, key and value, that the topic takes.
+        handler: The handler's name, for the log.
+    """
+    prefix = key_prefix(place[0])
+    serialize = serde(state.codec).serialize
+    room = limit - RECORD_OVERHEAD_BYTES
+    keys = table.take_dirty()
+    rows: list[Row] = []
+    for key, value in zip(keys, table.peek_many(keys), strict=True):
+        name = prefix + key.encode()
+        stored: bytes | None = None
+        if value is not None:
+            try:
+                stored = serialize(value)
+            except TypeError as exc:
+                reason: dict[str, object] = {"reason": "it is no JSON", "error": str(exc)}
+            else:
+                size = len(stored)
+                reason = {"reason": "larger than its changelog takes", "size_bytes": size}
+                if len(name) + size > room:
+                    stored = None
+            if stored is None:
+                log.error(
+                    "state value dropped",
+                    handler=handler,
+                    state=state.name,
+                    limit_bytes=limit,
+                    **reason,
+                )
+                table.delete(key)
+        rows.append((None, name, stored, []))
+    return Changes(topic, place[1], rows)
