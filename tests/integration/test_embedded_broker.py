@@ -5,10 +5,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.protocol.fetch import FetchRequest
 
 from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
+from service.reconnect import EMPTY_S, pause_between_questions
 from tests.kafka.client import Kafka
 
 pytestmark = pytest.mark.integration
@@ -75,3 +79,27 @@ async def test_it_ends_when_its_parent_is_killed() -> None:
     async with asyncio.timeout(10):
         while not await _refused(bootstrap):
             await asyncio.sleep(0.05)
+
+
+async def test_topics_without_news_are_not_asked_for_as_fast_as_it_answers() -> None:
+    fetches = 0
+
+    async with embedded_broker() as bootstrap, Kafka(bootstrap) as kafka:
+        await kafka.create_topic("logs", 1)
+        consumer: Any = AIOKafkaConsumer("logs", bootstrap_servers=bootstrap)
+        send = consumer._client.send
+
+        async def counted(node_id: int, request: object, **options: Any) -> Any:
+            nonlocal fetches
+            fetches += isinstance(request, FetchRequest)
+            return await send(node_id, request, **options)
+
+        consumer._client.send = counted
+        pause_between_questions(consumer._client)
+        await consumer.start()
+        before = fetches
+        await asyncio.sleep(1)
+        asked = fetches - before
+        await consumer.stop()
+
+    assert 1 <= asked <= 2 / EMPTY_S

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import BrokerMetadata
 
-from service.reconnect import PAUSE_S, pause_between_questions
+from service.reconnect import EMPTY_S, PAUSE_S, pause_between_questions
 
 WATCHED_S = 0.5
 CALM = WATCHED_S / PAUSE_S + 2
@@ -69,3 +71,49 @@ async def test_answers_are_not_asked_for_again_at_once_either() -> None:
 
 def test_a_client_without_these_names_keeps_its_own_way() -> None:
     pause_between_questions(object())
+
+
+def _answer(*records: bytes) -> Any:
+    partitions = [(number, 0, 100, content) for number, content in enumerate(records)]
+    return SimpleNamespace(topics=[("logs", partitions)])
+
+
+class Broker:
+    """Answers a fetch after a while with what it is given."""
+
+    def __init__(self, answer: Any, takes_s: float) -> None:
+        self._answer = answer
+        self._takes_s = takes_s
+
+    async def send(self, node_id: int, request: object, *, group: int = 0) -> Any:
+        assert request is not None
+        assert (node_id, group) == (1, 2)
+        await asyncio.sleep(self._takes_s)
+        return self._answer
+
+
+FETCH: Any = FetchRequest(-1, 500, 1, 1_000, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("request_", "records", "takes_s", "wanted_s"),
+    [
+        (FETCH, [b"", b""], 0.0, EMPTY_S),
+        (FETCH, [b"", b""], 0.004, EMPTY_S),
+        (FETCH, [b"", b""], 0.5, 0.5),
+        (FETCH, [b"", b"records"], 0.0, 0.0),
+        (object(), [b""], 0.0, 0.0),
+    ],
+    ids=["nothing at once", "nothing soon", "nothing after its wait", "records", "no fetch"],
+)
+async def test_a_fetch_that_brings_nothing_takes_its_time(
+    request_: Any, records: list[bytes], takes_s: float, wanted_s: float
+) -> None:
+    client: Any = Broker(_answer(*records), takes_s)
+    pause_between_questions(client)
+    began_s = asyncio.get_running_loop().time()
+
+    answer = await client.send(1, request_, group=2)
+
+    assert answer.topics[0][0] == "logs"
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(wanted_s)
