@@ -18,7 +18,7 @@ CONNECTIONS = 10
 WINDOW = 20
 """Batches of a connection without an answer."""
 
-BACKLOG = 1_500_000
+BACKLOG = 2_500_000
 """Events that wait for the pipeline; more than it does in the time it is watched."""
 
 

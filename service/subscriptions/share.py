@@ -6,12 +6,30 @@ while the loop has little else to do, a large one while the pipelines keep it bu
 
 Processor time, not time on the clock: on a machine that is short of processors a piece of work
 seems long because others were let in between, and waiting in proportion to that would make
-dashboards the slower the less they get done.
+dashboards the slower the less they get done.  For the same reason time in which the loop could
+have run and no processor was free does not count as idle: pipelines that get half a processor and
+would take a whole one keep the loop busy.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_SCHEDSTAT: Final = Path("/proc/thread-self/schedstat")
+
+
+def starved_s() -> float:
+    """Seconds for which this thread could have run and no processor was free.
+
+    Linux counts them (``Documentation/scheduler/sched-stats``); 0 where nobody does.
+    """
+    try:
+        with _SCHEDSTAT.open("rb", buffering=0) as counts:  # of the kernel's memory: no wait
+            return int(counts.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class LoopShare:
@@ -21,6 +39,7 @@ class LoopShare:
         share: What is left to the callers on a loop that is busy otherwise; above 0, up to 1.
         idle_share: What they may take of a loop without any other work; not below ``share``.
         cpu_clock: Processor seconds of the loop's thread so far.
+        starved_clock: Seconds for which it had to wait for a processor so far.
     """
 
     def __init__(
@@ -29,13 +48,16 @@ class LoopShare:
         *,
         idle_share: float | None = None,
         cpu_clock: Callable[[], float] = time.thread_time,
+        starved_clock: Callable[[], float] = starved_s,
     ) -> None:
         self.cpu_clock = cpu_clock
+        self._starved_clock = starved_clock
         self._busy_ratio = 1 / share - 1
         self._idle_ratio = 1 / (share if idle_share is None else idle_share) - 1
         self._free_at_s = 0.0
         self._looked_at_s = 0.0
         self._looked_cpu_s = cpu_clock()
+        self._looked_starved_s = starved_clock()
         self._own_s = 0.0
         self._others = 0.0
 
@@ -53,10 +75,13 @@ class LoopShare:
         elapsed_s = now_s - self._looked_at_s
         if elapsed_s < _LOOK_INTERVAL_S:
             return
-        cpu_s = self.cpu_clock()
-        others = (cpu_s - self._looked_cpu_s - self._own_s) / elapsed_s
-        self._others = min(1.0, max(0.0, others))
+        cpu_s, starved_s = self.cpu_clock(), self._starved_clock()
+        others_s = cpu_s - self._looked_cpu_s - self._own_s
+        # the two clocks tick apart, so that a little can be left of nothing
+        free_s = max(elapsed_s - (starved_s - self._looked_starved_s), _LOOK_INTERVAL_S / 10)
+        self._others = min(1.0, max(0.0, others_s / free_s))
         self._looked_at_s, self._looked_cpu_s, self._own_s = now_s, cpu_s, 0.0
+        self._looked_starved_s = starved_s
 
 
 _LOOK_INTERVAL_S = 0.05

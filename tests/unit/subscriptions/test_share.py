@@ -1,8 +1,12 @@
 """The bound on the loop's time, in exact virtual time."""
 
 import asyncio
+from pathlib import Path
 
-from service.subscriptions.share import LoopShare
+import pytest
+
+from service.subscriptions import share as share_module
+from service.subscriptions.share import LoopShare, starved_s
 
 
 def idle_clock() -> float:
@@ -72,6 +76,46 @@ async def test_between_the_two_they_take_what_lies_between() -> None:
     await share.used(0.1)
 
     assert round(loop.time(), 9) == 1.5
+
+
+async def test_a_loop_that_would_work_for_others_if_a_processor_were_free_is_busy() -> None:
+    loop = asyncio.get_running_loop()
+    cpu_s = starved_s = 0.0
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s, starved_clock=lambda: starved_s)
+    await asyncio.sleep(1)
+    cpu_s, starved_s = 0.5, 0.6  # 0.4 s of others' work, and 0.1 s that is reported now
+
+    await share.used(0.1)
+
+    assert round(loop.time(), 9) == 1.9
+
+
+async def test_a_loop_that_had_hardly_a_moment_is_told_from_an_idle_one() -> None:
+    loop = asyncio.get_running_loop()
+    starved_s = 0.0
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=idle_clock, starved_clock=lambda: starved_s)
+    await asyncio.sleep(1)
+    starved_s = 1.1  # more than there was, because the clocks tick apart
+
+    await share.used(0.0)
+    await share.used(0.1)
+
+    assert round(loop.time(), 9) == 1.1
+
+
+def test_the_time_without_a_processor_is_asked_of_linux_and_none_where_nobody_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert starved_s() >= 0.0
+    for text in (b"", b"1 x 3"):
+        (tmp_path / "schedstat").write_bytes(text)
+        monkeypatch.setattr(share_module, "_SCHEDSTAT", tmp_path / "schedstat")
+        assert starved_s() == 0.0
+    monkeypatch.setattr(share_module, "_SCHEDSTAT", tmp_path / "none")
+    assert starved_s() == 0.0
+    (tmp_path / "schedstat").write_bytes(b"460874 2500000000 1\n")
+    monkeypatch.setattr(share_module, "_SCHEDSTAT", tmp_path / "schedstat")
+    assert starved_s() == 2.5
 
 
 async def test_their_own_work_is_nobody_elses() -> None:
