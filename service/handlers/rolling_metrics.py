@@ -48,11 +48,13 @@ _timestamp = attrgetter("timestamp")
 class _Time:
     """How far one partition is, and when its windows end; rebuilt from the state."""
 
-    __slots__ = ("ends", "heard", "watermark")
+    __slots__ = ("claimed", "closed", "ends", "heard", "watermark")
 
     def __init__(self, watermark: Watermark) -> None:
         self.watermark = watermark
         self.heard = False
+        self.claimed = False  # that time has passed, which is not noted yet
+        self.closed = False  # something, since the last tick
         self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
 
     def next_end_ms(self) -> int:
@@ -229,8 +231,9 @@ class RollingMetrics:
                 told.append((index, results))
         watermark.observe(seen_ms, heard_at_s)
         self._keep(place, touched)
-        if newest_ms > began_ms:
+        if newest_ms > began_ms or time.claimed:
             self._times.put(place, _NEWEST, newest_ms)
+            time.claimed = False
         return told
 
     def _keep(self, place: Place, touched: dict[str, list[Window]]) -> dict[str, list[Window]]:
@@ -249,9 +252,16 @@ class RollingMetrics:
                 time.heard = False
                 watermark.observe(BEFORE_ALL_MS, now_s)
             elif watermark.pass_time(now_s):
-                self._times.put(Partition(*place), _NEWEST, watermark.newest_ms)
+                time.claimed = True
             limit = CLOSED_PER_TICK - len(results)
-            results.extend(self._close(Partition(*place), time, limit))
+            partition = Partition(*place)
+            results.extend(self._close(partition, time, limit))
+            # Noted with what it has closed or with the next event, and not each second of a
+            # silence that may last.
+            if time.closed and watermark.newest_ms != self._times.get(partition, _NEWEST):
+                self._times.put(partition, _NEWEST, watermark.newest_ms)
+                time.claimed = False
+            time.closed = False
         return results
 
     def _add(
@@ -293,6 +303,7 @@ class RollingMetrics:
             if not windows:
                 continue
             done = finished(windows, at_ms)
+            time.closed |= bool(done)
             if windows:
                 heapq.heappush(ends, (windows[0].end_ms, key))
                 if done:

@@ -204,7 +204,8 @@ class EventTimers(KeyTimers):
         known = self._state.get(Partition(*place), _NEWEST) is not None
         if known and self._unread(*place):
             watermark.observe(BEFORE_ALL_MS, now_s)  # not silent: we have not come to it yet
-        elif known and watermark.pass_time(now_s):
+        elif known and watermark.pass_time(now_s) and self._due[place]:
+            # where nothing is set, a silence that may last is not written down each second
             self._state.put(Partition(*place), _NEWEST, watermark.newest_ms)
         return watermark.at_ms if known else BEFORE_ALL_MS
 

@@ -135,6 +135,32 @@ async def test_a_quiet_partitions_window_closes_by_the_wall_clock_and_leaves_not
         assert service.application.pipelines["test"].counters.handler("handler").state_keys == 1
 
 
+async def test_a_silence_is_not_written_down_each_second_and_what_it_closed_stays_closed() -> None:
+    document = config(size_s=10, lateness_s=2, idle_s=5, late_topic="late")
+    broker = MemoryBroker()
+    async with Harness(document, broker=broker) as service:
+        service.broker.create_topic("late")
+        await service.send(as_data(("a", _START_MS, 1.0)))
+        await service.settle()
+        await service.advance(20)
+        assert len(service.outputs()) == 1
+        times = "test-test-handler-time-changelog"
+        written = len(service.records(times))
+
+        await service.advance(3_600)
+
+        assert len(service.records(times)) == written
+        assert service.application.pipelines["test"].counters.handler("handler").changelog_lag == 0
+
+    async with Harness(document, broker=broker) as service:
+        await service.send(as_data(("a", _START_MS + 1, 1.0)))
+        await service.settle()
+        await service.advance(30)
+
+        assert len(service.outputs()) == 1
+        assert len(service.outputs("late")) == 1
+
+
 @handler("rolling_tests_slow")
 async def slow(event: Event) -> None:
     """A neighbour that keeps a partition's records from being done."""

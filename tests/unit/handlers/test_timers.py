@@ -180,3 +180,17 @@ async def test_a_timer_may_set_itself_anew() -> None:
         await service.advance(20)
 
         assert [told["at"] for told in service.outputs()] == [0, 2_000]
+
+
+@BOTH
+async def test_a_silence_in_which_nothing_is_set_writes_nothing(delivery: str) -> None:
+    async with Harness(config(Deadline, delivery)) as service:
+        await service.send({"k": "a", "t": _START_MS, "after_ms": 8_000})
+        await service.advance(20)
+        assert len(service.outputs()) == 1
+        changelog = "test-test-handler-timers-changelog"
+        written = len(service.records(changelog))
+
+        await service.advance(600)
+
+        assert 0 < written == len(service.records(changelog))
