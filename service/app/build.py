@@ -135,7 +135,7 @@ def build_pipeline(
     )
 
     def idle() -> bool:
-        return not len(receiver)
+        return not (len(receiver) or counters.more_in_hand)
 
     transactions = _transactions(config, brokers, publisher)
     edge: Publisher = publisher if transactions is None else transactions

@@ -76,6 +76,7 @@ class Intake:
         member = self._member
         counters = member.counters
         self._kept.clear()  # of a client before this one
+        counters.more_in_hand = False
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
             ready = {name for name in member.assigned if self.has_room(name)}
@@ -94,11 +95,12 @@ class Intake:
                 counters.poll_s += _now() - began_s
                 continue
             member.last_contact_s = _now()
-            for answer in fetched:
+            for place, answer in enumerate(fetched, 1):
                 # Its partition may have come and gone while the answers before it waited for room.
                 # Reading begins elsewhere then, and what lies between would pass for a hole.
                 if member.held[answer.partition].epoch == epochs[answer.partition]:
-                    await self._accept(answer, inbox)
+                    await self._accept(answer, inbox, last=place == len(fetched))
+            counters.more_in_hand = False
 
     def has_room(self, name: TopicPartition) -> bool:
         """Whether a fetch of the partition could be taken now."""
@@ -119,9 +121,17 @@ class Intake:
         held = self._member.held
         return [kept.answer for kept in taken if kept.epoch == held[kept.answer.partition].epoch]
 
-    async def _accept(self, answer: Fetched, inbox: Sender[RecordBatch]) -> None:
-        """Cut one partition's answer into batches of ours and send them on."""
+    async def _accept(self, answer: Fetched, inbox: Sender[RecordBatch], *, last: bool) -> None:
+        """Cut one partition's answer into batches of ours and send them on.
+
+        Args:
+            answer: The answer.
+            inbox: Where batches go.
+            last: Whether nothing else was fetched with it.
+        """
         member = self._member
+        counters = member.counters
+        counters.more_in_hand = True
         held = member.held[answer.partition]
         epoch = held.epoch
         records: list[Record] = []
@@ -164,10 +174,12 @@ class Intake:
                 )
                 size_bytes -= share
             if len(records) >= CHUNK_RECORDS or size_bytes >= CHUNK_BYTES:
+                counters.more_in_hand = not last or place + 1 < len(answer.batches)
                 await self._admission.send(
                     self._admission.batch(held, epoch, records, position, size_bytes), inbox
                 )
                 records, size_bytes = [], 0
+        counters.more_in_hand = not last
         await self._admission.send(
             self._admission.batch(held, epoch, records, position, size_bytes), inbox
         )

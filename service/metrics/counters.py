@@ -81,6 +81,8 @@ class PipelineCounters:
         offset_resets: Positions that were out of the log's range.
         stale_acks: Acknowledgements of a revoked assignment, which are ignored.
         publish_failures: Produce requests that failed and were tried again.
+        more_in_hand: Whether a Kafka source has fetched more than it has sent on, now; what is
+            published meanwhile can wait for what comes of that.
         poll_s: Seconds spent waiting for records.
         normalize_s: Seconds spent turning bytes into events.
         handle_s: Seconds spent in plain handlers, and waiting for asynchronous ones.
@@ -106,6 +108,7 @@ class PipelineCounters:
         "handlers",
         "in_flight",
         "latency",
+        "more_in_hand",
         "name",
         "normalize_s",
         "offset_resets",
@@ -121,6 +124,7 @@ class PipelineCounters:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.more_in_hand = False
         self.records_in = 0
         self.bytes_in = 0
         self.batches = 0

@@ -1,20 +1,21 @@
-"""Runs of plain results: one mapping a record, to the handler's own output.
+"""Runs of plain results: one mapping a record, under the record's key.
 
-Nearly everything is published this way, so it is done for a whole run at a time, with the loops
-in C: encode, check, name, address, queue.  A run that holds anything else (a value that is no
-JSON or too large, a topic that is not known) is not touched, and goes the long way, one by one.
+Nearly everything is published this way, to the handler's own output or to a topic that each
+result names, so it is done for a whole run at a time, with the loops in C: encode, check, name,
+address, queue.  A run that holds anything else (a value that is no JSON or too large, a topic
+that is not known) is not touched, and goes the long way, one by one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from service.clock import wall_clock_ms
 from service.delivery.identity import ID_HEADER, id_prefix
-from service.events import Handled, Outcome, Record, RecordBatch
+from service.events import SAME_KEY, Handled, Outcome, Record, RecordBatch, Result
 from service.publishers.base import OutputTracing, Row
 from service.publishers.encoding import (
     CONTENT_TYPE,
@@ -29,6 +30,33 @@ from service.publishers.protocols import Publisher
 _key_of = attrgetter("key")
 _headers_of = attrgetter("headers")
 _serial_of = attrgetter("serial")
+
+
+class Addressed(NamedTuple):
+    """What :class:`Handled` is, of results that may name a topic and are plain otherwise."""
+
+    batch: RecordBatch
+    indexes: list[int]
+    results: list[Result]
+
+    def outcomes(self) -> list[Outcome]:
+        """One by one."""
+        return [
+            Outcome(self.batch, index, (result,))
+            for index, result in zip(self.indexes, self.results, strict=True)
+        ]
+
+
+Plain: TypeAlias = Handled | Addressed
+
+
+class _Ready(NamedTuple):
+    """Records that were checked and can be queued."""
+
+    topic: str
+    run: Run
+    keys: list[bytes | None]
+    rows: list[Row]
 
 
 class PlainWriter:
@@ -57,22 +85,52 @@ class PlainWriter:
         self._output = output
         self._tracing = tracing
 
-    def write(self, run: Handled) -> bool:
+    def write(self, run: Plain) -> bool:
         """Queue the results of ``run``; false if they are not all plain, and none is queued."""
-        topic, publisher = self._output, self._publisher
+        ready: list[_Ready] = []
+        for topic, places, results in self._by_topic(run):
+            made = self._checked(topic, run.batch, places, results)
+            if made is None:
+                return False
+            ready.append(made)
+        publisher = self._publisher
+        for topic, whole, keys, rows in ready:
+            partitions = publisher.partitions_for(topic, keys, run.batch.partition)
+            for partition, part, some in _by_partition(partitions, whole, rows):
+                publisher.add_run(topic, partition, part, some)
+        return True
+
+    def _by_topic(self, run: Plain) -> Iterable[tuple[str | None, list[int], list[Any]]]:
+        """Topics, with the places and values of the results that go there, in the run's order."""
+        if isinstance(run, Handled):
+            return ((self._output, run.indexes, run.results),)
+        topics: dict[str | None, tuple[list[int], list[Any]]] = {}
+        for place, result in zip(run.indexes, run.results, strict=True):
+            topic = result.topic or self._output
+            found = topics.get(topic)
+            if found is None:
+                found = topics[topic] = ([], [])
+            found[0].append(place)
+            found[1].append(result.value)
+        return [(topic, places, values) for topic, (places, values) in topics.items()]
+
+    def _checked(
+        self, topic: str | None, batch: RecordBatch, places: list[int], results: list[Any]
+    ) -> "_Ready | None":
+        """The records of results to one topic; ``None`` if not all of them are plain."""
+        publisher = self._publisher
         if topic is None or topic not in publisher.topics:
-            return False
-        batch, places = run.batch, run.indexes
+            return None
         try:
-            values = list(map(orjson.dumps, run.results))
+            values = list(map(orjson.dumps, results))
         except TypeError:
-            return False
+            return None
         records = [batch.records[place] for place in places]
         keys = list(map(_key_of, records))
         longest_key = max(map(len, filter(None, keys)), default=0)
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
-        if longest > publisher.max_record_bytes(topic) or not _all_finite(run, values):
-            return False
+        if longest > publisher.max_record_bytes(topic) or not _all_finite(results, values):
+            return None
         prefix = id_prefix(*self._name, batch.path, batch.partition)
         headers = [
             [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE] for record in records
@@ -80,11 +138,7 @@ class PlainWriter:
         self._pass_trace_on(batch, places, records, headers)
         # stamped here, once: the client would ask for the time of each
         rows: list[Row] = list(zip(repeat(wall_clock_ms()), keys, values, headers))
-        whole = Run(batch, places, self._owner)
-        partitions = publisher.partitions_for(topic, keys, batch.partition)
-        for partition, part, some in _by_partition(partitions, whole, rows):
-            publisher.add_run(topic, partition, part, some)
-        return True
+        return _Ready(topic, Run(batch, places, self._owner), keys, rows)
 
     def _pass_trace_on(
         self,
@@ -122,7 +176,7 @@ def _by_partition(
     ]
 
 
-def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Outcome]:
+def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Plain | Outcome]:
     """``items`` by batch, those that are plain and stand together put into runs.
 
     Calls that wait finish across many batches; taken as they come, nearly every run would have
@@ -144,29 +198,44 @@ def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Ou
     return chain.from_iterable(_runs(batch, groups[batch]) for batch in batches)
 
 
-def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Handled | Outcome]:
-    """``items`` of one batch in order, neighbours that are plain put into runs."""
-    indexes: list[int] = []
-    results: list[dict[str, Any]] = []
-    for item in items:
-        if type(item) is Outcome and type(item.results) is dict and item.failure is None:
-            indexes.append(item.index)
-            results.append(item.results)
+def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Plain | Outcome]:
+    """``items`` of one batch in order, neighbours that are plain in the same way put into runs."""
+    for way, some in groupby(items, _way):
+        if way is None:
+            yield from some
             continue
-        if indexes:
-            yield Handled(batch, indexes, results)
-            indexes, results = [], []
-        yield item
-    if indexes:
-        yield Handled(batch, indexes, results)
+        outcomes: list[Any] = list(some)
+        indexes = [outcome.index for outcome in outcomes]
+        if way is Handled:
+            yield Handled(batch, indexes, [outcome.results for outcome in outcomes])
+        else:
+            yield Addressed(batch, indexes, [outcome.results[0] for outcome in outcomes])
 
 
-def _all_finite(run: Handled, values: Sequence[bytes]) -> bool:
+def _way(item: Handled | Outcome) -> type[Plain] | None:
+    """The kind of run that an outcome can be part of."""
+    if type(item) is not Outcome or item.failure is not None:
+        return None
+    results = item.results
+    if type(results) is dict:
+        return Handled
+    if len(results) != 1:
+        return None
+    (result,) = results
+    plain = (
+        type(result) is Result
+        and type(result.value) is dict
+        and result.key is SAME_KEY
+        and result.headers is None
+        and result.timestamp is None
+    )
+    return Addressed if plain else None
+
+
+def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:
     """Whether no number is NaN or infinite, which the encoder writes as null without a word."""
     if max(map(bytes.find, values, repeat(b"null"))) < 0:
         return True
     return all(
-        is_finite(result)
-        for result, value in zip(run.results, values, strict=True)
-        if b"null" in value
+        is_finite(result) for result, value in zip(results, values, strict=True) if b"null" in value
     )

@@ -10,6 +10,7 @@ from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_partition import Phase
 from service.delivery.budget import MemoryBudget
 from service.events import SourceRecord
+from service.metrics import PipelineCounters
 
 HERE, THERE = TopicPartition("t", 0), TopicPartition("t", 1)
 STORED_BYTES = 600_000
@@ -52,6 +53,7 @@ class Reading:
     def __init__(self, client: Client, max_bytes: int) -> None:
         self.client = client
         self.sent: list[tuple[TopicPartition, int]] = []
+        self.more: list[bool] = []  # at each of them, whether more was in hand
         self.budget = MemoryBudget[TopicPartition](max_records=1000, max_bytes=max_bytes)
         self.budget.assign({HERE, THERE})
         self.held = {
@@ -61,9 +63,10 @@ class Reading:
             )
             for name in (HERE, THERE)
         }  # fmt: skip
+        self.counters = PipelineCounters("p")
         member: Any = SimpleNamespace(
             held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
-            stopping=asyncio.Event(), counters=SimpleNamespace(poll_s=0.0), last_contact_s=0.0,
+            stopping=asyncio.Event(), counters=self.counters, last_contact_s=0.0,
             lease_valid=lambda: True, options=SimpleNamespace(delayed=False),
         )  # fmt: skip
         assignment: Any = SimpleNamespace(prepare=self._prepare)
@@ -91,6 +94,7 @@ class Reading:
         if records:
             self.budget.take(partition, records=len(records), size_bytes=size_bytes)
             self.sent += [(partition, record.offset) for record in records]
+            self.more.append(self.counters.more_in_hand)
         await asyncio.sleep(0)  # as a channel does: it lets others run
 
 
@@ -114,6 +118,25 @@ async def test_a_fetch_that_unpacks_to_more_than_the_budget_is_decoded_in_turns(
 
     assert most <= 2_000_000 + STORED_BYTES
     assert reading.sent == [(HERE, offset) for offset in range(10)]
+
+
+async def test_it_is_known_whether_more_of_an_answer_comes() -> None:
+    reading = Reading(Client(_answer(HERE, 2), _answer(THERE, 2)), max_bytes=10_000_000)
+
+    await reading.run(1.0)
+
+    assert len(reading.sent) == 4
+    assert reading.more == [True, True, True, False]
+    assert not reading.counters.more_in_hand
+
+
+async def test_what_there_is_no_room_for_is_not_in_hand() -> None:
+    reading = Reading(Client(_answer(HERE, 10)), max_bytes=2_000_000)
+
+    await reading.run(1.0)
+
+    assert 0 < len(reading.sent) < 10
+    assert not reading.counters.more_in_hand
 
 
 async def test_a_stalled_partition_keeps_its_rest_undecoded_and_the_others_are_read() -> None:

@@ -3,8 +3,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.events import Failure, Handled, Outcome, RecordBatch, Result, SourceRecord
+from service.events import (
+    SAME_KEY,
+    Failure,
+    Handled,
+    Outcome,
+    RecordBatch,
+    Result,
+    SourceRecord,
+)
 from service.metrics import PipelineCounters
 from service.publishers.base import Row, TopicInfo
 from service.publishers.output import Entry, Run
@@ -110,6 +120,72 @@ async def test_a_run_is_published_as_its_outcomes_one_by_one_would_be(
         )
 
     assert facts(at_once) == facts(one_by_one)
+
+
+ADDRESSED: st.SearchStrategy[Any] = st.one_of(
+    st.just({"plain": 1}),
+    st.builds(
+        Result,
+        st.sampled_from([{"n": 1}, {"n": None}, {"n": math.inf}, {"n": object()}, b"raw", "text"]),
+        topic=st.sampled_from([None, "out", "other", "small"]),
+        key=st.sampled_from([SAME_KEY, SAME_KEY, SAME_KEY, b"k", None]),
+        headers=st.sampled_from([None, None, None, {"x": "y"}]),
+        timestamp=st.sampled_from([None, None, 7]),
+    ),
+)
+
+
+@given(results=st.lists(st.lists(ADDRESSED, max_size=2), min_size=2, max_size=8))
+def test_whatever_handlers_address_comes_out_as_it_would_one_by_one(
+    results: list[list[Any]],
+) -> None:
+    def outcomes() -> list[Outcome]:
+        batch = batch_of(*[b"%d" % (at % 3) for at in range(len(results))])
+        batch.dispatched = len(results)
+        return [
+            Outcome(
+                batch,
+                at,
+                each[0]
+                if len(each) == 1 and isinstance(each[0], dict)
+                else tuple(Result(r) if isinstance(r, dict) else r for r in each),
+            )
+            for at, each in enumerate(results)
+        ]
+
+    def facts(publisher: Publisher) -> list[tuple[Any, ...]]:
+        return sorted(
+            (topic, partition, place, at, key, value, stamp == 7, headers[:2])
+            for at, (topic, partition, place, (stamp, key, value, headers)) in enumerate(
+                sorted(publisher.queued, key=lambda queued: queued[2])
+            )
+            if topic != "dead"
+        ) + sorted((topic, place) for topic, _, place, _ in publisher.queued if topic == "dead")
+
+    at_once, one_by_one = Publisher(), Publisher()
+    for publisher in (at_once, one_by_one):
+        publisher.topics |= {"other": TopicInfo(2, 2_000), "small": TopicInfo(1, 520)}
+    writer_of(at_once).publish(outcomes())
+    for outcome in outcomes():
+        writer_of(one_by_one).publish([outcome])
+
+    assert facts(at_once) == facts(one_by_one)
+
+
+async def test_results_that_name_their_topics_are_queued_in_one_call_a_topic() -> None:
+    publisher = Publisher()
+    publisher.topics["other"] = TopicInfo(1, 2_000)
+    batch = batch_of(None, None, None, None)
+    topics = ["other", None, "other", "out"]
+
+    writer_of(publisher).publish(
+        [Outcome(batch, at, (Result({"n": at}, topic=topic),)) for at, topic in enumerate(topics)]
+    )
+
+    assert publisher.runs == 2
+    assert [(topic, place) for topic, _, place, _ in publisher.queued] == [
+        ("other", 0), ("other", 2), ("out", 1), ("out", 3),
+    ]  # fmt: skip
 
 
 async def test_a_plain_run_is_queued_in_one_call_a_partition() -> None:
