@@ -7,7 +7,7 @@ import structlog
 from service.publishers.base import Row
 from service.publishers.output import RECORD_OVERHEAD_BYTES
 from service.state.keyed import PartitionId
-from service.state.records import key_prefix, serde
+from service.state.records import key_prefix
 from service.state.store import LoggedState
 from service.state.table import Table
 
@@ -45,7 +45,7 @@ def take_changes(
         handler: The handler's name, for the log.
     """
     prefix = key_prefix(place[0])
-    serialize = serde(state.codec).serialize
+    serialize = state.serde.serialize
     room = limit - RECORD_OVERHEAD_BYTES
     keys = table.take_dirty()
     rows: list[Row] = []

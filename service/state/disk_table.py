@@ -169,28 +169,14 @@ class DiskTable(Table):
         """See :meth:`service.state.table.Table.items`."""
         yield from self.survey(lambda value: value, self._serde.deserialize)
 
-    def survey(
-        self, known: Callable[[Any], Any], stored: Callable[[bytes], Any]
-    ) -> Iterator[tuple[str, Any]]:
-        """See :meth:`service.state.table.Table.survey`."""
-        self.sweep()
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        """See :meth:`service.state.table.Table._held`; what is on disk comes as its bytes."""
         self._write()
         start = len(self._values)
-        doubtful: list[str] = []
-        for name, value in self._scan(self._values):
+        for name, stored in self._scan(self._values):
             key = name[start:].decode()
             cached = self._cache.get(key)
-            if cached is not None:
-                yield key, known(cached.value)
-                continue
-            try:
-                yield key, stored(value[_AT.size :])
-            except (ValueError, TypeError, LookupError):
-                doubtful.append(key)
-        for key in doubtful:
-            value = self.peek(key)
-            if value is not None:
-                yield key, known(value)
+            yield key, stored[_AT.size :] if cached is None else cached.value
 
     def sweep(self) -> int:
         """See :meth:`service.state.table.Table.sweep`."""
@@ -281,10 +267,7 @@ class DiskTable(Table):
             if not leaves(_put_at(name[start:end])[0], len(leaving)):
                 break
             leaving.append(name[end:].decode())
-        for key in leaving:
-            self._remove(key)
-            if self.logged:
-                self.dirty[key] = None
+        self._forget(leaving)
         return len(leaving)
 
     def _remove(self, key: str) -> None:

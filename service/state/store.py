@@ -45,6 +45,7 @@ class LoggedState:
         codec: For values that are not JSON.
 
     Attributes:
+        serde: How its values become bytes and come back.
         tables: By partition, of those that are worked on here.
     """
 
@@ -59,7 +60,7 @@ class LoggedState:
         codec: Codec | None,
     ) -> None:
         self.name = name
-        self.codec = codec
+        self.serde = serde(codec)
         self._changes = changes
         self._clock = clock
         self._ttl_s = ttl_s
@@ -116,9 +117,7 @@ class LoggedState:
 
     def new_table(self, make: "NewTable") -> Table:
         """An empty table for a partition."""
-        return make(
-            self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, serde=serde(self.codec)
-        )
+        return make(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, serde=self.serde)
 
 
 class LoggedStore:

@@ -236,7 +236,7 @@ class Table:
         """See :meth:`service.state.keyed.KeyedState.survey`."""
         self.sweep()
         doubtful: list[str] = []
-        for key, value in self.values.items():
+        for key, value in self._held():
             if type(value) is bytes:
                 try:
                     yield key, stored(value)
@@ -248,6 +248,10 @@ class Table:
             value = self.peek(key)
             if value is not None:
                 yield key, known(value)
+
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        """Every key with its value, or the bytes of it."""
+        return iter(self.values.items())
 
     def sweep(self) -> int:
         """Remove every expired key; returns how many there were."""
@@ -261,10 +265,7 @@ class Table:
             if put_at_s > before_s:
                 break
             expired.append(key)
-        for key in expired:
-            self._remove(key)
-            if self.logged:
-                self.dirty[key] = None
+        self._forget(expired)
         return len(expired)
 
     def take_dirty(self) -> dict[str, object]:
@@ -279,11 +280,15 @@ class Table:
     def _evict(self) -> None:
         count = max(1, int(self._max_keys * EVICT_SHARE), len(self.values) - self._max_keys)
         leaving = list(islice(self.values, count))
-        for key in leaving:
+        self._forget(leaving)
+        self.evicted += len(leaving)
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        """Remove keys that nobody has deleted, so that the changelog hears of it."""
+        for key in keys:
             self._remove(key)
             if self.logged:
                 self.dirty[key] = None
-        self.evicted += len(leaving)
 
     def _remove(self, key: str) -> None:
         if type(self.values.pop(key, None)) is bytes:

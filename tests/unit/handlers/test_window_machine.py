@@ -19,7 +19,6 @@ from service.events import EventBatch, RecordBatch, Result, SourceRecord
 from service.handlers import Clients, HandlerContext, load_handler
 from service.handlers.rolling_metrics import RollingMetrics
 from service.handlers.rolling_options import RollingMetricsOptions
-from service.state.records import serde
 from service.state.store import LoggedStore
 from service.testing.virtual_time import VirtualTimeLoop
 
@@ -112,7 +111,7 @@ class WindowMachine(RuleBasedStateMachine):
                 if value is None:
                     self.changelog.pop((name, key), None)
                 else:
-                    self.changelog[name, key] = serde(state.codec).serialize(value)
+                    self.changelog[name, key] = state.serde.serialize(value)
 
     async def _handle(self, run: list[Value]) -> list[Result]:
         records = [
