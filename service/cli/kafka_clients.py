@@ -20,7 +20,7 @@ from aiokafka.errors import (
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.errors import BrokerUnavailableError, ServiceError
-from service.reconnect import pause_between_questions
+from service.pauses import pause_between_questions
 from service.settings import KafkaSettings
 
 CALL_S = 10.0

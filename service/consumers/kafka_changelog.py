@@ -22,7 +22,7 @@ from service.consumers.base import (
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
-from service.reconnect import pause_between_questions
+from service.pauses import pause_between_questions
 from service.state.restore import Chunk
 
 log = structlog.get_logger(__name__)

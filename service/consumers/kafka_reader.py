@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from service.consumers.base import OffsetGoneError, TopicPartition
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
-from service.reconnect import pause_between_questions
+from service.pauses import pause_between_questions
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "fetch_max_bytes": 4 * 1024 * 1024,

@@ -26,6 +26,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from service.errors import BrokerUnavailableError, FencedError
 from service.events import Headers
+from service.pauses import pause_between_questions
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
@@ -35,7 +36,6 @@ from service.publishers.base import (
 )
 from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
-from service.reconnect import pause_between_questions
 
 PRIVATE_NAMES: Final = {
     "BatchBuilder": ("_builder", "_relative_offset", "_build"),

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.fetch import FetchRequest
 
 from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
-from service.reconnect import EMPTY_S, pause_between_questions
+from service.pauses import EMPTY_S, pause_between_questions
 from tests.kafka.client import Kafka
 
 pytestmark = pytest.mark.integration

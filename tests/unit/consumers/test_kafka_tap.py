@@ -34,7 +34,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service import reconnect
+from service import pauses
 from service.consumers import kafka_client, kafka_tap
 from service.consumers.base import (
     ClientFailedError,
@@ -82,7 +82,7 @@ CLASSES: dict[str, type] = {
         pytest.param(producer_client.PRIVATE_NAMES, id="producer"),
         pytest.param(kafka_gate.PRIVATE_NAMES, id="gate"),
         pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
-        pytest.param(reconnect.PRIVATE_NAMES, id="reconnect"),
+        pytest.param(pauses.PRIVATE_NAMES, id="pauses"),
     ],
 )
 def test_the_private_names_that_we_use_exist(names: dict[str, tuple[str, ...]]) -> None:

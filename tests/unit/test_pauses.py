@@ -12,7 +12,7 @@ from aiokafka.protocol import fetch
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import BrokerMetadata
 
-from service.reconnect import EMPTY_S, PAUSE_S, pause_between_questions
+from service.pauses import EMPTY_S, PAUSE_S, pause_between_questions
 
 WATCHED_S = 0.5
 CALM = WATCHED_S / PAUSE_S + 2
