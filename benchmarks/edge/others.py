@@ -5,6 +5,8 @@ import itertools
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.edge.clients import Client, open_clients
@@ -20,6 +22,10 @@ WINDOW = 20
 
 BACKLOG = 2_500_000
 """Events that wait for the pipeline; more than it does in the time it is watched."""
+
+
+PIPELINE_ROUNDS = 7
+"""Times that the pipeline is watched without subscribers and with them."""
 
 
 class Speed(NamedTuple):
@@ -116,46 +122,51 @@ async def pipeline(
 ) -> dict[str, Any]:
     """Backlog per second without and with subscribers, in turn, on the same backlog.
 
-    Twice: the subscribers watch a topic at ``rate``, and the pipeline's own results.  The processor
-    time says what the subscribers cost the service even where they, the broker and the load do
-    not leave it a processor of its own.
+    The topic that is watched gets its ``rate`` in both, so only the subscribers are more.  The
+    machine's speed differs from run to run by more than they cost, hence the rounds.  Last, the
+    pipeline's own results are watched.  The processor time says what subscribers cost the service
+    even where they, the broker and the load do not leave it a processor of its own.
     """
     async with connect(bootstrap) as cluster:
         source = await cluster.create_topic("edge.in", 4)
         await cluster.load(source, 4, BACKLOG, lambda n: (None, log_value(n)))
-    found: dict[str, Any] = {}
+
+    async def speed(watched: str) -> Speed:
+        async with producing(bootstrap, topic, rate):
+            return await _backlog(
+                bootstrap, topic, source, watched, subscribers=subscribers, seconds=seconds
+            )
+
+    await speed("")  # the first one finds a broker that is cold
     alone: list[Speed] = []
-    speeds: dict[str, Speed] = {}
-    for name, watched in (
-        ("alone", ""), ("beside a steady topic", topic), ("beside its own results", f"{topic}.out"),
-        ("alone again", ""),
-    ):  # fmt: skip
-        speed = await _backlog(
-            bootstrap, topic, source, watched, subscribers=subscribers, rate=rate, seconds=seconds
-        )
-        found[name] = f"{speed.events_per_s:,.0f} events/s, {speed.cpu_s_per_million:.1f} CPU s/M"
-        speeds[name] = speed
-        if not watched:
-            alone.append(speed)
-    base = Speed(*(sum(figures) / len(alone) for figures in zip(*alone, strict=True)))
-    for name in ("beside a steady topic", "beside its own results"):
-        speed = speeds[name]
-        found[f"of alone, {name}"] = (
-            f"{speed.events_per_s / base.events_per_s:.0%} of the events/s, "
-            f"{base.cpu_s_per_million / speed.cpu_s_per_million:.0%} of the events a CPU second"
-        )
-    return found
+    beside: list[Speed] = []
+    for _ in range(PIPELINE_ROUNDS):
+        alone.append(await speed(""))
+        beside.append(await speed(topic))
+    return {
+        "alone": _each(alone),
+        "beside": _each(beside),
+        "of alone, medians": _of(beside, alone),
+        "of alone, its own results": _of([await speed(f"{topic}.out")], alone),
+    }
+
+
+def _each(speeds: Sequence[Speed]) -> str:
+    return ", ".join(
+        f"{speed.events_per_s:,.0f}/s ({speed.cpu_s_per_million:.1f} CPU s/M)" for speed in speeds
+    )
+
+
+def _of(speeds: Sequence[Speed], base: Sequence[Speed]) -> str:
+    mine, theirs = (Speed(*map(median, zip(*each, strict=True))) for each in (speeds, base))
+    return (
+        f"{mine.events_per_s / theirs.events_per_s:.0%} of the events/s, "
+        f"{theirs.cpu_s_per_million / mine.cpu_s_per_million:.0%} of the events a CPU second"
+    )
 
 
 async def _backlog(
-    bootstrap: str,
-    topic: str,
-    source: str,
-    watched: str,
-    *,
-    subscribers: int,
-    rate: int,
-    seconds: float,
+    bootstrap: str, topic: str, source: str, watched: str, *, subscribers: int, seconds: float
 ) -> Speed:
     sources = {
         "kafka": {
@@ -168,11 +179,9 @@ async def _backlog(
         bootstrap, f"{topic}.out", sources=sources,
         subscriptions={"topics": [topic, f"{topic}.out"]},
     ) as server:  # fmt: skip
-        if not watched:
-            return await _speed(server, seconds)
-        await open_clients(subscribers, server.port, "/subscribe", subscribe(watched), ignore)
-        async with producing(bootstrap, topic, rate):
-            return await _speed(server, seconds)
+        if watched:
+            await open_clients(subscribers, server.port, "/subscribe", subscribe(watched), ignore)
+        return await _speed(server, seconds)
 
 
 async def _speed(server: Server, seconds: float) -> Speed:

@@ -15,7 +15,7 @@ from service.metrics import HubCounters
 from service.subscriptions.encoding import EncodedEvent, encode
 from service.subscriptions.feed import TopicFeed
 from service.subscriptions.group import FRAME_BYTES
-from service.subscriptions.positions import Positions, before, clamp, covers
+from service.subscriptions.positions import FromLatest, Positions, before, clamp, covers
 from service.subscriptions.protocol import (
     Overflow,
     events_body,
@@ -76,6 +76,8 @@ class CatchUp:
         """
         try:
             positions = await self._open(subscription, feed)
+            if isinstance(subscription.start, FromLatest):
+                return  # a look at the window would only find what it is not to get
             while not await self._from_window(subscription, feed, positions):
                 async with self._turns:
                     await self._from_log(subscription, feed, positions)
@@ -96,7 +98,10 @@ class CatchUp:
         if resolved.lost:
             self._counters.dropped += resolved.lost
             frames += gap_frame(subscription.id_json, resolved.lost, resolved.positions)
-        await subscription.peer.deliver(frames)
+        if isinstance(subscription.start, FromLatest):
+            subscription.peer.write(frames)  # at once: events from here on are the passes'
+        else:
+            await subscription.peer.deliver(frames)
         return resolved.positions
 
     async def _from_window(
@@ -105,7 +110,7 @@ class CatchUp:
         """Send what the window has from ``positions`` on; False if it does not reach back."""
         cpu_clock = self._share.cpu_clock
         window = feed.window
-        number = window.head
+        number = window.number_of(positions)
         while True:
             if feed.window is not window or not covers(window.low, positions):
                 return False  # the window moved on while the client was slow

@@ -56,6 +56,8 @@ def before(events: Iterable[EncodedEvent], end: Mapping[int, int]) -> Positions:
         if event.partition not in seen:
             seen.add(event.partition)
             positions[event.partition] = event.offset
+            if len(seen) == len(positions):
+                break  # nearly always soon, however much follows
     return positions
 
 

@@ -54,6 +54,24 @@ class RecentWindow:
             self.positions[partition] = next_offset
         self.low.setdefault(partition, next_offset)
 
+    def number_of(self, positions: Mapping[int, int]) -> int:
+        """The number of the first event at or after its partition's place in ``positions``.
+
+        Looked for from the end, so that a client that was away for a moment costs as much as it
+        has missed; events between may lie before their partition's place.
+        """
+        missed = {p for p, last in self.positions.items() if positions.get(p, 0) < last}
+        number = first = self.end
+        for event in reversed(self._events):
+            if not missed:
+                break
+            number -= 1
+            if event.offset >= positions.get(event.partition, 0):
+                first = number
+            else:
+                missed.discard(event.partition)
+        return first
+
     def after(self, number: int) -> Iterator[EncodedEvent]:
         """The events from ``number`` on."""
         return islice(self._events, max(number - self.head, 0), None)

@@ -24,7 +24,7 @@ from service.windows.quantiles import QuantileSketch
 
 LARGEST: Final = 1e150
 """Largest magnitude of a value: its square must still be a number."""
-FOLD_AT: Final = 64
+FOLD_AT: Final = 128
 """Values that are kept as they came before they are folded in."""
 
 _LITTLE: Final = sys.byteorder == "little"

@@ -36,3 +36,25 @@ def test_positions_move_past_what_holds_no_record() -> None:
 
     assert window.positions == {0: 8, 3: 40}
     assert window.low == {0: 5, 3: 40}
+
+
+@given(
+    taken=st.lists(st.integers(0, 2), max_size=40),
+    missed=st.tuples(*[st.integers(0, 15)] * 3),
+    max_items=st.integers(1, 40),
+)
+def test_number_of_skips_only_what_the_client_has(
+    taken: list[int], missed: tuple[int, int, int], max_items: int
+) -> None:
+    window = RecentWindow({0: 0, 1: 0, 2: 0}, max_items=max_items, max_bytes=1 << 20)
+    for partition in taken:
+        offset = window.positions[partition]
+        window.append(EncodedEvent(partition, offset, None, b"{}"))
+    positions = {p: max(0, window.positions[p] - missed[p]) for p in range(3)}
+    number = window.number_of(positions)
+
+    wanted = [e for e in window.after(window.head) if e.offset >= positions[e.partition]]
+    found = list(window.after(number))
+
+    assert [e for e in found if e.offset >= positions[e.partition]] == wanted
+    assert not found or found[0] == wanted[0]
