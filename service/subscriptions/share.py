@@ -77,10 +77,8 @@ class LoopShare:
             return
         cpu_s, starved_s = self.cpu_clock(), self._starved_clock()
         others_s = cpu_s - self._looked_cpu_s - self._own_s
-        # Of the time that the callers left: the more they take, the less there is for others to
-        # fill.  The clocks tick apart, so that a little can be left of nothing.
-        taken_s = self._own_s + starved_s - self._looked_starved_s
-        free_s = max(elapsed_s - taken_s, _LOOK_INTERVAL_S / 10)
+        # the two clocks tick apart, so that a little can be left of nothing
+        free_s = max(elapsed_s - (starved_s - self._looked_starved_s), _LOOK_INTERVAL_S / 10)
         self._others = min(1.0, max(0.0, others_s / free_s))
         self._looked_at_s, self._looked_cpu_s, self._own_s = now_s, cpu_s, 0.0
         self._looked_starved_s = starved_s

@@ -71,7 +71,7 @@ async def test_between_the_two_they_take_what_lies_between() -> None:
     cpu_s = 0.0
     share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
     await asyncio.sleep(1)
-    cpu_s = 0.55  # half of the 0.9 s that they left, and the tenth that is reported now
+    cpu_s = 0.6  # half a second of others' work
 
     await share.used(0.1)
 
