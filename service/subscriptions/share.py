@@ -66,7 +66,9 @@ class LoopShare:
         now_s = asyncio.get_running_loop().time()
         self._own_s += work_s
         self._look(now_s)
-        ratio = self._idle_ratio + self._others * (self._busy_ratio - self._idle_ratio)
+        # squared: a loop that others fill by half has room, and its callers' own sends, which the
+        # loop does after they have returned, are a part of what counts as others'
+        ratio = self._idle_ratio + self._others**2 * (self._busy_ratio - self._idle_ratio)
         self._free_at_s = max(self._free_at_s, now_s) + work_s * ratio
         await asyncio.sleep(self._free_at_s - now_s)
 
@@ -77,8 +79,10 @@ class LoopShare:
             return
         cpu_s, starved_s = self.cpu_clock(), self._starved_clock()
         others_s = cpu_s - self._looked_cpu_s - self._own_s
-        # the two clocks tick apart, so that a little can be left of nothing
-        free_s = max(elapsed_s - (starved_s - self._looked_starved_s), _LOOK_INTERVAL_S / 10)
+        # Of the time that the callers left: the more they take, the less there is for others to
+        # fill.  The clocks tick apart, so that a little can be left of nothing.
+        taken_s = self._own_s + starved_s - self._looked_starved_s
+        free_s = max(elapsed_s - taken_s, _LOOK_INTERVAL_S / 10)
         self._others = min(1.0, max(0.0, others_s / free_s))
         self._looked_at_s, self._looked_cpu_s, self._own_s = now_s, cpu_s, 0.0
         self._looked_starved_s = starved_s
