@@ -101,6 +101,8 @@ async def ingest(bootstrap: str, topic: str, *, seconds: float) -> dict[str, Any
             for producer, client in zip(producers, clients, strict=True)
         ]
         await asyncio.sleep(2)
+        if server.service:
+            await server.service.status()  # latencies are of the time since an earlier look
         cpu_s, acked, began_s = server.cpu_s, sum(p.acked for p in producers), time.monotonic()
         await asyncio.sleep(seconds)
         took_s = time.monotonic() - began_s
