@@ -6,7 +6,7 @@ notes what is about to run.  Knows nothing of fetches and decoding.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from service.channels import Sender
 from service.consumers.base import TopicPartition
@@ -28,6 +28,7 @@ class KafkaBatch(RecordBatch):
         held: Its partition.
     """
 
+    counted: ClassVar[bool] = True
     __slots__ = ("held", "member")
 
     member: Member

@@ -9,7 +9,7 @@ Pure: no channel, no client, no clock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from service.events import Permission, Record, RecordBatch, SourceRecord
 
@@ -46,6 +46,7 @@ class ChainedBatch(RecordBatch):
         finished: Called when every result is done; set by whoever takes the batch.
     """
 
+    counted: ClassVar[bool] = True
     __slots__ = ("_passed_on", "_places", "_via", "finished", "upstream")
 
     def __init__(

@@ -1,5 +1,6 @@
 """The normalize step: record batches in, event batches and decode failures out."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -45,6 +46,8 @@ class Normalize:
     def _normalize(self, batch: RecordBatch) -> EventBatch:
         count = len(batch)
         batch.dispatched += count
+        if not batch.counted:
+            self._count(batch)
         if self._tracing is not None:
             self._tracing.begin(batch)
         if batch.failure is not None:
@@ -59,6 +62,21 @@ class Normalize:
         if not finished_before and kinds.isdisjoint(_SPECIAL):
             return EventBatch(batch, data)
         return self._sort(batch, data)
+
+    def _count(self, batch: RecordBatch) -> None:
+        """Count what comes of a source that does not: any but Kafka and another pipeline."""
+        counters = self._counters
+        counters.records_in += len(batch)
+        counters.bytes_in += batch.size_bytes
+        counters.batches += 1
+        batch.observer = self._completed
+
+    def _completed(self, batch: RecordBatch) -> None:
+        count = len(batch)
+        self._counters.acked += count
+        if batch.received_at_s:  # a source of one's own may not say
+            now_s = asyncio.get_running_loop().time()
+            self._counters.record_latency(now_s - batch.received_at_s, count)
 
     def _sort(self, batch: RecordBatch, data: list[object]) -> EventBatch:
         """Tell values, tombstones, failures and records finished before apart."""

@@ -1,9 +1,10 @@
 """Record batches, the unit of flow, and which of their records are done."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import count
+from typing import ClassVar
 
 from service.events.failure import Failure
 from service.events.records import Record
@@ -46,9 +47,11 @@ class RecordBatch:
             handler; ``None`` while nothing has failed.
         chained: Batches of results that another pipeline of this process is working on, on whose
             records some of ours wait; ``None`` if there never was one.
+        counted: Whether its source counts by itself what came in and what is done.
         left: Records that are not done yet.
         finishing: While it is closing, what was begun is followed through other pipelines of the
             process to its end.
+        observer: Told when every record is done, before :meth:`on_complete`.
         failure: Why all of it goes to the dead-letter topic unread, if so.
         dispatched: Records whose handling has begun and that are not parked.  With several
             handlers only what was parked is counted here, below zero; see ``begun``.
@@ -72,6 +75,7 @@ class RecordBatch:
         "finishing",
         "left",
         "next_offset",
+        "observer",
         "partition",
         "pending",
         "received_at_s",
@@ -81,6 +85,8 @@ class RecordBatch:
         "size_bytes",
         "topic",
     )
+
+    counted: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -107,6 +113,7 @@ class RecordBatch:
         self.chained: set[RecordBatch] | None = None
         self.dispatched = 0
         self.begun: bytearray | None = None
+        self.observer: Callable[[RecordBatch], None] | None = None
         self.failure: Failure | None = None
         self.closing = False
         self.finishing = False
@@ -199,7 +206,7 @@ class RecordBatch:
             self.done[index] = 1
             self.left -= 1
             if not self.left:
-                self.on_complete()
+                self._complete()
 
     def ack_many(self, indexes: Iterable[int]) -> None:
         """:meth:`ack` for each of ``indexes``, in one call."""
@@ -216,7 +223,7 @@ class RecordBatch:
         if left != self.left:
             self.left = left
             if not left:
-                self.on_complete()
+                self._complete()
 
     def ack_all_but(self, indexes: Sequence[int]) -> None:
         """:meth:`ack` for every record except those at ``indexes`` (distinct).
@@ -234,13 +241,18 @@ class RecordBatch:
         self.done = done
         self.left = len(indexes)
         if count and not indexes:
-            self.on_complete()
+            self._complete()
 
     def dead_lettered(self, index: int) -> None:
         """The record's failure is durable in the dead-letter topic; called before its ack.
 
         Sources that answer their producer (WebSocket) override this; Kafka has nothing to tell.
         """
+
+    def _complete(self) -> None:
+        if self.observer is not None:
+            self.observer(self)
+        self.on_complete()
 
     def on_complete(self) -> None:
         """Every record is done.  Sources override this to release memory or answer producers."""

@@ -1,0 +1,62 @@
+"""Records of sources that count nothing by themselves are counted as they are normalized."""
+
+import asyncio
+from typing import ClassVar
+
+from service.dispatch import Normalize
+from service.events import RecordBatch, SourceRecord
+from service.metrics import PipelineCounters
+from service.normalizers import load_normalizer
+
+
+class SelfCounted(RecordBatch):
+    """Of a source that counts."""
+
+    counted: ClassVar[bool] = True
+
+
+def normalize(counters: PipelineCounters) -> Normalize:
+    return Normalize(load_normalizer("json"), effects=1, failed=lambda _: None, counters=counters)
+
+
+def records() -> list[SourceRecord]:
+    return [SourceRecord(b"{}"), SourceRecord(b"[1]")]
+
+
+async def test_what_comes_in_and_what_is_done_is_counted_with_its_latency() -> None:
+    counters = PipelineCounters("p")
+    await asyncio.sleep(5)
+    now_s = asyncio.get_running_loop().time()
+    batch = RecordBatch("feed", 0, records(), next_offset=2, size_bytes=5, received_at_s=now_s)
+
+    normalize(counters)([batch])
+    assert (counters.records_in, counters.bytes_in, counters.batches) == (2, 5, 1)
+    await asyncio.sleep(3)
+    batch.ack(0)
+    assert counters.acked == 0
+    batch.ack(1)
+
+    assert counters.acked == 2
+    assert sum(counters.latency.counts) == 2
+    assert round(counters.latency.sum_s) == 6
+
+
+async def test_a_batch_that_does_not_say_when_it_came_has_no_latency() -> None:
+    counters = PipelineCounters("p")
+    batch = RecordBatch("feed", 0, records(), next_offset=2)
+
+    normalize(counters)([batch])
+    batch.ack_all_but(())
+
+    assert counters.acked == 2
+    assert not sum(counters.latency.counts)
+
+
+async def test_sources_that_count_are_not_counted_twice() -> None:
+    counters = PipelineCounters("p")
+    batch = SelfCounted("in", 0, records(), next_offset=2, received_at_s=1.0)
+
+    normalize(counters)([batch])
+    batch.ack_many((0, 1))
+
+    assert (counters.records_in, counters.acked) == (0, 0)
