@@ -20,15 +20,16 @@ from service.peer import CloseCode, PeerGoneError
 from service.server.limits import TokenBucket
 from service.server.principal import ANYBODY, Principal
 
-PING_AFTER_WRITE_S = 1.5
-"""A peer that was written to is pinged this often: kernels take data for programs that hang."""
+PING_AFTER_WRITE_SHARE = 0.3
+"""A peer that was written to is pinged after this share of its time limit: kernels take data for
+programs that hang."""
 
 PING_IDLE_S = 20.0
 """A peer that was not written to is pinged this often."""
 
-PING_RIDE_S = 0.5
-"""How long a ping waits for something to be written that it can go with: of its own it costs a
-system call, and on a busy loop clients are written to two or three times a second."""
+PING_RIDE_SHARE = 0.1
+"""How long, of the limit, a ping waits for something to be written that it can go with: of its own
+it costs a system call, and on a busy loop clients are written to two or three times a second."""
 
 CLOSE_GRACE_S = 1.0
 """How long a peer has to answer a close frame before it is cut."""
@@ -38,6 +39,9 @@ MAX_UNSENT_BYTES = 256 * 1024
 
 LOOK_INTERVAL_S = 1.0
 """How often a peer is looked at that owes nothing: what may have begun since can wait so long."""
+
+_ANSWER_SHARE: Final = 1 - PING_AFTER_WRITE_SHARE - PING_RIDE_SHARE
+"""What is left of the limit for the answer."""
 
 _PING: Final = b"\x89\x00"
 """A ping without a payload (RFC 6455, 5.5.2)."""
@@ -102,7 +106,7 @@ class EdgeConnection(ServerConnection):
         self.token: str | None = None
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
-        self.write_timeout_s = 5.0
+        self.write_timeout_s = 5.0  # of which the pings take their shares
         self.cut_as_slow = False
         self._consumer_waits = True
         self._pinged_at_s: float | None = None
@@ -132,7 +136,7 @@ class EdgeConnection(ServerConnection):
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return
         if self._ping_waits:
-            self._ping_waits = False
+            self._pinged(self.loop.time())
             frames += _PING  # one system call for both
         self.transport.write(frames)
         self._written = True
@@ -211,7 +215,7 @@ class EdgeConnection(ServerConnection):
             return False
         if self._stuck_since_s is None:
             self._stuck_since_s = now_s
-        return now_s - self._stuck_since_s >= self.write_timeout_s - PING_AFTER_WRITE_S
+        return now_s - self._stuck_since_s >= self.write_timeout_s * (1 - PING_AFTER_WRITE_SHARE)
 
     def _is_silent(self, now_s: float) -> bool:
         """Whether a ping has gone unanswered for too long."""
@@ -220,27 +224,32 @@ class EdgeConnection(ServerConnection):
         if not self._consumer_waits:
             self._pinged_at_s = None  # it is we who do not read: backpressure, not silence
             return False
-        return now_s - self._pinged_at_s >= self.write_timeout_s - PING_AFTER_WRITE_S
+        return now_s - self._pinged_at_s >= self.write_timeout_s * _ANSWER_SHARE
 
     def _due_at_s(self) -> float:
         """When a peer that is being written to has to be pinged, or to have answered."""
         if self._pinged_at_s is None or self._heard_at_s >= self._pinged_at_s:
-            return self._heard_at_s + PING_AFTER_WRITE_S
-        return self._pinged_at_s + self.write_timeout_s - PING_AFTER_WRITE_S
+            return self._heard_at_s + self.write_timeout_s * PING_AFTER_WRITE_SHARE
+        return self._pinged_at_s + self.write_timeout_s * _ANSWER_SHARE
 
     def _ping_if_due(self, now_s: float) -> None:
         if self._ping_waits:
             if now_s >= self._ping_by_s:
-                self._ping_waits = False
+                self._pinged(now_s)
                 self.transport.write(_PING)
             return
         if self._pinged_at_s is not None and self._heard_at_s < self._pinged_at_s:
             return
         since_s = now_s - max(self._heard_at_s, self._pinged_at_s or 0.0)
-        if since_s >= (PING_AFTER_WRITE_S if self._written else PING_IDLE_S):
-            self._pinged_at_s = now_s
-            self._ping_by_s = now_s + PING_RIDE_S
+        after_s = self.write_timeout_s * PING_AFTER_WRITE_SHARE if self._written else PING_IDLE_S
+        if since_s >= after_s:
+            self._ping_by_s = now_s + self.write_timeout_s * PING_RIDE_SHARE
             self._ping_waits = True
+
+    def _pinged(self, now_s: float) -> None:
+        """A ping goes out; its answer is waited for from now on."""
+        self._ping_waits = False
+        self._pinged_at_s = now_s
 
     def _heard(self) -> None:
         self._heard_at_s = self.loop.time()
