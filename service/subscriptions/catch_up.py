@@ -15,7 +15,7 @@ from service.metrics import HubCounters
 from service.subscriptions.encoding import EncodedEvent, encode
 from service.subscriptions.feed import TopicFeed
 from service.subscriptions.group import FRAME_BYTES
-from service.subscriptions.positions import FromLatest, Positions, before, clamp, covers
+from service.subscriptions.positions import FromLatest, Positions, Resolved, before, clamp, covers
 from service.subscriptions.protocol import (
     Overflow,
     events_body,
@@ -75,9 +75,15 @@ class CatchUp:
             SubscriptionLostError: If the topic cannot be read.
         """
         try:
-            positions = await self._open(subscription, feed)
+            resolved = await self._resolve(subscription, feed)
+            frames = self._opening(subscription, resolved)
             if isinstance(subscription.start, FromLatest):
-                return  # a look at the window would only find what it is not to get
+                # At once: the passes have all that comes from here on, and whoever waited for
+                # his socket first would have to look for it among the recent events.
+                subscription.peer.write(frames)
+                return
+            await subscription.peer.deliver(frames)
+            positions = resolved.positions
             while not await self._from_window(subscription, feed, positions):
                 async with self._turns:
                     await self._from_log(subscription, feed, positions)
@@ -86,7 +92,8 @@ class CatchUp:
         except BrokerUnavailableError as error:
             raise SubscriptionLostError("unavailable", f"{feed.topic}: try again") from error
 
-    async def _open(self, subscription: Subscription, feed: TopicFeed) -> Positions:
+    async def _resolve(self, subscription: Subscription, feed: TopicFeed) -> Resolved:
+        """Where it starts; returns with the feed having read up to there."""
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await feed.caught_up()
@@ -94,15 +101,15 @@ class CatchUp:
                 await feed.reached(resolved.positions)
         except TimeoutError:
             raise SubscriptionLostError("unavailable", "Kafka does not answer") from None
+        return resolved
+
+    def _opening(self, subscription: Subscription, resolved: Resolved) -> bytes:
+        """What the client is told first."""
         frames = subscribed_frame(subscription.id_json, resolved.positions)
         if resolved.lost:
             self._counters.dropped += resolved.lost
             frames += gap_frame(subscription.id_json, resolved.lost, resolved.positions)
-        if isinstance(subscription.start, FromLatest):
-            subscription.peer.write(frames)  # at once: events from here on are the passes'
-        else:
-            await subscription.peer.deliver(frames)
-        return resolved.positions
+        return frames
 
     async def _from_window(
         self, subscription: Subscription, feed: TopicFeed, positions: Positions
@@ -110,12 +117,13 @@ class CatchUp:
         """Send what the window has from ``positions`` on; False if it does not reach back."""
         cpu_clock = self._share.cpu_clock
         window = feed.window
-        number = window.number_of(positions)
+        number: int | None = None
         while True:
             if feed.window is not window or not covers(window.low, positions):
                 return False  # the window moved on while the client was slow
             began_s = cpu_clock()
-            number = max(number, window.head)
+            # looked for once, when it is known to be there
+            number = window.number_of(positions) if number is None else max(number, window.head)
             events, number = _scan(subscription, window, number, positions)
             for partition, offset in before(window.after(number), window.positions).items():
                 # the log may have been read further than the part of the window looked at

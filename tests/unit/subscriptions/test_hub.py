@@ -394,3 +394,24 @@ async def test_a_topic_nobody_watches_any_more_is_not_read_for_long() -> None:
         reading = log.reading
 
     assert reading == 0
+
+
+async def test_a_client_from_latest_is_served_by_the_passes_without_a_wait_for_its_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = FakeLog(alerts=1)
+    for n in range(15):
+        log.append("alerts", {"n": n})
+    peer = FakePeer()
+
+    async def stuck(_frames: bytes) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(peer, "deliver", stuck)
+    async with running_hub(log) as hub:
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        log.append("alerts", {"n": 15})
+        await settle()
+
+    assert peer.offsets() == [15]
