@@ -74,7 +74,7 @@ class ChainSource:
 
     def try_send(self, batch: ChainedBatch) -> bool:
         """See :class:`service.publishers.chain.ChainTarget`."""
-        inbox = self._take(batch)
+        inbox = self._open_inbox()
         if inbox is None:
             return True
         try:
@@ -83,12 +83,11 @@ class ChainSource:
             return False
         except ChannelClosedError:
             return True
-        self._count(batch)
         return True
 
     async def send(self, batch: ChainedBatch) -> None:
         """See :class:`service.publishers.chain.ChainTarget`."""
-        inbox = self._take(batch)
+        inbox = self._open_inbox()
         if inbox is None:
             return
         began_s = _now()
@@ -103,25 +102,10 @@ class ChainSource:
             if not self._sending:
                 self._idle.set()
         self._counters.backpressure_s += _now() - began_s
-        self._count(batch)
 
-    def _take(self, batch: ChainedBatch) -> Sender[RecordBatch] | None:
-        """Where ``batch`` goes; nowhere after the end, and so it is never acknowledged."""
-        batch.finished = self._finished
+    def _open_inbox(self) -> Sender[RecordBatch] | None:
+        """Where batches go; nowhere after the end, and what comes then is never acknowledged."""
         return None if self._ended.is_set() else self._inbox
-
-    def _count(self, batch: ChainedBatch) -> None:
-        self._counters.records_in += len(batch)
-        self._counters.bytes_in += batch.size_bytes
-        self._counters.batches += 1
-
-    def _finished(self, batch: ChainedBatch) -> None:
-        if batch.revoked:
-            self._counters.stale_acks += 1
-            return
-        count = len(batch)
-        self._counters.acked += count
-        self._counters.record_latency(_now() - batch.received_at_s, count)
 
 
 def _now() -> float:

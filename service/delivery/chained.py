@@ -9,7 +9,7 @@ Pure: no channel, no client, no clock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from service.events import Permission, Record, RecordBatch, SourceRecord
 
@@ -41,13 +41,9 @@ class ChainedBatch(RecordBatch):
         passed_on: Told the indexes of results that are done, before their records are.
         size_bytes: Memory held by the results.
         received_at_s: ``loop.time()`` when they were made, for latency.
-
-    Attributes:
-        finished: Called when every result is done; set by whoever takes the batch.
     """
 
-    counted: ClassVar[bool] = True
-    __slots__ = ("_passed_on", "_places", "_via", "finished", "upstream")
+    __slots__ = ("_passed_on", "_places", "_via", "upstream")
 
     def __init__(
         self,
@@ -64,7 +60,6 @@ class ChainedBatch(RecordBatch):
         self._places = places
         self._via = via
         self._passed_on = passed_on
-        self.finished: Callable[[ChainedBatch], None] | None = None
         super().__init__(
             upstream.topic,
             upstream.partition,
@@ -166,12 +161,10 @@ class ChainedBatch(RecordBatch):
         self.ack_many([index for index in range(len(self.records)) if index not in kept])
 
     def on_complete(self) -> None:
-        """Let go of the batch, and tell whoever took it."""
+        """Let go of the batch."""
         chained = self.upstream.chained
         if chained is not None:
             chained.discard(self)
-        if self.finished is not None:
-            self.finished(self)
 
     def _pass_on(self, indexes: Sequence[int]) -> None:
         if indexes:

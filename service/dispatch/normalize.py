@@ -64,7 +64,7 @@ class Normalize:
         return self._sort(batch, data)
 
     def _count(self, batch: RecordBatch) -> None:
-        """Count what comes of a source that does not: any but Kafka and another pipeline."""
+        """Count what comes of a source that does not: any but Kafka."""
         counters = self._counters
         counters.records_in += len(batch)
         counters.bytes_in += batch.size_bytes
@@ -73,6 +73,9 @@ class Normalize:
 
     def _completed(self, batch: RecordBatch) -> None:
         count = len(batch)
+        if batch.revoked:
+            self._counters.stale_acks += 1
+            return
         self._counters.acked += count
         if batch.received_at_s:  # a source of one's own may not say
             now_s = asyncio.get_running_loop().time()

@@ -69,27 +69,5 @@ async def test_what_comes_after_the_end_is_taken_by_nobody_and_not_acknowledged(
     assert (feed.try_send(batch), batch.left) == (True, 1)
 
 
-async def test_batches_are_counted_as_they_come_and_as_they_are_done() -> None:
-    counters = PipelineCounters("next")
-    feed = source(counters)
-    sender, receiver = channel[RecordBatch](10)
-    stale = RecordBatch("in", 0, [SourceRecord(b"")], next_offset=1)
-    batches = [result(), result(stale)]
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(feed.run(sender))
-        await feed.opened()
-        for batch in batches:
-            feed.try_send(batch)
-        feed.end()
-    receiver.drop()
-    stale.revoked = True
-    for batch in batches:
-        batch.ack(0)
-
-    assert (counters.records_in, counters.batches) == (2, 2)
-    assert (counters.acked, counters.stale_acks) == (1, 1)
-
-
 def test_a_batch_is_never_larger_than_the_channel() -> None:
     assert source(PipelineCounters("next"), capacity=7).batch_records == 7

@@ -171,8 +171,8 @@ def test_a_record_whose_result_waits_in_a_channel_is_not_in_flight() -> None:
 def test_a_batch_lets_go_of_those_behind_it_that_are_done() -> None:
     first = source(1)
     second = chained(first, [0])
-    told: list[ChainedBatch] = []
-    second.finished = told.append
+    told: list[RecordBatch] = []
+    second.observer = told.append
 
     second.ack(0)
 

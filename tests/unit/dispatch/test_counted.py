@@ -3,6 +3,7 @@
 import asyncio
 from typing import ClassVar
 
+from service.delivery.chained import ChainedBatch
 from service.dispatch import Normalize
 from service.events import RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
@@ -50,6 +51,24 @@ async def test_a_batch_that_does_not_say_when_it_came_has_no_latency() -> None:
 
     assert counters.acked == 2
     assert not sum(counters.latency.counts)
+
+
+async def test_results_of_another_pipeline_count_unless_their_records_are_revoked() -> None:
+    counters = PipelineCounters("next")
+    stale = RecordBatch("in", 0, [SourceRecord(b"{}")], next_offset=1)
+    kept = RecordBatch("in", 1, [SourceRecord(b"{}")], next_offset=1)
+    batches = [
+        ChainedBatch(first, (0,), [SourceRecord(b"{}")], via="p/h", passed_on=lambda _: None)
+        for first in (stale, kept)
+    ]
+
+    normalize(counters)(batches)
+    stale.revoked = True
+    for batch in batches:
+        batch.ack(0)
+
+    assert (counters.records_in, counters.batches) == (2, 2)
+    assert (counters.acked, counters.stale_acks) == (1, 1)
 
 
 async def test_sources_that_count_are_not_counted_twice() -> None:
