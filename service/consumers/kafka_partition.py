@@ -15,6 +15,7 @@ import structlog
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.consumers.kafka_doubt import Doubt
+from service.consumers.kafka_listing import Listing
 from service.delivery.commit_metadata import (
     BITMAP_MAX_BYTES,
     Journal,
@@ -30,11 +31,6 @@ from service.delivery.suspicion import Caution, PartitionWatch
 from service.events import RecordBatch
 
 log = structlog.get_logger(__name__)
-
-RANGES_AFTER_S = 0.1
-"""Age of the oldest unfinished record from which on commits list what is finished behind it."""
-RANGES_EVERY_S = 0.5
-"""Time between two such lists while the offset moves on."""
 
 SourcePartition: TypeAlias = tuple[str, str, int]
 """Source, topic and partition."""
@@ -96,7 +92,7 @@ class HeldPartition:
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
         self.hold_until_s = 0.0
-        self._listed_at_s = float("-inf")
+        self._listing = Listing()
         self.attempts: dict[int, int] = {}
         self.closing = False
         self.suspended = False
@@ -355,11 +351,8 @@ class HeldPartition:
     ) -> CommittedOffset | None:
         """What should be committed now, if it differs from what the broker has.
 
-        Also when only the metadata does: a stuck record holds the offset, and what finishes
-        behind it must be remembered all the same.  In a partition that flows, that is a moment's
-        work, and listing it took a tenth of the processor's time: so it is listed when the oldest
-        unfinished record is older than :data:`RANGES_AFTER_S`, every :data:`RANGES_EVERY_S` while
-        the offset moves and every :data:`RANGES_AFTER_S` while it does not.
+        Also when only the metadata does; :class:`Listing` says when what is finished behind the
+        offset is a part of it.
 
         Args:
             now_s: ``loop.time()``.
@@ -383,10 +376,13 @@ class HeldPartition:
             return None
         self._journal_due = watch.closing_journal if leaving else watch.journal
         # Under suspicion as well: what is not listed is suspect after the next crash.
-        listed = leaving or exact or self.suspected or self._must_list(offsets, next_offset, now_s)
+        stuck = next_offset == self.acknowledged
+        listed = (
+            leaving or exact or self.suspected or self._listing.due(offsets, now_s, stuck=stuck)
+        )
         if listed:
-            self._listed_at_s = now_s
-        elif next_offset == self.acknowledged and watch.unwritten is None:
+            self._listing.listed(now_s)
+        elif stuck and watch.unwritten is None:
             return None  # nothing moved, and a commit would take the last list away
         bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None
         progress = Progress(
@@ -401,13 +397,6 @@ class HeldPartition:
             return None
         self._own_commits.add(next_offset)
         return due
-
-    def _must_list(self, offsets: PartitionOffsets, next_offset: int, now_s: float) -> bool:
-        oldest = offsets.oldest_unfinished
-        if oldest is not None and now_s - oldest.batch.received_at_s < RANGES_AFTER_S:
-            return False
-        stuck = next_offset == self.acknowledged
-        return now_s - self._listed_at_s >= (RANGES_AFTER_S if stuck else RANGES_EVERY_S)
 
     def confirmed(self, committed: CommittedOffset, now_s: float) -> None:
         """The broker has stored ``committed``, which :meth:`due` returned last."""

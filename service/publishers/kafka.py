@@ -18,6 +18,7 @@ import structlog
 
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
+from service.publishers.backlog import Backlog
 from service.publishers.base import (
     BatchWriter,
     ProduceFailedError,
@@ -43,8 +44,6 @@ LINGER_S: Final = 0.005
 """Longest wait of a record in a batch that is not full, while more keeps coming; by default."""
 DUE_S: Final = 1e-6
 """A shorter wait is none: the clock counts in floats, and may not move by so little."""
-PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Unacknowledged output at which publishing waits."""
 FLUSH_BEFORE_REBUILD_S: Final = 5.0
 SETTLE_POLL_S: Final = 0.02
 PERMISSION_POLL_S: Final = 0.05
@@ -81,13 +80,8 @@ class KafkaPublisher(OutputTopics):
         self._outputs: dict[tuple[str, int], OutputPartition] = {}
         self._watch = StuckWatch(make_producer, lambda: list(self._outputs.values()))
         self._dirty = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._backlog = Backlog()
         self._broken: Exception | None = None
-        self._pending = 0
-        self._pending_bytes = 0
         self._stopping = False
         self.published = 0
         self.failures = 0
@@ -102,12 +96,12 @@ class KafkaPublisher(OutputTopics):
     @property
     def pending(self) -> int:
         """Output records that are not acknowledged yet."""
-        return self._pending
+        return self._backlog.records
 
     @property
     def pending_bytes(self) -> int:
         """Their size."""
-        return self._pending_bytes
+        return self._backlog.size_bytes
 
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
@@ -137,8 +131,7 @@ class KafkaPublisher(OutputTopics):
             if taken:
                 whole = taken == len(rows)
                 output.note(run if whole else run.part(start, start + taken), size_bytes)
-                self._pending += taken
-                self._pending_bytes += size_bytes
+                self._backlog.add(taken, size_bytes)
                 start += taken
             else:
                 output.seal()  # the open batch is full
@@ -185,15 +178,13 @@ class KafkaPublisher(OutputTopics):
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended; ``urgent`` when nothing more is coming for now."""
-        if not self._pending:
+        if not self._backlog.records:
             return
-        self._idle.clear()
         if urgent:
             for output in self._outputs.values():
                 if output.runs:
                     output.urgent = True
-        if self._pending_bytes > PENDING_BYTES_MAX:
-            self._room.clear()
+        self._backlog.look()
         self._dirty.set()
 
     def oldest_pending_s(self) -> float:
@@ -206,18 +197,18 @@ class KafkaPublisher(OutputTopics):
     @property
     def full(self) -> bool:
         """Whether :meth:`room` would wait."""
-        return not self._room.is_set()
+        return self._backlog.full
 
     async def room(self) -> None:
-        """Wait until less than :data:`PENDING_BYTES_MAX` is unacknowledged.  Cancel safe."""
-        await self._room.wait()
+        """Wait until more may be added; see :class:`Backlog`.  Cancel safe."""
+        await self._backlog.room()
 
     async def flush(self) -> None:
         """Wait until everything added so far is acknowledged.  Cancel safe."""
         for output in self._outputs.values():
             output.urgent = True
         self._dirty.set()
-        await self._idle.wait()
+        await self._backlog.empty()
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -259,7 +250,7 @@ class KafkaPublisher(OutputTopics):
             async with asyncio.timeout(deadline_s):
                 await self.flush()
         except TimeoutError:
-            log.warning("output not acknowledged in time", records=self._pending)
+            log.warning("output not acknowledged in time", records=self._backlog.records)
         self._stopping = True
         self._dirty.set()
 
@@ -327,7 +318,7 @@ class KafkaPublisher(OutputTopics):
         for run in sealed.runs:
             run.owner.lost(run)
             run.batch.dropped(run.places)
-        self._settled(sealed)
+        self._backlog.settle(sealed.count, sealed.size_bytes)
 
     async def _send(self, producer: ProducerClient, output: OutputPartition) -> bool:
         """Send what may go of one output partition; false if all of it has to wait."""
@@ -374,7 +365,7 @@ class KafkaPublisher(OutputTopics):
         elif sealed.count > 1:
             output.split(sealed)
         else:
-            self._settled(sealed)
+            self._backlog.settle(sealed.count, sealed.size_bytes)
             for entry in sealed.entries():
                 entry.owner.refused(entry, str(error))
             if not output.pending:
@@ -393,7 +384,7 @@ class KafkaPublisher(OutputTopics):
                     run.batch.dead_lettered(place)
             run.batch.ack_many(run.places)
         self.published += sealed.count
-        self._settled(sealed)
+        self._backlog.settle(sealed.count, sealed.size_bytes)
         if output.sealed or output.runs:
             self._dirty.set()
 
@@ -401,15 +392,6 @@ class KafkaPublisher(OutputTopics):
         self.failures += 1
         for owner in count_by_owner(sealed.runs):
             owner.failed()
-
-    def _settled(self, sealed: Sealed) -> None:
-        """A batch is off our hands."""
-        self._pending -= sealed.count
-        self._pending_bytes -= sealed.size_bytes
-        if self._pending_bytes <= PENDING_BYTES_MAX:
-            self._room.set()
-        if not self._pending:
-            self._idle.set()
 
     async def _settle_wire(self) -> None:
         """Give batches that are on the wire time to be answered before their producer goes.
