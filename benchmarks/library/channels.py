@@ -99,7 +99,7 @@ async def weighed_batches(capacity: int, count: int) -> None:
 
 
 async def anyio_stream(capacity: int, count: int) -> None:
-    import anyio  # noqa: PLC0415 -- a peer that need not be installed
+    import anyio  # type: ignore[import-not-found]  # noqa: PLC0415 -- need not be installed
 
     tx, rx = anyio.create_memory_object_stream(capacity)
 

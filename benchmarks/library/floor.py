@@ -12,13 +12,13 @@ import argparse
 import asyncio
 import statistics
 import time
-from typing import Any
 
 import orjson
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from benchmarks.jobs.log_events import log_value
+from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
 from service.consumers.kafka_tap import _Batch
@@ -28,9 +28,6 @@ from service.events import RecordBatch
 from service.handlers import load_handler
 from service.metrics import PipelineCounters
 from service.normalizers import load_normalizer
-from service.publishers.base import TopicInfo
-from service.publishers.kafka import KafkaPublisher
-from service.publishers.kafka_client import _Writer
 from service.publishers.results import ResultWriter
 from service.telemetry import Tracing
 from service.where import compile_where
@@ -85,13 +82,6 @@ def floor(stored: list[bytes]) -> int:
     return published
 
 
-class _Producer:
-    """Takes batches and stores nothing."""
-
-    def new_batch(self) -> Any:
-        return _Writer(BatchBuilder(256 * 1024, 0))
-
-
 class Service:
     """The service's own path, without network and event loop.
 
@@ -102,10 +92,7 @@ class Service:
     def __init__(self, tracing: Tracing | None = None) -> None:
         self.counters = counters = PipelineCounters("logs")
         self._tracing = tracing or Tracing(None)
-        self.publisher = KafkaPublisher(lambda: None)  # type: ignore[arg-type,return-value]
-        self.publisher._producer = _Producer()  # type: ignore[assignment]
-        for topic in ("alerts", "logs.dead"):
-            self.publisher.topics[topic] = TopicInfo(4, 1_048_588)
+        self.publisher = InstantPublisher(("alerts", "logs.dead"))
         self.writer = ResultWriter(
             self.publisher,
             pipeline="logs",
@@ -143,25 +130,10 @@ class Service:
             records = batch.decode()
             source = RecordBatch("logs.raw", number % 4, records, next_offset=RECORDS)
             outcomes = self.dispatcher.handle(self.normalize([source]))
-            self.writer.publish(outcomes)
-            published += self._acknowledge()
+            self.writer.publish(outcomes)  # type: ignore[arg-type]  # the handler does not wait
+            published += self.publisher.answer()
             if self._tracing.active:
                 self._tracing.completed(source)
-        return published
-
-    def _acknowledge(self) -> int:
-        """What the broker's answer does: finish the batch and acknowledge its records."""
-        published = 0
-        for output in self.publisher._outputs.values():
-            output.seal()
-            while output.sealed:
-                sealed = output.sealed.popleft()
-                if sealed.writer is not None:
-                    sealed.writer.finish()._build()  # type: ignore[attr-defined]
-                for run in sealed.runs:
-                    run.batch.ack_many(run.places)
-                self.publisher._settled(sealed)
-                published += sealed.count
         return published
 
 

@@ -55,18 +55,19 @@ def compare(make: Callable[[int], dict[str, object]], rounds: int) -> None:
     json, log = JsonNormalizer(), LogNormalizer()
     wanted = compile_where({"field": "level", "in": ["WARN", "ERROR"]})
     loads = orjson.loads
-    records = [SourceRecord(orjson.dumps(make(index))) for index in range(CHUNK)]
+    values = [orjson.dumps(make(index)) for index in range(CHUNK)]
+    records = [SourceRecord(value) for value in values]
     datas = json.decode_many(records)
     medians = measure(
         {
-            "orjson.loads": lambda: [loads(record.value) for record in records],
+            "orjson.loads": lambda: [loads(value) for value in values],
             "json": lambda: json.decode_many(records),
             "log": lambda: log.decode_many(records),
             "select_many": lambda: wanted.select_many(datas),
         },
         rounds,
     )
-    size = sum(len(record.value or b"") for record in records) / CHUNK
+    size = sum(map(len, values)) / CHUNK
     print(f"{make.__name__}, {size:.0f} bytes a record, chunks of {CHUNK}")
     for variant, seconds in medians.items():
         over = (seconds - medians["orjson.loads"]) / CHUNK * 1e6

@@ -11,14 +11,14 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import uvloop
 
 from benchmarks.jobs.log_events import CALL_S, log_key, log_value
-from benchmarks.library.floor import _Producer
+from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.channels import channel
 from service.delivery.retry import RetryPolicy
@@ -29,8 +29,6 @@ from service.handlers import load_handler
 from service.metrics import PipelineCounters
 from service.normalizers import load_normalizer
 from service.pipeline import Branch, Pipeline
-from service.publishers.base import TopicInfo
-from service.publishers.kafka import KafkaPublisher
 from service.publishers.results import ResultWriter
 
 RECORDS = 384
@@ -55,35 +53,12 @@ def batches() -> list[RecordBatch]:
     return made
 
 
-class Instant(KafkaPublisher):
-    """A publisher whose broker answers at once."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: None)  # type: ignore[arg-type,return-value]
-        self._producer = _Producer()  # type: ignore[assignment]
-        for topic in ("out", "dead"):
-            self.topics[topic] = TopicInfo(4, 1_048_588)
-
-    def added(self, *, urgent: bool) -> None:
-        """Seal, build and acknowledge what is full, or all of it when nothing more comes."""
-        for output in self._outputs.values():
-            if urgent:
-                output.seal()
-            while output.sealed:
-                sealed = output.sealed.popleft()
-                if sealed.writer is not None:
-                    sealed.writer.finish()._build()  # type: ignore[attr-defined]
-                for run in sealed.runs:
-                    run.batch.ack_many(run.places)
-                self._settled(sealed)
-
-
-async def through(handler: str, ordering: Ordering) -> int:
-    """Run all batches through one pipeline; returns the number of handled events."""
+async def through(handler: str, ordering: Ordering) -> float:
+    """Run all batches through one pipeline; returns the microseconds an event took."""
     counters = PipelineCounters("bench")
     sender, inbox = channel[RecordBatch](10_000, items_of=len)
     writer = ResultWriter(
-        Instant(),
+        InstantPublisher(("out", "dead"), at_once=True),
         pipeline="bench",
         handler="h",
         output="out",
@@ -143,7 +118,7 @@ async def bare_timers() -> float:
 
 WAITING = "benchmarks.jobs.handlers:wait_and_tell"
 AT_ONCE = "benchmarks.jobs.handlers:keyed_alert"
-CONTENDERS: dict[str, Callable[[], Awaitable[Any]]] = {
+CONTENDERS: dict[str, Callable[[], Coroutine[Any, Any, float]]] = {
     "plain function": partial(through, "benchmarks.jobs.handlers:plain_alert", "key"),
     "coroutine that does not wait, unordered": partial(through, AT_ONCE, "none"),
     "coroutine that does not wait, per key": partial(through, AT_ONCE, "key"),

@@ -21,6 +21,7 @@ import orjson
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
 from service.consumers.kafka_tap import _Batch
@@ -30,10 +31,7 @@ from service.events import RecordBatch
 from service.handlers import Clients, HandlerContext, load_handler
 from service.metrics import PipelineCounters
 from service.normalizers import load_normalizer
-from service.publishers.base import TopicInfo
 from service.publishers.changelog import Changelog
-from service.publishers.kafka import KafkaPublisher
-from service.publishers.kafka_client import _Writer
 from service.publishers.results import ResultWriter
 from service.settings import MemorySettings
 from service.state.store import LoggedStore
@@ -70,13 +68,6 @@ def stored_round(number: int) -> list[tuple[int, bytes]]:
     return batches
 
 
-class _Producer:
-    """Takes batches and stores nothing."""
-
-    def new_batch(self) -> Any:
-        return _Writer(BatchBuilder(256 * 1024, 0))
-
-
 class _Source(RecordBatch):
     """Counts its records when all of them are acknowledged."""
 
@@ -93,11 +84,10 @@ class Service:
 
     def __init__(self, options: dict[str, Any]) -> None:
         counters = PipelineCounters("metrics")
-        self.publisher = KafkaPublisher(lambda: None)  # type: ignore[arg-type,return-value]
-        self.publisher._producer = _Producer()  # type: ignore[assignment]
         topics = {name: f"changelog-{name}" for name in ("windows", "time")}
-        for topic in ("figures", "dead", *topics.values()):
-            self.publisher.topics[topic] = TopicInfo(PARTITIONS, 1_048_588)
+        self.publisher = InstantPublisher(
+            ("figures", "dead", *topics.values()), partitions=PARTITIONS
+        )
         self.writer = ResultWriter(
             self.publisher,
             pipeline="metrics",
@@ -125,7 +115,7 @@ class Service:
             changelog=self.changelog,
         )
         self.parts = dict.fromkeys(("decode", "normalize", "handle", "publish", "changelog"), 0.0)
-        self.results = self.changes = self.done = 0
+        self.done = 0
 
     async def open(self) -> None:
         """Open the handler and give it its partitions."""
@@ -162,7 +152,7 @@ class Service:
             outcomes = self.dispatcher.handle(events)
             marks.append(clock())
             self.writer.publish(outcomes)  # type: ignore[arg-type]
-            self._answer()
+            self.publisher.answer()
             marks.append(clock())
             waiting += len(records)
             if waiting >= EARLY_RECORDS:
@@ -182,21 +172,7 @@ class Service:
             self.changelog._timer.cancel()
         self.changelog._due()
         self.publisher.added(urgent=True)
-        self._answer()
-
-    def _answer(self) -> None:
-        """What the broker's answer does: finish the batch and acknowledge its records."""
-        for output in list(self.publisher._outputs.values()):
-            output.seal()
-            while output.sealed:
-                sealed = output.sealed.popleft()
-                if sealed.writer is not None:
-                    sealed.writer.finish()._build()  # type: ignore[attr-defined]
-                self.publisher._stored(output, sealed)
-                if output.topic == "figures":
-                    self.results += sealed.count
-                else:
-                    self.changes += sealed.count
+        self.publisher.answer()
 
 
 async def _main(rounds: int, options: dict[str, Any]) -> None:
@@ -209,7 +185,7 @@ async def _main(rounds: int, options: dict[str, Any]) -> None:
         stored = stored_round(number)
         if number == 1:  # the first one warms up
             service.parts = dict.fromkeys(service.parts, 0.0)
-            service.results = service.changes = 0
+            service.publisher.stored.clear()
         began_s = time.process_time()
         done = service.run(stored)
         took_s = time.process_time() - began_s
@@ -224,9 +200,11 @@ async def _main(rounds: int, options: dict[str, Any]) -> None:
     )
     for name, spent_s in service.parts.items():
         print(f"  {name:10} {spent_s / (events * rounds) * 1e6:6.3f} us")
+    stored_records = service.publisher.stored
+    results = stored_records.pop("figures", 0)
     print(
-        f"  {service.changes / (events * rounds):.3f} changes and "
-        f"{service.results / (events * rounds):.3f} results an event"
+        f"  {stored_records.total() / (events * rounds):.3f} changes and "
+        f"{results / (events * rounds):.3f} results an event"
     )
 
 

@@ -54,7 +54,7 @@ def count() -> Counts:
                 "benchmarks.regression.workload",
             ],
             check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,  # its errors go to ours
             text=True,
             cwd=_ROOT,
             # Nothing of the caller's: where the environment ends, the stack begins, and the seed
