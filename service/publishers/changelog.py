@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from service.errors import OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
+from service.publishers.base import Row
 from service.publishers.changes import Changes, take_changes
 from service.publishers.output import Entry, Run
 from service.publishers.protocols import Publisher
@@ -317,27 +318,25 @@ class Changelog:
 
     # -- exactly once ------------------------------------------------------------------------
 
-    def take(self, place: PartitionId) -> list[tuple[str, int, Entry]]:
+    def take(self, place: PartitionId) -> list[tuple[str, int, Run, Sequence[Row]]]:
         """The changes of one input partition, for the transaction that is about to begin.
 
         To be called while :attr:`quiet`.  If the transaction fails, the partition has to be
         restored.
 
         Returns:
-            Topic, partition and record of each.
+            Of each table its topic, partition, and records with whom to tell about them.
         """
-        batch = RecordBatch("", 0, (), next_offset=0)
-        changes: list[tuple[str, int, Entry]] = []
+        changes: list[tuple[str, int, Run, Sequence[Row]]] = []
         for state in self.store.states.values():
             table = state.tables.get(place)
             if table is not None and table.logged and table.dirty:
                 topic, number, rows = self._take(state, place, table)
                 table.unsettled += len(rows)
-                owner = _Settled(table)
-                changes.extend(
-                    (topic, number, Entry(*row, batch, at, owner))
-                    for at, row in enumerate(rows, len(changes))
-                )
+                # of no input record: those are acknowledged by their own results
+                batch = RecordBatch("", 0, (), next_offset=0)
+                run = Run(batch, list(range(len(rows))), _Settled(table))
+                changes.append((topic, number, run, rows))
         return changes
 
     # -- as the owner of entries -------------------------------------------------------------

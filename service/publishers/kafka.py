@@ -35,7 +35,6 @@ from service.publishers.output import (
     Sealed,
     count_by_owner,
     permission_of,
-    record_size,
 )
 
 log = structlog.get_logger(__name__)
@@ -49,8 +48,6 @@ SETTLE_POLL_S: Final = 0.02
 PERMISSION_POLL_S: Final = 0.05
 """Time between two looks at results that have to wait for an answered heartbeat."""
 STOP_TIMEOUT_S: Final = 3.0
-SMALL_TOPIC_BYTES: Final = 512 * 1024
-"""Topics that take less than this have their batches measured record by record."""
 
 
 class KafkaPublisher(OutputTopics):
@@ -124,35 +121,8 @@ class KafkaPublisher(OutputTopics):
             run: Where the records come from; not to be changed afterwards.
             rows: The records, as many as there are places in ``run``.
         """
-        output = self._output(topic, partition)
-        start = 0
-        while start < len(rows):
-            taken, size_bytes = self._fill(output, rows, start)
-            if taken:
-                whole = taken == len(rows)
-                output.note(run if whole else run.part(start, start + taken), size_bytes)
-                self._backlog.add(taken, size_bytes)
-                start += taken
-            else:
-                output.seal()  # the open batch is full
-
-    def _fill(self, output: OutputPartition, rows: Sequence[Row], start: int) -> tuple[int, int]:
-        """Put as many of ``rows`` as fit into the open batch; returns how many, and their size."""
-        writer = output.writer
-        if writer is None and (writer := self._begin_batch(output)) is None:
-            left = rows[start:]
-            output.rows += left
-            return len(left), sum(record_size(*row[1:4]) for row in left)
-        before = writer.size_bytes
-        if output.limit_bytes >= SMALL_TOPIC_BYTES:
-            taken = writer.extend(rows, start)
-        elif (
-            output.runs and output.size_bytes + record_size(*rows[start][1:4]) > output.limit_bytes
-        ):
-            taken = 0
-        else:
-            taken = int(writer.append(*rows[start][:4]))
-        return taken, writer.size_bytes - before
+        size_bytes = self._output(topic, partition).add(run, rows, self._begin_batch)
+        self._backlog.add(len(rows), size_bytes)
 
     def _output(self, topic: str, partition: int) -> OutputPartition:
         output = self._outputs.get((topic, partition))
@@ -168,13 +138,13 @@ class KafkaPublisher(OutputTopics):
         What was added while there was none is in no writer: it goes first, as a batch of its own,
         or it would be acknowledged with this one without ever having been sent.
         """
-        if self._producer is not None:
-            output.seal()
-            output.writer = self._producer.new_batch()
         output.since_s = _now()
         if not output.waiting_since_s:
             output.waiting_since_s = output.since_s
-        return output.writer
+        if self._producer is None:
+            return None
+        output.seal()
+        return self._producer.new_batch()
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended; ``urgent`` when nothing more is coming for now."""

@@ -7,7 +7,7 @@ input records it came from.  Knows neither the producer nor a clock: the publish
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.events import Headers, Permission, RecordBatch
@@ -15,6 +15,8 @@ from service.publishers.base import BatchWriter, Row
 
 FULL_BYTES: Final = 192 * 1024
 """A batch of this size goes out without waiting for more."""
+SMALL_TOPIC_BYTES: Final = 512 * 1024
+"""Topics that take less than this have their batches measured record by record."""
 RECORD_OVERHEAD_BYTES: Final = 128
 """Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
 
@@ -238,6 +240,52 @@ class OutputPartition:
         self.waiting_since_s = 0.0
         self.on_wire: Sealed | None = None
         self.sealed: deque[Sealed] = deque()
+
+    def add(
+        self,
+        run: Run,
+        rows: Sequence[Row],
+        begin: "Callable[[OutputPartition], BatchWriter | None]",
+    ) -> int:
+        """Add records behind those that are here, in as few calls as there are batches to fill.
+
+        Args:
+            run: Where they come from; not to be changed afterwards.
+            rows: The records, as many as there are places in ``run``.
+            begin: Opens a batch; gives ``None`` while there is nobody to make one.
+
+        Returns:
+            Their size, in bytes.
+        """
+        start = total_bytes = 0
+        while start < len(rows):
+            if self.writer is None:
+                self.writer = begin(self)
+            taken, size_bytes = self._fill(rows, start)
+            if taken:
+                whole = taken == len(rows)
+                self.note(run if whole else run.part(start, start + taken), size_bytes)
+                total_bytes += size_bytes
+                start += taken
+            else:
+                self.seal()  # the open batch is full
+        return total_bytes
+
+    def _fill(self, rows: Sequence[Row], start: int) -> tuple[int, int]:
+        """Put as many of ``rows`` as fit into the open batch; returns how many, and their size."""
+        writer = self.writer
+        if writer is None:
+            left = rows[start:]
+            self.rows += left
+            return len(left), sum(record_size(*row[1:4]) for row in left)
+        before = writer.size_bytes
+        if self.limit_bytes >= SMALL_TOPIC_BYTES:
+            taken = writer.extend(rows, start)
+        elif self.runs and self.size_bytes + record_size(*rows[start][1:4]) > self.limit_bytes:
+            taken = 0
+        else:
+            taken = int(writer.append(*rows[start][:4]))
+        return taken, writer.size_bytes - before
 
     def note(self, run: Run, size_bytes: int) -> None:
         """The records of ``run`` were added to the open batch."""

@@ -14,21 +14,16 @@ from the position that a new producer with the same id finds committed.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol, cast
 
 import structlog
 
 from service.errors import FencedError, ServiceError, TransactionFailedError
-from service.publishers.base import (
-    ProduceFailedError,
-    Row,
-    TopicInfo,
-    TransactionalClient,
-)
+from service.publishers.base import BatchWriter, Row, TopicInfo, TransactionalClient
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, Run, count_by_owner, record_size
+from service.publishers.output import Entry, OutputPartition, Run, count_by_owner
 
 log = structlog.get_logger(__name__)
 
@@ -58,15 +53,34 @@ class Position(Protocol):
 
 
 class _Queue:
-    """What one input partition has to publish, and the producer that may."""
+    """What one input partition has to publish, and the producer that may.
 
-    __slots__ = ("entries", "producer", "size_bytes", "staged")
+    Attributes:
+        outputs: The next transaction's records, in batches by topic and partition.
+        size_bytes: Their size.
+        staged: Results of records whose last handler has not finished, by batch and place.
+    """
 
-    def __init__(self) -> None:
-        self.producer: TransactionalClient | None = None
-        self.entries: list[tuple[str, int, Entry]] = []
+    __slots__ = ("outputs", "producer", "size_bytes", "staged")
+
+    def __init__(self, producer: TransactionalClient) -> None:
+        self.producer = producer
+        self.outputs: dict[Partition, OutputPartition] = {}
         self.size_bytes = 0
         self.staged: dict[tuple[int, int], list[tuple[str, int, Entry]]] = {}
+
+    def output(self, topic: str, partition: int, info: TopicInfo) -> OutputPartition:
+        """The batches of one output partition."""
+        output = self.outputs.get((topic, partition))
+        if output is None:
+            output = OutputPartition(topic, partition, info.max_message_bytes)
+            self.outputs[topic, partition] = output
+        return output
+
+    def begin_batch(self, output: OutputPartition) -> BatchWriter:
+        """A new batch for ``output``."""
+        del output
+        return self.producer.new_batch()
 
 
 class TransactionalPublisher:
@@ -136,29 +150,42 @@ class TransactionalPublisher:
             # a timer's result, which belongs to no partition
             self._shared.add(topic, partition, entry)
             return
-        addressed = (topic, partition, entry)
         last = batch.pending is None or batch.pending[place] <= 1
-        if last and not queue.staged:
-            queue.entries.append(addressed)
-        else:
-            queue.staged.setdefault((id(batch), place), []).append(addressed)
-            if last:
-                queue.entries.extend(queue.staged.pop((id(batch), place)))
-        size = record_size(entry.key, entry.value, entry.headers)
-        queue.size_bytes += size
-        self._size_bytes += size
+        staged = queue.staged.setdefault((id(batch), place), [])
+        staged.append((topic, partition, entry))
+        if last:
+            self._unstage(queue, (id(batch), place))
         if entry.failed:
             batch.dead_lettered(place)
         batch.ack(place)
 
     def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
         """:meth:`add` for each of ``rows``."""
+        batch = run.batch
+        queue = self._queues.get((batch.topic, batch.partition))
+        if queue is not None and batch.pending is None and not run.failed:
+            self._put(queue, topic, partition, run, rows)
+            batch.ack_many(run.places)
+            return
         for place, (timestamp_ms, key, value, headers) in zip(run.places, rows, strict=True):
-            self.add(
-                topic,
-                partition,
-                Entry(timestamp_ms, key, value, headers, run.batch, place, run.owner, run.failed),
-            )
+            entry = Entry(timestamp_ms, key, value, headers, batch, place, run.owner, run.failed)
+            self.add(topic, partition, entry)
+
+    def _put(
+        self, queue: _Queue, topic: str, partition: int, run: Run, rows: Sequence[Row]
+    ) -> None:
+        """Make records part of the next transaction."""
+        output = queue.output(topic, partition, self.topics[topic])
+        size_bytes = output.add(run, rows, queue.begin_batch)
+        queue.size_bytes += size_bytes
+        self._size_bytes += size_bytes
+
+    def _unstage(self, queue: _Queue, at: tuple[int, int]) -> None:
+        """No handler has anything to add to the results of one record."""
+        for topic, partition, entry in queue.staged.pop(at):
+            run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
+            row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+            self._put(queue, topic, partition, run, [row])
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
@@ -189,8 +216,7 @@ class TransactionalPublisher:
         topic, number = partition
         producer = self._make_producer(f"{self._group}-{topic}-{number}")
         await producer.start()
-        queue = self._queues[partition] = _Queue()
-        queue.producer = producer
+        self._queues[partition] = _Queue(producer)
         if len(self._queues) == PARTITIONS_MAX + 1:
             log.warning("many transactional producers", partitions=len(self._queues))
 
@@ -199,7 +225,7 @@ class TransactionalPublisher:
         producers = [
             queue.producer
             for partition in partitions
-            if (queue := self._discard(partition)) is not None and queue.producer is not None
+            if (queue := self._discard(partition)) is not None
         ]
         await asyncio.gather(*(producer.stop(STOP_TIMEOUT_S) for producer in producers))
 
@@ -227,22 +253,24 @@ class TransactionalPublisher:
             FencedError: If another member owns the partition's id by now.
         """
         queue = self._queues.get(partition)
-        if queue is None or queue.producer is None:
+        if queue is None:
             raise TransactionFailedError(f"{partition[0]}/{partition[1]} has no producer")
-        self._unstage(queue)
+        self._unstage_finished(queue)
         if not all(changelog.quiet for changelog in self._changelogs):
             return False  # the state is ahead of the results: a moment later it is not
         due = position()
-        changes = [change for changelog in self._changelogs for change in changelog.take(partition)]
-        entries, size_bytes = [*queue.entries, *changes], queue.size_bytes
-        if due is None and not entries:
+        for changelog in self._changelogs:
+            for topic, number, run, rows in changelog.take(partition):
+                self._put(queue, topic, number, run, rows)
+        if due is None and not queue.outputs:
             return False
-        queue.entries, queue.size_bytes = [], 0
+        outputs, size_bytes = queue.outputs, queue.size_bytes
+        queue.outputs, queue.size_bytes = {}, 0
         producer = queue.producer
         began_s = asyncio.get_running_loop().time()
         try:
             await producer.begin()
-            await self._send(producer, entries)
+            sent = await _send(producer, outputs.values())
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
                 await producer.send_offsets(self._group, positions)
@@ -254,49 +282,23 @@ class TransactionalPublisher:
             raise TransactionFailedError(f"{partition[0]}/{partition[1]}: {exc}") from exc
         finally:
             self._freed(size_bytes)
-        self.published += len(entries)
-        _tell_owners(entries, began_s)
+        self._tell_owners(sent, began_s)
         return True
 
-    def _unstage(self, queue: _Queue) -> None:
+    def _unstage_finished(self, queue: _Queue) -> None:
         """Take over results of records whose last handler had nothing to add."""
         finished = [
-            key for key, held in queue.staged.items() if held[0][2].batch.done[held[0][2].place]
+            at for at, held in queue.staged.items() if held[0][2].batch.done[held[0][2].place]
         ]
-        for key in finished:
-            queue.entries.extend(queue.staged.pop(key))
+        for at in finished:
+            self._unstage(queue, at)
 
-    async def _send(
-        self, producer: TransactionalClient, entries: list[tuple[str, int, Entry]]
-    ) -> None:
-        """Send ``entries`` in order and check every single answer.
-
-        The client commits a transaction although a batch of it failed, so an unchecked answer
-        would be a lost result.
-        """
-        by_output: defaultdict[tuple[str, int], list[Entry]] = defaultdict(list)
-        for topic, partition, entry in entries:
-            by_output[topic, partition].append(entry)
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            await asyncio.gather(
-                *(
-                    self._send_output(producer, topic, partition, output)
-                    for (topic, partition), output in by_output.items()
-                )
-            )
-
-    async def _send_output(
-        self, producer: TransactionalClient, topic: str, partition: int, entries: list[Entry]
-    ) -> None:
-        writer = producer.new_batch()
-        for entry in entries:
-            timestamp_ms, key, value, headers = entry[:4]
-            if not writer.append(timestamp_ms, key, value, headers):
-                await (await producer.send(topic, partition, writer))
-                writer = producer.new_batch()
-                if not writer.append(timestamp_ms, key, value, headers):
-                    raise ProduceFailedError("a record larger than a batch", too_large=True)
-        await (await producer.send(topic, partition, writer))
+    def _tell_owners(self, sent: Mapping[str, list[Run]], began_s: float) -> None:
+        """Tell the writers what has become visible."""
+        for topic, runs in sent.items():
+            for owner, count in count_by_owner(runs).items():
+                owner.stored(topic, runs, count, since_s=began_s)
+                self.published += count
 
     def _freed(self, size_bytes: int) -> None:
         self._size_bytes -= size_bytes
@@ -304,11 +306,29 @@ class TransactionalPublisher:
             self._room.set()
 
 
-def _tell_owners(entries: list[tuple[str, int, Entry]], began_s: float) -> None:
-    """Tell the writers what has become visible."""
-    by_topic: defaultdict[str, list[Run]] = defaultdict(list)
-    for topic, _, entry in entries:
-        by_topic[topic].append(Run(entry.batch, [entry.place], entry.owner, failed=entry.failed))
-    for topic, stored in by_topic.items():
-        for owner, count in count_by_owner(stored).items():
-            owner.stored(topic, stored, count, since_s=began_s)
+async def _send(
+    producer: TransactionalClient, outputs: Collection[OutputPartition]
+) -> Mapping[str, list[Run]]:
+    """Send ``outputs``, each in its order, and check every single answer.
+
+    The client commits a transaction although a batch of it failed, so an unchecked answer would
+    be a lost result.
+
+    Returns:
+        What was sent, by topic.
+    """
+    sent: defaultdict[str, list[Run]] = defaultdict(list)
+    for output in outputs:
+        output.seal()
+        for batch in output.sealed:
+            sent[output.topic] += batch.runs
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await asyncio.gather(*(_send_output(producer, output) for output in outputs))
+    return sent
+
+
+async def _send_output(producer: TransactionalClient, output: OutputPartition) -> None:
+    while output.sealed:
+        # there is one: a queue has a producer, which makes it
+        writer = cast("BatchWriter", output.sealed.popleft().writer)
+        await (await producer.send(output.topic, output.partition, writer))

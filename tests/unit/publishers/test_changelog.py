@@ -239,11 +239,10 @@ async def test_exactly_once_nothing_is_held_and_the_transaction_takes_the_change
     setting.changelog.cover(batch, [0])
     assert batch.left == 0
 
-    entries = setting.changelog.take(_HERE)
-    assert [(topic, number, entry.key) for topic, number, entry in entries] == [(TOPIC, 2, b"in/a")]
+    ((topic, number, run, rows),) = setting.changelog.take(_HERE)
+    assert (topic, number, [key for _, key, *_ in rows]) == (TOPIC, 2, [b"in/a"])
     assert not setting.state.tables[_HERE].clean
-    change = entries[0][2]
-    change.owner.stored(TOPIC, [Run(change.batch, [change.place], change.owner)], 1, since_s=0.0)
+    run.owner.stored(TOPIC, [run], 1, since_s=0.0)
 
     assert setting.state.tables[_HERE].clean
     assert setting.changelog.take(_HERE) == []

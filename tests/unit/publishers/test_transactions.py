@@ -1,9 +1,17 @@
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
 
 from service import Event, Result, handler
-from service.publishers.base import ProduceUnknownError
+from service.events import RecordBatch, SourceRecord
+from service.publishers.base import ProduceUnknownError, Row, TopicInfo
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.output import Entry, Run
+from service.publishers.transactions import TransactionalPublisher
+from service.testing.broker import MemoryBroker
+from service.testing.broker_clients import MemoryProducer
 from service.testing.broker_transactions import MemoryTransactions
 from service.testing.harness import OUTPUT, Harness, pipeline_of
 
@@ -75,3 +83,143 @@ def _fail_next_commit(producer: MemoryTransactions) -> None:
         raise ProduceUnknownError("no answer")
 
     producer.commit = commit  # type: ignore[method-assign]  # this client is thrown away after it
+
+
+HERE = ("in", 0)
+
+
+class Owner:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        del runs, since_s
+        self.told.append((topic, count))
+
+    def failed(self) -> None:
+        raise AssertionError
+
+    def lost(self, run: Run) -> None:
+        raise AssertionError(run)
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        raise AssertionError((entry, reason))
+
+
+class At(NamedTuple):
+    next_offset: int
+    metadata: str
+
+
+class Setting:
+    """One open input partition and a broker in memory."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.publisher = TransactionalPublisher(
+            KafkaPublisher(lambda: MemoryProducer(self.broker)),
+            lambda name: MemoryTransactions(self.broker, name),
+            group="test",
+        )
+        self.owner = Owner()
+
+    async def open(self, *topics: str, max_message_bytes: int = 1_000_000) -> None:
+        for topic in topics:
+            self.broker.create_topic(topic, 1, max_message_bytes=max_message_bytes)
+            self.publisher.topics[topic] = TopicInfo(1, max_message_bytes)
+        await self.publisher.open(HERE)
+
+    def add(self, topic: str, batch: RecordBatch, places: Sequence[int]) -> None:
+        rows: list[Row] = [(None, None, b"%d" % place, []) for place in places]
+        self.publisher.add_run(topic, 0, Run(batch, list(places), self.owner), rows)
+
+    async def commit(self, next_offset: int) -> bool:
+        return await self.publisher.commit(HERE, lambda: At(next_offset, ""))
+
+    def values(self, topic: str) -> list[bytes | None]:
+        return [record.value for record in self.broker.records(topic)]
+
+
+def inputs(count: int) -> RecordBatch:
+    records = [SourceRecord(b"", offset=offset) for offset in range(count)]
+    return RecordBatch(*HERE, records, next_offset=count)
+
+
+async def test_runs_go_out_in_order_and_their_owner_hears_of_it_once_a_topic() -> None:
+    setting = Setting()
+    await setting.open("one", "other")
+    first, second = inputs(3), inputs(2)
+
+    setting.add("one", first, [0, 1, 2])
+    setting.add("other", second, [0])
+    setting.add("one", second, [1])
+    assert (first.left, second.left) == (0, 0)
+    assert setting.values("one") == []
+
+    assert await setting.commit(5)
+    assert setting.values("one") == [b"0", b"1", b"2", b"1"]
+    assert setting.values("other") == [b"0"]
+    assert sorted(setting.owner.told) == [("one", 4), ("other", 1)]
+    assert setting.publisher.published == 5
+
+
+async def test_what_comes_while_a_transaction_is_on_its_way_goes_into_the_next() -> None:
+    setting = Setting()
+    await setting.open("out")
+    batch = inputs(4)
+    setting.add("out", batch, [0, 1])
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(setting.commit(2))
+        await asyncio.sleep(0)
+        setting.add("out", batch, [2, 3])
+
+    assert setting.values("out") == [b"0", b"1"]
+    assert await setting.commit(4)
+    assert setting.values("out") == [b"0", b"1", b"2", b"3"]
+
+
+async def test_results_of_a_record_with_two_handlers_wait_for_the_last_of_them() -> None:
+    setting = Setting()
+    await setting.open("out")
+    batch = inputs(3)
+    batch.fan_out(2)
+
+    setting.add("out", batch, [0, 1])
+    await setting.commit(0)
+    assert setting.values("out") == []
+
+    setting.add("out", batch, [0])  # both have finished with 0
+    batch.ack(1)  # the other handler has nothing to add
+    batch.ack_many([2, 2])
+    await setting.commit(3)
+    assert setting.values("out") == [b"0", b"0", b"1"]
+
+
+@pytest.mark.parametrize("size_bytes", [100, 5_000])
+async def test_batches_are_no_larger_than_the_topic_takes(size_bytes: int) -> None:
+    setting = Setting()
+    await setting.open("small", max_message_bytes=20_000)
+    batch = inputs(60)
+    rows: list[Row] = [(None, None, b"x" * size_bytes, []) for _ in range(60)]
+
+    setting.publisher.add_run("small", 0, Run(batch, list(range(60)), setting.owner), rows)
+
+    assert await setting.commit(60)
+    assert len(setting.values("small")) == 60
+
+
+async def test_memory_of_what_is_queued_is_bounded_and_given_back() -> None:
+    setting = Setting()
+    await setting.open("out")
+    batch = inputs(200)
+    rows: list[Row] = [(None, None, b"x" * 100_000, []) for _ in range(200)]
+
+    setting.publisher.add_run("out", 0, Run(batch, list(range(200)), setting.owner), rows)
+    setting.publisher.added(urgent=False)
+    assert setting.publisher.full
+
+    await setting.commit(200)
+    assert not setting.publisher.full
