@@ -234,7 +234,8 @@ def _way(item: Handled | Outcome) -> type[Plain] | None:
 
 def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:
     """Whether no number is NaN or infinite, which the encoder writes as null without a word."""
-    if max(map(bytes.find, values, repeat(b"null"))) < 0:
+    # From behind, where CPython's search looks for the first byte, which is rarer than the last.
+    if b"\n".join(values).rfind(b"null") < 0:
         return True
     return all(
         is_finite(result) for result, value in zip(results, values, strict=True) if b"null" in value
