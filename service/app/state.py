@@ -221,4 +221,5 @@ class PipelineState:
             changelog.changed()
             counters.state_keys = changelog.store.keys()
             counters.state_evicted = changelog.store.evicted()
+            counters.state_damaged = changelog.store.damaged()
             counters.changelog_lag = changelog.lag

@@ -23,6 +23,8 @@ class HandlerCounters:
             coroutines that do not wait) the mean, with their number.
         state_keys: Keys that it remembers, now.
         state_evicted: Keys forgotten because there were too many, in the partitions held now.
+        state_damaged: Keys forgotten because their stored value could not be decoded, in the
+            partitions held now.
         changelog_lag: Changed keys whose value is not in the changelog yet, now.
         restored: Changelog records read back.
         restore_left: Changelog records that a restore has yet to read, now.
@@ -40,6 +42,7 @@ class HandlerCounters:
         "restored",
         "retries",
         "running",
+        "state_damaged",
         "state_evicted",
         "state_keys",
         "timed_out",
@@ -55,6 +58,7 @@ class HandlerCounters:
         self.durations = Histogram()
         self.state_keys = 0
         self.state_evicted = 0
+        self.state_damaged = 0
         self.changelog_lag = 0
         self.restored = 0
         self.restore_left = 0

@@ -159,6 +159,14 @@ STATE_EVICTED = Metric(
     about="Keys forgotten for want of room (max_keys), in the partitions held now.",
     labels=_HANDLER,
 )
+STATE_DAMAGED = Metric(
+    name="service.state.damaged",
+    unit="{key}",
+    kind=Kind.GAUGE,
+    about="Keys forgotten because their stored value could not be decoded, in the partitions "
+    "held now.",
+    labels=_HANDLER,
+)
 CHANGELOG_LAG = Metric(
     name="service.state.changelog.lag",
     unit="{key}",

@@ -238,6 +238,12 @@ class LoggedStore:
             table.evicted for state in self.states.values() for table in state.tables.values()
         )
 
+    def damaged(self) -> int:
+        """Keys whose stored value could not be decoded, in the tables that are open."""
+        return sum(
+            table.damaged for state in self.states.values() for table in state.tables.values()
+        )
+
 
 def _settle(changes: list[_Note]) -> None:
     for _, table, keys, _ in changes:

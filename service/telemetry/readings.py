@@ -137,6 +137,7 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.PARKED: _handler(lambda each: each.parked),
     registry.STATE_KEYS: _handler(lambda each: each.state_keys),
     registry.STATE_EVICTED: _handler(lambda each: each.state_evicted),
+    registry.STATE_DAMAGED: _handler(lambda each: each.state_damaged),
     registry.CHANGELOG_LAG: _handler(lambda each: each.changelog_lag),
     registry.STATE_RESTORED: _handler(lambda each: each.restored),
     registry.RESTORE_LEFT: _handler(lambda each: each.restore_left),

@@ -233,6 +233,22 @@ async def test_the_state_is_counted() -> None:
         assert (counters.state_keys, counters.changelog_lag, counters.restore_left) == (2, 0, 0)
 
 
+async def test_a_value_that_is_damaged_counts_as_absent_and_is_counted() -> None:
+    broker = MemoryBroker()
+    async with Harness(config("at_least_once"), broker=broker) as first:
+        await first.send_all([{"key": "a"}, {"key": "b"}])
+        await first.settle()
+    broker.topics[CHANGELOG].logs[0].append(0, b"input/a", b"{", ())
+
+    async with Harness(config("at_least_once"), broker=broker) as second:
+        await second.send_all([{"key": "a", "tell": True}, {"key": "b", "tell": True}])
+        await second.settle()
+        await second.advance(2)
+
+        assert second.outputs() == [{"key": "a", "count": 1}, {"key": "b", "count": 2}]
+        assert _counters(second).state_damaged == 1
+
+
 def test_the_changelog_topics_are_known_from_the_configuration_alone() -> None:
     settings = Settings.model_validate(config("at_least_once"))
 
