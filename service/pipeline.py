@@ -81,6 +81,11 @@ class Pipeline:
         self.branches = branches
         self._capacity = capacity
 
+    @property
+    def in_flight(self) -> int:
+        """Records under way, of sources that do not count: any but Kafka."""
+        return self._normalize.in_flight
+
     async def _prepared(self) -> bool:
         """Find out about the output topics; false if the channel ends empty before we know.
 

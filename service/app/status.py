@@ -64,7 +64,9 @@ def _pipeline(
         for source in built.kafka_sources
         for held in source.partitions
     )
-    counters.in_flight = sum(partition.in_flight for partition in partitions)
+    counters.in_flight = built.pipeline.in_flight + sum(
+        partition.in_flight for partition in partitions
+    )
     counters.events_dropped = (
         channel.rejected_count + channel.dropped_newest_count + channel.dropped_oldest_count
     )

@@ -35,6 +35,14 @@ class Normalize:
         self._failed = failed
         self._counters = counters
         self._tracing = tracing if tracing is not None and tracing.enabled else None
+        self._under_way: set[RecordBatch] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Records that were normalized and are not done, of sources that do not count."""
+        # those of a revoked partition end nowhere
+        self._under_way = {batch for batch in self._under_way if not batch.revoked}
+        return sum(batch.left for batch in self._under_way)
 
     def __call__(self, batches: Sequence[RecordBatch]) -> list[EventBatch]:
         """Normalize ``batches``; those of a revoked partition are dropped."""
@@ -70,9 +78,11 @@ class Normalize:
         counters.bytes_in += batch.size_bytes
         counters.batches += 1
         batch.observer = self._completed
+        self._under_way.add(batch)
 
     def _completed(self, batch: RecordBatch) -> None:
         count = len(batch)
+        self._under_way.discard(batch)
         if batch.revoked:
             self._counters.stale_acks += 1
             return

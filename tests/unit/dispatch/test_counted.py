@@ -30,14 +30,16 @@ async def test_what_comes_in_and_what_is_done_is_counted_with_its_latency() -> N
     now_s = asyncio.get_running_loop().time()
     batch = RecordBatch("feed", 0, records(), next_offset=2, size_bytes=5, received_at_s=now_s)
 
-    normalize(counters)([batch])
+    step = normalize(counters)
+    step([batch])
     assert (counters.records_in, counters.bytes_in, counters.batches) == (2, 5, 1)
+    assert step.in_flight == 2
     await asyncio.sleep(3)
     batch.ack(0)
-    assert counters.acked == 0
+    assert (counters.acked, step.in_flight) == (0, 1)
     batch.ack(1)
 
-    assert counters.acked == 2
+    assert (counters.acked, step.in_flight) == (2, 0)
     assert sum(counters.latency.counts) == 2
     assert round(counters.latency.sum_s) == 6
 
@@ -62,20 +64,26 @@ async def test_results_of_another_pipeline_count_unless_their_records_are_revoke
         for first in (stale, kept)
     ]
 
-    normalize(counters)(batches)
+    step = normalize(counters)
+    step(batches)
+    assert step.in_flight == 2
     stale.revoked = True
+    assert step.in_flight == 1
     for batch in batches:
         batch.ack(0)
 
     assert (counters.records_in, counters.batches) == (2, 2)
     assert (counters.acked, counters.stale_acks) == (1, 1)
+    assert step.in_flight == 0
 
 
 async def test_sources_that_count_are_not_counted_twice() -> None:
     counters = PipelineCounters("p")
     batch = SelfCounted("in", 0, records(), next_offset=2, received_at_s=1.0)
 
-    normalize(counters)([batch])
+    step = normalize(counters)
+    step([batch])
+    assert step.in_flight == 0
     batch.ack_many((0, 1))
 
     assert (counters.records_in, counters.acked) == (0, 0)
