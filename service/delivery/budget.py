@@ -108,9 +108,8 @@ class MemoryBudget(Generic[PartitionT]):
         Raises:
             ValueError: If it is more than ``partition`` holds; nothing has changed then.
         """
-        if records > self._records.held_by(partition) or size_bytes > self._bytes.held_by(
-            partition
-        ):
+        records_held = self._records.held_by(partition)
+        if records > records_held or size_bytes > self._bytes.held_by(partition):
             raise ValueError(f"{partition} gives back more than it took")
         self._records.change(partition, -records)
         self._bytes.change(partition, -size_bytes)
@@ -131,12 +130,13 @@ class _Pool(Generic[PartitionT]):
     no question costs more than O(1).
     """
 
-    __slots__ = ("_assigned", "_capacity", "_held", "_lent", "own", "used")
+    __slots__ = ("_assigned", "_capacity", "_held", "_lendable", "_lent", "own", "used")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._assigned: frozenset[PartitionT] = frozenset()
         self._held: dict[PartitionT, int] = {}
+        self._lendable = capacity
         self._lent = 0
         self.own = 0
         self.used = 0
@@ -144,7 +144,8 @@ class _Pool(Generic[PartitionT]):
     def assign(self, partitions: Collection[PartitionT]) -> None:
         self._assigned = frozenset(partitions)
         self.own = self._capacity // (2 * len(self._assigned)) if self._assigned else 0
-        self._lent = sum(self._borrowed(partition) for partition in self._held)
+        self._lendable = self._capacity - self.own * len(self._assigned)
+        self._lent = sum(self._beyond(partition, held) for partition, held in self._held.items())
 
     def held_by(self, partition: PartitionT) -> int:
         return self._held.get(partition, 0)
@@ -153,25 +154,28 @@ class _Pool(Generic[PartitionT]):
         return partition in self._held
 
     def change(self, partition: PartitionT, amount: int) -> None:
-        borrowed = self._borrowed(partition)
-        held = self.held_by(partition) + amount
+        before = self._held.get(partition, 0)
+        held = before + amount
         if held:
             self._held[partition] = held
         else:
             self._held.pop(partition, None)
         self.used += amount
-        self._lent += self._borrowed(partition) - borrowed
+        self._lent += self._beyond(partition, held) - self._beyond(partition, before)
 
     def room_for(self, partition: PartitionT) -> int:
         if partition not in self._assigned:
             return 0
-        held = self.held_by(partition)
-        unlent = self._capacity - self.own * len(self._assigned) - self._lent
+        own_left = self.own - self._held.get(partition, 0)
         # Half of the distance, so that the borrower leaves as much as it then holds; rounded up,
         # so that the last record can be lent.
-        lendable = max((unlent - self._borrowed(partition) + 1) // 2, 0)
-        return max(min(max(self.own - held, 0) + lendable, self._capacity - self.used), 0)
+        lendable = self._lendable - self._lent
+        if own_left >= 0:
+            room = own_left + max(0, (lendable + 1) // 2)
+        else:  # it has borrowed that much
+            room = max(0, (lendable + own_left + 1) // 2)
+        return max(0, min(room, self._capacity - self.used))
 
-    def _borrowed(self, partition: PartitionT) -> int:
-        own = self.own if partition in self._assigned else 0
-        return max(self.held_by(partition) - own, 0)
+    def _beyond(self, partition: PartitionT, held: int) -> int:
+        """How much of ``held`` is borrowed."""
+        return max(0, held - self.own if partition in self._assigned else held)
