@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import structlog
 
+from service.clock import wall_clock_ms
 from service.publishers.base import Row
 from service.publishers.output import RECORD_OVERHEAD_BYTES
 from service.state.keyed import PartitionId
@@ -47,8 +48,16 @@ def take_changes(
     prefix = key_prefix(place[0])
     serialize = state.serde.serialize
     room = limit - RECORD_OVERHEAD_BYTES
+    now_ms = wall_clock_ms()  # once: the client would ask for the time of each
     keys = table.take_dirty()
     rows: list[Row] = []
+
+    def drop(key: str, **why: object) -> None:
+        log.error(
+            "state value dropped", handler=handler, state=state.name, limit_bytes=limit, **why
+        )
+        table.delete(key)
+
     for key, value in zip(keys, table.peek_many(keys), strict=True):
         name = prefix + key.encode()
         stored: bytes | None = None
@@ -56,20 +65,10 @@ def take_changes(
             try:
                 stored = serialize(value)
             except TypeError as exc:
-                reason: dict[str, object] = {"reason": "it is no JSON", "error": str(exc)}
+                drop(key, reason="it is no JSON", error=str(exc))
             else:
-                size = len(stored)
-                reason = {"reason": "larger than its changelog takes", "size_bytes": size}
-                if len(name) + size > room:
+                if len(name) + len(stored) > room:
+                    drop(key, reason="larger than its changelog takes", size_bytes=len(stored))
                     stored = None
-            if stored is None:
-                log.error(
-                    "state value dropped",
-                    handler=handler,
-                    state=state.name,
-                    limit_bytes=limit,
-                    **reason,
-                )
-                table.delete(key)
-        rows.append((None, name, stored, []))
+        rows.append((now_ms, name, stored, []))
     return Changes(topic, place[1], rows)
