@@ -67,10 +67,10 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
     def _wait_for_threads(self) -> _Ready:
-        if threading.active_count() > 1:
-            ready = super().select(THREAD_PATIENCE_S)
-            if ready:
-                return ready
+        # A look even where there is no other thread: one may have woken the loop and ended since.
+        ready = super().select(THREAD_PATIENCE_S if threading.active_count() > 1 else 0)
+        if ready:
+            return ready
         raise StalledError(self.now_s, [_describe(task) for task in asyncio.all_tasks()])
 
 

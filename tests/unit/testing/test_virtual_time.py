@@ -133,16 +133,32 @@ async def test_work_in_an_executor_takes_no_virtual_time() -> None:
 async def test_time_goes_on_without_a_thread_that_never_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(virtual_time, "THREAD_PATIENCE_S", 0.01)
     never = threading.Event()
     try:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(10):
-                await asyncio.to_thread(never.wait)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(virtual_time, "THREAD_PATIENCE_S", 0.01)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(10):
+                    await asyncio.to_thread(never.wait)
     finally:
         never.set()
 
     assert asyncio.get_running_loop().time() == 10.0
+
+
+async def test_a_thread_that_wakes_the_loop_and_ends_is_not_overlooked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+
+    def wakes_and_ends() -> int:
+        loop.call_soon_threadsafe(woken.set)
+        return 1
+
+    with monkeypatch.context() as between_two_looks:
+        between_two_looks.setattr(threading, "active_count", wakes_and_ends)
+        await woken.wait()
 
 
 @pytest.mark.real_loops
