@@ -55,17 +55,24 @@ class _Finished:
     def __init__(self) -> None:
         self._batches: deque[RabbitMqBatch] = deque()
         self._some = asyncio.Event()
+        self._ended = False
         self.live: set[RabbitMqBatch] = set()
 
     def put(self, batch: RabbitMqBatch) -> None:
         self._batches.append(batch)
         self._some.set()
 
-    async def get(self) -> RabbitMqBatch:
-        while not self._batches:
+    def end(self) -> None:
+        """Nothing more will be put."""
+        self._ended = True
+        self._some.set()
+
+    async def get(self) -> RabbitMqBatch | None:
+        """The next one; ``None`` when all are taken and there will be no more."""
+        while not (self._batches or self._ended):
             self._some.clear()
             await self._some.wait()
-        return self._batches.popleft()
+        return self._batches.popleft() if self._batches else None
 
     def revoke(self) -> None:
         """The connection is gone: nothing of it may be published any more."""
@@ -155,16 +162,17 @@ class RabbitMqSource:
             _log.info("queue connected", source=self.name, queue=self._settings.queue)
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(_fail_when(lost))
-                acking = tasks.create_task(self._ack_forever(finished))
+                acking = tasks.create_task(self._ack(finished))
                 reading = tasks.create_task(self._read(arrived, finished, inbox))
                 await self._stopping.wait()
                 reading.cancel()
                 await queue.cancel(tag)
                 inbox.close()
                 await self._closing.wait()
+                # not cancelled: what it would leave of a batch is delivered again
+                finished.end()
+                await acking
                 watching.cancel()
-                acking.cancel()
-            await self._ack_rest(finished)
 
     async def _read(
         self,
@@ -185,20 +193,12 @@ class RabbitMqSource:
                 self._stopping.set()
                 return
 
-    async def _ack_forever(self, finished: _Finished) -> None:
-        while True:
-            await self._ack(await finished.get(), finished)
-
-    async def _ack_rest(self, finished: _Finished) -> None:
-        """What became durable while the tasks ended."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0):
-                await self._ack_forever(finished)
-
-    async def _ack(self, batch: RabbitMqBatch, finished: _Finished) -> None:
-        for message in batch.messages:
-            await message.ack()
-        finished.live.discard(batch)
+    async def _ack(self, finished: _Finished) -> None:
+        """Acknowledge what is durable, to the last of it."""
+        while (batch := await finished.get()) is not None:
+            for message in batch.messages:
+                await message.ack()
+            finished.live.discard(batch)
 
     def _batch(self, messages: list[AbstractIncomingMessage], finished: _Finished) -> RabbitMqBatch:
         records = [self._record(message) for message in messages]
