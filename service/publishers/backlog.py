@@ -10,14 +10,18 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 class Backlog:
     """Counts what was added and is not settled.
 
+    Args:
+        limit_bytes: Above this size :meth:`room` waits.
+
     Attributes:
         records: Records of it.
         size_bytes: Their size.
     """
 
-    __slots__ = ("_empty", "_room", "records", "size_bytes")
+    __slots__ = ("_empty", "_limit_bytes", "_room", "records", "size_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = PENDING_BYTES_MAX) -> None:
+        self._limit_bytes = limit_bytes
         self.records = 0
         self.size_bytes = 0
         self._room = asyncio.Event()
@@ -33,14 +37,14 @@ class Backlog:
     def look(self) -> None:
         """Let those wait who have to, now that something was added."""
         self._empty.clear()
-        if self.size_bytes > PENDING_BYTES_MAX:
+        if self.size_bytes > self._limit_bytes:
             self._room.clear()
 
     def settle(self, records: int, size_bytes: int) -> None:
         """Some of it is durable, or nobody's any more."""
         self.records -= records
         self.size_bytes -= size_bytes
-        if self.size_bytes <= PENDING_BYTES_MAX:
+        if self.size_bytes <= self._limit_bytes:
             self._room.set()
         if not self.records:
             self._empty.set()
@@ -51,7 +55,7 @@ class Backlog:
         return not self._room.is_set()
 
     async def room(self) -> None:
-        """Wait until there is less than :data:`PENDING_BYTES_MAX`.  Cancel safe."""
+        """Wait until there is no more than the limit.  Cancel safe."""
         await self._room.wait()
 
     async def empty(self) -> None:

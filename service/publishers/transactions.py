@@ -20,6 +20,7 @@ from typing import Final, Protocol, cast
 import structlog
 
 from service.errors import FencedError, ServiceError, TransactionFailedError
+from service.publishers.backlog import Backlog
 from service.publishers.base import BatchWriter, Row, TopicInfo, TransactionalClient
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
@@ -57,15 +58,18 @@ class _Queue:
 
     Attributes:
         outputs: The next transaction's records, in batches by topic and partition.
+        records: How many these are.
         size_bytes: Their size.
-        staged: Results of records whose last handler has not finished, by batch and place.
+        staged: Results of records whose last handler has not finished, by batch and place.  They
+            are in no size: that handler could wait for room which only it can make.
     """
 
-    __slots__ = ("outputs", "producer", "size_bytes", "staged")
+    __slots__ = ("outputs", "producer", "records", "size_bytes", "staged")
 
     def __init__(self, producer: TransactionalClient) -> None:
         self.producer = producer
         self.outputs: dict[Partition, OutputPartition] = {}
+        self.records = 0
         self.size_bytes = 0
         self.staged: dict[tuple[int, int], list[tuple[str, int, Entry]]] = {}
 
@@ -106,9 +110,7 @@ class TransactionalPublisher:
         self._group = group
         self._queues: dict[Partition, _Queue] = {}
         self._changelogs: list[Changelog] = []
-        self._size_bytes = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._backlog = Backlog(QUEUED_BYTES_MAX)
         self.published = 0
 
     def include(self, changelog: Changelog) -> None:
@@ -177,8 +179,9 @@ class TransactionalPublisher:
         """Make records part of the next transaction."""
         output = queue.output(topic, partition, self.topics[topic])
         size_bytes = output.add(run, rows, queue.begin_batch)
+        queue.records += len(rows)
         queue.size_bytes += size_bytes
-        self._size_bytes += size_bytes
+        self._backlog.add(len(rows), size_bytes)
 
     def _unstage(self, queue: _Queue, at: tuple[int, int]) -> None:
         """No handler has anything to add to the results of one record."""
@@ -190,17 +193,16 @@ class TransactionalPublisher:
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
         self._shared.added(urgent=urgent)
-        if self._size_bytes > QUEUED_BYTES_MAX:
-            self._room.clear()
+        self._backlog.look()
 
     @property
     def full(self) -> bool:
         """Whether :meth:`room` would wait."""
-        return not self._room.is_set()
+        return self._backlog.full
 
     async def room(self) -> None:
-        """Wait until less than :data:`QUEUED_BYTES_MAX` is queued.  Cancel safe."""
-        await self._room.wait()
+        """Wait until no more than :data:`QUEUED_BYTES_MAX` is queued.  Cancel safe."""
+        await self._backlog.room()
 
     # -- as the committer of a source --------------------------------------------------------
 
@@ -232,7 +234,7 @@ class TransactionalPublisher:
     def _discard(self, partition: Partition) -> _Queue | None:
         queue = self._queues.pop(partition, None)
         if queue is not None:
-            self._freed(queue.size_bytes)
+            self._backlog.settle(queue.records, queue.size_bytes)
         return queue
 
     async def commit(self, partition: Partition, position: Callable[[], Position | None]) -> bool:
@@ -264,8 +266,8 @@ class TransactionalPublisher:
                 self._put(queue, topic, number, run, rows)
         if due is None and not queue.outputs:
             return False
-        outputs, size_bytes = queue.outputs, queue.size_bytes
-        queue.outputs, queue.size_bytes = {}, 0
+        outputs, records, size_bytes = queue.outputs, queue.records, queue.size_bytes
+        queue.outputs, queue.records, queue.size_bytes = {}, 0, 0
         producer = queue.producer
         began_s = asyncio.get_running_loop().time()
         try:
@@ -281,7 +283,7 @@ class TransactionalPublisher:
             await producer.abort()
             raise TransactionFailedError(f"{partition[0]}/{partition[1]}: {exc}") from exc
         finally:
-            self._freed(size_bytes)
+            self._backlog.settle(records, size_bytes)
         self._tell_owners(sent, began_s)
         return True
 
@@ -299,11 +301,6 @@ class TransactionalPublisher:
             for owner, count in count_by_owner(runs).items():
                 owner.stored(topic, runs, count, since_s=began_s)
                 self.published += count
-
-    def _freed(self, size_bytes: int) -> None:
-        self._size_bytes -= size_bytes
-        if self._size_bytes <= QUEUED_BYTES_MAX:
-            self._room.set()
 
 
 async def _send(
