@@ -148,7 +148,8 @@ class ChainedBatch(RecordBatch):
     def ack_many(self, indexes: Iterable[int]) -> None:
         """See :meth:`service.events.RecordBatch.ack_many`."""
         if self.pending is not None:
-            super().ack_many(indexes)
+            for index in indexes:
+                self.ack(index)
             return
         done = self.done
         fresh = [index for index in dict.fromkeys(indexes) if not done[index]]

@@ -19,9 +19,18 @@ from service.dispatch.call import Call
 from service.dispatch.lanes import LANES, Ordering
 from service.dispatch.runner import FROM_INSIDE, Runner
 from service.errors import TransientError
-from service.events import Event, EventBatch, Handled, Outcome, Permission, RecordBatch, Results
+from service.events import (
+    Event,
+    EventBatch,
+    Handled,
+    Outcome,
+    Permission,
+    RecordBatch,
+    Result,
+    Results,
+)
 from service.handlers.bound import BoundHandler
-from service.handlers.results import to_results
+from service.handlers.results import is_plain, to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.publishers.changelog import Changelog
 from service.streams import Work
@@ -125,8 +134,7 @@ class Dispatcher:
                 if batch.closing:
                     wanted = [index for index in wanted if begun[index]]
                 if not as_calls and not waits:
-                    for index in wanted:
-                        begun[index] = 1
+                    _note_begun(begun, wanted)
             if not wanted:
                 continue
             if waits:
@@ -181,10 +189,10 @@ class Dispatcher:
                 self.calls.enter(call.lane)
         items += calls
 
-    def _outcomes(  # noqa: C901, PLR0912 -- the hot loop: a call taken out of it costs 60 ns an event
+    def _outcomes(  # noqa: C901, PLR0912, PLR0915 -- hot: a call taken out of it costs 60 ns an event
         self, events: EventBatch, wanted: Sequence[int], items: list[Handling]
     ) -> None:
-        """Call a plain function for each; mappings, which it nearly always gives, make runs."""
+        """Call a plain function for each; plain results, as nearly always, make runs."""
         call = self._call
         batch, data, types = events.batch, events.data, events.types
         records = batch.records
@@ -193,7 +201,8 @@ class Dispatcher:
         silent: list[int] = []
         changed: list[int] = []
         indexes: list[int] = []
-        mappings: list[dict[str, Any]] = []
+        plain: list[dict[str, Any] | Result] = []
+        addressed = False
         began_s = perf_counter()
         for index in wanted:
             record = records[index]
@@ -217,7 +226,11 @@ class Dispatcher:
                     if returned is None and not changes:
                         silent.append(index)
                         continue
-                    results: Results = returned if type(returned) is dict else to_results(returned)
+                    results: Results | Result = (
+                        returned
+                        if type(returned) is dict or is_plain(returned)
+                        else to_results(returned)
+                    )
                 except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- user's code
                     if self.changelog is not None:
                         self.changelog.store.undo()
@@ -226,17 +239,18 @@ class Dispatcher:
                 else:
                     if changes and self._settled(batch, index, results, changed):
                         continue
-                    if type(results) is dict:
+                    if isinstance(results, (dict, Result)):
+                        addressed = addressed or type(results) is Result
                         indexes.append(index)
-                        mappings.append(results)
+                        plain.append(results)
                         continue
                     item = Outcome(batch, index, results)
             if indexes:
-                items.append(Handled(batch, indexes, mappings))
-                indexes, mappings = [], []
+                items.append(Handled(batch, indexes, plain, addressed=addressed))
+                indexes, plain, addressed = [], [], False
             items.append(item)
         if indexes:
-            items.append(Handled(batch, indexes, mappings))
+            items.append(Handled(batch, indexes, plain, addressed=addressed))
         self._count_handled(len(wanted), perf_counter() - began_s)
         if silent:
             batch.ack_many(silent)
@@ -291,7 +305,7 @@ class Dispatcher:
         self._counters.durations.record(took_s / count, count)
 
     def _settled(
-        self, batch: RecordBatch, index: int, results: Results, changed: list[int]
+        self, batch: RecordBatch, index: int, results: Results | Result, changed: list[int]
     ) -> bool:
         """What a call changed in the state counts; true if that is all that came of it."""
         if self.changelog is None:
@@ -309,3 +323,11 @@ class Dispatcher:
         if isinstance(decided, Outcome):
             return decided
         return self.calls.put_off(event, self._lane(event), decided)
+
+
+def _note_begun(begun: bytearray, wanted: Sequence[int]) -> None:
+    if len(wanted) == len(begun):
+        begun[:] = b"\x01" * len(begun)
+        return
+    for index in wanted:
+        begun[index] = 1

@@ -210,16 +210,19 @@ class RecordBatch:
 
     def ack_many(self, indexes: Iterable[int]) -> None:
         """:meth:`ack` for each of ``indexes``, in one call."""
-        if self.pending is not None:
+        pending, done, left = self.pending, self.done, self.left
+        if pending is None:
             for index in indexes:
-                self.ack(index)
-            return
-        done = self.done
-        left = self.left
-        for index in indexes:
-            if not done[index]:
-                done[index] = 1
-                left -= 1
+                if not done[index]:
+                    done[index] = 1
+                    left -= 1
+        else:
+            for index in indexes:
+                if pending[index] > 1:
+                    pending[index] -= 1
+                elif not done[index]:
+                    done[index] = 1
+                    left -= 1
         if left != self.left:
             self.left = left
             if not left:
@@ -231,16 +234,18 @@ class RecordBatch:
         The usual case, a filter that drops most of a batch, costs only what is kept.
         """
         count = len(self.records)
+        if len(indexes) == count:
+            return
         if self.pending is not None or self.left != count:
             kept = set(indexes)
-            self.ack_many(index for index in range(count) if index not in kept)
+            self.ack_many([index for index in range(count) if index not in kept])
             return
         done = bytearray(b"\x01") * count
         for index in indexes:
             done[index] = 0
         self.done = done
         self.left = len(indexes)
-        if count and not indexes:
+        if not indexes:
             self._complete()
 
     def dead_lettered(self, index: int) -> None:

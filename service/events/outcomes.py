@@ -57,6 +57,11 @@ class Result:
         self.headers = headers
         self.timestamp = timestamp
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is a mapping with at most an address around it: a topic, a key."""
+        return type(self.value) is dict and self.headers is None and self.timestamp is None
+
     def __repr__(self) -> str:
         return f"Result({self.value!r}, topic={self.topic!r}, key={self.key!r})"
 
@@ -88,32 +93,40 @@ class Outcome(msgspec.Struct, eq=False):
 
 
 class Handled:
-    """What a plain function made of a run of records of one batch: one mapping each.
+    """What handling made of a run of records of one batch: one plain result each.
 
     The same as an :class:`Outcome` for each of them, for the price of one.
 
     Attributes:
         batch: The records' batch.
         indexes: Their places in it; not empty.
-        results: For each, the result to the handler's own output.
+        results: For each a mapping, the result to the handler's own output under the record's key,
+            or a :class:`Result` of a mapping that may name another topic or key.
+        addressed: Whether there may be a ``Result`` among them.
         lane: As for an :class:`Outcome`.
     """
 
-    __slots__ = ("batch", "indexes", "results")
+    __slots__ = ("addressed", "batch", "indexes", "results")
 
     lane: ClassVar[None] = None
 
     def __init__(
-        self, batch: RecordBatch, indexes: list[int], results: list[dict[str, Any]]
+        self,
+        batch: RecordBatch,
+        indexes: list[int],
+        results: Sequence[dict[str, Any] | Result],
+        *,
+        addressed: bool = False,
     ) -> None:
         self.batch = batch
         self.indexes = indexes
         self.results = results
+        self.addressed = addressed
 
     def outcomes(self) -> list[Outcome]:
         """One by one."""
         batch = self.batch
         return [
-            Outcome(batch, index, result)
+            Outcome(batch, index, (result,) if isinstance(result, Result) else result)
             for index, result in zip(self.indexes, self.results, strict=True)
         ]

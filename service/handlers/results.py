@@ -29,6 +29,7 @@ So a handler with much to say can say it in parts that do not keep the event loo
 """
 
 _ONE_VALUE = (Mapping, bytes, bytearray, memoryview, str, int, float)
+_PLAIN_KEYS = (SameKey, bytes)
 _NOTHING: tuple[Result, ...] = ()
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MAX_STAMP_MS = 2**63 - 1
@@ -82,6 +83,19 @@ def to_results(returned: Any, limit: int = MAX_RESULTS) -> Sequence[Result]:
     if type(returned) is dict:
         return (Result(returned),)
     return _unusual(returned, limit)
+
+
+def is_plain(returned: Any) -> bool:
+    """Whether ``returned`` is a plain result whose address :func:`to_results` would let pass.
+
+    Quick, as it is asked of every event: text for a key has to be looked at, so it is not.
+    """
+    if type(returned) is not Result or not returned.plain:
+        return False
+    topic: Any = returned.topic  # declared types are the handler's word
+    return type(returned.key) in _PLAIN_KEYS and (
+        topic is None or (type(topic) is str and _is_topic(topic))
+    )
 
 
 def _unusual(returned: Any, limit: int) -> Sequence[Result]:

@@ -1,4 +1,4 @@
-"""Runs of plain results: one mapping a record, under the record's key.
+"""Runs of plain results: one mapping a record, under the record's key or one of its own.
 
 Nearly everything is published this way, to the handler's own output or to a topic that each
 result names, so it is done for a whole run at a time, with the loops in C: encode, check, name,
@@ -7,15 +7,16 @@ that is not known) is not touched, and goes the long way, one by one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import orjson
 
 from service.clock import wall_clock_ms
 from service.delivery.identity import ID_HEADER, id_prefix
-from service.events import SAME_KEY, Handled, Outcome, Record, RecordBatch, Result
+from service.events import Handled, Outcome, Record, RecordBatch, Result, SameKey
 from service.publishers.base import OutputTracing, Row
 from service.publishers.encoding import (
     CONTENT_TYPE,
@@ -32,22 +33,13 @@ _headers_of = attrgetter("headers")
 _serial_of = attrgetter("serial")
 
 
-class Addressed(NamedTuple):
-    """What :class:`Handled` is, of results that may name a topic and are plain otherwise."""
+class _Part(NamedTuple):
+    """Results of a run that go to one topic, in the run's order; no keys are the records' own."""
 
-    batch: RecordBatch
-    indexes: list[int]
-    results: list[Result]
-
-    def outcomes(self) -> list[Outcome]:
-        """One by one."""
-        return [
-            Outcome(self.batch, index, (result,))
-            for index, result in zip(self.indexes, self.results, strict=True)
-        ]
-
-
-Plain: TypeAlias = Handled | Addressed
+    topic: str | None
+    places: list[int]
+    values: Sequence[Any]
+    keys: list[bytes | None] | None
 
 
 class _Ready(NamedTuple):
@@ -85,40 +77,44 @@ class PlainWriter:
         self._output = output
         self._tracing = tracing
 
-    def write(self, run: Plain) -> bool:
+    def write(self, run: Handled) -> bool:
         """Queue the results of ``run``; false if they are not all plain, and none is queued."""
         ready: list[_Ready] = []
-        for topic, places, results in self._by_topic(run):
-            made = self._checked(topic, run.batch, places, results)
+        for part in self._by_topic(run):
+            made = self._checked(run.batch, part)
             if made is None:
                 return False
             ready.append(made)
         publisher = self._publisher
         for topic, whole, keys, rows in ready:
             partitions = publisher.partitions_for(topic, keys, run.batch.partition)
-            for partition, part, some in _by_partition(partitions, whole, rows):
-                publisher.add_run(topic, partition, part, some)
+            for partition, some, some_rows in _by_partition(partitions, whole, rows):
+                publisher.add_run(topic, partition, some, some_rows)
         return True
 
-    def _by_topic(self, run: Plain) -> Iterable[tuple[str | None, list[int], list[Any]]]:
-        """Topics, with the places and values of the results that go there, in the run's order."""
-        if isinstance(run, Handled):
-            return ((self._output, run.indexes, run.results),)
-        topics: dict[str | None, tuple[list[int], list[Any]]] = {}
+    def _by_topic(self, run: Handled) -> Iterable[_Part]:
+        if not run.addressed:
+            return (_Part(self._output, run.indexes, run.results, None),)
+        records, output = run.batch.records, self._output
+        parts: dict[str | None, tuple[list[int], list[Any], list[bytes | None]]] = {}
         for place, result in zip(run.indexes, run.results, strict=True):
-            topic = result.topic or self._output
-            found = topics.get(topic)
-            if found is None:
-                found = topics[topic] = ([], [])
-            found[0].append(place)
-            found[1].append(result.value)
-        return [(topic, places, values) for topic, (places, values) in topics.items()]
+            topic, value, key = output, result, records[place].key
+            if type(result) is Result:
+                topic, value = result.topic or output, result.value
+                if not isinstance(result.key, SameKey):
+                    key = result.key.encode() if isinstance(result.key, str) else result.key
+            part = parts.get(topic)
+            if part is None:
+                part = parts[topic] = ([], [], [])
+            part[0].append(place)
+            part[1].append(value)
+            part[2].append(key)
+        return [_Part(topic, *part) for topic, part in parts.items()]
 
-    def _checked(
-        self, topic: str | None, batch: RecordBatch, places: list[int], results: list[Any]
-    ) -> "_Ready | None":
+    def _checked(self, batch: RecordBatch, part: _Part) -> "_Ready | None":
         """The records of results to one topic; ``None`` if not all of them are plain."""
         publisher = self._publisher
+        topic, places, results, keys = part
         if topic is None or topic not in publisher.topics:
             return None
         try:
@@ -126,7 +122,8 @@ class PlainWriter:
         except TypeError:
             return None
         records = [batch.records[place] for place in places]
-        keys = list(map(_key_of, records))
+        if keys is None:
+            keys = list(map(_key_of, records))
         longest_key = max(map(len, filter(None, keys)), default=0)
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(results, values):
@@ -176,7 +173,7 @@ def _by_partition(
     ]
 
 
-def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Plain | Outcome]:
+def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Outcome]:
     """``items`` by batch, those that are plain and stand together put into runs.
 
     Calls that wait finish across many batches; taken as they come, nearly every run would have
@@ -198,38 +195,39 @@ def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Plain | Outc
     return chain.from_iterable(_runs(batch, groups[batch]) for batch in batches)
 
 
-def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Plain | Outcome]:
-    """``items`` of one batch in order, neighbours that are plain in the same way put into runs."""
+def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Handled | Outcome]:
+    """``items`` of one batch in order, neighbours that are plain put into runs."""
     for way, some in groupby(items, _way):
-        if way is None:
+        if way is _Way.OTHER:
             yield from some
             continue
         outcomes: list[Any] = list(some)
         indexes = [outcome.index for outcome in outcomes]
-        if way is Handled:
+        if way is _Way.MAPPING:
             yield Handled(batch, indexes, [outcome.results for outcome in outcomes])
         else:
-            yield Addressed(batch, indexes, [outcome.results[0] for outcome in outcomes])
+            results = [outcome.results[0] for outcome in outcomes]
+            yield Handled(batch, indexes, results, addressed=True)
 
 
-def _way(item: Handled | Outcome) -> type[Plain] | None:
-    """The kind of run that an outcome can be part of."""
+class _Way(Enum):
+    """What kind of run an outcome can be part of."""
+
+    MAPPING = "mapping"
+    ADDRESSED = "addressed"
+    OTHER = "none"
+
+
+def _way(item: Handled | Outcome) -> _Way:
     if type(item) is not Outcome or item.failure is not None:
-        return None
+        return _Way.OTHER
     results = item.results
     if type(results) is dict:
-        return Handled
+        return _Way.MAPPING
     if len(results) != 1:
-        return None
+        return _Way.OTHER
     (result,) = results
-    plain = (
-        type(result) is Result
-        and type(result.value) is dict
-        and result.key is SAME_KEY
-        and result.headers is None
-        and result.timestamp is None
-    )
-    return Addressed if plain else None
+    return _Way.ADDRESSED if type(result) is Result and result.plain else _Way.OTHER
 
 
 def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:

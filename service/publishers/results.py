@@ -38,7 +38,7 @@ from service.publishers.encoding import (
 )
 from service.publishers.graves import Grave
 from service.publishers.output import Entry, Run, record_size
-from service.publishers.plain import Plain, PlainWriter, gathered
+from service.publishers.plain import PlainWriter, gathered
 from service.publishers.protocols import NO_TRACING, Changes, Publisher
 
 
@@ -135,7 +135,7 @@ class ResultWriter:
                     late.append(outcome)
         return late
 
-    def _drop(self, item: Plain | Outcome) -> None:
+    def _drop(self, item: Handled | Outcome) -> None:
         """Do nothing for an outcome: whoever owns its partition now does it again."""
         indexes = [item.index] if isinstance(item, Outcome) else item.indexes
         item.batch.dropped(indexes)

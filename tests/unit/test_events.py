@@ -1,4 +1,8 @@
 import pickle
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.events import Event, Handled, Outcome, RecordBatch, SourceRecord
 
@@ -43,3 +47,38 @@ def test_a_run_is_the_same_as_an_outcome_for_each_of_its_records() -> None:
         (batch, 2, {"n": 2}, None),
     ]
     assert all(type(outcome) is Outcome for outcome in outcomes)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ack", "many", "all but"]), st.sets(st.integers(0, 5))), max_size=8
+)
+
+
+@given(effects=st.integers(1, 3), held=st.lists(st.integers(0, 5), max_size=2), steps=STEPS)
+def test_many_acknowledgements_at_once_are_the_same_as_one_by_one(
+    effects: int, held: list[int], steps: list[tuple[str, set[int]]]
+) -> None:
+    told: list[Any] = []
+    left = dict.fromkeys(range(6), effects)
+    batch = batch_of(6)
+    batch.observer = told.append
+    batch.fan_out(effects)
+    for index in held:
+        batch.hold(index)
+        left[index] += 1
+    for way, chosen in steps:
+        acknowledged = chosen
+        if way == "all but":
+            batch.ack_all_but(sorted(chosen))
+            acknowledged = set(range(6)) - chosen
+        elif way == "many":
+            batch.ack_many(sorted(chosen))
+        else:
+            for index in chosen:
+                batch.ack(index)
+        for index in acknowledged:
+            left[index] = max(0, left[index] - 1)
+
+        assert list(batch.done) == [int(not left[index]) for index in range(6)]
+        assert batch.left == sum(bool(count) for count in left.values())
+        assert len(told) == int(not batch.left)

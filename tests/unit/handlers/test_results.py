@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.errors import OutputTooLargeError, PermanentError
 from service.events import SAME_KEY, Result
-from service.handlers.results import to_results
+from service.handlers.results import is_plain, to_results
 
 
 class _Model(BaseModel):
@@ -152,6 +152,33 @@ def test_a_result_that_cannot_be_written_to_kafka_fails_its_own_event(result: Re
         to_results(result)
     with pytest.raises(PermanentError, match="the result's"):
         to_results([{"a": 1}, result])
+    assert not is_plain(result)  # or nobody would have looked
+
+
+@pytest.mark.parametrize("topic", [None, "a.B_c-9"])
+@pytest.mark.parametrize("key", [SAME_KEY, b"own", "text", None])
+def test_a_plain_result_passes_as_it_is(topic: str | None, key: Any) -> None:
+    result = Result({"a": 1}, topic=topic, key=key)
+
+    assert to_results(result) == (result,)
+    assert is_plain(result) == (key is SAME_KEY or key == b"own")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"a": 1},
+        None,
+        [Result({})],
+        Result(b"raw"),
+        Result(None, key=b"k"),
+        Result({}, headers={"a": "b"}),
+        Result({}, timestamp=7),
+    ],
+    ids=["mapping", "nothing", "list", "bytes", "tombstone", "headers", "timestamp"],
+)
+def test_what_needs_a_closer_look_is_not_plain(returned: Any) -> None:
+    assert not is_plain(returned)
 
 
 def test_every_kind_of_address_that_kafka_takes_is_passed() -> None:

@@ -128,16 +128,37 @@ ADDRESSED: st.SearchStrategy[Any] = st.one_of(
         Result,
         st.sampled_from([{"n": 1}, {"n": None}, {"n": math.inf}, {"n": object()}, b"raw", "text"]),
         topic=st.sampled_from([None, "out", "other", "small"]),
-        key=st.sampled_from([SAME_KEY, SAME_KEY, SAME_KEY, b"k", None]),
+        key=st.sampled_from([SAME_KEY, SAME_KEY, b"k", "text", None]),
         headers=st.sampled_from([None, None, None, {"x": "y"}]),
         timestamp=st.sampled_from([None, None, 7]),
     ),
 )
 
 
-@given(results=st.lists(st.lists(ADDRESSED, max_size=2), min_size=2, max_size=8))
+def runs_of(outcomes: Sequence[Outcome]) -> list[Handled | Outcome]:
+    """``outcomes`` as a plain function's come: what looks plain is in runs already."""
+    items: list[Handled | Outcome] = []
+    for outcome in outcomes:
+        results = outcome.results
+        single = results if isinstance(results, dict) else results[0] if len(results) == 1 else None
+        if not isinstance(single, dict) and (single is None or not single.plain):
+            items.append(outcome)
+        elif items and isinstance(last := items[-1], Handled):
+            indexes, addressed = [*last.indexes, outcome.index], last.addressed
+            addressed = addressed or isinstance(single, Result)
+            items[-1] = Handled(last.batch, indexes, [*last.results, single], addressed=addressed)
+        else:
+            addressed = isinstance(single, Result)
+            items.append(Handled(outcome.batch, [outcome.index], [single], addressed=addressed))
+    return items
+
+
+@given(
+    results=st.lists(st.lists(ADDRESSED, max_size=2), min_size=2, max_size=8),
+    in_runs=st.booleans(),
+)
 def test_whatever_handlers_address_comes_out_as_it_would_one_by_one(
-    results: list[list[Any]],
+    results: list[list[Any]], *, in_runs: bool
 ) -> None:
     def outcomes() -> list[Outcome]:
         batch = batch_of(*[b"%d" % (at % 3) for at in range(len(results))])
@@ -165,7 +186,7 @@ def test_whatever_handlers_address_comes_out_as_it_would_one_by_one(
     at_once, one_by_one = Publisher(), Publisher()
     for publisher in (at_once, one_by_one):
         publisher.topics |= {"other": TopicInfo(2, 2_000), "small": TopicInfo(1, 520)}
-    writer_of(at_once).publish(outcomes())
+    writer_of(at_once).publish(runs_of(outcomes()) if in_runs else outcomes())
     for outcome in outcomes():
         writer_of(one_by_one).publish([outcome])
 
