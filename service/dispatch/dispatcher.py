@@ -134,7 +134,7 @@ class Dispatcher:
                 if batch.closing:
                     wanted = [index for index in wanted if begun[index]]
                 if not as_calls and not waits:
-                    _note_begun(begun, wanted)
+                    _mark(begun, wanted)
             if not wanted:
                 continue
             if waits:
@@ -325,7 +325,8 @@ class Dispatcher:
         return self.calls.put_off(event, self._lane(event), decided)
 
 
-def _note_begun(begun: bytearray, wanted: Sequence[int]) -> None:
+def _mark(begun: bytearray, wanted: Sequence[int]) -> None:
+    """Set the bytes at ``wanted``, ascending and each once, to 1."""
     if len(wanted) == len(begun):
         begun[:] = b"\x01" * len(begun)
         return
