@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 from service.errors import OutputTooLargeError, PermanentError
 from service.events import Result, SameKey
@@ -85,7 +85,7 @@ def to_results(returned: Any, limit: int = MAX_RESULTS) -> Sequence[Result]:
     return _unusual(returned, limit)
 
 
-def is_plain(returned: Any) -> bool:
+def is_plain(returned: Any) -> TypeGuard[Result]:
     """Whether ``returned`` is a plain result whose address :func:`to_results` would let pass.
 
     Quick, as it is asked of every event: text for a key has to be looked at, so it is not.
