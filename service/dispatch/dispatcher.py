@@ -239,8 +239,12 @@ class Dispatcher:
                 else:
                     if changes and self._settled(batch, index, results, changed):
                         continue
-                    if isinstance(results, (dict, Result)):
-                        addressed = addressed or type(results) is Result
+                    if type(results) is dict:
+                        indexes.append(index)
+                        plain.append(results)
+                        continue
+                    if isinstance(results, Result):
+                        addressed = True
                         indexes.append(index)
                         plain.append(results)
                         continue
