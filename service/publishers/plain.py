@@ -7,7 +7,6 @@ that is not known) is not touched, and goes the long way, one by one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
 from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -196,38 +195,31 @@ def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Ou
 
 
 def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Handled | Outcome]:
-    """``items`` of one batch in order, neighbours that are plain put into runs."""
-    for way, some in groupby(items, _way):
-        if way is _Way.OTHER:
+    """``items`` of one batch in order, neighbours that are plain in the same way put into runs."""
+    for addressed, some in groupby(items, _addressed):
+        if addressed is None:
             yield from some
             continue
         outcomes: list[Any] = list(some)
         indexes = [outcome.index for outcome in outcomes]
-        if way is _Way.MAPPING:
-            yield Handled(batch, indexes, [outcome.results for outcome in outcomes])
-        else:
-            results = [outcome.results[0] for outcome in outcomes]
-            yield Handled(batch, indexes, results, addressed=True)
+        results = [outcome.results for outcome in outcomes]
+        if addressed:
+            results = [result for (result,) in results]
+        yield Handled(batch, indexes, results, addressed=addressed)
 
 
-class _Way(Enum):
-    """What kind of run an outcome can be part of."""
-
-    MAPPING = "mapping"
-    ADDRESSED = "addressed"
-    OTHER = "none"
-
-
-def _way(item: Handled | Outcome) -> _Way:
+def _addressed(item: Handled | Outcome) -> bool | None:
+    """Whether ``item`` is plain and addressed, or plain and a mapping; ``None`` if not plain."""
+    # no enumeration: on Python 3.11 to name a member of one costs as much as all of this
     if type(item) is not Outcome or item.failure is not None:
-        return _Way.OTHER
+        return None
     results = item.results
     if type(results) is dict:
-        return _Way.MAPPING
+        return False
     if len(results) != 1:
-        return _Way.OTHER
+        return None
     (result,) = results
-    return _Way.ADDRESSED if type(result) is Result and result.plain else _Way.OTHER
+    return True if type(result) is Result and result.plain else None
 
 
 def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:
