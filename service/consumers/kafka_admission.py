@@ -19,6 +19,8 @@ from service.events import Permission, Record, RecordBatch
 
 SUSPECT_POLL_S: Final = 0.002
 
+_GO: Final = Permission.GO  # named once: asked of every call that waits, 100 ns on Python 3.11
+
 
 class KafkaBatch(RecordBatch):
     """A batch that gives its memory back and is counted when every record of it is done.
@@ -40,7 +42,7 @@ class KafkaBatch(RecordBatch):
             return Permission.NEVER
         if self.held.suspended or not self.member.lease_valid():
             return Permission.WAIT
-        return Permission.GO
+        return _GO
 
     def on_complete(self) -> None:
         """Tell the member, once."""
