@@ -24,6 +24,7 @@ from service.delivery.commit_metadata import (
     encode,
     would_overflow,
 )
+from service.delivery.inherited import InheritedAttempts
 from service.delivery.offsets import PartitionOffsets
 from service.delivery.quarantine import Quarantine
 from service.delivery.skips import SkipSet, union
@@ -63,7 +64,6 @@ class HeldPartition:
         offsets: Progress under the current epoch; ``None`` before the first preparation.
         halted_because: Why it is halted.
         acknowledged: What the broker last confirmed as committed by us or before us.
-        attempts: Failed attempts by offset, of records that an earlier owner left to us.
         closing: It is about to be revoked: what runs may finish, nothing more may begin.
         suspended: It was lost without having been given up, and whether anybody else has worked
             on it since is not known: what is in hand waits.
@@ -93,7 +93,7 @@ class HeldPartition:
         self.assigned_at_s = 0.0
         self.hold_until_s = 0.0
         self._listing = Listing()
-        self.attempts: dict[int, int] = {}
+        self._inherited = InheritedAttempts()
         self.closing = False
         self.suspended = False
         self._in_hand: list[RecordBatch] = []
@@ -151,7 +151,7 @@ class HeldPartition:
         known = self.offsets
         ours = known is not None and position in self._own_commits
         finished = progress.finished
-        self.attempts = dict(progress.attempts)
+        self._inherited = InheritedAttempts(progress.attempts)
         if known is not None and ours:
             # Somebody else may have worked here without moving the offset: both count.
             finished = tuple(union(finished, known.finished_ranges()))
@@ -195,27 +195,8 @@ class HeldPartition:
             # let go of finished ones at once: each holds the memory of its records
             self._live = [live for live in self._live if live.left]
         self._live.append(batch)
-        if self.attempts:
-            self._restore_attempts(batch)
+        self._inherited.give(batch)
         return self.offsets.deliver(batch)
-
-    def _restore_attempts(self, batch: RecordBatch) -> None:
-        places = {record.offset: index for index, record in enumerate(batch.records)}
-        restored = {places[at]: n for at, n in self.attempts.items() if at in places}
-        if restored:
-            batch.attempts = restored
-        self.attempts = {at: n for at, n in self.attempts.items() if at >= batch.next_offset}
-
-    def _attempts(self) -> dict[int, int]:
-        """Failed attempts of everything that is not finished, delivered to us or not."""
-        attempts = dict(self.attempts)
-        for batch in self._live:
-            if batch.left and batch.attempts:
-                done, records = batch.done, batch.records
-                for index, count in batch.attempts.items():
-                    if not done[index]:
-                        attempts[records[index].offset] = count
-        return attempts
 
     def close(self, *, finishing: bool = False) -> None:
         """Start nothing more, of what was delivered or later; what runs may finish.
@@ -387,7 +368,7 @@ class HeldPartition:
         bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None
         progress = Progress(
             finished=tuple(offsets.finished_ranges()) if listed and bitmap is None else (),
-            attempts=self._attempts(),
+            attempts=self._inherited.with_those_of(self._live),
             journal=self._journal_due,
         )
         due = CommittedOffset(next_offset, encode(next_offset, progress, bitmap=bitmap))
