@@ -253,8 +253,13 @@ class SourceTracing(Protocol):
 class Transactions(Protocol):
     """Commits positions together with results, partition by partition, instead of the group."""
 
-    async def open(self, partition: tuple[str, int]) -> None:
+    async def open(self, partition: tuple[str, int], charge: Callable[[int], object]) -> None:
         """Take the partition over from whoever worked on it; read its committed offset after.
+
+        Args:
+            partition: Which.
+            charge: Told how many bytes more, or fewer, it holds in memory that are to count as
+                input.
 
         Raises:
             BrokerUnavailableError: If no broker answers in time.

@@ -92,7 +92,7 @@ class KafkaSource:
         self.uncommitted: list[str] = []
         self._make_client = make_client
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
-        self._opening = Opening(transactions, state)
+        self._opening = Opening(transactions, state, budget)
         self._member = Member(
             name,
             budget=budget,

@@ -5,9 +5,11 @@ Knows neither offsets nor the group: it is told which partitions come and go.
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 
 from service.consumers.base import StateKeeper, TopicPartition, Transactions
 from service.consumers.kafka_partition import HeldPartition
+from service.delivery.budget import MemoryBudget
 
 
 class Opening:
@@ -16,13 +18,20 @@ class Opening:
     Args:
         transactions: Has a producer for each partition; ``None`` without exactly-once delivery.
         state: Keeps what the handlers remember; ``None`` if none does.
+        memory: The budget that the partitions are read within.
 
     Attributes:
         tasks: Parent of what restores state; ``None`` while no client lives.
     """
 
-    def __init__(self, transactions: Transactions | None, state: StateKeeper | None) -> None:
+    def __init__(
+        self,
+        transactions: Transactions | None,
+        state: StateKeeper | None,
+        memory: MemoryBudget[TopicPartition],
+    ) -> None:
         self.tasks: asyncio.TaskGroup | None = None
+        self._memory = memory
         self._transactions = transactions
         self._state = state
         self._restoring: dict[TopicPartition, tuple[int, asyncio.Task[None]]] = {}
@@ -115,6 +124,13 @@ class Opening:
         In this order: the producer ends what an earlier owner's transaction left half written.
         """
         if self._transactions is not None:
-            await self._transactions.open(name)
+            await self._transactions.open(name, partial(self._charge, name))
         if self._state is not None:
             await self._state.restore(name)
+
+    def _charge(self, name: TopicPartition, size_bytes: int) -> None:
+        """Count what is held in memory beside the input of a partition."""
+        if size_bytes > 0:
+            self._memory.take(name, records=0, size_bytes=size_bytes)
+        else:
+            self._memory.give_back(name, records=0, size_bytes=-size_bytes)

@@ -20,11 +20,12 @@ from typing import Final, Protocol, cast
 import structlog
 
 from service.errors import FencedError, ServiceError, TransactionFailedError
+from service.events import RecordBatch
 from service.publishers.backlog import Backlog
 from service.publishers.base import BatchWriter, Row, TopicInfo, TransactionalClient
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, OutputPartition, Run, count_by_owner
+from service.publishers.output import Entry, OutputPartition, Run, count_by_owner, record_size
 
 log = structlog.get_logger(__name__)
 
@@ -53,25 +54,63 @@ class Position(Protocol):
         ...
 
 
+class _Staged:
+    """Results of one record, until its last handler has finished."""
+
+    __slots__ = ("entries", "size_bytes")
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, int, Entry]] = []
+        self.size_bytes = 0
+
+
 class _Queue:
     """What one input partition has to publish, and the producer that may.
+
+    Args:
+        producer: The partition's.
+        charge: Told how many bytes more, or fewer, are staged, so that less of the partition is
+            read.  To the bound on queued output they must not count: the handler that they wait
+            for could wait for room which only it can make.
 
     Attributes:
         outputs: The next transaction's records, in batches by topic and partition.
         records: How many these are.
         size_bytes: Their size.
-        staged: Results of records whose last handler has not finished, by batch and place.  They
-            are in no size: that handler could wait for room which only it can make.
+        staged: Results of records whose last handler has not finished, by batch and place.
     """
 
-    __slots__ = ("outputs", "producer", "records", "size_bytes", "staged")
+    __slots__ = ("_charge", "outputs", "producer", "records", "size_bytes", "staged")
 
-    def __init__(self, producer: TransactionalClient) -> None:
+    def __init__(self, producer: TransactionalClient, charge: Callable[[int], object]) -> None:
+        self._charge = charge
         self.producer = producer
         self.outputs: dict[Partition, OutputPartition] = {}
         self.records = 0
         self.size_bytes = 0
-        self.staged: dict[tuple[int, int], list[tuple[str, int, Entry]]] = {}
+        self.staged: dict[tuple[int, int], _Staged] = {}
+
+    def stage(self, topic: str, partition: int, entry: Entry) -> None:
+        """Hold one result back."""
+        staged = self.staged.setdefault((id(entry.batch), entry.place), _Staged())
+        staged.entries.append((topic, partition, entry))
+        size_bytes = record_size(entry.key, entry.value, entry.headers)
+        staged.size_bytes += size_bytes
+        self._charge(size_bytes)
+
+    def unstage(self, batch: RecordBatch, place: int) -> list[tuple[str, int, Entry]]:
+        """Take what was held back of one record."""
+        staged = self.staged.pop((id(batch), place), None)
+        if staged is None:
+            return []
+        self._charge(-staged.size_bytes)
+        return staged.entries
+
+    def discard(self) -> None:
+        """Give back the memory of everything that is held back."""
+        size_bytes = sum(staged.size_bytes for staged in self.staged.values())
+        self.staged.clear()
+        self._charge(-size_bytes)
 
     def output(self, topic: str, partition: int, info: TopicInfo) -> OutputPartition:
         """The batches of one output partition."""
@@ -152,11 +191,10 @@ class TransactionalPublisher:
             # a timer's result, which belongs to no partition
             self._shared.add(topic, partition, entry)
             return
-        last = batch.pending is None or batch.pending[place] <= 1
-        staged = queue.staged.setdefault((id(batch), place), [])
-        staged.append((topic, partition, entry))
-        if last:
-            self._unstage(queue, (id(batch), place))
+        if batch.pending is None or batch.pending[place] <= 1:
+            self._put_all(queue, [*queue.unstage(batch, place), (topic, partition, entry)])
+        else:
+            queue.stage(topic, partition, entry)
         if entry.failed:
             batch.dead_lettered(place)
         batch.ack(place)
@@ -183,9 +221,9 @@ class TransactionalPublisher:
         queue.size_bytes += size_bytes
         self._backlog.add(len(rows), size_bytes)
 
-    def _unstage(self, queue: _Queue, at: tuple[int, int]) -> None:
-        """No handler has anything to add to the results of one record."""
-        for topic, partition, entry in queue.staged.pop(at):
+    def _put_all(self, queue: _Queue, entries: Sequence[tuple[str, int, Entry]]) -> None:
+        """No handler has anything to add to these results of one record."""
+        for topic, partition, entry in entries:
             run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
             row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
             self._put(queue, topic, partition, run, [row])
@@ -206,10 +244,15 @@ class TransactionalPublisher:
 
     # -- as the committer of a source --------------------------------------------------------
 
-    async def open(self, partition: Partition) -> None:
+    async def open(self, partition: Partition, charge: Callable[[int], object]) -> None:
         """Start the partition's producer, which ends what an earlier one left open.
 
         The committed position must be read after this, or it may be an older one.
+
+        Args:
+            partition: The input partition.
+            charge: Told how many bytes more, or fewer, wait in memory for another handler of
+                their record.
 
         Raises:
             BrokerUnavailableError: If no broker answers in time.
@@ -218,7 +261,7 @@ class TransactionalPublisher:
         topic, number = partition
         producer = self._make_producer(f"{self._group}-{topic}-{number}")
         await producer.start()
-        self._queues[partition] = _Queue(producer)
+        self._queues[partition] = _Queue(producer, charge)
         if len(self._queues) == PARTITIONS_MAX + 1:
             log.warning("many transactional producers", partitions=len(self._queues))
 
@@ -235,6 +278,7 @@ class TransactionalPublisher:
         queue = self._queues.pop(partition, None)
         if queue is not None:
             self._backlog.settle(queue.records, queue.size_bytes)
+            queue.discard()
         return queue
 
     async def commit(self, partition: Partition, position: Callable[[], Position | None]) -> bool:
@@ -289,11 +333,10 @@ class TransactionalPublisher:
 
     def _unstage_finished(self, queue: _Queue) -> None:
         """Take over results of records whose last handler had nothing to add."""
-        finished = [
-            at for at, held in queue.staged.items() if held[0][2].batch.done[held[0][2].place]
-        ]
-        for at in finished:
-            self._unstage(queue, at)
+        held = [staged.entries[0][2] for staged in queue.staged.values()]
+        for first in held:
+            if first.batch.done[first.place]:
+                self._put_all(queue, queue.unstage(first.batch, first.place))
 
     def _tell_owners(self, sent: Mapping[str, list[Run]], began_s: float) -> None:
         """Tell the writers what has become visible."""

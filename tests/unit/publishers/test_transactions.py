@@ -29,6 +29,22 @@ async def slow_copy(event: Event) -> list[Result]:
     return [Result({"slow": event.data["n"]}), Result({"second": event.data["n"]})]
 
 
+LARGE_BYTES = 10_000
+begun: list[int] = []
+
+
+@handler("transactions.large")
+def large(event: Event) -> dict[str, Any]:
+    return {"n": event.data["n"], "text": "x" * LARGE_BYTES}
+
+
+@handler("transactions.held_up")
+async def held_up(event: Event) -> dict[str, Any]:
+    begun.append(event.data["n"])
+    await asyncio.sleep(5)
+    return {"n": event.data["n"]}
+
+
 def _exactly_once(**handlers: Any) -> dict[str, Any]:
     config = pipeline_of(copy)
     config["pipelines"]["test"]["delivery"] = "exactly_once"
@@ -124,12 +140,16 @@ class Setting:
             group="test",
         )
         self.owner = Owner()
+        self.charged_bytes = 0
+
+    def charge(self, size_bytes: int) -> None:
+        self.charged_bytes += size_bytes
 
     async def open(self, *topics: str, max_message_bytes: int = 1_000_000) -> None:
         for topic in topics:
             self.broker.create_topic(topic, 1, max_message_bytes=max_message_bytes)
             self.publisher.topics[topic] = TopicInfo(1, max_message_bytes)
-        await self.publisher.open(HERE)
+        await self.publisher.open(HERE, self.charge)
 
     def add(self, topic: str, batch: RecordBatch, places: Sequence[int]) -> None:
         rows: list[Row] = [(None, None, b"%d" % place, []) for place in places]
@@ -223,3 +243,40 @@ async def test_memory_of_what_is_queued_is_bounded_and_given_back() -> None:
 
     await setting.commit(200)
     assert not setting.publisher.full
+
+
+async def test_memory_of_what_waits_for_another_handler_counts_as_input() -> None:
+    setting = Setting()
+    await setting.open("out")
+    batch = inputs(3)
+    batch.fan_out(2)
+
+    setting.add("out", batch, [0])
+    one_bytes = setting.charged_bytes
+    assert one_bytes > 0
+    setting.add("out", batch, [1, 2])
+    assert setting.charged_bytes == 3 * one_bytes
+
+    setting.add("out", batch, [0])  # its last handler: what it adds itself never waits
+    assert setting.charged_bytes == 2 * one_bytes
+    batch.ack(1)  # nothing to add: seen at the next commit
+    await setting.commit(2)
+    assert setting.charged_bytes == one_bytes
+
+    await setting.publisher.close([HERE])
+    assert setting.charged_bytes == 0
+
+
+async def test_results_that_wait_for_a_slow_handler_stop_the_reading(headrace: Headrace) -> None:
+    config = _exactly_once(fast="transactions.large", slow="transactions.held_up")
+    config["memory"] = {"max_bytes": 4 * LARGE_BYTES}
+    begun.clear()
+    async with headrace(config) as service:
+        for number in range(40):
+            await service.send({"n": number}, key=str(number))
+            await service.advance(0.05)
+        assert 2 <= len(begun) < 8  # of 40, with all of their large results
+        await service.settle()
+
+        assert len(service.outputs()) == 80
+        assert sum(service.committed().values()) == 40
