@@ -1,7 +1,8 @@
 """What the edges need of one WebSocket, whoever implements it.
 
 The server implements :class:`Peer` over a real socket, tests with a list.  Writing never waits
-and is the caller's to bound: write only while :attr:`Peer.writable`, or use :meth:`Peer.deliver`.
+and is the caller's to bound: write only while :attr:`Peer.writable`, or after
+:meth:`Peer.ready`, or use :meth:`Peer.deliver`.
 """
 
 from collections.abc import AsyncIterator
@@ -41,6 +42,14 @@ class Peer(Protocol):
 
     def write(self, frames: bytes) -> None:
         """Write whole frames, as :func:`text_frame` makes them; ignored once closed."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until :attr:`writable`.  Cancel safe.
+
+        Raises:
+            PeerGoneError: If the connection is closed first.
+        """
         ...
 
     async def deliver(self, frames: bytes) -> None:

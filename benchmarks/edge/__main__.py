@@ -5,7 +5,9 @@
 Scenarios, all by default: ``fanout`` (subscribers at a steady rate), ``stalled`` (50 of them read
 nothing), ``plain`` (the same against a plain ``websockets`` broadcast server), ``idle`` (memory of
 2,000 connections), ``ingest`` (acknowledged events through the pipeline), ``pipeline`` (its own
-throughput with subscribers and without), ``shutdown`` (everybody told 1012).
+throughput with subscribers and without), ``shutdown`` (everybody told 1012), ``resume`` (all leave
+for ten seconds and come back together), ``resume_fast`` (the same at ten times the rate, each with
+one of twenty filters).
 
 The server is ``headrace run`` itself.  A real Apache Kafka is started, or ``HEADRACE_TEST_KAFKA``
 names another.  Service, broker and load share the machine: nothing is pinned or set aside.
@@ -28,10 +30,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks.edge.clients import raise_file_limit
 from benchmarks.edge.fanout import fanout
 from benchmarks.edge.others import idle, ingest, pipeline, shutdown
+from benchmarks.edge.resuming import resume
 from tests.kafka.server import KafkaServer
 
 STALLED = 50
-SCENARIOS = ("fanout", "stalled", "plain", "idle", "ingest", "pipeline", "shutdown")
+FASTER = 10
+SCENARIOS = (
+    "fanout", "stalled", "plain", "idle", "ingest", "pipeline", "shutdown", "resume", "resume_fast",
+)  # fmt: skip
 
 
 async def scenario(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -52,6 +58,17 @@ async def scenario(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "ingest": partial(ingest, bootstrap, topic, seconds=seconds),
         "pipeline": partial(pipeline, bootstrap, topic, **{**steady, "seconds": min(seconds, 8)}),
         "shutdown": partial(shutdown, bootstrap, topic, subscribers=subscribers),
+        "resume": partial(
+            resume, bootstrap, topic, subscribers=subscribers, rate=options.rate, filtered=False
+        ),
+        "resume_fast": partial(
+            resume,
+            bootstrap,
+            topic,
+            subscribers=subscribers,
+            rate=options.rate * FASTER,
+            filtered=True,
+        ),
     }
     return await runs[name]()
 

@@ -17,6 +17,8 @@ import orjson
 import uvloop
 from aiokafka import AIOKafkaProducer
 
+SERVICES = 20
+"""Each has a key of its own, and every so manieth event."""
 PADDING = "disk almost full on /var/lib, 93 % used, cleaning does not help"
 
 
@@ -42,8 +44,9 @@ async def produce(bootstrap: str, topic: str, rate: int) -> list[float]:
     while not stop.is_set():
         n = len(acked_at_s)
         acked_at_s.append(0.0)
-        value = orjson.dumps({"level": "ERROR", "n": n, "message": PADDING})
-        future = await producer.send(topic, value, key=b"web-%d" % (n % 20))
+        service = f"web-{n % SERVICES}"
+        value = orjson.dumps({"level": "ERROR", "n": n, "service": service, "message": PADDING})
+        future = await producer.send(topic, value, key=service.encode())
         future.add_done_callback(partial(acked, n))
         await asyncio.sleep(max(0.0, began_s + (n + 1) / rate - loop.time()))
     await producer.stop()

@@ -97,6 +97,7 @@ class KafkaReader:
         self._consumer = consumer
         self._topic = topic
         self._partitions: list[ClientPartition] = []
+        self._reading: list[ClientPartition] = []
         self._positions: dict[int, int] = {}
         self._heard_at_s = asyncio.get_running_loop().time()
 
@@ -110,11 +111,22 @@ class KafkaReader:
         # asked for all topics: asking for one by name would create it on brokers that do so
         if self._topic not in await self._consumer.topics():
             raise UnknownTopicError(self._topic)
-        self._consumer.assign([ClientPartition(self._topic, 0)])
+        self._stand_still([ClientPartition(self._topic, 0)])
         while not (numbers := self._consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 -- the client has no event for it
             await asyncio.sleep(0.05)
         self._partitions = [ClientPartition(self._topic, n) for n in sorted(numbers)]
-        self._consumer.assign(self._partitions)
+        self._stand_still(self._partitions)
+
+    def _stand_still(self, partitions: list[ClientPartition]) -> None:
+        """Have the client know ``partitions`` and read none of them.
+
+        While one has no position, the client comes to the error that nobody has committed one,
+        and tells it later, whatever is read by then.
+        """
+        self._consumer.assign(partitions)
+        self._consumer.pause(*partitions)
+        for partition in partitions:
+            self._consumer.seek(partition, 0)
 
     async def beginning(self) -> dict[int, int]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
@@ -135,11 +147,15 @@ class KafkaReader:
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
-        for partition in self._partitions:
-            position = positions.get(partition.partition)
-            if position is not None:
-                self._consumer.seek(partition, position)
-                self._positions[partition.partition] = position
+        named = [partition for partition in self._partitions if partition.partition in positions]
+        if named != self._reading:
+            self._consumer.assign(named)
+            self._reading = named
+        self._positions = {
+            partition.partition: positions[partition.partition] for partition in named
+        }
+        for partition in named:
+            self._consumer.seek(partition, positions[partition.partition])
 
     async def read(self) -> list[Run]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
@@ -150,6 +166,8 @@ class KafkaReader:
                 )
                 runs = await self._runs(fetched)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as exc:
+            if not _partitions_of(exc) & set(self._reading):
+                return []  # of one that is read no more
             raise self._gone() from exc
         except (KafkaError, IllegalStateError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"{self._topic}: cannot read: {exc!r}") from exc
@@ -178,7 +196,7 @@ class KafkaReader:
     async def _runs(self, fetched: Mapping[ClientPartition, list[Any]]) -> list[Run]:
         """What moved: records, or only the position (transaction markers, compacted runs)."""
         runs: list[Run] = []
-        for partition in self._partitions:
+        for partition in self._reading:
             number = partition.partition
             position = await self._consumer.position(partition)
             records = fetched.get(partition, ())
@@ -210,6 +228,12 @@ class KafkaReader:
                 return await call
         except (KafkaError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"{self._topic}: {exc!r}") from exc
+
+
+def _partitions_of(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> set[Any]:
+    """Whose position is gone: the client gives one, or offsets by partition."""
+    told = error.args[0]
+    return set(told) if isinstance(told, dict) else {told}
 
 
 def _numbered(offsets: Mapping[ClientPartition, int]) -> dict[int, int]:

@@ -54,7 +54,7 @@ class TopicReader(Protocol):
         ...
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        """Read from ``positions`` next."""
+        """Read from ``positions`` next, and nothing of partitions that are not named."""
         ...
 
     async def read(self) -> list[Run]:

@@ -143,11 +143,15 @@ class EdgeConnection(ServerConnection):
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.cut()
 
-    async def deliver(self, frames: bytes) -> None:
-        """See :meth:`service.peer.Peer.deliver`."""
+    async def ready(self) -> None:
+        """See :meth:`service.peer.Peer.ready`."""
         await self.drain()  # the write limit is 0: this waits until the socket took everything
         if self.protocol.state is not State.OPEN:
             raise PeerGoneError("the connection is closed")
+
+    async def deliver(self, frames: bytes) -> None:
+        """See :meth:`service.peer.Peer.deliver`."""
+        await self.ready()
         self.write(frames)
 
     def close_soon(self, code: CloseCode, reason: str) -> None:

@@ -109,6 +109,9 @@ class TopicFeed:
         self._progress = asyncio.Event()
         self._caught_up = False
         self._unknown: UnknownTopicError | None = None
+        self._asking = asyncio.Lock()
+        self._questions = 0
+        self._extent: tuple[dict[int, int], dict[int, int]] | None = None
 
     async def run(self) -> None:
         """Read until cancelled; failures are waited out and never raised."""
@@ -152,7 +155,7 @@ class TopicFeed:
         reader = self._reader
         if reader is None:
             raise BrokerUnavailableError(f"{self.topic}: not connected")
-        beginning, end = await reader.beginning(), await reader.end()
+        beginning, end = await self._stored(reader)
         match start:
             case FromEarliest():
                 return clamp(beginning, beginning, end)
@@ -160,6 +163,20 @@ class TopicFeed:
                 return clamp(await reader.at_timestamp(timestamp_ms), beginning, end)
             case FromOffsets(offsets):
                 return clamp(self._complete(offsets), beginning, end)
+
+    async def _stored(self, reader: TopicReader) -> tuple[dict[int, int], dict[int, int]]:
+        """Where the log begins and ends, asked once for all who want to know at the same time.
+
+        An answer counts for those who had come before it was asked for: an older one may lie
+        before what a client has got from another process.
+        """
+        begun = self._questions
+        async with self._asking:
+            if self._questions == begun or self._extent is None:
+                self._questions += 1
+                self._extent = None
+                self._extent = await reader.beginning(), await reader.end()
+            return self._extent
 
     async def caught_up(self) -> None:
         """Wait until the reader has caught up with the topic for the first time.

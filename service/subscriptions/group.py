@@ -6,14 +6,12 @@ from typing import NamedTuple
 from service.metrics import HubCounters
 from service.peer import CloseCode
 from service.subscriptions.feed import TopicFeed
+from service.subscriptions.portions import FRAME_BYTES
 from service.subscriptions.positions import before
 from service.subscriptions.protocol import Overflow, events_body, events_frame, gap_frame
 from service.subscriptions.share import LoopShare
 from service.subscriptions.subscription import Subscription
 from service.subscriptions.views import LatestView, RingView
-
-FRAME_BYTES = 64 * 1024
-"""About the largest frame: what a client whose socket is full can hold beyond its queue."""
 
 _SLICE_S = 0.002
 """Longest run of writing before the loop is let go."""

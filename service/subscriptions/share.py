@@ -62,7 +62,10 @@ class LoopShare:
         self._others = 0.0
 
     async def used(self, work_s: float) -> None:
-        """Wait until ``work_s`` processor seconds of work are paid for.  Always yields once."""
+        """Wait until ``work_s`` processor seconds of work are paid for.  Always yields once.
+
+        Little is paid for together with what follows: no timer is as fine as many small pieces.
+        """
         now_s = asyncio.get_running_loop().time()
         self._own_s += work_s
         self._look(now_s)
@@ -70,7 +73,8 @@ class LoopShare:
         # loop does after they have returned, are a part of what counts as others'
         ratio = self._idle_ratio + self._others**2 * (self._busy_ratio - self._idle_ratio)
         self._free_at_s = max(self._free_at_s, now_s) + work_s * ratio
-        await asyncio.sleep(self._free_at_s - now_s)
+        wait_s = self._free_at_s - now_s
+        await asyncio.sleep(wait_s if wait_s > _CREDIT_S else 0)
 
     def _look(self, now_s: float) -> None:
         """See what part of the time since the last look the loop worked for somebody else."""
@@ -87,6 +91,9 @@ class LoopShare:
         self._looked_at_s, self._looked_cpu_s, self._own_s = now_s, cpu_s, 0.0
         self._looked_starved_s = starved_s
 
+
+_CREDIT_S = 0.003
+"""What need not be waited for yet."""
 
 _LOOK_INTERVAL_S = 0.05
 """Shortest stretch of time that says how busy the loop is."""

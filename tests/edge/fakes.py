@@ -26,6 +26,13 @@ class FakeLog:
         self.opened = 0
         self.reading = 0
         self.max_records = 500
+        self.read_records = 0
+        self.hold_opens = False
+        """Whether :meth:`open` waits for something to be appended."""
+        self.poll_s: float | None = None
+        """How long a read waits for something new; for ever by default."""
+        self.late: dict[int, int] = {}
+        """How many reads a partition stays silent for."""
         self.appended = asyncio.Event()
 
     def append(
@@ -64,6 +71,9 @@ class FakeLog:
         self.down = False
 
     async def open(self, topic: str) -> TopicReader:
+        while self.hold_opens:
+            self.appended.clear()
+            await self.appended.wait()
         self._check()
         if topic not in self.topics:
             raise UnknownTopicError(topic)
@@ -104,14 +114,22 @@ class FakeReader:
         }
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        self._positions.update(positions)
+        self._positions = dict(positions)
 
     async def read(self) -> list[Run]:
         while True:
             self._log._check()
-            runs = [run for p in self._partitions if (run := self._run(p)).records]
+            silent = {p for p, reads in self._log.late.items() if reads > 0}
+            for p in silent:
+                self._log.late[p] -= 1
+            reading = [p for p in self._positions if p not in silent]
+            runs = [run for p in reading if (run := self._run(p)).records]
+            self._log.read_records += sum(len(run.records) for run in runs)
             if runs:
                 return runs
+            if self._log.poll_s is not None:
+                await asyncio.sleep(self._log.poll_s)
+                return []
             self._log.appended.clear()
             await self._log.appended.wait()
 
@@ -149,12 +167,15 @@ class FakePeer:
         if self.closed is None:
             self.raw.append(frames)
 
-    async def deliver(self, frames: bytes) -> None:
+    async def ready(self) -> None:
         while self.stuck and self.closed is None:
             self._moved.clear()
             await self._moved.wait()
         if self.closed is not None:
             raise PeerGoneError("closed")
+
+    async def deliver(self, frames: bytes) -> None:
+        await self.ready()
         self.write(frames)
 
     def unstick(self) -> None:

@@ -61,6 +61,30 @@ async def test_every_record_is_read_once_from_where_it_was_asked(kafka: Kafka) -
     assert offsets == {0: list(range(700)), 1: list(range(650, 700))}
 
 
+async def test_only_the_partitions_that_are_named_are_read(kafka: Kafka) -> None:
+    topic = await kafka.create_topic(kafka.unique("alerts"), partitions=3)
+    for partition in range(3):
+        await kafka.produce(topic, [(b"k", b"%d" % n) for n in range(700)], partition=partition)
+    async with reading(kafka, topic) as reader:
+        await asyncio.sleep(1)  # the client has time to miss a position
+        runs: list[Run] = []
+        for wanted in ({0: 600, 1: 600}, {1: 650}, {2: 0, 1: 690}, {0: 699, 1: 699, 2: 699}):
+            reader.seek(wanted)
+            found = await read_until(reader, dict.fromkeys(wanted, 700))
+            assert {run.partition for run in found} == wanted.keys()
+            runs += found
+
+    offsets = {
+        p: [record.offset for run in runs if run.partition == p for record in run.records]
+        for p in range(3)
+    }
+    assert offsets == {
+        0: [*range(600, 700), 699],
+        1: [*range(600, 700), *range(650, 700), *range(690, 700), 699],
+        2: [*range(700), 699],
+    }
+
+
 async def test_a_timestamp_finds_its_offset_and_a_late_one_the_end(kafka: Kafka) -> None:
     topic = await kafka.create_topic(kafka.unique("alerts"))
     await kafka.produce(topic, [(None, b"1"), (None, b"2")])

@@ -293,6 +293,44 @@ async def test_a_client_that_was_stuck_in_history_still_gets_everything() -> Non
     assert peer.offsets() == list(range(200))
 
 
+async def test_many_who_come_back_together_cost_one_reading_and_one_look() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(1500):
+        log.append("alerts", {"n": n})
+    tested: list[int] = []
+
+    def seventh(value: Any) -> bool:
+        tested.append(value["n"])
+        return bool(value["n"] % 7 == 0)
+
+    bounds = Bounds(window_events=200)
+    async with running_hub(log, bounds) as hub:
+        first = FakePeer()
+        hub.subscribe(first, wish(FromLatest()))
+        await settle()
+        peers = [FakePeer() for _ in range(40)]
+        stuck = FakePeer()
+        stuck.stuck = True
+        hub.subscribe(stuck, wish(FromOffsets({0: 3})))
+        for number, peer in enumerate(peers):
+            where = None if number % 2 else seventh
+            hub.subscribe(peer, wish(FromOffsets({0: number}), where=where))
+        await settle()
+        log.append("alerts", {"n": 1500})
+        await settle()
+        stuck.unstick()
+        await settle()
+
+    everything = list(range(1501))
+    for number, peer in enumerate(peers):
+        wanted = everything if number % 2 else everything[::7]
+        assert peer.offsets() == [n for n in wanted if n >= number]
+    assert stuck.offsets() == everything[3:]
+    assert len(tested) < 2 * len(everything)
+    assert log.opened <= 4
+    assert log.reading == 0
+
+
 async def test_a_broken_broker_is_waited_out_without_a_gap() -> None:
     log = FakeLog(alerts=1)
     async with running_hub(log) as hub:

@@ -35,6 +35,20 @@ async def test_all_callers_share_one_bound() -> None:
     assert round(loop.time(), 9) == 0.5
 
 
+async def test_little_pieces_are_paid_for_together() -> None:
+    loop = asyncio.get_running_loop()
+    share = LoopShare(0.5, cpu_clock=idle_clock)
+    waits_s: list[float] = []
+
+    for _ in range(1000):
+        began_s = loop.time()
+        await share.used(0.0001)
+        waits_s.append(loop.time() - began_s)
+
+    assert 0.09 < loop.time() < 0.101
+    assert sum(wait_s > 0 for wait_s in waits_s) < 40  # timers are no finer than a millisecond
+
+
 async def test_idle_time_is_not_saved_up() -> None:
     loop = asyncio.get_running_loop()
     share = LoopShare(0.5, cpu_clock=idle_clock)
