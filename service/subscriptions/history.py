@@ -10,7 +10,7 @@ later finds it.
 import asyncio
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import islice
 from operator import attrgetter
@@ -132,7 +132,7 @@ class History:
         self._filter_users: Counter[bytes] = Counter()
 
     @asynccontextmanager
-    async def used(self, filters: Mapping[bytes, Predicate]) -> AsyncIterator[None]:
+    async def used(self, filters: Mapping[bytes, Predicate]) -> AsyncGenerator[None]:
         """While this is open blocks are kept; afterwards nothing is, unless somebody else reads.
 
         Args:
