@@ -6,7 +6,7 @@ the end of a log that has been quiet.  The client object is disposable.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -166,8 +166,8 @@ class KafkaReader:
                 )
                 runs = await self._runs(fetched)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as exc:
-            if not _partitions_of(exc) & set(self._reading):
-                return []  # of one that is read no more
+            if _is_of_others(exc, self._reading):
+                return []
             raise self._gone() from exc
         except (KafkaError, IllegalStateError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"{self._topic}: cannot read: {exc!r}") from exc
@@ -230,10 +230,13 @@ class KafkaReader:
             raise BrokerUnavailableError(f"{self._topic}: {exc!r}") from exc
 
 
-def _partitions_of(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> set[Any]:
-    """Whose position is gone: the client gives one, or offsets by partition."""
-    told = error.args[0]
-    return set(told) if isinstance(told, dict) else {told}
+def _is_of_others(
+    error: OffsetOutOfRangeError | NoOffsetForPartitionError, reading: Collection[Any]
+) -> bool:
+    """Whether it tells of partitions that are read no more."""
+    told = error.args[0] if error.args else {}  # one, or offsets by partition
+    names = set(told) if isinstance(told, dict) else {told}
+    return bool(names) and names.isdisjoint(reading)
 
 
 def _numbered(offsets: Mapping[ClientPartition, int]) -> dict[int, int]:

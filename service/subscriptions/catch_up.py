@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 from service.consumers.topic_reader import ReaderFactory, UnknownTopicError
 from service.errors import BrokerUnavailableError, ServiceError
 from service.metrics import HubCounters
+from service.subscriptions.blocks import Block
 from service.subscriptions.encoding import EncodedEvent
 from service.subscriptions.feed import TopicFeed
-from service.subscriptions.history import Block, History
+from service.subscriptions.history import History
 from service.subscriptions.portions import FRAME_BYTES, Place, Portion, Portions
 from service.subscriptions.positions import FromLatest, Positions, Resolved, before, covers
 from service.subscriptions.protocol import gap_frame, subscribed_frame

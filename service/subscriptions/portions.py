@@ -9,18 +9,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from service.subscriptions.encoding import EncodedEvent
+from service.subscriptions.encoding import OVERHEAD_BYTES, EncodedEvent
 from service.subscriptions.positions import Positions
 from service.subscriptions.protocol import events_body, events_frame, gap_frame
 
 FRAME_BYTES: Final = 64 * 1024
 """About the largest frame: what a client whose socket is full can hold beyond its queue."""
 
-KEPT: Final = 64
-"""Most portions that are kept: what those who are not quite at the same place are apart."""
-
-NAMES: Final = 4
-"""Most names of subscriptions that the frames of a portion are kept for."""
+KEPT_BYTES: Final = 4 * 1024 * 1024
+"""Most bytes of portions that are kept: how far those who catch up may be apart to share them."""
 
 
 class Place(NamedTuple):
@@ -50,7 +47,7 @@ class Portion:
         lost: Records before it that are stored no more.
     """
 
-    __slots__ = ("_body", "_frames", "events", "following", "full", "lost", "number")
+    __slots__ = ("_body", "_frames", "_id_json", "events", "following", "full", "lost", "number")
 
     def __init__(
         self,
@@ -70,18 +67,22 @@ class Portion:
         self.full = full
         self.lost = lost
         self._body = events_body(events, following) if events else b""
-        self._frames: dict[bytes, bytes] = {}
+        self._id_json = b""
+        self._frames = b""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the bound."""
+        return len(self._body) + OVERHEAD_BYTES
 
     def frames(self, id_json: bytes) -> bytes:
         """What the client is told; empty if there is nothing to tell."""
-        frames = self._frames.get(id_json)
-        if frames is None:
+        if id_json != self._id_json:  # nearly always the one of whoever was here before
             frames = gap_frame(id_json, self.lost, self.following) if self.lost else b""
             if self._body:
                 frames += events_frame(id_json, self._body)
-            if len(self._frames) < NAMES:
-                self._frames[id_json] = frames
-        return frames
+            self._id_json, self._frames = id_json, frames
+        return self._frames
 
 
 class Portions:
@@ -89,6 +90,7 @@ class Portions:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Place, Portion] = OrderedDict()
+        self._bytes = 0
 
     def get(self, place: Place) -> Portion | None:
         """What comes next at ``place``, if somebody has been there."""
@@ -98,13 +100,17 @@ class Portions:
         """Keep ``portion``, unless it leads nowhere yet: something may come."""
         if portion.following == dict(place.positions):
             return
+        if (stale := self._kept.pop(place, None)) is not None:
+            self._bytes -= stale.size_bytes
         self._kept[place] = portion
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._bytes += portion.size_bytes
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= self._kept.popitem(last=False)[1].size_bytes
 
     def clear(self) -> None:
         """Keep none of them."""
         self._kept.clear()
+        self._bytes = 0
 
 
 def latest(events: Sequence[EncodedEvent]) -> list[EncodedEvent]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from service.errors import BrokerUnavailableError
 from service.events import SourceRecord
-from service.subscriptions.history import BEYOND_RECORDS, SILENCE_S, History
+from service.subscriptions.blocks import BEYOND_RECORDS, SILENCE_S
+from service.subscriptions.history import History
 from service.subscriptions.positions import Positions
 from service.subscriptions.share import LoopShare
 from service.testing import virtual_time
