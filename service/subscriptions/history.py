@@ -39,7 +39,7 @@ class History:
         share: What encoding may take of the loop.
         turns: Bounds the readers that read at once, over all topics.
         max_bytes: Most bytes of blocks that are kept.
-        block_offsets: Offsets of one partition in a block.
+        block_offsets: Offsets of one partition in a block; :data:`BLOCK_OFFSETS` if not given.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class History:
         share: LoopShare,
         turns: asyncio.Semaphore,
         max_bytes: int,
-        block_offsets: int = BLOCK_OFFSETS,
+        block_offsets: int | None = None,
     ) -> None:
         self._topic = topic
-        self._block_offsets = block_offsets
+        self._block_offsets = block_offsets or BLOCK_OFFSETS
         self._readers = readers
         self._share = share
         self._turns = turns
