@@ -10,7 +10,7 @@ later finds it.
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
@@ -89,8 +89,9 @@ class History:
                 self._blocks.clear()
                 self._bytes = 0
                 cursors, self._idle = self._idle, []
-                for cursor in cursors:
-                    await cursor.reader.close()
+                async with AsyncExitStack() as closing:  # all of them, also when cancelled
+                    for cursor in cursors:
+                        closing.push_async_callback(cursor.reader.close)
 
     async def read(self, positions: Positions, until: Mapping[int, int]) -> dict[int, Block]:
         """Blocks that hold ``positions``: of every partition, or of those that are here already.

@@ -31,6 +31,7 @@ class FakeLog:
         """Whether :meth:`open` waits for something to be appended."""
         self.poll_s: float | None = None
         """How long a read waits for something new; for ever by default."""
+        self.closing_s = 0.0
         self.late: dict[int, int] = {}
         """How many reads a partition stays silent for."""
         self.appended = asyncio.Event()
@@ -144,7 +145,10 @@ class FakeReader:
         return Run(partition, records, next_offset)
 
     async def close(self) -> None:
-        self._log.reading -= 1
+        try:
+            await asyncio.sleep(self._log.closing_s)
+        finally:
+            self._log.reading -= 1
 
 
 class FakePeer:

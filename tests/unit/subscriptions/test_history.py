@@ -217,3 +217,21 @@ async def test_partitions_that_came_later_are_read_by_a_new_reader() -> None:
 
     assert client.got == {0: list(range(9, 30)), 1: list(range(30))}
     assert log.reading == 0
+
+
+async def test_who_goes_away_while_the_readers_are_closed_leaves_none_open() -> None:
+    log = filled(list(range(90)))
+    log.closing_s = 1.0
+
+    async def come_and_go() -> None:
+        async with reading(log) as history, asyncio.TaskGroup() as tasks:
+            for at in (0, 24, 48):  # at once, so each with a reader of its own
+                tasks.create_task(Client({0: at}).catch_up(history, {0: at + SIZE}))
+
+    async with asyncio.TaskGroup() as tasks:
+        coming = tasks.create_task(come_and_go())
+        await asyncio.sleep(0.5)
+        assert log.reading > 1
+        coming.cancel()
+
+    assert log.reading == 0
