@@ -19,6 +19,9 @@ FRAME_BYTES: Final = 64 * 1024
 KEPT_BYTES: Final = 4 * 1024 * 1024
 """Most bytes of portions that are kept: how far those who catch up may be apart to share them."""
 
+POSITION_BYTES: Final = 250
+"""About what the objects around a partition's positions take, before and after a portion."""
+
 
 class Place(NamedTuple):
     """Where a subscription is, as far as it decides what it gets next.
@@ -73,7 +76,7 @@ class Portion:
     @property
     def size_bytes(self) -> int:
         """What it takes of the bound."""
-        return len(self._body) + OVERHEAD_BYTES
+        return len(self._body) + OVERHEAD_BYTES + POSITION_BYTES * len(self.following)
 
     def frames(self, id_json: bytes) -> bytes:
         """What the client is told; empty if there is nothing to tell."""
