@@ -156,6 +156,8 @@ class KafkaReader:
         }
         for partition in named:
             self._consumer.seek(partition, positions[partition.partition])
+        # what was not asked for meanwhile is no silence
+        self._heard_at_s = asyncio.get_running_loop().time()
 
     async def read(self) -> list[Run]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""

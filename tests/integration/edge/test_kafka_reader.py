@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from service.consumers import kafka_reader
 from service.consumers.base import OffsetGoneError
 from service.consumers.kafka_reader import KafkaReader, KafkaReaders
 from service.consumers.topic_reader import Run, UnknownTopicError
@@ -83,6 +84,30 @@ async def test_only_the_partitions_that_are_named_are_read(kafka: Kafka) -> None
         1: [*range(600, 700), *range(650, 700), *range(690, 700), 699],
         2: [*range(700), 699],
     }
+
+
+async def test_a_reader_that_was_idle_is_not_taken_for_silent(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_reader, "QUIET_S", 2 * kafka_reader.POLL_S)
+    topic = await kafka.create_topic(kafka.unique("alerts"))
+    await kafka.produce(topic, [(None, b"1")])
+    async with reading(kafka, topic) as reader:
+        asked = 0
+        ask = reader.end
+
+        async def end() -> dict[int, int]:
+            nonlocal asked
+            asked += 1
+            return await ask()
+
+        monkeypatch.setattr(reader, "end", end)
+        await asyncio.sleep(3 * kafka_reader.POLL_S)
+        reader.seek({0: 1})
+        assert await reader.read() == []
+        assert not asked  # whether there should have been something
+        while not asked:
+            assert await reader.read() == []
 
 
 async def test_a_timestamp_finds_its_offset_and_a_late_one_the_end(kafka: Kafka) -> None:
