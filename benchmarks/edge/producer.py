@@ -18,7 +18,7 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 SERVICES = 20
-"""Each has a key of its own, and every so manieth event."""
+"""They take turns; each has a key of its own."""
 PADDING = "disk almost full on /var/lib, 93 % used, cleaning does not help"
 
 
