@@ -27,6 +27,16 @@ def id_prefix(pipeline: str, handler: str, topic: str, partition: int) -> bytes:
     return f"{names}/{partition}/".encode("ascii")
 
 
+@lru_cache(maxsize=4096)
+def first_id_format(pipeline: str, handler: str, topic: str, partition: int) -> bytes:
+    """``%`` it with an offset: the id of the first result, for a fifth less than from its parts.
+
+    >>> first_id_format("logs", "alerts", "50%", 3) % 1234
+    b'logs/alerts/50%25/3/1234-0'
+    """
+    return id_prefix(pipeline, handler, topic, partition).replace(b"%", b"%%") + b"%d-0"
+
+
 def headrace_id(prefix: bytes, offset: int, index: int) -> bytes:
     """The id of result number ``index`` for the record at ``offset``.
 

@@ -14,6 +14,8 @@ from service.handlers.spec import handler
 
 Level = Literal["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
+_USUAL_FIELDS = 4  # level, message, timestamp, service
+
 
 class LogAlertsOptions(BaseModel):
     """Options of ``log_alerts``."""
@@ -48,18 +50,20 @@ class LogAlerts:
             text = prefix + message
         except (KeyError, TypeError):
             raise _not_a_log_event(data) from None
-        # The first five fields come first whatever order the log had them in.
+        timestamp, service = data.get("timestamp"), data.get("service")
+        # These five come first whatever order the log had them in.
         alert = {
             "level": level,
             "message": message,
             "alert": text,
-            "timestamp": None,
-            "service": None,
-            **data,
+            "timestamp": timestamp,
+            "service": service,
         }
-        alert["alert"] = text  # a log with an "alert" of its own does not forge ours
-        if alert["timestamp"] is None:
-            alert["timestamp"] = event.timestamp
+        if len(data) > _USUAL_FIELDS or timestamp is None or service is None:
+            alert.update(data)
+            alert["alert"] = text  # a log with an "alert" of its own does not forge ours
+            if timestamp is None:
+                alert["timestamp"] = event.timestamp
         return alert
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from service.clock import wall_clock_ms
-from service.delivery.identity import ID_HEADER, id_prefix
+from service.delivery.identity import ID_HEADER, first_id_format
 from service.events import Handled, Outcome, Record, RecordBatch, Result, SameKey
 from service.publishers.base import OutputTracing, Row
 from service.publishers.encoding import (
@@ -127,10 +127,8 @@ class PlainWriter:
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(results, values):
             return None
-        prefix = id_prefix(*self._name, batch.path, batch.partition)
-        headers = [
-            [(ID_HEADER, b"%b%d-0" % (prefix, record.offset)), CONTENT_TYPE] for record in records
-        ]
+        first_id = first_id_format(*self._name, batch.path, batch.partition)
+        headers = [[(ID_HEADER, first_id % record.offset), CONTENT_TYPE] for record in records]
         self._pass_trace_on(batch, places, records, headers)
         # stamped here, once: the client would ask for the time of each
         rows: list[Row] = list(zip(repeat(wall_clock_ms()), keys, values, headers))
