@@ -80,6 +80,11 @@ class Pipeline:
         self._normalize = normalize
         self.branches = branches
         self._capacity = capacity
+        self.refilter()
+
+    def refilter(self) -> None:
+        """Take notice of the handlers' filters; to be called when any of them has changed."""
+        self._normalize.preselect([branch.dispatcher.where for branch in self.branches])
 
     @property
     def in_flight(self) -> int:

@@ -59,9 +59,15 @@ class Where:
         field: Set with ``wanted`` for the one kind that has a fast path: ``{field, in}`` on a
             top-level field.
         wanted: The values.
+        fields: The top-level fields that decide, if these are all; ``None`` if that is not known.
+
+    Attributes:
+        field: As given.
+        wanted: As given.
+        fields: As given.
     """
 
-    __slots__ = ("_field", "_predicate", "_wanted")
+    __slots__ = ("_predicate", "_read", "field", "fields", "wanted")
 
     def __init__(
         self,
@@ -69,10 +75,13 @@ class Where:
         *,
         field: str | None = None,
         wanted: frozenset[str] | None = None,
+        fields: frozenset[str] | None = None,
     ) -> None:
+        self.fields = fields
         self._predicate = predicate
-        self._field = None if field is None else itemgetter(field)
-        self._wanted = wanted
+        self._read = None if field is None else itemgetter(field)
+        self.field = field
+        self.wanted = wanted
 
     def __call__(self, data: Any) -> bool:
         """Whether ``data`` is wanted."""
@@ -80,9 +89,9 @@ class Where:
 
     def select_many(self, datas: Sequence[Any]) -> list[int]:
         """Indexes of the wanted ones among ``datas``, ascending."""
-        if self._field is not None and self._wanted is not None:
+        if self._read is not None and self.wanted is not None:
             try:
-                hits = map(self._wanted.__contains__, map(self._field, datas))
+                hits = map(self.wanted.__contains__, map(self._read, datas))
                 return list(compress(range(len(datas)), hits))
             except (KeyError, TypeError, IndexError):
                 pass  # one lacks the field, holds a list in it, or is no mapping
@@ -101,7 +110,9 @@ def compile_where(where: Mapping[str, Any] | None) -> Where:
     """
     if where is None:
         return Where(lambda _data: True)
-    predicate = _Compiler().compile(where, "", 0)
+    compiler = _Compiler()
+    predicate = compiler.compile(where, "", 0)
+    fields = None if compiler.reads_all else frozenset(compiler.fields)
     field = where.get("field")
     wanted = where.get("in")
     if (
@@ -112,14 +123,21 @@ def compile_where(where: Mapping[str, Any] | None) -> Where:
         and all(isinstance(value, str) for value in wanted)
     ):
         # of text only: True and 1 are one key of a set, but two values of JSON
-        return Where(predicate, field=field, wanted=frozenset(wanted))
-    return Where(predicate)
+        return Where(predicate, field=field, wanted=frozenset(wanted), fields=fields)
+    return Where(predicate, fields=fields)
 
 
 class _Compiler:
-    """Compiles one filter and counts its terms."""
+    """Compiles one filter, counts its terms and notes which fields they read.
+
+    Attributes:
+        fields: Top-level fields that were met.
+        reads_all: Whether an expression was met, which may read any.
+    """
 
     def __init__(self) -> None:
+        self.fields: set[str] = set()
+        self.reads_all = False
         self._terms = 0
 
     def compile(self, where: Any, path: str, depth: int) -> Predicate:
@@ -135,11 +153,15 @@ class _Compiler:
             raise WhereError(path, "needs exactly one of field, expression, all, any, not")
         kind = kinds[0]
         if kind == "field":
-            return _field(where, path)
+            predicate = _field(where, path)
+            name: str = where["field"]
+            self.fields |= {name, name.partition(".")[0]}
+            return predicate
         if len(where) > 1:
             unknown = next(str(key) for key in where if key != kind)
             raise WhereError(_join(path, unknown), f"has no place beside {kind}")
         if kind == "expression":
+            self.reads_all = True
             return _expression(where[kind], _join(path, kind))
         if kind == "not":
             inner = self.compile(where[kind], _join(path, kind), depth + 1)

@@ -119,6 +119,7 @@ class Service:
             counters=counters,
             tracing=self._tracing,
         )
+        self.normalize.preselect([self.dispatcher.where])
 
     def run(self, stored: list[bytes]) -> int:
         """Everything between the fetch and the produce request."""

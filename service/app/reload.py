@@ -52,6 +52,8 @@ class Reloader:
             return False
         for dispatcher, tuning in tunings:  # nothing below can fail
             dispatcher.retune(where=tuning.where, timeout_s=tuning.timeout_s, retry=tuning.retry)
+        for built in self._application.pipelines.values():
+            built.pipeline.refilter()
         set_level(settings.logging.level)
         self._application.settings = settings
         log.info("configuration reloaded", changed=[dotted(path) for path in paths])

@@ -102,6 +102,11 @@ class Dispatcher:
         )
         self._lanes_under_way = self.calls.lanes
 
+    @property
+    def where(self) -> Where | None:
+        """Which events it gets now; ``None`` means all."""
+        return self._where
+
     def retune(self, *, where: Where | None, timeout_s: float, retry: RetryPolicy) -> None:
         """Change what may change while it runs; calls that are running keep their deadline."""
         self._where = where
@@ -144,14 +149,14 @@ class Dispatcher:
         return items
 
     def _select(self, events: EventBatch) -> Sequence[int]:
-        if self._where is None:
-            wanted = events.indexes
-            wanted = range(len(events)) if wanted is None else wanted
+        where, indexes = self._where, events.indexes
+        if where is None or (indexes is not None and events.chosen_by is where):
+            wanted = range(len(events)) if indexes is None else indexes
+        elif indexes is None:
+            wanted = where.select_many(events.data)
         else:
-            wanted = self._where.select_many(events.data)
-            if events.indexes is not None:
-                allowed = set(events.indexes)
-                wanted = [index for index in wanted if index in allowed]
+            some = [events.data[index] for index in indexes]
+            wanted = [indexes[place] for place in where.select_many(some)]
         if self._tombstones and events.tombstones:
             wanted = sorted({*wanted, *events.tombstones})
         return wanted
@@ -223,9 +228,14 @@ class Dispatcher:
             else:
                 try:
                     returned = call(event)
-                    if returned is None and not changes:
-                        silent.append(index)
-                        continue
+                    if not changes:
+                        if type(returned) is dict:
+                            indexes.append(index)
+                            plain.append(returned)
+                            continue
+                        if returned is None:
+                            silent.append(index)
+                            continue
                     results: Results | Result = (
                         returned
                         if type(returned) is dict or is_plain(returned)

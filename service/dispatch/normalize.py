@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from service.dispatch.preselect import Preselect
 from service.events import EventBatch, Failure, Outcome, RecordBatch
 from service.metrics import PipelineCounters
 from service.normalizers import TOMBSTONE, Normalized, Normalizer
 from service.telemetry import Tracing
+from service.where import Where
 
 
 class Normalize:
@@ -30,12 +32,21 @@ class Normalize:
         counters: PipelineCounters,
         tracing: Tracing | None = None,
     ) -> None:
+        self._normalizer = normalizer
         self._decode_many = normalizer.decode_many
+        self._preselect: Preselect | None = None
         self._effects = effects
         self._failed = failed
         self._counters = counters
         self._tracing = tracing if tracing is not None and tracing.enabled else None
         self._under_way: set[RecordBatch] = set()
+
+    def preselect(self, wheres: Sequence[Where | None]) -> None:
+        """Leave what none of ``wheres``, the filters of all handlers, wants undecoded if it can.
+
+        They may change at any time; a batch is judged by those of the moment.
+        """
+        self._preselect = Preselect.of(self._normalizer, wheres)
 
     @property
     def in_flight(self) -> int:
@@ -61,15 +72,20 @@ class Normalize:
         if batch.failure is not None:
             self._failed([Outcome(batch, i, failure=batch.failure) for i in range(count)])
             return EventBatch(batch, [batch.failure] * count, indexes=(), failed=range(count))
-        data = self._decode_many(batch.records)
         finished_before = batch.left != count
         if self._effects > 1:
             batch.fan_out(self._effects)
             batch.dispatched -= count  # counted as each of them begins
-        kinds = set(map(type, data))
-        if not finished_before and kinds.isdisjoint(_SPECIAL):
-            return EventBatch(batch, data)
-        return self._sort(batch, data)
+        found = None if self._preselect is None else self._preselect.select(batch.records)
+        if found is None:
+            data = self._decode_many(batch.records)
+            if not finished_before and _SPECIAL.isdisjoint(map(type, data)):
+                return EventBatch(batch, data)
+            return self._sort(batch, data, range(count))
+        known = found.where is not None or _SPECIAL.isdisjoint(map(type, found.data))
+        if known and not finished_before:
+            return EventBatch(batch, found.data, indexes=found.places, chosen_by=found.where)
+        return self._sort(batch, found.data, found.places)
 
     def _count(self, batch: RecordBatch) -> None:
         """Count what comes of a source that does not: any but Kafka."""
@@ -91,7 +107,7 @@ class Normalize:
             now_s = asyncio.get_running_loop().time()
             self._counters.record_latency(now_s - batch.received_at_s, count)
 
-    def _sort(self, batch: RecordBatch, data: list[object]) -> EventBatch:
+    def _sort(self, batch: RecordBatch, data: list[object], places: Sequence[int]) -> EventBatch:
         """Tell values, tombstones, failures and records finished before apart."""
         indexes: list[int] = []
         tombstones: list[int] = []
@@ -99,10 +115,13 @@ class Normalize:
         failed: list[int] = []
         types: list[str | None] = []
         done = bytes(batch.done)
-        for index, value in enumerate(data):
+        for index in places:
+            value = data[index]
             if done[index]:
                 continue
             if isinstance(value, Failure):
+                if self._preselect and self._preselect.is_unwanted(batch.records[index].value):
+                    continue
                 # one dead letter, however many handlers would have seen it
                 batch.settle(index)
                 if batch.begun is not None:

@@ -74,15 +74,16 @@ class EventBatch:
 
     Attributes:
         batch: Where they come from.
-        data: The decoded value of each record; a :class:`Failure` where it did not decode, and
-            :data:`TOMBSTONE` where there was none.
+        data: The decoded value of each record; a :class:`Failure` where it did not decode,
+            :data:`TOMBSTONE` where there was none, and ``None`` where no handler wants it.
         indexes: Places of the values that handlers may see, ascending; ``None`` means all.
         tombstones: Places of the null values.
         failed: Places of the values that did not decode; their dead letters are under way.
         types: The event type of each record, or ``None`` if the format has none.
+        chosen_by: The filter that chose ``indexes``, and would choose all of them again.
     """
 
-    __slots__ = ("batch", "data", "failed", "indexes", "tombstones", "types")
+    __slots__ = ("batch", "chosen_by", "data", "failed", "indexes", "tombstones", "types")
 
     def __init__(
         self,
@@ -93,8 +94,10 @@ class EventBatch:
         tombstones: Sequence[int] = (),
         failed: Sequence[int] = (),
         types: Sequence[str | None] | None = None,
+        chosen_by: object = None,
     ) -> None:
         self.batch = batch
+        self.chosen_by = chosen_by
         self.data = data
         self.failed = failed
         self.indexes = indexes

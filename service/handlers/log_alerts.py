@@ -50,20 +50,32 @@ class LogAlerts:
             text = prefix + message
         except (KeyError, TypeError):
             raise _not_a_log_event(data) from None
-        timestamp, service = data.get("timestamp"), data.get("service")
-        # These five come first whatever order the log had them in.
+        # The first five fields come first whatever order the log had them in.
+        if len(data) == _USUAL_FIELDS:
+            try:
+                alert = {
+                    "level": level,
+                    "message": message,
+                    "alert": text,
+                    "timestamp": data["timestamp"],
+                    "service": data["service"],
+                }
+            except KeyError:
+                pass  # as many, but others
+            else:
+                if alert["timestamp"] is not None:
+                    return alert
         alert = {
             "level": level,
             "message": message,
             "alert": text,
-            "timestamp": timestamp,
-            "service": service,
+            "timestamp": None,
+            "service": None,
+            **data,
         }
-        if len(data) > _USUAL_FIELDS or timestamp is None or service is None:
-            alert.update(data)
-            alert["alert"] = text  # a log with an "alert" of its own does not forge ours
-            if timestamp is None:
-                alert["timestamp"] = event.timestamp
+        alert["alert"] = text  # a log with an "alert" of its own does not forge ours
+        if alert["timestamp"] is None:
+            alert["timestamp"] = event.timestamp
         return alert
 
 

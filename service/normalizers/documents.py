@@ -67,9 +67,7 @@ def decode_documents(values: Sequence[bytes | None], limits: Limits, salvage: Sa
     return datas
 
 
-def parse_documents(
-    values: Sequence[bytes | None], salvage: Salvage
-) -> tuple[list[Any], set[int]]:
+def parse_documents(values: Sequence[bytes | None], salvage: Salvage) -> tuple[list[Any], set[int]]:
     """What the parser makes of ``values``, with no limits, and the places of what it refused."""
     datas: list[Any] = []
     salvaged: set[int] = set()

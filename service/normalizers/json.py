@@ -6,7 +6,7 @@ value wins.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from service.events import Failure, Record
 from service.normalizers.base import TOMBSTONE, Limits, refused
@@ -27,22 +27,32 @@ class JsonNormalizer:
 
     Args:
         limits: What one value may cost.
+
+    Attributes:
+        limits: As given.
+        reads: The field that decides whether an object is data of this kind; ``None`` if none.
+        usual: Values of that field with which an object is, and is left as it is.
     """
 
     name = "json"
+    reads: ClassVar[str | None] = None
+    usual: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = Limits() if limits is None else limits
+        self.limits = Limits() if limits is None else limits
 
     def decode_many(self, records: Sequence[Record]) -> list[Any]:
         """One ``dict``, failure or tombstone per record."""
-        datas = self.decode_documents(records)
+        values = [record.value for record in records]
+        return self.finish(decode_documents(values, self.limits, self.salvage))
+
+    def finish(self, datas: list[Any]) -> list[Any]:
+        """``datas``, in place, with failures for those that are no data of this kind.
+
+        Works as well on documents of which only some fields are left, :attr:`reads` among them.
+        """
         refuse_others(datas)
         return datas
-
-    def decode_documents(self, records: Sequence[Record]) -> list[Any]:
-        """Whatever JSON there is, a failure or a tombstone per record."""
-        return decode_documents([record.value for record in records], self._limits, self.salvage)
 
     def salvage(self, value: bytes, error: str) -> Any:
         """What a value that is no JSON becomes; subclasses may read it in another way."""
@@ -51,7 +61,7 @@ class JsonNormalizer:
 
     def decode(self, value: bytes | None) -> Any:
         """One value, step by step: what :meth:`decode_many` must agree with."""
-        data = decode_document(value, self._limits, self.salvage)
+        data = decode_document(value, self.limits, self.salvage)
         if type(data) in (dict, Failure) or data is TOMBSTONE:
             return data
         return not_an_object(data)

@@ -8,11 +8,10 @@ string is ``schema``.
 """
 
 import re
-from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
-from service.events import Failure, Record
+from service.events import Failure
 from service.normalizers.base import TOMBSTONE, refused
 from service.normalizers.json import JsonNormalizer, refuse_others
 
@@ -40,10 +39,11 @@ class LogNormalizer(JsonNormalizer):
     """
 
     name = "log"
+    reads: ClassVar[str | None] = "level"
+    usual: ClassVar[frozenset[str]] = LEVELS
 
-    def decode_many(self, records: Sequence[Record]) -> list[Any]:
-        """One ``dict`` with a normalized ``level``, failure or tombstone per record."""
-        datas = self.decode_documents(records)
+    def finish(self, datas: list[Any]) -> list[Any]:
+        """``datas``, in place, with their ``level`` normalized, and failures for what is no log."""
         try:
             if LEVELS.issuperset(map(_level_of, datas)):
                 return datas  # each has a usual level, so each is an object

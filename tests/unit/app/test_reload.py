@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from service.app.application import Application
 from service.app.reload import Reloader
 from service.errors import ConfigurationError
+from service.events import RecordBatch, SourceRecord
 from service.settings import Settings, build_settings
 
 
@@ -63,6 +64,30 @@ async def test_what_may_change_is_taken_over() -> None:
         "pipelines.logs.handlers.alerts.retry.attempts",
         "pipelines.logs.handlers.alerts.timeout_s",
     ]
+
+
+async def test_a_changed_filter_decides_what_is_decoded() -> None:
+    wanted = {"where": {"field": "level", "in": ["ERROR"]}}
+
+    _, application, _ = _reload(_settings(), _settings(handler=wanted))
+
+    pipeline = application.pipelines["logs"].pipeline
+    values = [b'{"level":"%b"}' % level for level in (b"INFO", b"ERROR")] * 20
+    batch = RecordBatch("t", 0, [SourceRecord(value) for value in values], next_offset=40)
+    (events,) = pipeline._normalize([batch])
+    assert events.indexes == list(range(1, 40, 2))
+    assert events.chosen_by is pipeline.branches[0].dispatcher.where
+
+
+async def test_a_filter_decides_what_is_decoded_from_the_start() -> None:
+    settings = _settings(handler={"where": {"field": "level", "in": ["ERROR"]}})
+
+    _, application, _ = _reload(settings, ConfigurationError(["none"]))
+
+    normalize = application.pipelines["logs"].pipeline._normalize
+    batch = RecordBatch("t", 0, [SourceRecord(b"{}")] * 40, next_offset=40)
+    (events,) = normalize([batch])
+    assert events.indexes == []
 
 
 async def test_a_change_that_needs_a_restart_changes_nothing_at_all() -> None:

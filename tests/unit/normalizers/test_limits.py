@@ -1,9 +1,10 @@
 from gc import is_tracked
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.normalizers.limits import (
@@ -12,6 +13,7 @@ from service.normalizers.limits import (
     deep_suspects,
     has_wide_integer,
     is_deeper_than,
+    unread_deep_suspects,
     wide_integer_suspects,
 )
 
@@ -91,8 +93,27 @@ def test_nothing_deep_escapes_suspicion(trees: list[Any], limit: int) -> None:
     assert {index for index, tree in enumerate(trees) if depth_of(tree) > limit} <= set(found)
 
 
+@given(st.lists(_TREES.map(lambda tree: {"": tree}), max_size=40), st.integers(1, 6))
+@example([{}] * 40 + [{"": [[[]]]}], 3)
+def test_nothing_deep_escapes_suspicion_where_nobody_has_looked(
+    trees: list[Any], limit: int
+) -> None:
+    values = [orjson.dumps(tree) for tree in trees]
+
+    found = unread_deep_suspects(values, b"\n".join(values), limit)
+
+    assert {index for index, tree in enumerate(trees) if depth_of(tree) > limit} <= set(found)
+
+
+def test_flat_objects_are_no_suspects() -> None:
+    values = [b'{"a":1}'] * 1000
+
+    assert unread_deep_suspects(values, b"\n".join(values), 2) == []
+
+
 def test_the_collector_tracks_every_dict_that_holds_a_container() -> None:
     # what deep_suspects relies on: "not tracked" means "flat"
-    assert is_tracked(orjson.loads(b'{"a": {}}'))
-    assert is_tracked(orjson.loads(b'{"a": []}'))
-    assert is_tracked(orjson.loads(b"[]"))
+    for parse in (orjson.loads, msgspec.json.decode):
+        assert is_tracked(parse(b'{"a": {}}'))
+        assert is_tracked(parse(b'{"a": []}'))
+        assert is_tracked(parse(b"[]"))
