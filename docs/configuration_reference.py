@@ -69,10 +69,10 @@ field, or holds another type in it, is not selected (but by `not_equals`, `not_i
 `exists: false` and `not`).
 
 Of pipelines with the `json` or `log` normalizer whose handlers all have a filter, and none with an
-`expression`, events that nobody wants are not decoded in whole: up to half of the cost of normalizing
-is saved, and more the larger the events are. What is refused stays the same but for one thing: in an
-event that no filter wants, a fraction beyond the range of a double (`1e400`) goes unnoticed.
-After a reload the new filters decide about what is normalized from then on.
+`expression`, events that nobody wants are not decoded in whole: up to half of what normalizing
+costs is saved. What is refused stays the same but for one thing: in an event that no filter wants,
+a fraction beyond the range of a double (`1e400`) goes unnoticed. After a reload the new filters
+decide about what is normalized from then on.
 """
 
 _SOURCES = """\

@@ -24,6 +24,7 @@ from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
 from service.state.restore import Chunk
+from service.whole_answers import read_whole_answers
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ class KafkaChangelogs:
         try:
             consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
             pause_between_questions(consumer._client)  # noqa: SLF001
+            read_whole_answers(consumer._client)  # noqa: SLF001
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{at}: cannot connect: {exc!r}") from exc
         try:

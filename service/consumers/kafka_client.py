@@ -38,6 +38,7 @@ from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
+from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
     "GroupCoordinator": (
@@ -117,6 +118,7 @@ class KafkaConsumerClient:
         # without a limit.
         self._consumer = AIOKafkaConsumer(group_id=self._group_id, **self._options)
         pause_between_questions(self._consumer._client)  # noqa: SLF001
+        read_whole_answers(self._consumer._client)  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._consumer.start()

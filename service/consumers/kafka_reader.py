@@ -22,6 +22,7 @@ from service.consumers.base import OffsetGoneError, TopicPartition
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
+from service.whole_answers import read_whole_answers
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "fetch_max_bytes": 4 * 1024 * 1024,
@@ -72,6 +73,7 @@ class KafkaReaders:
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{topic}: cannot connect: {exc!r}") from exc
         pause_between_questions(consumer._client)  # noqa: SLF001
+        read_whole_answers(consumer._client)  # noqa: SLF001
         reader = KafkaReader(consumer, topic)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -36,6 +36,7 @@ from service.publishers.base import (
 )
 from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
+from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
     "BatchBuilder": ("_builder", "_relative_offset", "_build"),
@@ -84,6 +85,7 @@ class KafkaProducerClient:
         """See :meth:`service.publishers.base.ProducerClient.start`."""
         producer = AIOKafkaProducer(**self._options)
         pause_between_questions(producer.client)
+        read_whole_answers(producer.client)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await producer.start()

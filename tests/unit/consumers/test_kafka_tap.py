@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import (
     READ_COMMITTED,
     Fetcher,
@@ -34,7 +35,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service import pauses
+from service import pauses, whole_answers
 from service.consumers import kafka_client, kafka_tap
 from service.consumers.base import (
     ClientFailedError,
@@ -59,6 +60,7 @@ LETTERS = [b"a", b"b", b"c", b"d"]
 CLASSES: dict[str, type] = {
     "AIOKafkaConsumer": AIOKafkaConsumer,
     "AIOKafkaClient": AIOKafkaClient,
+    "AIOKafkaConnection": AIOKafkaConnection,
     "AIOKafkaProducer": AIOKafkaProducer,
     "BatchBuilder": BatchBuilder,
     "ClusterMetadata": ClusterMetadata,
@@ -71,6 +73,7 @@ CLASSES: dict[str, type] = {
     "PartitionRecords": PartitionRecords,
     "SendProduceReqHandler": SendProduceReqHandler,
     "Sender": Sender,
+    "StreamReader": asyncio.StreamReader,
 }
 
 
@@ -83,6 +86,7 @@ CLASSES: dict[str, type] = {
         pytest.param(kafka_gate.PRIVATE_NAMES, id="gate"),
         pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
         pytest.param(pauses.PRIVATE_NAMES, id="pauses"),
+        pytest.param(whole_answers.PRIVATE_NAMES, id="answers"),
     ],
 )
 def test_the_private_names_that_we_use_exist(names: dict[str, tuple[str, ...]]) -> None:
