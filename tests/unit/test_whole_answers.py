@@ -154,9 +154,10 @@ async def test_a_transport_that_was_stopped_for_what_was_left_over_reads_on() ->
     await settle()
     await taken_over(connection)
     connection.receive(framed([b"first", b"x" * 500]))
-    assert not connection.transport.reading
+    stopped = not connection.transport.reading
     await settle()
 
+    assert stopped
     assert connection.transport.reading
     assert connection.frames == [b"first", b"x" * 500]
     connection.task.cancel()
