@@ -5,7 +5,9 @@ the broker in the middle of a test does it by ``asyncio.to_thread``.
 """
 
 import base64
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,6 +56,11 @@ _FAST = {
     "transaction.state.log.num.partitions": "1",
     "transaction.state.log.replication.factor": "1",
 }
+
+
+_GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST_PORT = 15_000
+_ENOUGH_PORTS = 1_000
 
 
 class KafkaServer:
@@ -268,9 +275,23 @@ class KafkaServer:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """`count` different TCP ports of the loopback address that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """`count` different TCP ports of the loopback address that nothing listens on.
+
+    None of those that the kernel gives to outgoing connections, where there are others: one of
+    these could have it before the broker does, or while it is down.
+    """
+    lowest_given = int(_GIVEN_PORTS.read_text().split()[0]) if _GIVEN_PORTS.exists() else 0
+    choice = range(_LOWEST_PORT, lowest_given)
+    wanted: Iterable[int] = (
+        random.sample(choice, len(choice)) if len(choice) > _ENOUGH_PORTS else [0] * count
+    )
+    sockets: list[socket.socket] = []
     try:
+        for port in wanted:
+            with contextlib.suppress(OSError):
+                sockets.append(socket.create_server(("127.0.0.1", port)))
+            if len(sockets) == count:
+                break
         return tuple(held.getsockname()[1] for held in sockets)
     finally:
         for held in sockets:
