@@ -90,7 +90,10 @@ class WholeAnswers(asyncio.BufferedProtocol):
 
         Raises:
             asyncio.IncompleteReadError: If the connection ends before.
+            ValueError: If ``n`` is negative, as the size of an answer is that is none.
         """
+        if n < 0:
+            raise ValueError(f"cannot read {n} bytes")
         if not self._taken_over:
             self._take_rest()
         while self._end - self._start < n:
@@ -116,26 +119,31 @@ class WholeAnswers(asyncio.BufferedProtocol):
     def _take_rest(self) -> None:
         """Take what the reader has left; from now on it gets nothing more."""
         self._taken_over = True
-        left = bytes(self._reader._buffer)  # noqa: SLF001
+        left: bytearray = self._reader._buffer  # noqa: SLF001
         if left:
-            self._reader._buffer.clear()  # noqa: SLF001
-            self._reader._maybe_resume_transport()  # noqa: SLF001
-            self._needed = len(left)
-            self._make_room()
-            self._view[: len(left)] = left
+            self._view = memoryview(left + bytes(SMALL_BYTES))
             self._end = len(left)
+            left.clear()
+            self._reader._maybe_resume_transport()  # noqa: SLF001
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes."""
         del sizehint
-        if self._end == len(self._view) or len(self._view) - self._start < self._needed:
+        if self._end == len(self._view) or (
+            self._start + min(self._needed, KEPT_BYTES) > len(self._view)
+        ):
             self._make_room()
         return self._view[self._end :]
 
     def _make_room(self) -> None:
-        """Move what is held to the front of a buffer that has room behind it."""
+        """Move what is held to the front of a buffer that has room behind it.
+
+        Beyond the usual size it grows with what comes, not with what was announced: bytes that
+        are no answer may announce gigabytes.
+        """
         held = self._view[self._start : self._end]
-        enough = max(self._needed, len(held)) + SMALL_BYTES
+        announced = min(self._needed, max(KEPT_BYTES - SMALL_BYTES, 2 * len(held)))
+        enough = max(announced, len(held)) + SMALL_BYTES
         view = self._view if enough <= len(self._view) else memoryview(bytearray(enough))
         view[: len(held)] = held
         self._view, self._start, self._end = view, 0, len(held)

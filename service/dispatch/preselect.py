@@ -1,7 +1,7 @@
 """Leaves records undecoded that no handler's filter wants.
 
 A filter such as ``{field: level, in: [WARN, ERROR]}`` reads one field of an event.  So of every
-value only the fields that the filters read are decoded first, which costs a third to a half of
+value only the fields that the filters read are decoded first, which costs a quarter to a half of
 all of it, and the rest of it is decoded where a handler wants the event.  Databases call it late
 materialization.
 
@@ -21,7 +21,7 @@ import msgspec
 
 from service.events import Failure, Record
 from service.normalizers import JsonNormalizer, LogNormalizer, Normalizer
-from service.normalizers.documents import REFUSALS, beyond, parse_documents
+from service.normalizers.documents import REFUSALS, beyond, parse_documents, refuse_beyond
 from service.normalizers.limits import unread_deep_suspects, wide_integer_suspects
 from service.where import Where
 
@@ -94,8 +94,10 @@ class Preselect:
         Where that was for nothing, as most are wanted or one is no JSON object, a number of
         chunks that doubles each time is not looked at.
         """
-        if self._paused or len(records) < MIN_RECORDS:
-            self._paused -= self._paused > 0
+        if len(records) < MIN_RECORDS:
+            return None
+        if self._paused:
+            self._paused -= 1
             return None
         found = self._select([record.value for record in records])
         if found is None or len(found.places) > len(records) // 2:
@@ -106,7 +108,10 @@ class Preselect:
         return found
 
     def is_unwanted(self, value: bytes | None) -> bool:
-        """Whether no filter wants ``value``, although it was refused; see above."""
+        """Whether no filter wants ``value``, which was refused for a fraction beyond a double.
+
+        False as well if there is anything else to refuse in it.
+        """
         if value is None or len(value) > self._limits.max_value_bytes or not _is_utf8(value):
             return False
         try:
@@ -139,12 +144,12 @@ class Preselect:
         if suspects:
             sure = False
             places = sorted(suspects.union(places))
-        datas, salvaged = parse_documents(
-            [values[place] for place in places], self._normalizer.salvage
-        )
-        for index, place in enumerate(places) if suspects else ():
-            if place in suspects and index not in salvaged:
-                datas[index] = beyond(values[place], self._limits) or datas[index]
+        chosen = [values[place] for place in places]
+        salvage = self._normalizer.salvage
+        datas, salvaged = parse_documents(chosen, salvage)
+        if suspects:
+            indexes = {index for index, place in enumerate(places) if place in suspects}
+            refuse_beyond(indexes - salvaged, chosen, datas, self._limits, salvage)
         if not sure:
             datas = self._normalizer.finish(datas)
         data: list[Any] = [None] * len(values)

@@ -51,7 +51,7 @@ class LogAlerts:
         except (KeyError, TypeError):
             raise _not_a_log_event(data) from None
         # The first five fields come first whatever order the log had them in.
-        if len(data) == _USUAL_FIELDS:
+        if len(data) == _USUAL_FIELDS:  # then there is nothing to merge
             try:
                 alert = {
                     "level": level,

@@ -6,7 +6,7 @@ which makes the same of a value in a sixth less time; what it refuses is given t
 has the last word.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -60,10 +60,7 @@ def decode_documents(values: Sequence[bytes | None], limits: Limits, salvage: Sa
         *wide_integer_suspects(present, joined),
         *deep_suspects(present, datas, limits.max_depth, no_json=salvaged),
     }
-    for index in suspects - salvaged:
-        failure = beyond(present[index], limits)
-        if failure is not None:
-            datas[index] = failure
+    refuse_beyond(suspects - salvaged, present, datas, limits, salvage)
     return datas
 
 
@@ -84,6 +81,20 @@ def parse_documents(values: Sequence[bytes | None], salvage: Salvage) -> tuple[l
                 salvaged.add(len(datas))
                 datas.append(TOMBSTONE if value is None else salvage(value, str(error)))
     return datas, salvaged
+
+
+def refuse_beyond(
+    suspects: Collection[int],
+    values: Sequence[bytes],
+    datas: list[Any],
+    limits: Limits,
+    salvage: Salvage,
+) -> None:
+    """Replace those of ``datas`` at ``suspects`` that are beyond the limits by their failures."""
+    for index in suspects:
+        if beyond(values[index], limits) is not None:
+            # in full, as orjson may have found something else before
+            datas[index] = decode_document(values[index], limits, salvage)
 
 
 def beyond(value: bytes, limits: Limits) -> Failure | None:

@@ -274,6 +274,64 @@ async def test_only_a_buffer_of_the_usual_size_is_kept(size: int, *, kept: bool)
     connection.task.cancel()
 
 
+async def test_memory_follows_what_comes_not_what_is_announced() -> None:
+    connection = Connection()
+    await settle()
+    await taken_over(connection)
+    connection.receive(framed([b"a"]))
+    await settle()
+    connection.receive(b"HTTP")  # 1.2 gigabytes, if it were a size
+    await settle()
+    sizes = []
+    for _ in range(8):
+        connection.receive(bytes(1 << 20))
+        sizes.append(len(connection.answers._view))
+
+    assert sizes[0] <= KEPT_BYTES
+    assert sizes[-1] < 20 << 20
+    assert len(set(sizes)) <= 5  # it doubles: to move all of it each time would take for ever
+    connection.task.cancel()
+
+
+async def test_a_large_answer_that_comes_in_small_reads_is_seldom_moved() -> None:
+    connection = Connection()
+    await settle()
+    await taken_over(connection)
+    connection.receive(framed([b"a"]))
+    await settle()
+    moved = 0
+    make_room = connection.answers._make_room
+
+    def count() -> None:
+        nonlocal moved
+        moved += 1
+        make_room()
+
+    connection.answers._make_room = count  # type: ignore[method-assign]
+    data = framed([bytes(6 << 20)])
+    connection.receive(data[:4])
+    await settle()
+    connection.receive(data[4:], at_most=10_000)
+    await settle()
+
+    assert len(connection.frames[-1]) == 6 << 20
+    assert moved <= 5
+    connection.task.cancel()
+
+
+async def test_a_negative_size_ends_the_connection_as_before() -> None:
+    connection = Connection()
+    await settle()
+    await taken_over(connection)
+    connection.receive(framed([b"a"]))
+    await settle()
+    connection.receive(b"\xff\xff\xff\xfe" + framed([b"b"]))
+    await settle()
+
+    assert connection.frames == [b"a"]
+    assert isinstance(connection.task.exception(), ValueError)
+
+
 async def test_writing_is_paused_as_before() -> None:
     connection = Connection()
     await taken_over(connection)

@@ -16,6 +16,7 @@ from service.handlers import load_handler
 from service.metrics import PipelineCounters
 from service.normalizers import JsonNormalizer, Limits, LogNormalizer, load_normalizer
 from service.where import Where, compile_where
+from tests.json_text import as_json
 
 ALERTS = load_handler("log_alerts")
 FILLING: list[bytes | None] = [b'{"level":"INFO","service":"b","at":{"host":"x"}}'] * MIN_RECORDS
@@ -91,18 +92,9 @@ _TREES = st.recursive(
 )
 
 
-def _text(tree: Any) -> bytes:
-    if isinstance(tree, dict):
-        pairs = (orjson.dumps(key) + b":" + _text(value) for key, value in tree.items())
-        return b"{" + b", ".join(pairs) + b"}"
-    if isinstance(tree, list):
-        return b"[" + b",".join(map(_text, tree)) + b"]"
-    return str(tree).encode() if type(tree) is int else orjson.dumps(tree)
-
-
 @st.composite
 def _damaged(draw: st.DrawFn) -> bytes:
-    value = bytearray(_text(draw(st.dictionaries(_FIELDS, _TREES, max_size=4))))
+    value = bytearray(as_json(draw(st.dictionaries(_FIELDS, _TREES, max_size=4))))
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(value)))
         value[place : place + draw(st.integers(0, 2))] = draw(
@@ -111,7 +103,7 @@ def _damaged(draw: st.DrawFn) -> bytes:
     return bytes(value)
 
 
-_LOGS = st.dictionaries(_FIELDS, _TREES, max_size=5).map(_text)
+_LOGS = st.dictionaries(_FIELDS, _TREES, max_size=5).map(as_json)
 _DEEP = st.integers(6, 10).map(lambda n: b'{"level":"INFO","d":' + b"[" * n + b"]" * n + b"}")
 _ODD = st.sampled_from([
     None, b"", b"[]", b"null", b"WARN: a line", b"info: a line", b"no line", b"\xef\xbb\xbf{}",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from service.events import Failure, SourceRecord
 from service.normalizers import TOMBSTONE, JsonNormalizer, Limits
+from tests.json_text import as_json
 
 normalizer = JsonNormalizer()
 
@@ -161,16 +162,6 @@ _TREES = st.recursive(
 )
 
 
-def as_json(tree: Any) -> bytes:
-    """JSON of anything, wide integers too, which orjson refuses to write."""
-    if isinstance(tree, dict):
-        pairs = (orjson.dumps(key) + b": " + as_json(value) for key, value in tree.items())
-        return b"{" + b", ".join(pairs) + b"}"
-    if isinstance(tree, list):
-        return b"[" + b",".join(map(as_json, tree)) + b"]"
-    return str(tree).encode() if isinstance(tree, int) else orjson.dumps(tree)
-
-
 _DEEP = st.integers(0, 140).map(lambda depth: b'{"d":' + b"[" * depth + b"]" * depth + b"}")
 _VALUES = st.none() | st.binary(max_size=40) | _TREES.map(as_json) | _DEEP
 
@@ -178,6 +169,7 @@ _VALUES = st.none() | st.binary(max_size=40) | _TREES.map(as_json) | _DEEP
 @given(st.lists(_VALUES, max_size=40))
 @example([b"-", b"9223372036854775809"])
 @example([b"1234567890", b"1234567890"])
+@example([b"9" * 400, b'{"a":-' + b"9" * 400 + b"}", b'{"a":' + b"9" * 5000 + b"}"])
 @example([None, b"{" + b'"d":[' + b"[" * 63 + b"]" * 63 + b"]}"])
 def test_a_chunk_decodes_as_its_values_do_alone(values: list[bytes | None]) -> None:
     together = decode(*values)
