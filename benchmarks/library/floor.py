@@ -21,6 +21,7 @@ from benchmarks.jobs.log_events import log_value
 from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
+from service.consumers.kafka_checksum import StoredBatches, is_whole
 from service.consumers.kafka_tap import _Batch
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
@@ -125,8 +126,9 @@ class Service:
         """Everything between the fetch and the produce request."""
         published = 0
         for number, data in enumerate(stored):
-            raw = MemoryRecords(data).next_batch()
-            raw.validate_crc()
+            stored_batches = StoredBatches(data)
+            raw = stored_batches.next_batch()
+            assert is_whole(stored_batches, raw)
             batch = _Batch(TopicPartition("logs.raw", 0), raw, 0, RECORDS)
             records = batch.decode()
             source = RecordBatch("logs.raw", number % 4, records, next_offset=RECORDS)

@@ -19,11 +19,11 @@ from typing import Any
 
 import orjson
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 
 from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
+from service.consumers.kafka_checksum import StoredBatches, is_whole
 from service.consumers.kafka_tap import _Batch
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
@@ -141,8 +141,9 @@ class Service:
         parts, clock = self.parts, time.process_time
         for partition, data in stored:
             marks = [clock()]
-            raw = MemoryRecords(data).next_batch()
-            raw.validate_crc()
+            batches = StoredBatches(data)
+            raw = batches.next_batch()
+            assert is_whole(batches, raw)
             records = _Batch(TopicPartition(_PLACE, partition), raw, 0, RECORDS).decode()
             source = _Source(_PLACE, partition, records, next_offset=RECORDS)
             source.service = self

@@ -17,6 +17,7 @@ from service.consumers.base import CommittedOffset, TopicPartition
 from service.consumers.kafka_doubt import Doubt
 from service.consumers.kafka_listing import Listing
 from service.delivery.commit_metadata import (
+    ALWAYS_FIT,
     BITMAP_MAX_BYTES,
     Journal,
     Progress,
@@ -323,7 +324,7 @@ class HeldPartition:
         if offsets is None:
             return False
         low, end = offsets.next_offset, offsets.expected_offset
-        if end - low <= records:  # far from the limit: do not compute ranges
+        if end + records - low <= ALWAYS_FIT:  # do not compute ranges
             return True
         return not would_overflow(low, offsets.finished_ranges(), end + records)
 

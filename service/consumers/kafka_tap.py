@@ -26,6 +26,7 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_checksum import is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
 from service.events import Record
 
@@ -65,6 +66,7 @@ def make_tap(consumer: AIOKafkaConsumer) -> Tap:
     """The fastest tap that this version of the client allows; ``consumer`` must be started."""
     fetcher = getattr(consumer, "_fetcher", None)
     if all(hasattr(fetcher, name) for name in PRIVATE_NAMES["Fetcher"]):
+        remember_bytes()
         return PrefetchTap(consumer)
     return GetmanyTap(consumer)
 
@@ -187,7 +189,7 @@ def _next(stored: Any, ends: range) -> tuple[Any, str | None]:
     """
     try:
         raw = stored.next_batch()
-        if not raw.validate_crc():
+        if not is_whole(stored, raw):
             return raw, "checksum differs"
         if raw.next_offset not in ends:
             return raw, "its offset does not belong here"  # which the checksum does not cover

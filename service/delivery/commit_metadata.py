@@ -36,6 +36,11 @@ _ATTEMPTS_MAX_BYTES = 1000
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 BITMAP_MAX_BYTES = _RANGES_MAX_BYTES - 1
+# Runs and bitmap share their border, whose varint may still grow by a few bytes.
+# The count of runs takes up to three more.
+_SURE_BYTES = _RANGES_MAX_BYTES - 16
+ALWAYS_FIT = 8 * _SURE_BYTES
+"""So many positions fit whatever of them is finished, as a bitmap: about 15,000."""
 """Largest ready-made bitmap that :func:`encode` takes."""
 _CRASHES_MAX = 100
 _ONE_BYTE = 0x80
@@ -147,9 +152,7 @@ def would_overflow(next_offset: int, finished: Iterable[Range], end_offset: int)
         finished: Finished ranges at or above it.
         end_offset: One past the highest offset that would be delivered.
     """
-    # Runs and bitmap share their border, whose varint may still grow by a few bytes.
-    # The count of runs takes up to three more.
-    room = _RANGES_MAX_BYTES - 16
+    room = _SURE_BYTES
     runs_bytes = 0
     at = next_offset
     for start, end in finished:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.delivery.commit_metadata import (
+    ALWAYS_FIT,
     BITMAP_MAX_BYTES,
     METADATA_MAX_BYTES,
     NOTHING_KNOWN,
@@ -207,6 +208,13 @@ def test_a_lone_record_below_the_commit_is_forgotten_and_its_window_closed() -> 
 )
 def test_the_bound_is_near_fifteen_thousand_positions(*, end_offset: int, full: bool) -> None:
     assert would_overflow(0, [], end_offset) is full
+
+
+@given(ranges=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=60))
+def test_so_many_positions_fit_whatever_is_finished(ranges: list[tuple[int, int]]) -> None:
+    finished = ranges_from(0, ranges, at_once=False)
+    assert not would_overflow(0, finished, ALWAYS_FIT)
+    assert would_overflow(0, finished[:0], ALWAYS_FIT + 1)
 
 
 def test_a_few_stuck_records_do_not_shrink_the_window() -> None:

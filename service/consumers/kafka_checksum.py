@@ -1,0 +1,83 @@
+"""Checks the checksums of stored batches with the processor's own instruction for CRC-32C.
+
+The client computes them from tables, at about 1.6 GB/s, which is a twentieth of all that a small
+event costs; the instruction does 20 GB/s.  The client's batches do not tell the bytes that they
+are made of, so :class:`StoredBatches`, which cuts them, remembers these.
+
+The client has the last word: what is not found right here, it is asked about.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final
+
+from aiokafka.consumer import fetcher
+from aiokafka.record.memory_records import MemoryRecords
+
+crc32c: Callable[[bytes], int] | None
+try:
+    from google_crc32c.cext import value as crc32c
+except ImportError:  # no wheel for this platform; the pure Python one is slower than the client
+    crc32c = None
+
+MIN_BYTES: Final = 1024
+"""Smallest batch that is checked here: below, the client's way is as fast."""
+
+_HEAD: Final = Struct(">qiibI")  # base offset, length, leader epoch, magic, checksum
+_LENGTH_COVERS_FROM: Final = 12
+_CHECKSUM_COVERS_FROM: Final = 21
+_MAGIC: Final = 2
+
+
+class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own needs it closed
+    """Cuts what was fetched of one partition into stored batches, as the client does.
+
+    Args:
+        data: What was fetched.
+    """
+
+    __slots__ = ("_data", "_end", "_start")
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._data = data
+        self._start = self._end = 0
+
+    def next_batch(self) -> Any:
+        """The next stored batch; ``None`` if the rest is none."""
+        batch = super().next_batch()
+        if batch is not None:
+            self._start = self._end
+            length = _HEAD.unpack_from(self._data, self._start)[1]
+            self._end = self._start + _LENGTH_COVERS_FROM + length
+        return batch
+
+    def is_whole(self, batch: Any) -> bool:
+        """Whether the checksum of ``batch``, the one that was cut last, is that of its bytes.
+
+        False also where that is not known: for small batches, old formats, other platforms.
+        """
+        data, start, end = self._data, self._start, self._end
+        if crc32c is None or end - start < MIN_BYTES:
+            return False
+        offset, _, _, magic, checksum = _HEAD.unpack_from(data, start)
+        return (
+            magic == _MAGIC
+            and offset == getattr(batch, "base_offset", None)  # batches of old formats do not tell
+            and checksum == batch.crc
+            and checksum == crc32c(data[start + _CHECKSUM_COVERS_FROM : end])
+        )
+
+
+def is_whole(stored: Any, batch: Any) -> bool:
+    """Whether the checksum of ``batch``, which ``stored`` gave last, is that of its bytes."""
+    if type(stored) is StoredBatches and stored.is_whole(batch):
+        return True
+    whole: bool = batch.validate_crc()
+    return whole
+
+
+def remember_bytes() -> None:
+    """Have the client cut what it fetches by :class:`StoredBatches`, in this process."""
+    if getattr(fetcher, "MemoryRecords", None) is MemoryRecords:
+        fetcher.MemoryRecords = StoredBatches
