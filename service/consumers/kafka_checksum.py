@@ -16,7 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 crc32c: Callable[[bytes], int] | None
 try:
-    from google_crc32c.cext import value as crc32c
+    from google_crc32c.cext import value as crc32c  # type: ignore[attr-defined]
 except ImportError:  # no wheel for this platform; the pure Python one is slower than the client
     crc32c = None
 
@@ -39,13 +39,13 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
     __slots__ = ("_data", "_end", "_start")
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(data)
+        super().__init__(data)  # pyright: ignore[reportAbstractUsage]
         self._data = data
         self._start = self._end = 0
 
     def next_batch(self) -> Any:
         """The next stored batch; ``None`` if the rest is none."""
-        batch = super().next_batch()
+        batch = super().next_batch()  # pyright: ignore[reportAbstractUsage]
         if batch is not None:
             self._start = self._end
             length = _HEAD.unpack_from(self._data, self._start)[1]
@@ -61,7 +61,7 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
         if crc32c is None or end - start < MIN_BYTES:
             return False
         offset, _, _, magic, checksum = _HEAD.unpack_from(data, start)
-        return (
+        return bool(
             magic == _MAGIC
             and offset == getattr(batch, "base_offset", None)  # batches of old formats do not tell
             and checksum == batch.crc

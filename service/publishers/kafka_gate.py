@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.producer.sender import SendProduceReqHandler
 
 from service.events import Permission
+from service.publishers.kafka_request import encode_at_once
 
 PRIVATE_NAMES: Final = {
     "AIOKafkaProducer": ("_sender",),
@@ -127,6 +128,7 @@ class _Request(SendProduceReqHandler):  # type: ignore[misc]
             raise OwnerLostError("its input partition belongs to somebody else by now")
         if Permission.WAIT in answers:
             raise OwnerUnknownError("its input partition may belong to somebody else by now")
+        encode_at_once(request)
         return await self._behind.send(node, request)
 
     def __getattr__(self, name: str) -> Any:

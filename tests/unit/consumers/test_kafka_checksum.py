@@ -12,7 +12,6 @@ from service.consumers import kafka_checksum
 from service.consumers.kafka_checksum import MIN_BYTES, StoredBatches, is_whole, remember_bytes
 from tests.unit.consumers.test_kafka_tap import batch
 
-
 SIZES = st.lists(st.integers(0, 3 * MIN_BYTES), min_size=1, max_size=4)
 
 

@@ -30,7 +30,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -44,6 +43,7 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_checksum import StoredBatches
 from service.consumers.kafka_tap import GetmanyTap, PrefetchTap, make_tap
 from service.publishers import kafka_client as producer_client
 from service.publishers import kafka_gate, kafka_markers
@@ -159,7 +159,7 @@ class Client:
         self.position = position
         records = PartitionRecords(
             PARTITION,
-            MemoryRecords(b"".join(batches)),
+            StoredBatches(b"".join(batches)),
             aborted or [],
             position,
             None,
