@@ -11,6 +11,7 @@ from service.consumers.kafka_partition import HeldPartition, Phase
 from service.events import RecordBatch
 from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
 from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, ServiceStatus
+from service.metrics import Phase as ServicePhase
 from service.settings import PipelineSourceSettings
 
 if TYPE_CHECKING:
@@ -31,14 +32,30 @@ def snapshot(application: "Application") -> ServiceStatus:
         ),
         default=0.0,
     )
+    phase = application.phase
+    if phase is ServicePhase.RUNNING and not _reached(application):
+        phase = ServicePhase.STARTING
     return ServiceStatus(
-        phase=application.phase,
+        phase=phase,
         pipelines={
             name: _pipeline(application, built, silent_s, now_s)
             for name, built in application.pipelines.items()
         },
         broker_silent_s=silent_s,
         dashboards=0 if application.edge is None else application.edge.counters.connections,
+    )
+
+
+def _reached(application: "Application") -> bool:
+    """Whether a broker has been reached at least once, by the producer and by each source.
+
+    Until then nothing shows that address, password and rights are right, and a new pod that
+    called itself ready would let a rolling update end the old one.
+    """
+    return application.publisher.ever_connected and all(
+        source.last_contact_s is not None
+        for built in application.pipelines.values()
+        for source in built.kafka_sources
     )
 
 

@@ -254,6 +254,7 @@ class KafkaSource:
         self._intake.fetching = False
         try:
             await client.start(self._assignment)
+            member.last_contact_s = _now()
             member.client = client
             member.lease.give_up()  # the last client's
             member.silent = False

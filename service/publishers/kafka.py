@@ -59,6 +59,7 @@ class KafkaPublisher(OutputTopics):
         rng: Jitter of the reconnect back-off.
 
     Attributes:
+        ever_connected: Whether a producer has been up at least once.
         published: Records acknowledged so far.
         failures: Batches that failed so far.
     """
@@ -80,6 +81,7 @@ class KafkaPublisher(OutputTopics):
         self._backlog = Backlog()
         self._broken: Exception | None = None
         self._stopping = False
+        self.ever_connected = False
         self.published = 0
         self.failures = 0
 
@@ -191,6 +193,7 @@ class KafkaPublisher(OutputTopics):
                 producer = self._make_producer()
                 await producer.start()
                 self._producer = producer
+                self.ever_connected = True
                 self._broken = None
                 backoff_s = BACKOFF_FIRST_S
                 await self._serve(producer)

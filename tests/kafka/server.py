@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,6 +76,9 @@ class KafkaServer:
         cpus: Processors the broker may use, all by default (Linux).
         proxy: ``host:port`` of a proxy in front of a second listener, which tells its clients to
             come through there.
+        listeners: More listeners, each with its security protocol; what that needs beyond its
+            name goes into ``overrides``.
+        format_options: More arguments of the command that formats the storage.
     """
 
     def __init__(
@@ -86,12 +89,18 @@ class KafkaServer:
         directory: Path | None = None,
         cpus: frozenset[int] | None = None,
         proxy: str | None = None,
+        listeners: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
     ) -> None:
         self._jars = broker_jars()
         self._heap_mb = heap_mb
         self._cpus = cpus
         self._directory = directory or Path(tempfile.mkdtemp(prefix="headrace-kafka-"))
-        self._port, self._controller_port, self._proxied_port = free_ports(3)
+        self._listeners = dict(listeners or {})
+        self._format_options = tuple(format_options)
+        ports = free_ports(3 + len(self._listeners))
+        self._port, self._controller_port, self._proxied_port = ports[:3]
+        self._ports = dict(zip(self._listeners, ports[3:], strict=True))
         self._proxy = proxy
         self._settings = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,6 +116,10 @@ class KafkaServer:
     def behind_proxy(self) -> str:
         """``host:port`` of the second listener, for the proxy to connect to."""
         return f"127.0.0.1:{self._proxied_port}"
+
+    def address(self, listener: str) -> str:
+        """``host:port`` of one of ``listeners``."""
+        return f"127.0.0.1:{self._ports[listener]}"
 
     @property
     def data_directory(self) -> Path:
@@ -217,12 +230,17 @@ class KafkaServer:
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(self.data_directory),
         }
+        more = {name: (self.address(name),) * 2 for name in self._listeners}
         if self._proxy is not None:
-            settings["listeners"] += f",PROXIED://{self.behind_proxy}"
-            settings["advertised.listeners"] += f",PROXIED://{self._proxy}"
+            more["PROXIED"] = (self.behind_proxy, self._proxy)
+        if more:
+            for name, (here, told) in more.items():
+                settings["listeners"] += f",{name}://{here}"
+                settings["advertised.listeners"] += f",{name}://{told}"
             settings["inter.broker.listener.name"] = "PLAINTEXT"
             settings["listener.security.protocol.map"] = ",".join(
-                f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "PROXIED", "CONTROLLER")
+                f"{name}:{self._listeners.get(name, 'PLAINTEXT')}"
+                for name in ("PLAINTEXT", "CONTROLLER", *more)
             )
         settings |= self._overrides
         self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
@@ -232,7 +250,7 @@ class KafkaServer:
         # A leading dash would be read as an option.
         cluster_id = "h" + cluster_id[1:]
         argv = self._java("-XX:+UseSerialGC", "kafka.tools.StorageTool", "format")
-        argv += ["-t", cluster_id, "-c", str(self._settings)]
+        argv += ["-t", cluster_id, "-c", str(self._settings), *self._format_options]
         done = subprocess.run(  # noqa: S603 - our own command line
             argv, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
         )

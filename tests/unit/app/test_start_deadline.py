@@ -1,6 +1,8 @@
 import asyncio
 
 from service.app import EXIT_OK, EXIT_TEMPORARY, Application
+from service.health.probes import readiness
+from service.metrics import Phase
 from service.settings import Settings
 from service.testing.broker import MemoryBroker
 from service.testing.harness import MemoryBrokers, pipeline_of
@@ -48,3 +50,29 @@ async def test_without_a_deadline_the_service_waits_for_ever() -> None:
     await service.run()
 
     assert loop.time() >= 3_600
+
+
+async def test_until_a_broker_was_reached_the_service_is_starting_and_not_ready() -> None:
+    broker = MemoryBroker()
+    service = application(broker, start_timeout_s=None)
+    broker.stop()
+    running = asyncio.get_running_loop().create_task(service.run())
+
+    await asyncio.sleep(20)
+    before = service.snapshot()
+    broker.start()
+    await asyncio.sleep(20)
+    after = service.snapshot()
+    broker.stop()
+    await asyncio.sleep(20)
+    away_again = service.snapshot()
+    broker.start()
+    service.request_drain()
+    await running
+
+    assert before.phase is Phase.STARTING
+    assert not readiness(before, age_s=0.1).ok
+    assert after.phase is Phase.RUNNING
+    assert readiness(after, age_s=0.1).ok
+    assert away_again.phase is Phase.RUNNING  # ready until it has been away for longer
+    assert readiness(away_again, age_s=0.1).ok

@@ -1,0 +1,227 @@
+"""The main job on a real broker that wants TLS, and to know who comes."""
+
+import asyncio
+import base64
+import datetime as dt
+import ipaddress
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from service.clock import wall_clock_s
+from tests.kafka.client import Kafka
+from tests.kafka.selection import Broker, choose
+from tests.kafka.server import KafkaServer
+from tests.service_process import ServiceProcess, log_pipeline
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+USER, PASSWORD = "headrace", "correct horse"
+EVENTS = 20_000
+"""Some 6 MB, so that answers to fetches are as large as they get."""
+
+
+class Certificates(NamedTuple):
+    """PEM files: the authority, and a key with a certificate of it for either side."""
+
+    authority: Path
+    broker: Path
+    client: Path
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    path = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    authority = _certificate("authority", key, "authority", key)
+    made = Certificates(path / "authority.pem", path / "broker.pem", path / "client.pem")
+    made.authority.write_bytes(authority)
+    for file, name in ((made.broker, "broker"), (made.client, "client")):
+        own = ec.generate_private_key(ec.SECP256R1())
+        private = own.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        file.write_bytes(private + _certificate(name, own, "authority", key))
+    return made
+
+
+def _certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signing: ec.EllipticCurvePrivateKey
+) -> bytes:
+    """PEM of a certificate for 127.0.0.1 that ``issuer`` signs, which may be ``name`` itself."""
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+    )
+    return builder.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture(scope="module")
+def secured(certificates: Certificates) -> Iterator[KafkaServer]:
+    """A broker with a listener for each way in, beside the plain one of the test itself."""
+    choice = choose()
+    if choice.broker is Broker.EMBEDDED:
+        if choice.refused:
+            pytest.exit(choice.note, returncode=3)
+        pytest.skip("only a real Apache Kafka has secured listeners")
+    sasl = "listener.name.sasl"
+    modules = "org.apache.kafka.common.security"
+    with KafkaServer(
+        listeners={"SASL": "SASL_SSL", "MUTUAL": "SSL"},
+        overrides={
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(certificates.broker),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(certificates.authority),
+            "listener.name.mutual.ssl.client.auth": "required",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512,OAUTHBEARER",
+            f"{sasl}.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule required "
+            f'user_{USER}="{PASSWORD}";',
+            f"{sasl}.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
+            f"{sasl}.oauthbearer.sasl.jaas.config": f"{modules}.oauthbearer.OAuthBearerLoginModule "
+            'required unsecuredLoginStringClaim_sub="broker";',
+        },
+        format_options=(
+            "--add-scram",
+            f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]",
+        ),
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def kafka(secured: KafkaServer) -> AsyncIterator[Kafka]:
+    async with Kafka(secured.bootstrap) as clients:
+        yield clients
+
+
+def _token() -> str:
+    """A bearer token that nobody has signed, which a broker without a validator accepts."""
+    now_s = int(wall_clock_s())
+    parts = ({"alg": "none"}, {"sub": USER, "iat": now_s, "exp": now_s + 3600})
+    encoded = (base64.urlsafe_b64encode(orjson.dumps(part)).decode() for part in parts)
+    return ".".join(part.rstrip("=") for part in encoded) + "."
+
+
+def _settings(way: str, certificates: Certificates, directory: Path) -> dict[str, Any]:
+    """The ``kafka`` section for one way in, secrets in files as a cluster mounts them."""
+    tls = {"ssl_cafile": str(certificates.authority)}
+    if way == "MUTUAL":
+        client = str(certificates.client)
+        return {**tls, "security_protocol": "SSL", "ssl_certfile": client, "ssl_keyfile": client}
+    secret = directory / "secret"
+    secret.write_text(_token() if way == "OAUTHBEARER" else PASSWORD)
+    login = (
+        {"sasl_oauth_token_file": str(secret)}
+        if way == "OAUTHBEARER"
+        else {"sasl_plain_username": USER, "sasl_plain_password_file": str(secret)}
+    )
+    return {**tls, "security_protocol": "SASL_SSL", "sasl_mechanism": way, **login}
+
+
+async def _topics(kafka: Kafka) -> dict[str, Any]:
+    topics = {name: kafka.unique(name) for name in ("source", "output", "dead_letter")}
+    for topic in topics.values():
+        await kafka.create_topic(topic, 4)
+    return {**topics, "group": kafka.unique("group")}
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("way", ["PLAIN", "SCRAM-SHA-512", "OAUTHBEARER", "MUTUAL"])
+async def test_every_event_gets_through(
+    *,
+    kafka: Kafka,
+    secured: KafkaServer,
+    certificates: Certificates,
+    tmp_path: Path,
+    way: str,
+    delivery: str,
+) -> None:
+    topics = await _topics(kafka)
+    await kafka.produce(
+        topics["source"],
+        [
+            (None, orjson.dumps({"level": "WARN", "message": f"{number} " + "x" * 250}))
+            for number in range(EVENTS)
+        ],
+    )
+    config = log_pipeline(
+        **topics,
+        pipeline={"delivery": delivery},
+        kafka=_settings(way, certificates, tmp_path),
+    )
+
+    address = secured.address("MUTUAL" if way == "MUTUAL" else "SASL")
+    async with ServiceProcess(address, config, tmp_path) as service:
+        alerts = await kafka.consume(topics["output"], EVENTS, timeout_s=60, read_committed=True)
+        exit_code = await service.terminate()
+
+    numbers = [int(orjson.loads(alert.value or b"")["message"].split()[0]) for alert in alerts]
+    assert sorted(numbers) == list(range(EVENTS))
+    assert exit_code == 0
+    assert sum((await kafka.committed(topics["group"], topics["source"])).values()) == EVENTS
+
+
+async def test_a_wrong_password_is_told_and_a_right_one_is_taken_up(
+    kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    await kafka.produce(topics["source"], [(None, b"ERROR: one")])
+    settings = _settings("PLAIN", certificates, tmp_path)
+    (tmp_path / "secret").write_text("wrong")
+
+    async with ServiceProcess(
+        secured.address("SASL"), log_pipeline(**topics, kafka=settings), tmp_path
+    ) as service:
+        await service.wait_logged("kafka client failed", count=2)
+        await service.wait_logged("kafka producer failed", count=2)
+        refused = await service.get("/readyz")
+        (tmp_path / "secret").write_text(PASSWORD)
+        alerts = await kafka.consume(topics["output"], 1, timeout_s=60)
+        async with asyncio.timeout(10):
+            while (await service.get("/readyz"))[0] != 200:
+                await asyncio.sleep(0.1)
+        assert await service.terminate() == 0
+
+    assert refused == (503, b"starting\n")
+    assert "Invalid username or password" in service.log
+    assert PASSWORD not in service.log
+    assert len(alerts) == 1
+
+
+async def test_an_unknown_authority_is_told(
+    kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    topics = await _topics(kafka)
+    settings = _settings("PLAIN", certificates, tmp_path)
+    del settings["ssl_cafile"]
+
+    async with ServiceProcess(
+        secured.address("SASL"), log_pipeline(**topics, kafka=settings), tmp_path
+    ) as service:
+        await service.wait_logged("kafka client failed", count=2)
+        refused = await service.get("/readyz")
+        assert await service.terminate() == 0
+
+    assert refused == (503, b"starting\n")
+    assert "CERTIFICATE_VERIFY_FAILED" in service.log
