@@ -47,13 +47,13 @@ def snapshot(application: "Application") -> ServiceStatus:
 
 
 def _reached(application: "Application") -> bool:
-    """Whether a broker has been reached at least once, by the producer and by each source.
+    """Whether a producer was up and the group of each source has accepted us, at least once.
 
-    Until then nothing shows that address, password and rights are right, and a new pod that
+    Until then nothing shows that addresses, secrets and rights are right, and a new pod that
     called itself ready would let a rolling update end the old one.
     """
     return application.publisher.ever_connected and all(
-        source.last_contact_s is not None
+        source.ever_accepted
         for built in application.pipelines.values()
         for source in built.kafka_sources
     )

@@ -127,6 +127,11 @@ class KafkaSource:
         return member.ever_assigned and member.client is not None and not member.silent
 
     @property
+    def ever_accepted(self) -> bool:
+        """Whether the group has accepted this member at least once."""
+        return self._member.ever_assigned
+
+    @property
     def last_contact_s(self) -> float | None:
         """``loop.time()`` of the last sign of life of a broker; ``None`` before the first."""
         return self._member.last_contact_s
@@ -254,7 +259,6 @@ class KafkaSource:
         self._intake.fetching = False
         try:
             await client.start(self._assignment)
-            member.last_contact_s = _now()
             member.client = client
             member.lease.give_up()  # the last client's
             member.silent = False

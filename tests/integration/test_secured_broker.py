@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service.clock import wall_clock_s
-from tests.kafka.client import Kafka
+from tests.kafka.client import Kafka, Right
 from tests.kafka.selection import Broker, choose
 from tests.kafka.server import KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline
@@ -24,6 +24,8 @@ from tests.service_process import ServiceProcess, log_pipeline
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 USER, PASSWORD = "headrace", "correct horse"
+LOWLY_USERS = {"at_least_once": "somebody", "exactly_once": "somebody-else"}
+"""May do nothing that they were not given the right to; one for each delivery."""
 EVENTS = 20_000
 """Some 6 MB, so that answers to fetches are as large as they get."""
 
@@ -96,8 +98,11 @@ def secured(certificates: Certificates) -> Iterator[KafkaServer]:
             "listener.name.mutual.ssl.client.auth": "required",
             "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512,OAUTHBEARER",
             f"{sasl}.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule required "
-            f'user_{USER}="{PASSWORD}";',
+            + " ".join(f'user_{user}="{PASSWORD}"' for user in (USER, *LOWLY_USERS.values()))
+            + ";",
             f"{sasl}.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
             f"{sasl}.oauthbearer.sasl.jaas.config": f"{modules}.oauthbearer.OAuthBearerLoginModule "
             'required unsecuredLoginStringClaim_sub="broker";',
         },
@@ -144,6 +149,12 @@ async def _topics(kafka: Kafka) -> dict[str, Any]:
     for topic in topics.values():
         await kafka.create_topic(topic, 4)
     return {**topics, "group": kafka.unique("group")}
+
+
+async def _until_ready(service: ServiceProcess) -> None:
+    async with asyncio.timeout(10):
+        while (await service.get("/readyz"))[0] != 200:
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
@@ -198,9 +209,7 @@ async def test_a_wrong_password_is_told_and_a_right_one_is_taken_up(
         refused = await service.get("/readyz")
         (tmp_path / "secret").write_text(PASSWORD)
         alerts = await kafka.consume(topics["output"], 1, timeout_s=60)
-        async with asyncio.timeout(10):
-            while (await service.get("/readyz"))[0] != 200:
-                await asyncio.sleep(0.1)
+        await _until_ready(service)
         assert await service.terminate() == 0
 
     assert refused == (503, b"starting\n")
@@ -225,3 +234,46 @@ async def test_an_unknown_authority_is_told(
 
     assert refused == (503, b"starting\n")
     assert "CERTIFICATE_VERIFY_FAILED" in service.log
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_the_rights_that_the_documentation_names_are_enough(
+    *,
+    kafka: Kafka,
+    secured: KafkaServer,
+    certificates: Certificates,
+    tmp_path: Path,
+    delivery: str,
+) -> None:
+    topics, user = await _topics(kafka), LOWLY_USERS[delivery]
+    source, output, dead, group = topics.values()
+    rights: list[Right] = [
+        *(("topic", source, operation) for operation in ("READ", "DESCRIBE")),
+        *(("topic", name, each) for name in (output, dead) for each in ("WRITE", "DESCRIBE")),
+        ("topic", output, "READ"),  # for the dashboards
+    ]
+    if delivery == "exactly_once":
+        rights += [("transactional id", f"{group}-*", each) for each in ("WRITE", "DESCRIBE")]
+    await kafka.produce(source, [(None, b"ERROR: one"), (None, b"\xff")])
+    settings = {
+        **_settings("PLAIN", certificates, tmp_path),
+        "sasl_plain_username": user,
+    }
+    config = log_pipeline(**topics, pipeline={"delivery": delivery}, kafka=settings)
+
+    async with ServiceProcess(secured.address("SASL"), config, tmp_path) as service:
+        await service.wait_logged("kafka client failed", count=2)
+        refused = [await service.get("/readyz")]
+        await kafka.allow(user, rights)
+        await service.wait_logged("kafka client failed", count=4)
+        refused.append(await service.get("/readyz"))
+        await kafka.allow(user, [("group", group, "READ")])
+        alerts = await kafka.consume(output, 1, timeout_s=60, read_committed=True)
+        letters = await kafka.consume(dead, 1, timeout_s=60, read_committed=True)
+        await _until_ready(service)
+        assert await service.terminate() == 0
+
+    assert refused == [(503, b"starting\n")] * 2
+    assert "GroupAuthorizationFailedError" in service.log
+    assert (len(alerts), len(letters)) == (1, 1)
+    assert sum((await kafka.committed(group, source)).values()) == 2

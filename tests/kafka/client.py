@@ -24,12 +24,21 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
+from aiokafka.protocol.admin import CreateAclsRequest
 
 Headers = Sequence[tuple[str, bytes]]
 """Headers of a record, in order; a name may come more than once."""
 
 Input = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Headers]
 """Key, value and, where there are any, headers."""
+
+Right = tuple[str, str, str]
+"""Kind of resource, its name (a star at the end stands for any end), and the operation."""
+
+_RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
+_OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8}
+_LITERAL, _PREFIXED = 3, 4
+_ALLOW = 3
 
 _PRODUCE_WINDOW = 5000
 _SETTLE_S = 10.0
@@ -224,6 +233,26 @@ class Kafka:
     ) -> None:
         """Close."""
         await self.close()
+
+    async def allow(self, user: str, rights: Iterable[Right]) -> None:
+        """Give ``user`` exactly these rights, beside those that it has."""
+        admin = await self._admin_client()
+        for resource, name, operation in rights:
+            prefixed = name.endswith("*")
+            answer = await admin._send_request(
+                CreateAclsRequest(
+                    _RESOURCES[resource],
+                    name.removesuffix("*"),
+                    _PREFIXED if prefixed else _LITERAL,
+                    f"User:{user}",
+                    "*",
+                    _OPERATIONS[operation],
+                    _ALLOW,
+                )
+            )
+            for error, message in answer.creation_responses:
+                if error:
+                    raise for_code(error)(message)
 
     async def _admin_client(self) -> Any:
         if self._admin is None:
