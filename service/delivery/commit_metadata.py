@@ -36,12 +36,12 @@ _ATTEMPTS_MAX_BYTES = 1000
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 BITMAP_MAX_BYTES = _RANGES_MAX_BYTES - 1
+"""Largest ready-made bitmap that :func:`encode` takes."""
 # Runs and bitmap share their border, whose varint may still grow by a few bytes.
 # The count of runs takes up to three more.
 _SURE_BYTES = _RANGES_MAX_BYTES - 16
 ALWAYS_FIT = 8 * _SURE_BYTES
 """So many positions fit whatever of them is finished, as a bitmap: about 15,000."""
-"""Largest ready-made bitmap that :func:`encode` takes."""
 _CRASHES_MAX = 100
 _ONE_BYTE = 0x80
 """Numbers below this are varints of one byte, their own."""

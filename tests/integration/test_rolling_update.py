@@ -130,3 +130,23 @@ async def test_a_rolling_update_under_load_loses_nothing_repeats_nothing_and_har
     assert committed == load.sent
     assert await kafka.consume(dead) == []
     assert largest_gap_s <= _LARGEST_GAP_S
+
+
+async def test_a_standby_that_gets_no_partition_is_ready(kafka: Kafka, tmp_path: Path) -> None:
+    source = await kafka.create_topic(kafka.unique("logs"), 1)
+    output = await kafka.create_topic(kafka.unique("alerts"), 1)
+    dead = await kafka.create_topic(kafka.unique("dead"), 1)
+    config = log_pipeline(
+        source=source, output=output, dead_letter=dead, group=kafka.unique("group")
+    )
+    pods = [ServiceProcess(kafka.bootstrap, config, tmp_path, name=f"pod-{n}") for n in range(2)]
+    try:
+        for pod in pods:
+            await pod.start()
+            await _wait_ready(pod)
+        partitions = [(await pod.status())["pipelines"]["logs"]["partitions"] for pod in pods]
+    finally:
+        for pod in pods:
+            await pod.kill()
+
+    assert sorted(map(len, partitions)) == [0, 1]
