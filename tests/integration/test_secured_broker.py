@@ -24,8 +24,8 @@ from tests.service_process import ServiceProcess, log_pipeline
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 USER, PASSWORD = "headrace", "correct horse"
-LOWLY_USERS = {"at_least_once": "somebody", "exactly_once": "somebody-else"}
-"""May do nothing that they were not given the right to; one for each delivery."""
+LOWLY_USERS = {"at_least_once": "somebody", "exactly_once": "somebody-else", "mute": "mute"}
+"""May do nothing that they were not given the right to; one for each test of that."""
 EVENTS = 20_000
 """Some 6 MB, so that answers to fetches are as large as they get."""
 
@@ -277,3 +277,31 @@ async def test_the_rights_that_the_documentation_names_are_enough(
     assert "GroupAuthorizationFailedError" in service.log
     assert (len(alerts), len(letters)) == (1, 1)
     assert sum((await kafka.committed(group, source)).values()) == 2
+
+
+async def test_a_missing_right_to_write_is_told_and_nothing_is_lost(
+    kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    topics, user = await _topics(kafka), LOWLY_USERS["mute"]
+    source, output, dead, group = topics.values()
+    rights: list[Right] = [
+        ("topic", source, "READ"),
+        ("topic", output, "DESCRIBE"),
+        ("topic", dead, "WRITE"),
+        ("group", group, "READ"),
+    ]
+    await kafka.allow(user, rights)
+    await kafka.produce(source, [(None, b"ERROR: one")])
+    settings = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
+    config = log_pipeline(**topics, kafka=settings)
+
+    async with ServiceProcess(secured.address("SASL"), config, tmp_path) as service:
+        await service.wait_logged("kafka producer failed", count=2)
+        committed = await kafka.committed(group, source)
+        await kafka.allow(user, [("topic", output, "WRITE")])
+        alerts = await kafka.consume(output, 1, timeout_s=60)
+        assert await service.terminate() == 0
+
+    assert sum(committed.values()) == 0
+    assert "TopicAuthorizationFailed" in service.log
+    assert len(alerts) == 1
