@@ -22,6 +22,7 @@ from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.errors import BrokerUnavailableError, ServiceError
 from service.pauses import pause_between_questions
 from service.settings import KafkaSettings
+from service.topic_creation import create_no_topics
 
 CALL_S = 10.0
 """Longest wait for one call to the broker."""
@@ -52,6 +53,7 @@ class KafkaClients:
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
+        create_no_topics()
         self._kafka = kafka
         self._options = connection_options(kafka)
         self._admin: Any = None

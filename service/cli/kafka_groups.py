@@ -17,12 +17,14 @@ from aiokafka.structs import OffsetAndMetadata
 
 from service.cli.kafka_clients import KafkaClients, deadline, refusal
 
-_SETTLE_S = 0.1
-_STARTING = (
+SETTLE_S = 0.1
+"""Pause between questions while a coordinator starts."""
+STARTING = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
 )
+"""What is answered until a group has a coordinator that is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class GroupTools(KafkaClients):
             try:
                 # with its metadata, which the consumer's own committed() leaves out
                 return await admin.list_consumer_group_offsets(group, partitions=wanted)
-            except _STARTING:  # the first look at any group makes the broker create its topic
-                await asyncio.sleep(_SETTLE_S)
+            except STARTING:  # the first look at any group makes the broker create its topic
+                await asyncio.sleep(SETTLE_S)
             except KafkaError as error:
                 raise refusal(error, f"group {group}") from error
 
@@ -75,8 +77,8 @@ class GroupTools(KafkaClients):
         while True:
             try:
                 return await admin.describe_consumer_groups([group])
-            except _STARTING:  # as for the offsets
-                await asyncio.sleep(_SETTLE_S)
+            except STARTING:  # as for the offsets
+                await asyncio.sleep(SETTLE_S)
             except KafkaError as error:
                 raise refusal(error, f"group {group}") from error
 

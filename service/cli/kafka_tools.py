@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from service.cli.kafka_clients import AccessDeniedError, KafkaToolError
 from service.cli.kafka_groups import Commit, Committed, GroupTools
 from service.cli.kafka_records import RecordTools, StoredRecord
+from service.cli.kafka_rights import Right, Rights, RightsTools
 from service.cli.kafka_topics import TopicTools
 from service.settings import KafkaSettings
 
@@ -20,12 +21,14 @@ __all__ = [
     "Committed",
     "KafkaToolError",
     "KafkaTools",
+    "Right",
+    "Rights",
     "StoredRecord",
     "kafka_tools",
 ]
 
 
-class KafkaTools(TopicTools, GroupTools, RecordTools):
+class KafkaTools(TopicTools, GroupTools, RecordTools, RightsTools):
     """All of it, with one client of each kind: see its bases."""
 
 

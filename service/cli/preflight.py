@@ -5,7 +5,7 @@ Looks and does not touch: nothing is written, no group is joined.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from service.cli.kafka_tools import AccessDeniedError, KafkaTools, kafka_tools
+from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
 from service.settings import KafkaSourceSettings, Settings
 
@@ -124,22 +124,44 @@ async def _access_problems(
     present: Mapping[str, int],
 ) -> AsyncIterator[str]:
     """Groups and topics that this user may not use."""
+    rights = await kafka.topic_rights(present)
     for topic, count in present.items():
-        if READ.isdisjoint(roles[topic]):
-            continue
-        try:
-            await kafka.watermarks(topic, count)
-        except AccessDeniedError:
-            yield f"{_named_at(settings, topic)}: topic {topic} may not be read"
+        here = f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])})"
+        if not READ.isdisjoint(roles[topic]) and not await _may_read(kafka, topic, count, rights):
+            yield f"{here} may not be read (READ)"
+        if not WRITTEN.isdisjoint(roles[topic]) and Right.WRITE not in rights.get(topic, Right):
+            yield f"{here} may not be written (WRITE)"
     for name, pipeline in settings.pipelines.items():
         for source_name, source in pipeline.sources.items():
             if not isinstance(source, KafkaSourceSettings):
                 continue
-            try:
-                for topic in present.keys() & set(source.topics):
-                    await kafka.committed(source.group_id, topic, present[topic])
-            except AccessDeniedError:
+            topics = {topic: present[topic] for topic in source.topics if topic in present}
+            if not await _may_join(kafka, source.group_id, topics):
                 yield (
                     f"pipelines.{name}.sources.{source_name}.group_id: group {source.group_id} "
-                    "may not be used"
+                    "may not be used (READ)"
                 )
+
+
+async def _may_read(
+    kafka: KafkaTools, topic: str, partitions: int, rights: Mapping[str, Rights]
+) -> bool:
+    if topic in rights:
+        return Right.READ in rights[topic]
+    try:
+        await kafka.watermarks(topic, partitions)  # as much as an old broker can be asked
+    except AccessDeniedError:
+        return False
+    return True
+
+
+async def _may_join(kafka: KafkaTools, group: str, topics: Mapping[str, int]) -> bool:
+    rights = await kafka.group_rights(group)
+    if rights is not None:
+        return Right.READ in rights
+    try:
+        for topic, partitions in topics.items():
+            await kafka.committed(group, topic, partitions)
+    except AccessDeniedError:
+        return False
+    return True

@@ -24,6 +24,7 @@ from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
 from service.state.restore import Chunk
+from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class KafkaChangelogs:
     ) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """See :class:`~service.state.restore.ChangelogReader`."""
         install_bounded_decoders()
+        create_no_topics()
         at = TopicPartition(topic, partition)
         try:
             consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})

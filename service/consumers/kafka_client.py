@@ -38,6 +38,7 @@ from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
+from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
@@ -114,6 +115,7 @@ class KafkaConsumerClient:
     async def start(self, listener: AssignmentListener) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.start`."""
         install_bounded_decoders()
+        create_no_topics()
         # Topics are subscribed after the start: with them, start() waits for an assignment
         # without a limit.
         self._consumer = AIOKafkaConsumer(group_id=self._group_id, **self._options)

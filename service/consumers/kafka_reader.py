@@ -22,6 +22,7 @@ from service.consumers.base import OffsetGoneError, TopicPartition
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
+from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
 OPTIONS: Final[Mapping[str, Any]] = {
@@ -67,6 +68,7 @@ class KafkaReaders:
 
     async def open(self, topic: str) -> "KafkaReader":
         """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
+        create_no_topics()
         try:
             # a client per reader: the files behind the connection may be missing for a moment
             consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})

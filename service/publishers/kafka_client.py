@@ -36,6 +36,7 @@ from service.publishers.base import (
 )
 from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
+from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
@@ -83,6 +84,7 @@ class KafkaProducerClient:
 
     async def start(self) -> None:
         """See :meth:`service.publishers.base.ProducerClient.start`."""
+        create_no_topics()
         producer = AIOKafkaProducer(**self._options)
         pause_between_questions(producer.client)
         read_whole_answers(producer.client)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import datetime as dt
 import ipaddress
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,12 @@ from tests.service_process import ServiceProcess, log_pipeline
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 USER, PASSWORD = "headrace", "correct horse"
-LOWLY_USERS = {"at_least_once": "somebody", "exactly_once": "somebody-else", "mute": "mute"}
+LOWLY_USERS = {
+    "at_least_once": "somebody",
+    "exactly_once": "somebody-else",
+    "mute": "mute",
+    "checked": "checked",
+}
 """May do nothing that they were not given the right to; one for each test of that."""
 EVENTS = 20_000
 """Some 6 MB, so that answers to fetches are as large as they get."""
@@ -305,3 +311,47 @@ async def test_a_missing_right_to_write_is_told_and_nothing_is_lost(
     assert sum(committed.values()) == 0
     assert "TopicAuthorizationFailed" in service.log
     assert len(alerts) == 1
+
+
+async def test_missing_rights_are_told_beforehand(
+    kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    topics, user = await _topics(kafka), LOWLY_USERS["checked"]
+    source, output, dead, group = topics.values()
+    settings = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
+    config = log_pipeline(**topics, kafka=settings)
+    config["kafka"] = {**settings, "bootstrap_servers": [secured.address("SASL")]}
+    file = tmp_path / "checked.yaml"
+    file.write_bytes(orjson.dumps(config))
+
+    async def check() -> list[str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "service", "check", "--connect", "--config", str(file)),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        assert process.returncode == (78 if said else 0)
+        return said.decode().splitlines()[:-1]  # the last one counts them
+
+    await kafka.allow(user, [("topic", name, "DESCRIBE") for name in (source, output, dead)])
+    nothing = await check()
+    await kafka.allow(user, [("topic", name, "READ") for name in (source, output)])
+    await kafka.allow(user, [("topic", dead, "WRITE")])
+    something = await check()
+    await kafka.allow(user, [("topic", output, "WRITE"), ("group", group, "READ")])
+    everything = await check()
+
+    handler = f"pipelines.logs.handlers.alerts.output: topic {output} (output, subscription)"
+    written = f"{handler} may not be written (WRITE)"
+    joined = f"pipelines.logs.sources.kafka.group_id: group {group} may not be used (READ)"
+    assert nothing == [
+        f"pipelines.logs.sources.kafka.topics: topic {source} (input) may not be read (READ)",
+        f"{handler} may not be read (READ)",
+        written,
+        f"pipelines.logs.dead_letter: topic {dead} (dead letters) may not be written (WRITE)",
+        joined,
+    ]
+    assert something == [written, joined]
+    assert everything == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.cli import preflight
-from service.cli.kafka_tools import AccessDeniedError, Committed
+from service.cli.kafka_tools import AccessDeniedError, Committed, Right, Rights
 from service.settings import build_settings
 
 
@@ -18,6 +18,8 @@ class FakeCluster:
             topic: {"max.message.bytes": "1048588"} for topic in self.counts
         }
         self.denied: set[str] = set()
+        self.rights: dict[str, Rights] = {}
+        self.tells_rights = True
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
         if "cluster" in self.denied:
@@ -26,6 +28,15 @@ class FakeCluster:
 
     async def topic_configs(self, topics: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         return {topic: self.configs[topic] for topic in topics}
+
+    def _rights(self, name: str) -> Rights:
+        return self.rights.get(name, frozenset(Right))
+
+    async def topic_rights(self, topics: Iterable[str]) -> Mapping[str, Rights]:
+        return {topic: self._rights(topic) for topic in topics} if self.tells_rights else {}
+
+    async def group_rights(self, group: str) -> Rights | None:
+        return self._rights(group) if self.tells_rights else None
 
     async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
         if topic in self.denied:
@@ -134,10 +145,67 @@ async def test_more_partitions_than_exactly_once_has_producers_for(cluster: Fake
         ("headrace-logs", "pipelines.logs.sources.kafka.group_id"),
     ],
 )
-async def test_what_this_user_may_not_do(cluster: FakeCluster, denied: str, path: str) -> None:
+async def test_what_this_user_may_not_do_with_a_broker_that_tells_no_rights(
+    cluster: FakeCluster, denied: str, path: str
+) -> None:
+    cluster.tells_rights = False
     cluster.denied.add(denied)
 
     (problem,) = await problems()
 
     assert problem.startswith(f"{path}: ")
     assert "may not be" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "problem"),
+    [
+        (
+            "logs.raw",
+            Right.READ,
+            "pipelines.logs.sources.kafka.topics: topic logs.raw (input) may not be read (READ)",
+        ),
+        (
+            "alerts",  # an output, and dashboards read it
+            Right.WRITE,
+            (
+                "pipelines.logs.handlers.alerts.output: topic alerts (output, subscription) "
+                "may not be written (WRITE)"
+            ),
+        ),
+        (
+            "alerts",
+            Right.READ,
+            (
+                "pipelines.logs.handlers.alerts.output: topic alerts (output, subscription) "
+                "may not be read (READ)"
+            ),
+        ),
+        (
+            "logs.dead",
+            Right.WRITE,
+            "pipelines.logs.dead_letter: topic logs.dead (dead letters) may not be written (WRITE)",
+        ),
+        (
+            "headrace-logs",
+            Right.READ,
+            "pipelines.logs.sources.kafka.group_id: group headrace-logs may not be used (READ)",
+        ),
+    ],
+)
+async def test_a_right_that_is_missing(
+    cluster: FakeCluster, name: str, missing: Right, problem: str
+) -> None:
+    cluster.rights[name] = frozenset(Right) - {missing}
+
+    assert await problems() == [problem]
+
+
+@pytest.mark.parametrize(
+    ("name", "needless"),
+    [("logs.raw", Right.WRITE), ("logs.dead", Right.READ), ("headrace-logs", Right.WRITE)],
+)
+async def test_a_right_that_nobody_needs(cluster: FakeCluster, name: str, needless: Right) -> None:
+    cluster.rights[name] = frozenset(Right) - {needless}
+
+    assert await problems() == []

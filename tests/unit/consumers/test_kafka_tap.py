@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
@@ -35,6 +36,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service import pauses, whole_answers
+from service.cli import kafka_rights
 from service.consumers import kafka_client, kafka_tap
 from service.consumers.base import (
     ClientFailedError,
@@ -58,6 +60,7 @@ _MAGIC_AT, _CRC_AT, _ATTRIBUTES_AT, _LAST_OFFSET_AT, _RECORDS_AT = 16, 17, 21, 2
 LETTERS = [b"a", b"b", b"c", b"d"]
 
 CLASSES: dict[str, type] = {
+    "AIOKafkaAdminClient": AIOKafkaAdminClient,
     "AIOKafkaConsumer": AIOKafkaConsumer,
     "AIOKafkaClient": AIOKafkaClient,
     "AIOKafkaConnection": AIOKafkaConnection,
@@ -87,6 +90,7 @@ CLASSES: dict[str, type] = {
         pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
         pytest.param(pauses.PRIVATE_NAMES, id="pauses"),
         pytest.param(whole_answers.PRIVATE_NAMES, id="answers"),
+        pytest.param(kafka_rights.PRIVATE_NAMES, id="rights"),
     ],
 )
 def test_the_private_names_that_we_use_exist(names: dict[str, tuple[str, ...]]) -> None:

@@ -1,14 +1,18 @@
-"""Whoever makes a Kafka client that lives on has it pause between its questions."""
+"""What is done about the Kafka client wherever one is made."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiokafka.client
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.metadata import MetadataRequest
 
+from service.cli.kafka_tools import kafka_tools
 from service.consumers import kafka_changelog, kafka_client, kafka_reader
 from service.errors import BrokerUnavailableError
 from service.publishers import kafka_client as producer_client
+from service.settings import build_settings
 
 NOBODY = {"bootstrap_servers": "127.0.0.1:1"}
 
@@ -35,6 +39,11 @@ async def _reader() -> None:
     await kafka_reader.KafkaReaders(lambda: NOBODY).open("alerts")
 
 
+async def _command() -> None:
+    async with kafka_tools(build_settings({"kafka": NOBODY}).kafka) as tools:
+        await tools.partitions_of("logs")
+
+
 @pytest.mark.real_loops
 @pytest.mark.parametrize(
     ("module", "start"),
@@ -45,7 +54,7 @@ async def _reader() -> None:
         (kafka_reader, _reader),
     ],
 )
-async def test_it_is_told_to_pause(
+async def test_one_that_lives_on_is_told_to_pause_between_its_questions(
     monkeypatch: pytest.MonkeyPatch, module: Any, start: Callable[[], Awaitable[None]]
 ) -> None:
     told: list[Any] = []
@@ -55,3 +64,16 @@ async def test_it_is_told_to_pause(
         await start()
 
     assert [type(client) for client in told] == [AIOKafkaClient]
+
+
+@pytest.mark.real_loops
+@pytest.mark.parametrize("start", [_consumer, _producer, _changelog, _reader, _command])
+async def test_before_it_asks_it_is_kept_from_making_topics(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(aiokafka.client, "MetadataRequest", MetadataRequest)
+
+    with pytest.raises(BrokerUnavailableError):
+        await start()
+
+    assert aiokafka.client.MetadataRequest is not MetadataRequest
