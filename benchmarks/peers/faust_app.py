@@ -1,16 +1,19 @@
 """Faust: an agent over a stream, results sent without waiting for each acknowledgement."""
 
 import sys
+from tempfile import TemporaryDirectory
 
 import faust
 
 from benchmarks.peers.alerts import alert_of, arguments
 
 args = arguments()
+kept = TemporaryDirectory()  # Faust makes a directory where it is started, whatever its store
 app = faust.App(
     args.group,
     broker=f"kafka://{args.bootstrap}",
     store="memory://",
+    datadir=kept.name,
     web_enabled=False,
     value_serializer="json",
     consumer_auto_offset_reset="earliest",
