@@ -6,7 +6,6 @@ before one less, `minReadySeconds`, `preStop`, SIGTERM, and SIGKILL when the gra
 
 import asyncio
 import itertools
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import yaml
 
 from service.settings.model import STOP_BUDGET_S
 from tests.kafka.client import Kafka
+from tests.kafka.load import SteadyLoad
 from tests.service_process import ServiceProcess, log_pipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -29,32 +29,6 @@ _REPLICAS = 3
 _PARTITIONS = 6
 _RATE = 1000
 _LARGEST_GAP_S = 5.0
-
-
-class _Load:
-    """Writes `_RATE` alerts a second until it is stopped."""
-
-    def __init__(self, kafka: Kafka, topic: str) -> None:
-        self._kafka, self._topic = kafka, topic
-        self._over = asyncio.Event()
-        self.sent = 0
-
-    def stop(self) -> None:
-        self._over.set()
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        while not self._over.is_set():
-            due = math.ceil((loop.time() - began_s) * _RATE)
-            numbers = range(self.sent, max(due, self.sent))
-            await self._kafka.produce(self._topic, map(_record, numbers))
-            self.sent = numbers.stop
-            await asyncio.sleep(0.05)
-
-
-def _record(number: int) -> tuple[bytes, bytes]:
-    return b"key-%d" % (number % 200), orjson.dumps({"level": "ERROR", "message": str(number)})
 
 
 async def _wait_ready(process: ServiceProcess) -> None:
@@ -83,7 +57,7 @@ async def test_a_rolling_update_under_load_loses_nothing_repeats_nothing_and_har
         source=source, output=output, dead_letter=dead, group=group, grace_period_s=_GRACE_S
     )
     names = itertools.count()
-    load = _Load(kafka, source)
+    load = SteadyLoad(kafka, source, _RATE)
 
     def pod() -> ServiceProcess:
         return ServiceProcess(kafka.bootstrap, config, tmp_path, name=f"pod-{next(names)}")

@@ -34,7 +34,6 @@ _POLL_S = 0.02
 # three seconds that a new group waits for more members.
 _FAST = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
     # A killed broker may come back only when its old registration has expired (default 9 s).
@@ -79,6 +78,8 @@ class KafkaServer:
         listeners: More listeners, each with its security protocol; what that needs beyond its
             name goes into ``overrides``.
         format_options: More arguments of the command that formats the storage.
+        node: Its number in its cluster.
+        cluster_id: That of the cluster; a new one by default.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class KafkaServer:
         proxy: str | None = None,
         listeners: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
+        node: int = 1,
+        cluster_id: str | None = None,
     ) -> None:
         self._jars = broker_jars()
         self._heap_mb = heap_mb
@@ -98,6 +101,8 @@ class KafkaServer:
         self._directory = directory or Path(tempfile.mkdtemp(prefix="headrace-kafka-"))
         self._listeners = dict(listeners or {})
         self._format_options = tuple(format_options)
+        self._node = node
+        self._cluster_id = cluster_id or new_cluster_id()
         ports = free_ports(3 + len(self._listeners))
         self._port, self._controller_port, self._proxied_port = ports[:3]
         self._ports = dict(zip(self._listeners, ports[3:], strict=True))
@@ -105,12 +110,23 @@ class KafkaServer:
         self._settings = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
         self._overrides = dict(overrides or {})
+        self._voters = [self.voter]
         self._configure()
 
     @property
     def bootstrap(self) -> str:
         """``host:port`` for clients."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def voter(self) -> str:
+        """What other nodes of its cluster call its controller."""
+        return f"{self._node}@127.0.0.1:{self._controller_port}"
+
+    def join(self, voters: Sequence[str]) -> None:
+        """Be one of several from the next start on, which then has to be everybody's at once."""
+        self._voters = list(voters)
+        self._configure()
 
     @property
     def behind_proxy(self) -> str:
@@ -227,7 +243,8 @@ class KafkaServer:
             "listeners": f"PLAINTEXT://{self.bootstrap},"
             f"CONTROLLER://127.0.0.1:{self._controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "node.id": str(self._node),
+            "controller.quorum.voters": ",".join(self._voters),
             "log.dirs": str(self.data_directory),
         }
         more = {name: (self.address(name),) * 2 for name in self._listeners}
@@ -246,11 +263,8 @@ class KafkaServer:
         self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # A leading dash would be read as an option.
-        cluster_id = "h" + cluster_id[1:]
         argv = self._java("-XX:+UseSerialGC", "kafka.tools.StorageTool", "format")
-        argv += ["-t", cluster_id, "-c", str(self._settings), *self._format_options]
+        argv += ["-t", self._cluster_id, "-c", str(self._settings), *self._format_options]
         done = subprocess.run(  # noqa: S603 - our own command line
             argv, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
         )
@@ -290,6 +304,12 @@ class KafkaServer:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         self._process = None
+
+
+def new_cluster_id() -> str:
+    """A name for a cluster, in the form that Kafka wants."""
+    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return "h" + made[1:]  # a leading dash would be read as an option
 
 
 def free_ports(count: int) -> tuple[int, ...]:

@@ -1,0 +1,153 @@
+"""The main job on a cluster of three brokers that go away one after the other.
+
+Each broker leads a part of the partitions, and one of them each group and transaction, so all of
+these move.  Two members share the work.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from tests.kafka.client import Kafka, Record
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.load import SteadyLoad
+from tests.kafka.selection import Broker, choose
+from tests.kafka.server import KafkaServer
+from tests.service_process import ServiceProcess, log_pipeline
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(420)]
+
+PARTITIONS = 6
+RATE = 300
+SETTLE_S = 3.0
+AWAY_S = 4.0
+"""Longer than the session of a broker that was killed, so that others take over."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KafkaCluster]:
+    choice = choose()
+    if choice.broker is not Broker.APACHE:
+        if choice.refused:
+            pytest.exit(choice.note, returncode=3)
+        pytest.skip("only Apache Kafka brokers of our own can be ended")
+    with KafkaCluster() as brokers:
+        yield brokers
+
+
+async def _restart(broker: KafkaServer) -> None:
+    """As an upgrade of Kafka does: it hands over what it leads first."""
+    await asyncio.to_thread(broker.restart)
+
+
+async def _crash(broker: KafkaServer) -> None:
+    await asyncio.to_thread(broker.kill)
+    await asyncio.sleep(AWAY_S)
+    await asyncio.to_thread(broker.start)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "end"),
+    [
+        pytest.param("at_least_once", _restart, id="at_least_once-restarted"),
+        pytest.param("exactly_once", _crash, id="exactly_once-killed"),
+    ],
+)
+async def test_brokers_that_go_one_after_the_other_cost_nothing(
+    cluster: KafkaCluster,
+    tmp_path: Path,
+    delivery: str,
+    end: Callable[[KafkaServer], Awaitable[None]],
+) -> None:
+    source, output, dead, group = map(Kafka.unique, ("source", "output", "dead", "group"))
+    config = log_pipeline(
+        source=source,
+        output=output,
+        dead_letter=dead,
+        group=group,
+        pipeline={"delivery": delivery},
+        # shorter than the default, so that a member that Kafka lost is not waited for
+        kafka={"consumer": {"session_timeout_ms": 10_000}},
+    )
+    await asyncio.to_thread(_create_topics, cluster, config, tmp_path)
+    members = [
+        ServiceProcess(cluster.bootstrap, config, tmp_path, name=f"{delivery}-{number}")
+        for number in range(2)
+    ]
+    async with Kafka(cluster.bootstrap) as kafka:
+        load = SteadyLoad(kafka, source, RATE)
+        try:
+            for member in members:
+                await member.start()
+            for member in members:
+                await member.wait_assigned()
+            async with asyncio.TaskGroup() as tasks:
+                loading = tasks.create_task(load.run())
+                for broker in cluster.brokers:
+                    await asyncio.sleep(SETTLE_S)
+                    await end(broker)
+                await asyncio.sleep(SETTLE_S)
+                load.stop()
+                await loading
+            await kafka.consume(output, load.sent, timeout_s=60, read_committed=True)
+            alive = [(await member.get("/livez"))[0] for member in members]
+            exit_codes = [await member.terminate() for member in members]
+            alerts = await kafka.consume(output, read_committed=True)
+            letters = await kafka.consume(dead, read_committed=True)
+            committed = await kafka.committed(group, source)
+        finally:
+            for member in members:
+                await member.kill()
+
+    times = Counter(map(_number, alerts))
+    print(  # noqa: T201 -- the figures of record
+        f"\n{delivery}: {load.sent} records, {load.sent - len(times)} lost, "
+        f"{len(alerts) - len(times)} repeated"
+    )
+    assert times.keys() == set(range(load.sent))
+    if delivery == "exactly_once":
+        assert max(times.values()) == 1
+    assert _out_of_order(alerts) == []
+    assert letters == []
+    assert sum(committed.values()) == load.sent
+    assert alive == [200, 200]
+    assert exit_codes == [0, 0]
+
+
+def _create_topics(cluster: KafkaCluster, config: dict[str, Any], directory: Path) -> None:
+    """With our own command, which gives them three replicas."""
+    file = directory / "topics.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    subprocess.run(  # noqa: S603 -- ourselves
+        [
+            *(sys.executable, "-m", "service", "topics", "--create"),
+            *("--partitions", str(PARTITIONS), "--config", str(file)),
+        ],
+        env={**os.environ, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap},
+        timeout=60,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _number(alert: Record) -> int:
+    return int(orjson.loads(alert.value or b"")["message"])
+
+
+def _out_of_order(alerts: list[Record]) -> list[bytes | None]:
+    """Keys whose alerts came for the first time in another order than they went in."""
+    by_key: dict[bytes | None, list[int]] = defaultdict(list)
+    for alert in alerts:
+        by_key[alert.key].append(_number(alert))
+    return [
+        key for key, numbers in by_key.items() if list(dict.fromkeys(numbers)) != sorted({*numbers})
+    ]
