@@ -19,6 +19,7 @@ from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
+from service.errors import FatalError
 from service.handlers.context import Clients
 from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
@@ -248,8 +249,20 @@ class Application:
         while True:
             self.ticks_due_s[handler] = loop.time() + pause_s
             await asyncio.sleep(pause_s)
-            results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
-            await built.emitters[handler.name].emit(results)
+            emitter = built.emitters[handler.name]
+            try:
+                results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
+            except FatalError:
+                raise
+            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+                # Its events go on, and so do other handlers and pipelines.
+                log.error(  # noqa: TRY400 -- as timers that fail
+                    "tick failed", pipeline=built.name, handler=handler.name, error=repr(exc)
+                )
+                emitter.undo()
+                pause_s = TICK_S
+                continue
+            await emitter.emit(results)
             pause_s = TICK_S if len(results) < TICK_AGAIN_RESULTS else 0
 
     async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:

@@ -52,9 +52,8 @@ class Emitter:
         Cancel safety: what was queued is published all the same.
         """
         changelog = self._changelog
-        changed = changelog is not None and bool(changelog.store.changes)
-        if changelog is not None and changed:
-            changelog.store.settle()
+        # Not what calls of events have changed that still wait for something: they may fail.
+        changed = changelog is not None and changelog.store.settle_timers()
         if not results:
             if changelog is not None and changed:
                 changelog.changed()
@@ -74,6 +73,11 @@ class Emitter:
                 await waiting
         for batch in batches:
             await batch.durable
+
+    def undo(self) -> None:
+        """What a timer has changed did not happen, because it failed."""
+        if self._changelog is not None:
+            self._changelog.store.undo_timers()
 
     def _batch(self, place: PartitionId) -> _Emission:
         self._last = max(self._last + 1, self._now_ms())

@@ -102,10 +102,10 @@ class BoundHandler:
 
         def tick(now_s: float) -> list[Any]:
             results: list[Any] = []
+            if own_tick is not None:  # first: should it raise, no timer has gone off in vain
+                results.extend(to_results(own_tick(now_s), MAX_TICK_RESULTS))
             for each in timers:
                 results.extend(each.tick(now_s))
-            if own_tick is not None:
-                results.extend(to_results(own_tick(now_s), MAX_TICK_RESULTS))
             return results
 
         async def assigned(topic: str, partition: int) -> None:

@@ -175,13 +175,29 @@ class LoggedStore:
         """What has changed for ``place`` did not happen."""
         _undo(self._take(place))
 
+    def settle_timers(self) -> bool:
+        """What has changed for no event counts; returns whether anything has.
+
+        Calls that wait for something have changes here too, and those are not decided yet.
+        """
+        mine = self._take_if(_is_no_event)
+        _settle(mine)
+        return bool(mine)
+
+    def undo_timers(self) -> None:
+        """What has changed for no event did not happen."""
+        _undo(self._take_if(_is_no_event))
+
     def _take(self, place: Place) -> list[_Note]:
+        return self._take_if(lambda other: _same(other, place))
+
+    def _take_if(self, wanted: Callable[[Place], bool]) -> list[_Note]:
         if not self.changes:
             return []
-        mine = [note for note in self.changes if _same(note[0], place)]
+        mine = [note for note in self.changes if wanted(note[0])]
         if mine:
             # In place: the list is known by others.
-            self.changes[:] = [note for note in self.changes if not _same(note[0], place)]
+            self.changes[:] = [note for note in self.changes if not wanted(note[0])]
         return mine
 
     # -- partitions ------------------------------------------------------------------------
@@ -258,6 +274,10 @@ def _undo(changes: list[_Note]) -> None:
                 table.delete(key)
             else:
                 table.put(key, before)
+
+
+def _is_no_event(place: Place) -> bool:
+    return getattr(place, "batch", None) is None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,5 +1,6 @@
 """Durable state through the whole service, in memory: kills, rebalances, failures."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,9 @@ from service.app.state import changelog_topics, changelogs_of, check
 from service.errors import ConfigurationError
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
-from service.handlers.state import KeyedState
+from service.handlers.results import PartitionResult
+from service.handlers.state import KeyedState, Partition
+from service.handlers.timers import Timer
 from service.settings import Settings
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
@@ -247,6 +250,87 @@ async def test_a_value_that_is_damaged_counts_as_absent_and_is_counted() -> None
 
         assert second.outputs() == [{"key": "a", "count": 1}, {"key": "b", "count": 2}]
         assert _counters(second).state_damaged == 1
+
+
+@handler("state_tests_patient", state=("counts", "timers"))
+class Patient:
+    """Counts like the other, and waits for something before it knows whether it fails."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._counts: KeyedState = context.state("counts")
+        self._timers = context.timers(self.remind)
+
+    async def __call__(self, event: Event) -> dict[str, Any]:
+        count = (self._counts.get(event, event.key_text) or 0) + 1
+        self._counts.put(event, event.key_text, count)
+        self._timers.set(event, event.key_text, 0)
+        await asyncio.sleep(2.5)
+        if not event.attempts:
+            raise TransientError("once")
+        return {"count": count}
+
+    def remind(self, timer: Timer) -> dict[str, Any]:
+        count = (self._counts.get(timer.place, "reminded") or 0) + 1
+        self._counts.put(timer.place, "reminded", count)
+        return {"reminded": timer.key}
+
+
+@BOTH
+async def test_what_a_call_has_changed_is_not_decided_by_a_timer_meanwhile(delivery: str) -> None:
+    document = pipeline_of(Patient, retry={"initial_s": 0.01})
+    document["pipelines"]["test"]["delivery"] = delivery
+    document["state"] = dict(_STATE)
+    async with Harness(document) as service:
+        await service.send({}, key="a")
+        await service.settle()
+        await service.advance(3)
+
+        counts = [told["count"] for told in service.outputs() if "count" in told]
+        reminded = [told for told in service.outputs() if "reminded" in told]
+
+        assert counts == [1]
+        assert changelog(service.broker) == {"input/a": 1, "input/reminded": len(reminded)}
+
+
+@handler("state_tests_clumsy", state=("counts",))
+class Clumsy:
+    """Has a tick that changes the state and then fails, the first two times."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._counts: KeyedState = context.state("counts")
+        self._ticks = 0
+
+    def __call__(self, event: Event) -> dict[str, Any]:
+        self._counts.put(event, "seen", 1)
+        return {"seen": True}
+
+    def tick(self, now_s: float) -> list[PartitionResult]:
+        del now_s
+        place = Partition("input", 0)
+        if not self._counts.get(place, "seen"):
+            return []
+        self._ticks += 1
+        count = (self._counts.get(place, "ticks") or 0) + 1
+        self._counts.put(place, "ticks", count)
+        if self._ticks <= 2:
+            raise RuntimeError("not yet")
+        return [PartitionResult(place, {"ticks": count})] if count == 1 else []
+
+
+@BOTH
+async def test_a_tick_that_fails_ends_nothing_and_changes_nothing(delivery: str) -> None:
+    document = pipeline_of(Clumsy)
+    document["pipelines"]["test"]["delivery"] = delivery
+    document["state"] = dict(_STATE)
+    async with Harness(document) as service:
+        await service.send({})
+        await service.settle()
+        await service.advance(2.5)
+        assert "input/ticks" not in changelog(service.broker)
+        await service.send({})
+        await service.advance(1)
+
+        assert service.outputs() == [{"seen": True}, {"seen": True}, {"ticks": 1}]
 
 
 def test_the_changelog_topics_are_known_from_the_configuration_alone() -> None:
