@@ -21,6 +21,7 @@ from service.handlers.due import Timers
 from service.handlers.results import PartitionResult
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
+from service.windows.aggregate import LARGEST
 
 AT_DEADLINE: Final = -1
 """Stands for the offset of the event that completed a request when none did."""
@@ -136,11 +137,16 @@ class Ensemble:
             raise SchemaError(self._options.prediction, "missing or not a plain value")
         if not numeric and self._options.method != "majority":
             raise SchemaError(self._options.prediction, "not a number")
+        # Of larger ones there may be no sum, which would only be found at the deadline.
+        if numeric and self._options.method != "majority" and abs(prediction) > LARGEST:
+            raise SchemaError(self._options.prediction, "out of range")
         weight = self._weight(data)
         if weight is None:
             return prediction, 1.0
         if not isinstance(weight, (int, float)) or isinstance(weight, bool) or weight <= 0:
             raise SchemaError(self._options.weight, "not a number above 0")
+        if weight > LARGEST:
+            raise SchemaError(self._options.weight, "out of range")
         return prediction, float(weight)
 
     def _answer(self, request: str, predictions: dict[str, Any]) -> dict[str, Any]:

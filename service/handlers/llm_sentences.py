@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.errors import SchemaError
@@ -22,6 +23,8 @@ from service.handlers.results import PartitionResult
 from service.handlers.sentences import Conversation, Cutter, Sentence, begin
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition, Place
+
+log = structlog.get_logger(__name__)
 
 _Told: TypeAlias = list[Result] | dict[str, Any]
 _Row: TypeAlias = tuple[int, str, int, str, Any]
@@ -148,7 +151,13 @@ class LlmSentences:
             if known is None:
                 continue
             conversation = known.copy()
-            sentences = self._cutter.flush(conversation)
+            try:
+                sentences = self._cutter.flush(conversation)
+            except Exception as exc:  # noqa: BLE001 -- the hook is not ours
+                # The other conversations go on; this one keeps its text and is asked for again.
+                log.warning("flush failed", conversation=name, error=repr(exc))
+                self._timers.start(place, name, now_s)
+                continue
             self._state.put(place, name, conversation)
             self._watch(place, ((name, conversation),))
             results.extend(

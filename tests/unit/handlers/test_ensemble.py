@@ -146,8 +146,10 @@ async def test_open_requests_of_a_restored_partition_get_a_deadline(
         ({"prediction": "high"}, "prediction"),
         ({"prediction": None}, "prediction"),
         ({"weight": 0}, "weight"),
+        ({"prediction": -1.5e308}, "prediction"),
+        ({"weight": 1.5e308}, "weight"),
     ],
-    ids=["no request", "no number", "no prediction", "no weight"],
+    ids=["no request", "no number", "no prediction", "no weight", "no sum", "no sum of weights"],
 )
 async def test_a_prediction_that_cannot_be_used_is_a_schema_error(
     open_handler: OpenHandler, change: dict[str, Any], path: str

@@ -153,6 +153,28 @@ async def test_a_hook_that_raises_leaves_the_conversation_as_it_was(
     assert [v["text"] for v in opened.values(_delta("c", 0, "One. Two"), offset=7)] == ["One."]
 
 
+async def test_a_hook_that_raises_in_a_flush_holds_up_its_own_conversation_only(
+    open_handler: OpenHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(sentence: str) -> str:
+        if "bad" in sentence:
+            raise RuntimeError("not now")
+        return sentence
+
+    monkeypatch.setitem(globals(), "moody", away)
+    opened = await open_handler("llm_sentences", hook=f"{__name__}:moody", flush_after_s=5)
+    for conversation, text in (("a", "Good"), ("b", "So bad"), ("c", "Better")):
+        assert opened.values(_delta(conversation, 0, text)) == []
+    await asyncio.sleep(5)
+
+    assert [value["text"] for value in opened.tick()] == ["Good", "Better"]
+    monkeypatch.setattr(opened.bound._instance._cutter._moderator, "_hook", None)
+    assert opened.tick() == []
+    await asyncio.sleep(5)
+
+    assert [(value["sentence"], value["text"]) for value in opened.tick()] == [(0, "So bad")]
+
+
 async def test_an_event_that_comes_again_publishes_its_sentences_again(
     open_handler: OpenHandler,
 ) -> None:
