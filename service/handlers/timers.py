@@ -3,10 +3,12 @@
 A timer is an entry of a state, and the heap here is only an index of it, rebuilt whenever a
 partition is assigned.  So setting one counts when its event counts, is undone when the event's
 attempt is undone, and moves with the partition; a timer is due when its entry still says so.
+The heap has one moment a key, that of its timer or an earlier one: a timer that every event puts
+off would otherwise leave an entry for each of them, to be kept and gone through.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -46,6 +48,39 @@ Unread = Callable[[str, int], bool]
 """Whether an input partition, by topic and number, has records that are not durable here."""
 
 
+class _Index:
+    """When to look at which key of a partition.
+
+    What is found at its moment to be put off is looked at again then.
+    """
+
+    __slots__ = ("_heap", "_next_ms")
+
+    def __init__(self, entries: Iterable[tuple[int, str]]) -> None:
+        self._heap = list(entries)
+        heapq.heapify(self._heap)
+        self._next_ms = {key: at_ms for at_ms, key in self._heap}
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, at_ms: int, key: str) -> None:
+        """Look at ``key`` at ``at_ms``, unless that is done before anyway."""
+        next_ms = self._next_ms.get(key)
+        if next_ms is None or at_ms < next_ms:
+            self._next_ms[key] = at_ms
+            heapq.heappush(self._heap, (at_ms, key))
+
+    def take(self, time_ms: int) -> str | None:
+        """A key whose moment has come by ``time_ms``, if there is one; it is forgotten."""
+        while self._heap and self._heap[0][0] <= time_ms:
+            at_ms, key = heapq.heappop(self._heap)
+            if self._next_ms.get(key) == at_ms:  # or it was looked at before
+                del self._next_ms[key]
+                return key
+        return None
+
+
 class KeyTimers:
     """Timers in processing time: due when the wall clock says so.
 
@@ -65,7 +100,7 @@ class KeyTimers:
         self._state = state
         self._go_off = go_off
         self._wall_ms = wall_ms
-        self._due: dict[PartitionId, list[tuple[int, str]]] = {}
+        self._due: dict[PartitionId, _Index] = {}
 
     def set(self, place: Place, key: str, at_ms: int) -> None:
         """Let the timer of ``key`` go off at ``at_ms``, whatever it was set to before.
@@ -76,7 +111,7 @@ class KeyTimers:
             at_ms: Milliseconds since the epoch; in the past is due at once.
         """
         self._state.put(place, _TIMER + key, at_ms)
-        heapq.heappush(self._heap(Partition(place.topic, place.partition)), (at_ms, key))
+        self._index(Partition(place.topic, place.partition)).add(at_ms, key)
 
     def clear(self, place: Place, key: str) -> None:
         """Let the timer of ``key`` never go off; no error if there is none."""
@@ -92,7 +127,7 @@ class KeyTimers:
     def assigned(self, topic: str, partition: int) -> None:
         """The state of a partition is here: find out what it holds."""
         self.revoked(topic, partition)
-        self._heap(Partition(topic, partition))
+        self._index(Partition(topic, partition))
 
     def revoked(self, topic: str, partition: int) -> None:
         """Somebody else has the partition now."""
@@ -110,28 +145,30 @@ class KeyTimers:
         del place
         return self._wall_ms + int(now_s * 1000)
 
-    def _heap(self, place: Partition) -> list[tuple[int, str]]:
-        heap = self._due.get(place)
-        if heap is None:
-            heap = [
+    def _index(self, place: Partition) -> _Index:
+        index = self._due.get(place)
+        if index is None:
+            index = self._due[place] = _Index(
                 (at_ms, key.removeprefix(_TIMER))
                 for key, at_ms in self._state.items(place)
                 if key.startswith(_TIMER)
-            ]
-            heapq.heapify(heap)
-            self._due[place] = heap
-        return heap
+            )
+        return index
 
     def _fire(self, place: Partition, time_ms: int) -> list[PartitionResult]:
-        heap = self._due[place]
+        index = self._due[place]
         results: list[PartitionResult] = []
         again: list[tuple[int, str]] = []
         for _ in range(FIRED_PER_TICK):
-            if not heap or heap[0][0] > time_ms:
+            key = index.take(time_ms)
+            if key is None:
                 break
-            at_ms, key = heapq.heappop(heap)
-            if self.when(place, key) != at_ms:
-                continue  # set anew, cleared, or undone
+            at_ms = self.when(place, key)
+            if at_ms is None:
+                continue  # cleared, or undone
+            if at_ms > time_ms:
+                index.add(at_ms, key)  # put off
+                continue
             try:
                 told = to_results(self._go_off(Timer(place, key, at_ms)))
             except TransientError as exc:
@@ -146,8 +183,8 @@ class KeyTimers:
             for result in told:
                 own = result.key if isinstance(result.key, (bytes, str)) else key
                 results.append(PartitionResult(place, result.value, topic=result.topic, key=own))
-        for entry in again:
-            heapq.heappush(heap, entry)
+        for at_ms, key in again:
+            index.add(at_ms, key)
         return results
 
 
@@ -186,7 +223,7 @@ class EventTimers(KeyTimers):
         """Take notice of an event's time, in ms since the epoch; the record's if not given."""
         place = Partition(event.topic, event.partition)
         watermark = self._watermark(place)
-        self._heap(place)  # from now on it has a time, so its ticks count
+        self._index(place)  # from now on it has a time, so its ticks count
         if watermark.observe(event.timestamp if at_ms is None else at_ms, self._clock()):
             self._state.put(event, _NEWEST, watermark.newest_ms)
 

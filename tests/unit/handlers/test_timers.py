@@ -7,6 +7,9 @@ import pytest
 
 from service import Event, PermanentError, TransientError, handler
 from service.handlers import EventTimers, HandlerContext, KeyTimers, Timer
+from service.handlers.timers import FIRED_PER_TICK
+from service.state.keyed import Partition
+from service.state.store import LoggedStore
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
 
@@ -194,3 +197,57 @@ async def test_a_silence_in_which_nothing_is_set_writes_nothing(delivery: str) -
         await service.advance(600)
 
         assert 0 < written == len(service.records(changelog))
+
+
+async def test_a_timer_that_is_put_off_again_and_again_is_one_entry_and_goes_off_in_time() -> None:
+    store = LoggedStore(lambda: 0.0)
+    gone_off: list[Timer] = []
+    state = store.keyed("timers", ttl_s=None, max_keys=100)
+    timers = KeyTimers(state, gone_off.append, wall_ms=0)
+    place = Partition("input", 0)
+    timers.assigned(*place)
+    for after_ms in range(3 * FIRED_PER_TICK):
+        timers.set(place, f"k{after_ms % 2}", 60_000 + after_ms)
+
+    assert len(timers._due[place]) == 2
+    timers.tick(60.002)
+    assert gone_off == []
+    timers.tick(60.0 + 3 * FIRED_PER_TICK / 1000)
+
+    assert {(timer.key, timer.at_ms) for timer in gone_off} == {
+        ("k0", 60_000 + 3 * FIRED_PER_TICK - 2),
+        ("k1", 60_000 + 3 * FIRED_PER_TICK - 1),
+    }
+
+
+async def test_a_timer_goes_off_as_its_entry_says_whatever_was_undone_or_set_earlier() -> None:
+    store = LoggedStore(lambda: 0.0)
+    gone_off: list[tuple[str, int]] = []
+    state = store.keyed("timers", ttl_s=None, max_keys=100)
+
+    def go_off(timer: Timer) -> None:
+        gone_off.append((timer.key, timer.at_ms))
+
+    timers = KeyTimers(state, go_off, wall_ms=0)
+    place = Partition("input", 0)
+    for key in ("earlier", "undone", "cleared"):
+        timers.set(place, key, 9_000)
+    timers.set(place, "earlier", 5_000)
+    store.settle()
+    timers.set(place, "undone", 3_000)
+    timers.clear(place, "undone")
+    timers.set(place, "undone", 12_000)
+    store.undo()
+    timers.clear(place, "cleared")
+    timers.set(place, "cleared", 11_000)
+
+    told = {}
+    for now_s in range(15):
+        timers.tick(now_s)
+        told[now_s], gone_off[:] = list(gone_off), []
+
+    assert {now_s: some for now_s, some in told.items() if some} == {
+        5: [("earlier", 5_000)],
+        9: [("undone", 9_000)],
+        11: [("cleared", 11_000)],
+    }
