@@ -39,9 +39,14 @@ class CloudEventsNormalizer:
     def decode(self, value: bytes | None, headers: Headers) -> Any:
         """One event, failure or tombstone."""
         try:
-            given = {name.lower(): text.decode("utf-8") for name, text in headers if text}
+            # Only the event's own: what else a record has in its headers may be any bytes.
+            given = {
+                lower: text.decode("utf-8")
+                for name, text in headers
+                if text and ((lower := name.lower()).startswith("ce_") or lower == "content-type")
+            }
         except UnicodeDecodeError:
-            return refused("decode", "a header is no UTF-8")
+            return refused("decode", "a header of the event is no UTF-8")
         content_type = given.get("content-type", "").partition(";")[0].strip().lower()
         if content_type.startswith(_BATCH):
             return refused("schema", "batched mode is not supported: one record is one event")
@@ -83,7 +88,7 @@ class CloudEventsNormalizer:
 
 
 def _data_of(envelope: Mapping[str, Any]) -> Any:
-    if "data_base64" not in envelope:
+    if envelope.get("data_base64") is None:  # an attribute that is null is one that is not there
         return envelope.get("data")
     if "data" in envelope:
         return refused("schema", "data and data_base64 exclude each other")

@@ -114,6 +114,20 @@ def test_what_is_wrong_with_an_event_has_its_code(
     assert code_of(decode(value, headers)) == code
 
 
+def test_headers_that_are_not_of_the_event_may_be_any_bytes() -> None:
+    trace = ("trace-bin", b"\xff\x00")
+
+    assert decode(b'{"n": 1}', (*BINARY, trace)).data == {"n": 1}
+    envelope = orjson.dumps({**ENVELOPE, "data": {"n": 1}})
+    assert decode(envelope, (*STRUCTURED, trace)).data == {"n": 1}
+
+
+def test_a_member_that_is_null_is_one_that_is_not_there() -> None:
+    envelope = orjson.dumps({**ENVELOPE, "data": {"n": 1}, "data_base64": None, "subject": None})
+
+    assert decode(envelope, STRUCTURED).data == {"n": 1}
+
+
 def test_a_null_value_is_a_tombstone_unless_it_is_an_event_without_data() -> None:
     assert decode(None, ()) is TOMBSTONE
     assert decode(None, STRUCTURED) is TOMBSTONE
