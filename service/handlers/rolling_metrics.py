@@ -39,6 +39,11 @@ LOOKED_AT: Final = 4
 """Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
+LATEST_MS: Final = 253_402_300_799_999
+"""End of the year 9999, and the largest distance of a time from the epoch.
+
+A time beyond it is one in microseconds or nanoseconds, and would end every window for good.
+"""
 
 _NEWEST: Final = "newest"
 _key = attrgetter("key")
@@ -171,7 +176,10 @@ class RollingMetrics:
         if self._stamps is None:
             times = list(map(_timestamp, records))
         else:
-            times = list(map(int, self._stamps(data)))
+            stamps = self._stamps(data)
+            if not -LATEST_MS <= min(stamps) <= max(stamps) <= LATEST_MS:
+                raise SchemaError(str(self._options.time), "out of range")
+            times = list(map(int, stamps))
         return zip(indexes, keys, times, values, strict=True)
 
     def _run(

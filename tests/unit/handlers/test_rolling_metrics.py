@@ -334,6 +334,20 @@ async def test_numbers_that_cannot_be_added_up_are_dead_lettered() -> None:
         assert [letter.code for letter in service.dead_letters()] == ["schema", "schema"]
 
 
+@pytest.mark.parametrize("unit", [1_000, 1_000_000, 1e280], ids=["us", "ns", "none at all"])
+async def test_a_time_in_another_unit_does_not_end_the_windows_of_everybody(unit: float) -> None:
+    async with Harness(config(size_s=1, lateness_s=0)) as service:
+        await service.send({"k": "a", "t": _START_MS, "v": 1})
+        await service.send({"k": "a", "t": _START_MS * unit, "v": 2})
+        await service.send({"k": "a", "t": -_START_MS * unit, "v": 2})
+        await service.send({"k": "a", "t": _START_MS + 10, "v": 3})
+        await service.settle()
+        await service.advance(40)
+
+        assert [(told["count"], told["max"]) for told in service.outputs()] == [(2, 3)]
+        assert [letter.code for letter in service.dead_letters()] == ["schema", "schema"]
+
+
 async def test_a_bad_value_in_a_run_is_the_only_one_that_is_not_counted() -> None:
     async with Harness(config(size_s=10, lateness_s=0)) as service:
         events: list[dict[str, Any]] = [as_data(("a", _START_MS, 1.0))] * 50
