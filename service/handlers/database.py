@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeEngine
 
@@ -187,6 +187,8 @@ class Database:
                 raise PermanentError(f"the database refuses it: {_reason(error)}") from error
             raise TransientError(f"the database fails: {_reason(error)}") from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if _unfit(error):
+                raise PermanentError("a value does not fit its column") from error
             raise TransientError(f"no database: {type(error).__name__}") from error
 
     async def _prepare(self) -> None:
@@ -243,6 +245,14 @@ def _permanent(error: DBAPIError) -> bool:
         return str(sqlstate)[:2] in _PERMANENT_CLASSES
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"IntegrityError", "DataError", "ProgrammingError"})
+
+
+def _unfit(error: Exception) -> bool:
+    """Whether a value could not even be written down for the database, such as bytes as JSON.
+
+    As any other than a permanent error it would take the rest of its batch with it.
+    """
+    return isinstance(error, StatementError) and isinstance(error.orig, (TypeError, ValueError))
 
 
 def _reason(error: DBAPIError) -> str:

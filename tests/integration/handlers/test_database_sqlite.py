@@ -70,6 +70,23 @@ async def test_a_row_that_does_not_fit_is_dead_lettered_alone(file: Path) -> Non
     assert "secret" not in letters[0].detail
 
 
+async def test_a_value_that_cannot_be_written_down_is_dead_lettered_alone(file: Path) -> None:
+    config = _config(file)
+    config["pipelines"]["test"]["normalizer"] = "cloudevents"
+    config["pipelines"]["test"]["handlers"]["handler"]["retry"] = {"attempts": 1}
+    event = (("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/s"), ("ce_type", b"t"))
+    async with Harness(config) as service:
+        for number in range(20):
+            kind = b"text/plain" if number == 5 else b"application/json"
+            headers = (*event, ("content-type", kind))
+            await service.send(b'{"n": 1}', key=f"k{number}", headers=headers)
+        await service.settle()
+        letters = service.dead_letters()
+
+    assert _rows(file, "select count(*) from events") == [(19,)]
+    assert [(letter.code, letter.key) for letter in letters] == [("handler", b"k5")]
+
+
 async def test_what_is_there_may_be_kept(file: Path) -> None:
     columns = {"n": {"field": "n", "type": "integer"}}
     config = _config(file, id_field="id", columns=columns, on_conflict="ignore")
