@@ -2,8 +2,9 @@
 
 A changelog record is the value that a key has when it is written, so keys that change often are
 written once per checkpoint, not once per event.  A checkpoint is taken only at a moment when
-every change in memory belongs to a record whose results are queued already; otherwise a crash
-could leave a change in the changelog whose result was never published.
+every change that counts belongs to a record whose results are queued already; otherwise a crash
+could leave a change in the changelog whose result was never published.  Of a key that a call has
+changed which still waits for something, it has the value from before that call.
 
 At least once, a checkpoint goes out when the results of its records are durable, and the records
 are acknowledged when the checkpoint is: state never runs ahead of results, and offsets never run
@@ -248,12 +249,19 @@ class Changelog:
     def _take(self, state: LoggedState, place: PartitionId, table: Table) -> Changes:
         topic = self.topics[state.name]
         limit = self._publisher.max_record_bytes(topic)
-        return take_changes(state, place, table, topic=topic, limit=limit, handler=self._handler)
+        undecided = self.store.undecided(table) if self.store.changes else {}
+        return take_changes(
+            state, place, table, undecided, topic=topic, limit=limit, handler=self._handler
+        )
 
     @property
     def quiet(self) -> bool:
-        """Whether every change in memory belongs to a record whose results are queued."""
-        return not self.unwritten and not self.store.changes
+        """Whether every change that counts belongs to a record whose results are queued.
+
+        Calls that go on may have changed more.  To wait for a moment without any could take for
+        ever where they overlap, and nothing would be committed.
+        """
+        return not self.unwritten and (not self.store.changes or self.store.separable)
 
     # -- at least once -----------------------------------------------------------------------
 

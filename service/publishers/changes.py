@@ -1,6 +1,7 @@
 """What the changelog of a table lacks, as records of this moment."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -30,7 +31,14 @@ class Changes(NamedTuple):
 
 
 def take_changes(
-    state: LoggedState, place: PartitionId, table: Table, *, topic: str, limit: int, handler: str
+    state: LoggedState,
+    place: PartitionId,
+    table: Table,
+    undecided: Mapping[str, Any],
+    *,
+    topic: str,
+    limit: int,
+    handler: str,
 ) -> Changes:
     """What the changelog of ``table`` lacks; from now on it counts as written.
 
@@ -41,6 +49,7 @@ def take_changes(
         state: Whose table it is.
         place: The input partition.
         table: The table.
+        undecided: Keys whose value is another one, because a call that goes on has changed them.
         topic: Its changelog.
         limit: Largest record in bytes, key and value, that the topic takes.
         handler: The handler's name, for the log.
@@ -58,7 +67,8 @@ def take_changes(
         )
         table.delete(key)
 
-    for key, value in zip(keys, table.peek_many(keys), strict=True):
+    for key, present in zip(keys, table.peek_many(keys), strict=True):
+        value = undecided.get(key, present)
         name = prefix + key.encode()
         stored: bytes | None = None
         if value is not None:

@@ -8,11 +8,13 @@ however many events have changed it since the last time.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from service.state.keyed import Codec, Partition, PartitionId, Place
 from service.state.records import Serde, serde
 from service.state.table import Table
+
+_UNCHANGING: Final = frozenset((int, float, str, bool))
 
 _Note: TypeAlias = tuple[Place, Table, Collection[str], Sequence[Any]]
 """For which event which keys of which table changed, and their values before."""
@@ -188,6 +190,27 @@ class LoggedStore:
         """What has changed for no event did not happen."""
         _undo(self._take_if(_is_no_event))
 
+    @property
+    def separable(self) -> bool:
+        """Whether what counts can be told from what calls have changed that go on.
+
+        Not if one has put the very object again that was there, which it has changed then.
+        """
+        return not any(
+            before is not None and type(before) not in _UNCHANGING and table.peek(key) is before
+            for _, table, keys, values in self.changes
+            for key, before in zip(keys, values, strict=True)
+        )
+
+    def undecided(self, table: Table) -> dict[str, Any]:
+        """Keys of ``table`` that calls have changed that go on, with the values that count."""
+        values: dict[str, Any] = {}
+        for _, changed, keys, before in self.changes:
+            if changed is table:
+                for key, value in zip(keys, before, strict=True):
+                    values.setdefault(key, value)  # the first change has what was before all
+        return values
+
     def _take(self, place: Place) -> list[_Note]:
         return self._take_if(lambda other: _same(other, place))
 
@@ -216,7 +239,7 @@ class LoggedStore:
         ``next_offset`` then brings it up to date whoever owned the partition meanwhile.
         """
         table = self._kept.pop((name, partition), None)
-        if table is not None and not table.clean:
+        if table is not None and not (table.clean and not self.undecided(table)):
             table.close()
             table = None
         if table is None:

@@ -333,6 +333,50 @@ async def test_a_tick_that_fails_ends_nothing_and_changes_nothing(delivery: str)
         assert service.outputs() == [{"seen": True}, {"seen": True}, {"ticks": 1}]
 
 
+@handler("state_tests_overlapping", state=("counts",), concurrency=8)
+class Overlapping:
+    """Counts like the others; at every moment some of its calls wait for something."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._counts: KeyedState = context.state("counts")
+
+    async def __call__(self, event: Event) -> dict[str, Any]:
+        count = (self._counts.get(event, event.key_text) or 0) + 1
+        self._counts.put(event, event.key_text, count)
+        await asyncio.sleep(0.3)
+        return {"key": event.key_text, "count": count}
+
+
+@BOTH
+async def test_calls_that_overlap_without_a_pause_are_committed_and_count_once(
+    delivery: str,
+) -> None:
+    document = pipeline_of(Overlapping)
+    document["pipelines"]["test"]["delivery"] = delivery
+    document["state"] = dict(_STATE)
+    broker = MemoryBroker()
+    async with Harness(document, broker=broker) as first:
+        for number in range(100):
+            await first.send({}, key=f"k{number % 7}")
+            await asyncio.sleep(0.05)
+        assert first.committed()[0] > 80
+        assert len(first.outputs()) > 80
+        await first.kill()
+
+    async with Harness(document, broker=broker) as second:
+        await second.settle()
+        told: dict[str, int] = {}
+        for output in second.outputs():
+            told[output["key"]] = max(told.get(output["key"], 0), output["count"])
+
+    assert changelog(broker) == {f"input/{key}": count for key, count in told.items()}
+    expected = {f"k{key}": len(range(key, 100, 7)) for key in range(7)}
+    if delivery == "exactly_once":
+        assert told == expected
+    else:  # what was written and not committed counts again
+        assert all(told[key] >= count for key, count in expected.items())
+
+
 def test_the_changelog_topics_are_known_from_the_configuration_alone() -> None:
     settings = Settings.model_validate(config("at_least_once"))
 

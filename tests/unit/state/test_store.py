@@ -152,3 +152,39 @@ class UndoMachine(RuleBasedStateMachine):
 
 
 test_undoing_agrees_with_copies = UndoMachine.TestCase
+
+
+def test_what_goes_on_is_told_from_what_counts_unless_a_value_was_changed_in_place() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    table = state.tables[_HERE]
+    state.put(_HERE, "a", 1)
+    state.put(_HERE, "b", [1])
+    store.settle()
+    first, second = event(1), event(2)
+    state.put(first, "a", 2)
+    state.put(first, "a", 1)
+    state.put(second, "b", [1, 2])
+    state.put(second, "c", 3)
+
+    assert store.separable
+    assert store.undecided(table) == {"a": 1, "b": [1], "c": None}
+
+    store.settle_for(second)
+    assert store.undecided(table) == {"a": 1}
+    state.get(second, "b").append(3)
+    state.put(second, "b", state.get(second, "b"))
+    assert not store.separable
+
+
+def test_a_table_that_a_call_has_changed_which_goes_on_is_not_opened_again() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+    store.settle()
+    state.tables[_HERE].take_dirty()
+    state.put(event(1), "a", 2)
+
+    store.release(_HERE)
+
+    assert dict(store.reopen("state", _HERE).items()) == {}
