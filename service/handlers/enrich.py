@@ -19,6 +19,8 @@ from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 
 _NOT_FOUND = 404
+_NO_KEYS = frozenset(("", ".", ".."))
+"""What a path leaves out or goes up by: the question would be about something else."""
 
 
 class HttpLookup(BaseModel):
@@ -129,6 +131,16 @@ class Enrich:
         return self._table.get(key)
 
 
+class _Question(asyncio.Event):
+    """Set when it is answered, or nobody asks any more.
+
+    Attributes:
+        answer: What is known, in a tuple, if there was an answer.
+    """
+
+    answer: tuple[Any] | None = None
+
+
 class RemoteTable:
     """A lookup over HTTP with a cache; 404 means that nothing is known, and is remembered too.
 
@@ -144,7 +156,7 @@ class RemoteTable:
         self._options = options
         self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
         self._cache: OrderedDict[str, tuple[float, Any]] = OrderedDict()
-        self._asking: dict[str, asyncio.Event] = {}
+        self._asking: dict[str, _Question] = {}
         self._fetch: Callable[[str], Awaitable[Any]] = self._request
 
     async def get(self, key: str) -> Any:
@@ -156,23 +168,28 @@ class RemoteTable:
             TransientError: If the peer is busy, broken or away.
             PermanentError: If it refuses the request or answers no JSON.
         """
+        if key in _NO_KEYS:
+            return None
         loop = asyncio.get_running_loop()
         while True:
             known = self._cache.get(key)
             if known is not None and known[0] > loop.time():
                 return known[1]
-            answered = self._asking.get(key)
-            if answered is None:
+            question = self._asking.get(key)
+            if question is None:
                 break
-            await answered.wait()
-        answered = self._asking[key] = asyncio.Event()
+            await question.wait()
+            if question.answer is not None:  # whether or not it is believed for longer
+                return question.answer[0]
+        question = self._asking[key] = _Question()
         try:
             found = await self._fetch(key)
             self._remember(key, found, loop.time())
+            question.answer = (found,)
             return found
         finally:
             del self._asking[key]
-            answered.set()
+            question.set()
 
     def _remember(self, key: str, found: Any, now_s: float) -> None:
         self._cache.pop(key, None)

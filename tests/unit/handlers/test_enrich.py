@@ -129,6 +129,26 @@ async def test_calls_for_one_key_ask_once() -> None:
     assert asyncio.get_running_loop().time() == 1.0
 
 
+async def test_calls_for_one_key_ask_once_where_nothing_is_believed_for_longer() -> None:
+    peer = _Peer()
+    table = _table(peer, cache_ttl_s=0)
+
+    answers = await asyncio.gather(*(table.get("k") for _ in range(5)))
+
+    assert len(set(map(str, answers))) == 1
+    assert len(peer.asked) == 1
+    await table.get("k")
+    assert len(peer.asked) == 2
+
+
+@pytest.mark.parametrize("key", ["", ".", ".."])
+async def test_a_key_that_would_ask_for_something_else_is_not_known(key: str) -> None:
+    peer = _Peer()
+
+    assert await _table(peer).get(key) is None
+    assert len(peer.asked) == 0
+
+
 async def test_a_failed_or_cancelled_question_is_asked_again_by_the_next() -> None:
     peer = _Peer()
     table = _table(peer)
