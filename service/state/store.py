@@ -133,7 +133,7 @@ class LoggedStore:
         new_table: Makes tables of partitions that have a changelog; in memory if not given.
 
     Attributes:
-        changes: Changes since they were last settled or undone; empty nearly always.
+        changes: Those neither settled nor undone yet, oldest first; empty nearly always.
         states: By name.
     """
 
@@ -142,6 +142,7 @@ class LoggedStore:
         self._new_table: NewTable = Table if new_table is None else new_table
         self._kept: dict[tuple[str, PartitionId], Table] = {}
         self.changes: list[_Note] = []
+        self._built_on: list[_Note] = []
         self.states: dict[str, LoggedState] = {}
 
     def keyed(
@@ -161,30 +162,28 @@ class LoggedStore:
         """What has changed counts; for callers that let nothing come in between."""
         _settle(self.changes)
         self.changes.clear()
+        self._built_on.clear()
 
     def undo(self) -> None:
         """What has changed did not happen; for callers that let nothing come in between."""
         _undo(self.changes)
         self.changes.clear()
+        self._built_on.clear()
 
     def settle_for(self, place: Place) -> bool:
         """What has changed for ``place`` counts; returns whether anything has."""
-        mine = self._take(place)
-        _settle(mine)
-        return bool(mine)
+        return self._settle_if(lambda other: _same(other, place))
 
     def undo_for(self, place: Place) -> None:
         """What has changed for ``place`` did not happen."""
-        _undo(self._take(place))
+        _undo(self._take_if(lambda other: _same(other, place)))
 
     def settle_timers(self) -> bool:
         """What has changed for no event counts; returns whether anything has.
 
         Calls that wait for something have changes here too, and those are not decided yet.
         """
-        mine = self._take_if(_is_no_event)
-        _settle(mine)
-        return bool(mine)
+        return self._settle_if(_is_no_event)
 
     def undo_timers(self) -> None:
         """What has changed for no event did not happen."""
@@ -194,9 +193,10 @@ class LoggedStore:
     def separable(self) -> bool:
         """Whether what counts can be told from what calls have changed that go on.
 
-        Not if one has put the very object again that was there, which it has changed then.
+        Not if one has put the very object again that was there, which it has changed then, and
+        not if something counts already that was put after what such a call had put.
         """
-        return not any(
+        return not self._built_on and not any(
             before is not None and type(before) not in _UNCHANGING and table.peek(key) is before
             for _, table, keys, values in self.changes
             for key, before in zip(keys, values, strict=True)
@@ -211,16 +211,28 @@ class LoggedStore:
                     values.setdefault(key, value)  # the first change has what was before all
         return values
 
-    def _take(self, place: Place) -> list[_Note]:
-        return self._take_if(lambda other: _same(other, place))
+    def _settle_if(self, wanted: Callable[[Place], bool]) -> bool:
+        mine = self._take_if(wanted, settle=True)
+        _settle(mine)
+        return bool(mine)
 
-    def _take_if(self, wanted: Callable[[Place], bool]) -> list[_Note]:
+    def _take_if(self, wanted: Callable[[Place], bool], *, settle: bool = False) -> list[_Note]:
         if not self.changes:
             return []
-        mine = [note for note in self.changes if wanted(note[0])]
+        mine: list[_Note] = []
+        others: list[_Note] = []
+        for note in self.changes:
+            if not wanted(note[0]):
+                others.append(note)
+                continue
+            mine.append(note)
+            if settle:
+                self._built_on += [other for other in others if _share_a_key(other, note)]
         if mine:
-            # In place: the list is known by others.
-            self.changes[:] = [note for note in self.changes if not wanted(note[0])]
+            self.changes[:] = others  # in place: the list is known by others
+            if self._built_on:
+                left = set(map(id, others))
+                self._built_on = [note for note in self._built_on if id(note) in left]
         return mine
 
     # -- partitions ------------------------------------------------------------------------
@@ -297,6 +309,10 @@ def _undo(changes: list[_Note]) -> None:
                 table.delete(key)
             else:
                 table.put(key, before)
+
+
+def _share_a_key(one: _Note, other: _Note) -> bool:
+    return one[1] is other[1] and any(key in one[2] for key in other[2])
 
 
 def _is_no_event(place: Place) -> bool:

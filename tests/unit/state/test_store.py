@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -175,6 +176,41 @@ def test_what_goes_on_is_told_from_what_counts_unless_a_value_was_changed_in_pla
     state.get(second, "b").append(3)
     state.put(second, "b", state.get(second, "b"))
     assert not store.separable
+
+
+@pytest.mark.parametrize("happens", ["settle_for", "undo_for"])
+def test_what_counts_on_top_of_what_goes_on_is_not_told_from_it(happens: str) -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    table = state.tables[_HERE]
+    first, second, third = event(1), event(2), event(3)
+    state.put(first, "a", 1)
+    state.put(first, "b", 1)
+    state.put(second, "a", 2)
+    state.put(third, "b", 2)
+    state.put(third, "c", 1)
+
+    assert store.separable  # nothing counts yet
+    store.undo_for(third)
+    assert store.separable
+    store.settle_for(second)
+    assert not store.separable
+    getattr(store, happens)(first)
+    assert store.separable
+    assert store.undecided(table) == {}
+
+
+def test_what_goes_on_on_top_of_what_counts_is_told_from_it() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    first, second = event(1), event(2)
+    state.put(first, "a", 1)
+    state.put(second, "a", 2)
+
+    store.settle_for(first)
+
+    assert store.separable
+    assert store.undecided(state.tables[_HERE]) == {"a": 1}
 
 
 def test_a_table_that_a_call_has_changed_which_goes_on_is_not_opened_again() -> None:
