@@ -136,6 +136,9 @@ class Admission:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many at once; come back")
         if wait_s:
             await asyncio.sleep(wait_s)
+            if connection.lost or self.closed:
+                # nobody would give back what a client that has gone meanwhile is counted for
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too late")
         address = connection.address
         problem = self._limits.acquire(principal.name, address)
         if problem is not None:

@@ -102,6 +102,7 @@ class EdgeConnection(ServerConnection):
         super().__init__(*args, **kwargs)
         self._registry = registry
         self.on_lost: Callable[[], None] | None = None
+        self.lost = False
         self.principal: Principal = ANYBODY
         self.token: str | None = None
         self.path = ""
@@ -270,6 +271,7 @@ class EdgeConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what the connection took of the limits."""
         super().connection_lost(exc)
+        self.lost = True
         self._registry.discard(self)
         if self.on_lost is not None:
             self.on_lost()

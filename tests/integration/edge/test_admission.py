@@ -281,6 +281,26 @@ async def test_connections_are_limited_per_token_and_in_all(tokens: Path) -> Non
     assert (third, fourth, after) == (429, 429, 101)
 
 
+async def test_clients_that_go_while_they_wait_for_their_turn_do_not_count() -> None:
+    head = (
+        b"GET /subscribe HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+    async with serving(settings={"max_connections": 500}) as edge:
+        sockets = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(400)]
+        for _, writer in sockets:
+            writer.write(head)
+        await asyncio.sleep(0.1)
+        for _, writer in sockets:
+            writer.transport.abort()
+        await asyncio.sleep(1.5)
+        assert edge.server._admission is not None
+        counted = edge.server._admission._limits.open
+
+    assert counted == 0
+
+
 async def test_connections_are_limited_per_address() -> None:
     async with serving(settings={"max_connections_per_address": 1}) as edge:
         async with edge.connect():
