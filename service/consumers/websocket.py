@@ -6,6 +6,7 @@ the reading of that socket, which TCP turns into waiting at the other end.
 """
 
 import asyncio
+import contextlib
 import random
 
 from service.channels import Sender
@@ -14,7 +15,7 @@ from service.consumers.websocket_answers import Answers, WebSocketBatch
 from service.consumers.websocket_frames import BadFrameError, Submission, split
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
-from service.peer import CloseCode, Peer
+from service.peer import CloseCode, Peer, PeerGoneError
 
 _RECORD_OVERHEAD_BYTES = 200
 """About what the objects around one record take; counts towards the channel's bytes."""
@@ -76,8 +77,12 @@ class WebSocketSource:
                     return
                 if submissions:
                     await self._submit(producer, submissions)
+                # who does not take his answers is not read on: refusals have no other bound
+                with contextlib.suppress(PeerGoneError):
+                    await producer.answers.written()
         finally:
             self._answers.discard(producer.answers)
+            producer.answers.close()
 
     async def _submit(self, producer: "_Producer", submissions: list[Submission]) -> None:
         batch = producer.batch(submissions)

@@ -1,10 +1,11 @@
 """Acknowledgements on their way back to a producer.
 
 A batch marks its records as the base class does; what has changed is looked up and written once
-per tick of the loop, all answers in one write.
+per tick of the loop, all answers in one write, up to what a socket takes at once.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import orjson
@@ -14,6 +15,10 @@ from service.peer import Peer, text_frame
 
 TICK_S = 0.002
 """How long answers wait for more of them."""
+
+WRITE_BYTES = 64 * 1024
+"""About the most that is written at once; the rest follows when the socket has taken that.  After
+a broker's pause tens of thousands are due in a moment, and a peer is cut for what piles up."""
 
 
 class Answers:
@@ -27,12 +32,13 @@ class Answers:
         self._peer = peer
         self._changed: dict[WebSocketBatch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._unsent: deque[bytes] = deque()
+        self._gone = False
 
     def changed(self, batch: "WebSocketBatch") -> None:
         """Records of ``batch`` may be done; they are answered at the next tick."""
         self._changed[batch] = None
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self.flush)
+        self._wake()
 
     def flush(self) -> None:
         """Write the answers that are due now."""
@@ -40,16 +46,51 @@ class Answers:
             self._timer.cancel()
             self._timer = None
         changed, self._changed = self._changed, {}
-        frames = b"".join([frame for batch in changed for frame in batch.take_answers()])
-        if frames:
-            self._peer.write(frames)
+        for batch in changed:
+            self._unsent.extend(batch.take_answers())
+        self._write()
+
+    async def written(self) -> None:
+        """Wait until the socket has got every answer that is due.
+
+        Raises:
+            PeerGoneError: If the producer goes away first.
+        """
+        while self._unsent:
+            await self._peer.ready()
+            self._write()
+            await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """The producer is gone: nobody waits for an answer any more."""
+        self._gone = True
+        self._unsent.clear()
 
     def refuse(self, ids: Sequence[bytes], code: str, message: str) -> None:
         """Say that the events of ``ids`` were not taken, and may be sent again."""
         fields = orjson.dumps({"code": code, "message": message, "retryable": True})[1:]
-        self._peer.write(
-            b"".join([text_frame(b'{"type":"error","id":%b,%b' % (id_, fields)) for id_ in ids])
+        self._unsent.extend(
+            [text_frame(b'{"type":"error","id":%b,%b' % (id_, fields)) for id_ in ids]
         )
+        self._write()
+
+    def _wake(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self.flush)
+
+    def _write(self) -> None:
+        """Write what may be written now."""
+        if self._gone:
+            self._unsent.clear()
+        elif self._unsent and self._peer.writable:
+            portion: list[bytes] = []
+            size_bytes = 0
+            while self._unsent and size_bytes < WRITE_BYTES:
+                portion.append(self._unsent.popleft())
+                size_bytes += len(portion[-1])
+            self._peer.write(b"".join(portion))
+        if self._unsent:
+            self._wake()
 
 
 class WebSocketBatch(RecordBatch):

@@ -35,7 +35,8 @@ CLOSE_GRACE_S = 1.0
 """How long a peer has to answer a close frame before it is cut."""
 
 MAX_UNSENT_BYTES = 256 * 1024
-"""Most bytes that wait for a socket; a peer that lets more pile up is cut."""
+"""Most bytes that wait for a socket; a peer that lets more pile up is cut.  One write may be larger
+if the socket had taken everything before."""
 
 LOOK_INTERVAL_S = 1.0
 """How often a peer is looked at that owes nothing: what may have begun since can wait so long."""
@@ -109,6 +110,7 @@ class EdgeConnection(ServerConnection):
         self.messages_allowed: TokenBucket | None = None
         self.write_timeout_s = 5.0  # of which the pings take their shares
         self.cut_as_slow = False
+        self._unsent_limit = MAX_UNSENT_BYTES
         self._consumer_waits = True
         self._pinged_at_s: float | None = None
         self._heard_at_s = self.loop.time()
@@ -139,10 +141,13 @@ class EdgeConnection(ServerConnection):
         if self._ping_waits:
             self._pinged(self.loop.time())
             frames += _PING  # one system call for both
+        if not self.transport.get_write_buffer_size():
+            # One event can be larger than the bound, and is not divided.  Cut for it, a client
+            # would come back to the same event for ever.
+            self._unsent_limit = max(MAX_UNSENT_BYTES, len(frames))
         self.transport.write(frames)
         self._written = True
-        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self.cut()
+        self._cut_if_piling_up()
 
     async def ready(self) -> None:
         """See :meth:`service.peer.Peer.ready`."""
@@ -288,5 +293,8 @@ class EdgeConnection(ServerConnection):
             self._heard()  # what nearly all clients say nearly always; the library takes longer
             return
         super().data_received(data)
-        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        self._cut_if_piling_up()
+
+    def _cut_if_piling_up(self) -> None:
+        if self.transport.get_write_buffer_size() > self._unsent_limit:
             self.cut()

@@ -146,6 +146,9 @@ class CatchUp:
         while True:
             await subscription.peer.ready()
             async with self._turn:
+                if not subscription.peer.writable:
+                    await asyncio.sleep(0)
+                    continue  # another subscription of the same client was quicker
                 if feed.window is not window or not covers(window.low, positions):
                     return positions
                 began_s = cpu_clock()
@@ -191,6 +194,9 @@ class CatchUp:
                 blocks = {} if portion else await history.read(behind, feed.window.low)
                 await subscription.peer.ready()
                 async with self._turn:
+                    if not subscription.peer.writable:
+                        await asyncio.sleep(0)
+                        continue  # as in the window
                     began_s = cpu_clock()
                     if portion is None and (portion := self._portions.get(place)) is None:
                         portion = _of_blocks(subscription, blocks, positions)
