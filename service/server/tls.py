@@ -48,4 +48,7 @@ class ServerTls:
         stamp = (self._cert_file.stat().st_mtime_ns, self._key_file.stat().st_mtime_ns)
         if stamp != self._stamp:
             self._stamp = stamp
+            # Tried elsewhere first: a certificate whose key does not fit, as between the writing
+            # of the two files, would stay in the context without any key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert_file, self._key_file)
             self.context.load_cert_chain(self._cert_file, self._key_file)

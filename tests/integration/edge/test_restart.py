@@ -118,3 +118,16 @@ async def test_a_replaced_certificate_is_used_without_a_restart(tmp_path: Path) 
         second = await serial_of(edge)
 
     assert (first, second) == (1, 2)
+
+
+async def test_a_certificate_without_its_key_leaves_the_last_good_pair(tmp_path: Path) -> None:
+    settings = dict(certificate(tmp_path, 1))
+    key_file = Path(settings["tls_key_file"])
+    async with serving(settings=settings) as edge:
+        key = await asyncio.to_thread(key_file.read_bytes)
+        await asyncio.to_thread(certificate, tmp_path, 2)
+        await asyncio.to_thread(key_file.write_bytes, key)
+        await asyncio.sleep(2.5)
+        serial = await serial_of(edge)
+
+    assert serial == 1
