@@ -46,7 +46,7 @@ class SignedTokens:
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             reason = type(error).__name__
             raise ConfigurationError([f"server.jwt.jwks_file: not usable ({reason})"]) from None
-        self._keys = {key.key_id: key for key in keys if key.key_id is not None}
+        self._keys = {key.key_id: key for key in keys if isinstance(key.key_id, str)}
 
     def check(self, token: str) -> Principal | None:
         """The principal of ``token``, or ``None`` for any token that is not good now."""
@@ -66,7 +66,7 @@ class SignedTokens:
                 leeway=CLOCK_SKEW_S,
                 options={"require": ["exp", "aud", "iss", "sub"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
         return Principal(
             name=str(claims["sub"])[:100],

@@ -15,7 +15,7 @@ looking it up by its hash tells a client nothing by how long it takes.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -64,9 +64,12 @@ def parse_tokens(text: str) -> Mapping[str, Principal]:
         ConfigurationError: If ``text`` is no such file; no message carries a hash.
     """
     try:
-        file = _TokenFile.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        # ValueError and OverflowError are of dates that there are not: 2027-02-30
         raise ConfigurationError([f"tokens_file: not YAML ({type(error).__name__})"]) from None
+    try:
+        file = _TokenFile.model_validate(content)
     except ValidationError as error:
         raise ConfigurationError(
             [
@@ -101,4 +104,4 @@ def load_tokens(path: Path) -> Mapping[str, Principal]:
 
 
 def _epoch_s(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.astimezone(UTC).timestamp()
+    return None if moment is None else moment.timestamp()

@@ -183,12 +183,19 @@ async def test_an_expired_token_is_closed_within_a_second(tmp_path: Path) -> Non
     assert again == 401
 
 
-async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(tokens: Path) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    ["tokens: [{name: broken", "tokens: [{name: x, expires_at: 2027-02-30T00:00:00Z}]"],
+    ids=["no-yaml", "no-date"],
+)
+async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(
+    tokens: Path, broken: str
+) -> None:
     async with (
         serving(settings={"tokens_file": tokens}) as edge,
         edge.connect(**bearer(READER)) as client,
     ):
-        await asyncio.to_thread(tokens.write_text, "tokens: [{name: broken")
+        await asyncio.to_thread(tokens.write_text, broken)
         await asyncio.sleep(1.5)
         await client.send('{"type":"ping"}')
         pong = orjson.loads(await client.recv())

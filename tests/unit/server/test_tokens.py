@@ -47,6 +47,8 @@ tokens:
         f"tokens: [{{name: x, sha256: {HASH}, expires_at: '2027-01-31T00:00:00'}}]",
         f"tokens: [{{name: x, sha256: {HASH}}}, {{name: y, sha256: {HASH}}}]",
         "tokens: [",
+        "[" * 3000,
+        f"tokens: [{{name: x, sha256: {HASH}, expires_at: 2027-02-30T00:00:00Z}}]",
         "!!python/object/apply:os.system ['true']",
     ],
 )
@@ -56,3 +58,17 @@ def test_a_file_that_says_something_else_is_refused_without_repeating_it(text: s
 
     assert HASH not in str(refused.value)
     assert str(refused.value).startswith("tokens_file: ")
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "expires_at_s"),
+    [("9999-12-31T23:59:59-05:00", 253402318799.0), ("0001-01-01T00:00:00+05:00", -62135614800.0)],
+)
+def test_the_ends_of_the_calendar_are_dates_in_every_zone(
+    expires_at: str, expires_at_s: float
+) -> None:
+    [token] = parse_tokens(
+        f"tokens: [{{name: x, sha256: {HASH}, expires_at: {expires_at}}}]"
+    ).values()
+
+    assert token.expires_at_s == expires_at_s
