@@ -9,6 +9,7 @@ type in it, is simply not wanted.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
+from math import prod
 from operator import ge, gt, itemgetter, le, lt
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +24,9 @@ MAX_DEPTH = 16
 """Deepest nesting of ``all``, ``any`` and ``not``."""
 MAX_EXPRESSION = 1000
 """Longest JMESPath expression, in characters."""
+MAX_COPIES = 64
+"""Most times that an expression may hold the same data: ``[@,@]|[@,@]|...`` doubles it with every
+step, and a few dozen of them would keep the event loop busy for hours with a single event."""
 
 _MISSING: Final = object()
 _SCALARS = (str, int, float, bool, type(None))
@@ -277,9 +281,13 @@ def _expression(text: Any, path: str) -> Predicate:
         raise WhereError(path, f"is longer than {MAX_EXPRESSION} characters")
     try:
         compiled = jmespath.compile(text)
+        copies = _copies(compiled.parsed)
     except (JMESPathError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WhereError(path, f"is no JMESPath expression: {reason}") from error
+
+    if copies > MAX_COPIES:
+        raise WhereError(path, f"holds the same data more than {MAX_COPIES} times")
 
     def matches(data: Any) -> bool:
         try:
@@ -288,6 +296,35 @@ def _expression(text: Any, path: str) -> Predicate:
             return False
 
     return matches
+
+
+_CHAINED = frozenset(
+    ("subexpression", "index_expression", "pipe", "projection", "value_projection",
+     "filter_projection"),
+)  # fmt: skip
+"""Nodes whose right side is applied to what the left side made."""
+
+
+def _copies(node: Any) -> int:
+    """How often the value of ``node``, a parsed JMESPath, may hold the data that it is given."""
+    children: list[tuple[str, int]] = []
+    for child in node["children"]:
+        if isinstance(child, dict):  # a slice has numbers
+            children.append((child["type"], _copies(child)))  # noqa: PERF401 -- a frame less
+    counts = [count for _, count in children] or [1]
+    kind = node["type"]
+    if kind in _CHAINED:
+        return prod(counts)
+    if kind in {"multi_select_list", "multi_select_dict"}:
+        return sum(counts)
+    if kind == "function_expression":
+        name = node["value"]
+        if name == "join":
+            return prod(counts)  # what is between stands there once for each
+        applied = prod(count for type_, count in children if type_ == "expref")
+        given = sum(count for type_, count in children if type_ != "expref")
+        return applied * max(given, 1) * (2 if name == "to_string" else 1)  # quotes are escaped
+    return max(counts)
 
 
 def _truthy(value: Any) -> bool:

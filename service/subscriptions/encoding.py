@@ -16,6 +16,12 @@ HEADER_PREFIX = "headrace-"
 ERROR_HEADER = "headrace-error"
 """Marks a dead letter; only such records are shown with their (``headrace-``) headers."""
 
+DEEPEST = 500
+"""Deepest nesting of a value that is shown as stored.  Readers of JSON stop at some depth, orjson
+at 1024 and Python's own below 1000, and what they read is the frame around the value."""
+
+_ORJSON_DEEPEST = 1024
+
 OVERHEAD_BYTES = 200
 """About what the objects around one encoded event take; part of every bound in bytes."""
 
@@ -80,8 +86,23 @@ def _value(value: bytes | None) -> tuple[Any, Any]:
     except orjson.JSONDecodeError:
         text = _text(value)
         return text, text
+    if len(value) > 2 * DEEPEST and _nested_too_deep(value):
+        text = _text(value)
+        return text, text
     # The stored bytes go out as they are: decoding them again could lose digits of a number.
     return orjson.Fragment(value), data
+
+
+def _nested_too_deep(value: bytes) -> bool:
+    """Whether JSON goes deeper than :data:`DEEPEST`."""
+    if value.count(b"[") + value.count(b"{") <= DEEPEST:
+        return False
+    around = _ORJSON_DEEPEST - DEEPEST
+    try:
+        orjson.loads(b"[" * around + value + b"]" * around)
+    except orjson.JSONDecodeError:
+        return True
+    return False
 
 
 def _text(raw: bytes) -> Any:

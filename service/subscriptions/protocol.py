@@ -200,7 +200,10 @@ def _subscribe(request: dict[str, Any], id_json: bytes) -> Subscribe:
     if overflow is not None and overflow not in list(Overflow):
         raise ValueError(f"overflow: should be one of {', '.join(Overflow)}")
     where = request.get("where")
-    where_json = orjson.dumps(where, option=orjson.OPT_SORT_KEYS)
+    try:
+        where_json = orjson.dumps(where, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        raise ValueError("where: is nested too deep") from None
     if len(where_json) > MAX_WHERE_BYTES:
         raise ValueError(f"where: longer than {MAX_WHERE_BYTES} bytes")
     return Subscribe(

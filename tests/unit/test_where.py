@@ -75,6 +75,12 @@ def test_a_filter_selects_what_it_says(where: dict[str, Any] | None, expected: b
         ({"expression": ""}, "expression", "JMESPath"),
         ({"expression": "a ="}, "expression", "no JMESPath"),
         ({"expression": "a" * (MAX_EXPRESSION + 1)}, "expression", "longer"),
+        ({"expression": "|".join(["[@,@]"] * 40 + ["to_string(@)"])}, "expression", "64 times"),
+        ({"expression": "|".join(["[@,@][]"] * 40)}, "expression", "64 times"),
+        ({"expression": "|".join(["{a:@,b:@}"] * 40)}, "expression", "64 times"),
+        ({"expression": "|".join(["map(&[@,@],@)"] * 40)}, "expression", "64 times"),
+        ({"expression": "|".join(["[@]|to_string(@)"] * 40)}, "expression", "64 times"),
+        ({"expression": "|".join(["join(@,['a',@,'b'])"] * 40)}, "expression", "64 times"),
         ({"field": "a", "in": list(range(MAX_TERMS + 1))}, "in", "more than"),
         ({"any": [{"field": "a", "exists": True}] * MAX_TERMS}, f"any[{MAX_TERMS - 1}]", "terms"),
     ],
@@ -96,6 +102,18 @@ def test_nesting_is_bounded() -> None:
 
     with pytest.raises(WhereError, match="nested deeper"):
         compile_where(where)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "||".join(f"a=='{n}'" for n in range(100)),
+        "contains([a,b,c], 'x') && length(items[?price > `3`].{n: name, p: price}[]) > `1`",
+        "sort_by(items, &price)[:3].name | join(',', @) | contains(@, 'x')",
+    ],
+)
+def test_expressions_that_do_not_multiply_what_they_read_are_taken(expression: str) -> None:
+    assert compile_where({"expression": expression})({"a": "b"}) is False
 
 
 _ANYTHING = st.recursive(

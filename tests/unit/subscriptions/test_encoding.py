@@ -25,8 +25,9 @@ def shown(record: SourceRecord) -> dict[str, Any]:
         (b"\xff\x00", {"base64": "/wA="}),
         (None, None),
         (b"", ""),
+        (b"[" * 1024 + b"]" * 1024, "[" * 1024 + "]" * 1024),
     ],
-    ids=repr,
+    ids=["json", "text", "bytes", "null", "empty", "deep"],
 )
 def test_values_are_shown_as_what_they_are(stored: bytes | None, value: object) -> None:
     record = SourceRecord(stored, key=b"k", offset=12, timestamp=34)
@@ -71,3 +72,15 @@ def test_any_record_is_json(value: bytes | None, key: bytes | None) -> None:
     event, data = encode(0, SourceRecord(value, key=key))
 
     assert event.data() == data or data != data  # noqa: PLR0124 -- NaN cannot be stored as JSON
+
+
+@pytest.mark.parametrize("depth", [499, 500, 501, 1024, 1025])
+@pytest.mark.parametrize("wide", [b"", b",[]" * 500])
+def test_a_value_that_is_shown_as_stored_can_be_read_in_its_frame(depth: int, wide: bytes) -> None:
+    value = b"[" * depth + b"1" + wide + b"]" * depth
+    event, data = encode(0, SourceRecord(value, offset=0, timestamp=0))
+
+    framed = orjson.loads(b'{"events":[%b]}' % event.json)["events"][0]["value"]
+
+    as_stored = depth + bool(wide) <= 500
+    assert [isinstance(each, list) for each in (framed, data, event.data())] == [as_stored] * 3

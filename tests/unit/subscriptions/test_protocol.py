@@ -1,6 +1,7 @@
 """Any message is a request or an error: parsing is total."""
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +72,12 @@ def test_offsets_are_numbers_by_partition() -> None:
     assert isinstance(request, Subscribe)
     assert request.start == FromOffsets({0: 12, 3: 0})
     assert request.id_json == b'"a"'
+
+
+def test_a_filter_nested_too_deep_to_be_written_again_is_refused() -> None:
+    where = '{"not":' * 300 + "1" + "}" * 300
+
+    with pytest.raises(RequestError, match="nested too deep") as refused:
+        parse_request(f'{{"type":"subscribe","id":1,"topic":"t","where":{where}}}')
+
+    assert (refused.value.code, refused.value.id_json) == ("bad_request", b"1")
