@@ -32,7 +32,8 @@ once: maps are merged key by key, later files win, and `{prefix}*` variables win
 Every key has a variable: `kafka.bootstrap_servers` is `{prefix}KAFKA__BOOTSTRAP_SERVERS`, with two
 underscores between levels. Names of your own (pipelines, sources, handlers) are matched without
 regard to case, and `_` in a variable matches `-` and `.` in a name. Lists in variables are JSON or
-separated by commas; a value that starts with `{{` or `[` is JSON; `null` is null.
+separated by commas; a value that starts with `{{` or `[` is JSON, except in a password, a key or a
+header; `null` is null.
 
 Unknown keys, unknown `{prefix}*` variables and a key given twice in a file are errors. The
 service starts only if nothing is wrong; otherwise it lists every problem with its path and the

@@ -19,6 +19,9 @@ LocPath = tuple[str | int, ...]
 _FREE_FORM = frozenset({"options", "normalizer_options", "parameters"})
 """Maps whose values have no declared type: what looks like JSON there is taken for JSON."""
 
+SECRETS = frozenset({"api_key", "sasl_plain_password", "ssl_password"})
+"""Keys whose value is taken as it is: a password may well begin with a bracket."""
+
 _SERVICE_LINK = re.compile(
     r"^[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)"
     r"(?:_(?:ADDR|PORT|PROTO))?)?)$"
@@ -110,7 +113,7 @@ class Layers:
                 continue
             path = self._resolve(parts)
             try:
-                value = _decode(environ[variable], free_form=not _FREE_FORM.isdisjoint(path[:-1]))
+                value = _decode(environ[variable], path)
             except orjson.JSONDecodeError:
                 self.problems.append(Problem(path, f"is no valid JSON (from {variable})"))
                 continue
@@ -188,9 +191,12 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "_").replace(".", "_")
 
 
-def _decode(text: str, *, free_form: bool) -> Any:
+def _decode(text: str, path: LocPath) -> Any:
     if text == "null":
         return None
+    if path[-1] in SECRETS or path[-2:-1] == ("headers",):
+        return text
+    free_form = not _FREE_FORM.isdisjoint(path[:-1])
     if text.lstrip()[:1] in {"[", "{"}:
         return orjson.loads(text)
     if free_form:

@@ -32,6 +32,18 @@ def test_a_variable_may_hold_json(text: str, expected: object) -> None:
     assert layers_of({"HEADRACE_A": text}).data == {"a": expected}
 
 
+@pytest.mark.parametrize("text", ["[x7!", "{}", "12345"])
+@pytest.mark.parametrize(
+    "variable",
+    ["KAFKA__SASL_PLAIN_PASSWORD", "P__SOURCES__FEED__HEADERS__X_KEY", "H__OPTIONS__API_KEY"],
+)
+def test_a_secret_is_taken_as_it_is(variable: str, text: str) -> None:
+    layers = layers_of({f"HEADRACE_{variable}": text})
+
+    assert [value for _, value in leaves(layers.data)] == [text]
+    assert layers.problems == []
+
+
 def test_broken_json_in_a_variable_is_a_problem_with_its_path() -> None:
     layers = layers_of({"HEADRACE_A__B": "[1,"})
 

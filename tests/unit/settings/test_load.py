@@ -4,6 +4,7 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.settings import KafkaSourceSettings, Settings, build_settings, load, load_settings
+from service.settings.layers import SECRETS
 
 BOOTSTRAP = {"HEADRACE_KAFKA__BOOTSTRAP_SERVERS": "a:9092,b:9092"}
 
@@ -144,3 +145,16 @@ def test_every_setting_is_described() -> None:
         ]
 
     assert undescribed(Settings.model_json_schema()) == []
+
+
+def test_every_key_that_holds_a_secret_is_known_to_the_variables() -> None:
+    schema = Settings.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    keys = {
+        name
+        for section in sections
+        for name, about in section.get("properties", {}).items()
+        if any(kind.get("format") == "password" for kind in (about, *about.get("anyOf", ())))
+    }
+
+    assert keys - {"url"} == SECRETS  # an address begins with its scheme
