@@ -121,7 +121,7 @@ class SubscriptionHub:
                 del self._groups[key]
                 self._feeds[subscription.topic].views.pop(subscription.view_key, None)
         if not self._watched(subscription.topic):
-            asyncio.get_running_loop().call_later(LINGER_S, self._retire, subscription.topic)
+            self._retire_later(subscription.topic)
 
     @property
     def subscriptions(self) -> int:
@@ -135,19 +135,12 @@ class SubscriptionHub:
         except PeerGoneError:
             return
         except SubscriptionLostError as error:
-            subscription.peer.write(
-                error_frame(subscription.id_json, error.code, str(error), retryable=True)
-            )
-            subscription.ended = True
+            self._end(subscription, error.code, str(error))
             return
         except Exception:  # noqa: BLE001 -- the boundary of a task
             # one client's trouble is not the pipelines'
             _log.exception("subscription failed", topic=subscription.topic)
-            message = "internal error"
-            subscription.peer.write(
-                error_frame(subscription.id_json, "internal", message, retryable=True)
-            )
-            subscription.ended = True
+            self._end(subscription, "internal", "internal error")
             return
         finally:
             self._following.pop(subscription, None)
@@ -159,6 +152,12 @@ class SubscriptionHub:
             filtered = subscription.where is not None
             group = self._groups[key] = Group(feed, view, self.counters, filtered=filtered)
         group.join(subscription)
+
+    def _end(self, subscription: Subscription, code: str, message: str) -> None:
+        """Tell the client that its subscription is over; it may try again."""
+        subscription.peer.write(error_frame(subscription.id_json, code, message, retryable=True))
+        subscription.ended = True
+        self._retire_later(subscription.topic)  # nobody need unsubscribe from what has ended
 
     # -- topics ----------------------------------------------------------------------------
 
@@ -181,6 +180,9 @@ class SubscriptionHub:
         return any(s.topic == topic for s in self._following) or any(
             key[0] == topic for key in self._groups
         )
+
+    def _retire_later(self, topic: str) -> None:
+        asyncio.get_running_loop().call_later(LINGER_S, self._retire, topic)
 
     def _retire(self, topic: str) -> None:
         if topic in self._feeds and not self._watched(topic):

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from service.peer import CloseCode
 from service.subscriptions.feed import Bounds
-from service.subscriptions.hub import CHECKPOINT_S, PASS_INTERVAL_S, SubscriptionHub
+from service.subscriptions.hub import CHECKPOINT_S, LINGER_S, PASS_INTERVAL_S, SubscriptionHub
 from service.subscriptions.positions import (
     FromEarliest,
     FromLatest,
@@ -453,3 +453,13 @@ async def test_a_client_from_latest_is_served_by_the_passes_without_a_wait_for_i
         await settle()
 
     assert peer.offsets() == [15]
+
+
+async def test_a_topic_that_could_not_be_watched_is_not_asked_for_for_ever() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        hub.subscribe(FakePeer(), wish(FromLatest(), topic="nowhere"))
+        await asyncio.sleep(2 * LINGER_S)
+        feeds = list(hub._feeds)
+
+    assert feeds == []
