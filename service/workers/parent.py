@@ -48,6 +48,7 @@ class Workers:
         self._command = list(command)
         self._ports: dict[int, int] = {}
         self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._reload_due: set[int] = set()
         self._codes: list[int] = []
         # Nothing is ever written: its other end, in the workers, ends with this process.
         self._life, self._held = os.pipe()
@@ -86,9 +87,11 @@ class Workers:
                 process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
 
     def reload(self) -> None:
-        """Let all workers read the configuration again."""
-        for process in self._running.values():
-            if process.returncode is None:
+        """Let all workers read the configuration again; one that is starting, when it is up."""
+        for index, process in self._running.items():
+            if index not in self._ports:
+                self._reload_due.add(index)  # it would end by a signal that it does not know yet
+            elif process.returncode is None:
                 process.send_signal(signal.SIGHUP)
 
     async def _keep(self, index: int) -> None:
@@ -118,6 +121,7 @@ class Workers:
                 return
 
     async def _run_once(self, index: int) -> int:
+        self._reload_due.discard(index)  # a new one reads the configuration anyway
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)  # noqa: FBT003 -- the standard library's signature
         try:
@@ -136,6 +140,8 @@ class Workers:
             port = await asyncio.to_thread(_read_port, reading)
             if port:
                 self._ports[index] = port
+                if index in self._reload_due and process.returncode is None:
+                    process.send_signal(signal.SIGHUP)
             return await self._ended(process)
         finally:
             self._ports.pop(index, None)
@@ -195,12 +201,16 @@ def _read_port(descriptor: int) -> int:
     return int(line) if line.isdigit() else 0
 
 
+# HTTP_PROXY is for others than our own workers, and no proxy reaches them
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _get(port: int, path: str) -> tuple[int, bytes]:
     if not port:
         return HTTPStatus.SERVICE_UNAVAILABLE, b""
     try:
         url = f"http://127.0.0.1:{port}{path}"
-        with urllib.request.urlopen(url, timeout=ASK_TIMEOUT_S) as response:
+        with _direct.open(url, timeout=ASK_TIMEOUT_S) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

@@ -115,3 +115,17 @@ async def test_workers_whose_parent_is_killed_drain_and_leave_the_partitions_to_
     assert [stopped["drained"] for stopped in service.events("stopped")[:2]] == [True, True]
     assert len({alert.header("headrace-id") for alert in alerts}) == len(alerts) == len(events)
     assert exit_code == 0
+
+
+async def test_a_reload_that_comes_while_workers_start_reaches_them_when_they_are_up(
+    tmp_path: Path,
+) -> None:
+    config = log_pipeline(source="in", output="out", dead_letter="dead", group="g", workers=2)
+
+    async with ServiceProcess("127.0.0.1:9", config, tmp_path) as service:
+        await service.wait_logged("worker started", count=2)
+        service.signal(signal.SIGHUP)
+        await service.wait_logged("configuration reloaded", count=2)
+        died = service.events("worker died")
+
+    assert died == []
