@@ -106,6 +106,8 @@ class EdgeConnection(ServerConnection):
         self.lost = False
         self.principal: Principal = ANYBODY
         self.token: str | None = None
+        self.may_go_on: Callable[[], bool] = lambda: True
+        """Whether the principal's rights still cover what the connection has been granted."""
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
         self.write_timeout_s = 5.0  # of which the pings take their shares

@@ -23,6 +23,7 @@ def subscribe_route(
             may_read=lambda topic: topic in topics and connection.principal.may_read(topic),
             max_subscriptions=server.max_subscriptions,
         )
+        connection.may_go_on = session.may_go_on
         await session.run()
 
     return Route(serve, allowed=lambda principal: bool(principal.topics))

@@ -253,7 +253,8 @@ class PublicServer:
         except RefusedError:
             connection.close_soon(CloseCode.UNAUTHORIZED, "the token is no longer valid")
             return
-        if not self._routes[connection.path].allowed(connection.principal):
+        allowed = self._routes[connection.path].allowed(connection.principal)
+        if not allowed or not connection.may_go_on():
             connection.close_soon(CloseCode.FORBIDDEN, "no longer allowed")
 
     async def _refresh(self) -> None:

@@ -30,7 +30,8 @@ class SubscriberSession:
     Args:
         peer: The connection.
         hub: Serves the subscriptions.
-        may_read: Whether this client may watch a topic; asked at every subscribe.
+        may_read: Whether this client may watch a topic; asked at every subscribe, and of all that
+            it watches by :meth:`may_go_on`.
         max_subscriptions: Most of them at once.
     """
 
@@ -59,6 +60,13 @@ class SubscriberSession:
             self._hub.counters.connections -= 1
             for subscription in self._subscriptions.values():
                 self._hub.unsubscribe(subscription)
+
+    def may_go_on(self) -> bool:
+        """Whether the client may still watch everything that it watches."""
+        return all(
+            subscription.ended or self._may_read(subscription.topic)
+            for subscription in self._subscriptions.values()
+        )
 
     def _answer(self, message: str | bytes) -> None:
         try:

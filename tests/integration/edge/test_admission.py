@@ -209,6 +209,32 @@ async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(
     assert closed.value.rcvd.code == 4401
 
 
+async def test_a_topic_that_is_taken_from_a_token_is_not_sent_any_more(tokens: Path) -> None:
+    text = await asyncio.to_thread(tokens.read_text)
+    await asyncio.to_thread(tokens.write_text, text.replace("[alerts]", "[alerts, secrets]"))
+    async with (
+        serving(settings={"tokens_file": tokens}) as edge,
+        edge.connect(**bearer(READER)) as both,
+        edge.connect(**bearer(READER)) as alerts,
+    ):
+        for client, topics in ((both, ("alerts", "secrets")), (alerts, ("alerts",))):
+            for topic in topics:
+                request = {"type": "subscribe", "id": topic, "topic": topic}
+                await client.send(orjson.dumps(request).decode())
+                assert orjson.loads(await client.recv())["type"] == "subscribed"
+        await asyncio.to_thread(tokens.write_text, text)
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(5):
+                await both.recv()
+        edge.log.append("alerts", {"n": 1})
+        async with asyncio.timeout(5):
+            events = orjson.loads(await alerts.recv())
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4403
+    assert events["type"] == "events"
+
+
 # -- signed tokens ----------------------------------------------------------------------------
 
 
