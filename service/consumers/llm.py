@@ -256,8 +256,15 @@ def _prompts(settings: LlmSourceSettings) -> list[Prompt]:
     """What to ask, from both places; prompts in the settings are called ``prompt-1`` and so on."""
     prompts = [Prompt(f"prompt-{n}", text) for n, text in enumerate(settings.prompts, 1)]
     if settings.prompts_file is not None:
-        for line in Path(settings.prompts_file).read_bytes().splitlines():
-            if line.strip():
+        lines = Path(settings.prompts_file).read_bytes().splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
                 item: Any = orjson.loads(line)
                 prompts.append(Prompt(str(item["id"]), str(item["prompt"])))
+            except (orjson.JSONDecodeError, LookupError, TypeError):
+                # one line of a file is no reason to end what else this process does
+                where = f"{settings.prompts_file}:{number}"
+                _log.error("prompt skipped", where=where, reason="no {id, prompt}")
     return prompts

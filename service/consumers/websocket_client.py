@@ -25,6 +25,7 @@ from service.consumers.backoff import Backoff
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
 from service.settings import WebSocketClientSourceSettings
+from service.settings.base import read_secret
 
 _log = structlog.get_logger(__name__)
 
@@ -221,9 +222,9 @@ def _field(value: bytes | None, path: str) -> str | None:
 
 def _headers(settings: WebSocketClientSourceSettings) -> Mapping[str, str]:
     headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-    if settings.token_file is not None:
-        token = settings.token_file.read_text(encoding="utf-8").strip()
-        headers["Authorization"] = f"Bearer {token}"
+    token = read_secret(None, settings.token_file)
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.strip()}"
     return headers
 
 

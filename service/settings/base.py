@@ -89,10 +89,13 @@ def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     Files are read at each call, so that a rotated secret is seen by the next client.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or holds no text.
     """
     if value is not None:
         return value.get_secret_value()
     if file is not None:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:  # names a byte of the secret, and is no OSError
+            raise OSError(f"{file}: is no UTF-8") from None
     return None

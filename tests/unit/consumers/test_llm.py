@@ -1,10 +1,14 @@
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AnyHttpUrl
+from structlog.testing import capture_logs
 
-from service.consumers.llm import LINE_MAX_BYTES, ServerSentEvents, StreamBrokenError
+from service.consumers.llm import LINE_MAX_BYTES, ServerSentEvents, StreamBrokenError, _prompts
+from service.settings import LlmSourceSettings
 
 _STREAM = (
     b': comment\r\ndata: {"a": 1}\r\n\r\nevent: x\ndata: one\ndata:two\n\n\n\ndata: [DONE]\n\n'
@@ -36,3 +40,17 @@ def test_an_event_without_its_end_is_not_one_yet() -> None:
 def test_a_line_without_an_end_is_given_up() -> None:
     with pytest.raises(StreamBrokenError):
         ServerSentEvents().feed(b"x" * (LINE_MAX_BYTES + 1))
+
+
+def test_a_line_that_is_no_prompt_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(
+        '{"id": 1, "prompt": "a"}\nnonsense\n{"id": 2}\n[3]\n{"id": 4, "prompt": "b"}\n'
+    )
+    settings = LlmSourceSettings(url=AnyHttpUrl("http://127.0.0.1:9"), model="m", prompts_file=file)
+
+    with capture_logs() as logs:
+        prompts = _prompts(settings)
+
+    assert [prompt.id for prompt in prompts] == ["1", "4"]
+    assert [entry["where"] for entry in logs] == [f"{file}:{number}" for number in (2, 3, 4)]

@@ -1,9 +1,11 @@
 import inspect
+from pathlib import Path
 
 import aiokafka
 import pytest
 
 from service.settings import ConsumerOptions, KafkaSettings, ProducerOptions, build_settings
+from service.settings.base import read_secret
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,13 @@ def test_a_plaintext_connection_carries_no_login() -> None:
         "client_id": "headrace",
         "security_protocol": "PLAINTEXT",
     }
+
+
+def test_a_secret_that_is_no_text_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hidden", encoding="utf-16")
+
+    with pytest.raises(OSError, match="is no UTF-8") as refused:
+        read_secret(None, file)
+
+    assert refused.value.__cause__ is None
