@@ -15,7 +15,7 @@ import orjson
 from service.cli.exit_codes import OK, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.progress import progress
-from service.cli.redrive import redrive
+from service.cli.redrive import Letter, redrive
 from service.cli.tail import as_event, readable
 from service.cli.times import parse_time
 from service.cli.topology import dead_letter_topics
@@ -88,7 +88,7 @@ def filters_of(arguments: argparse.Namespace) -> Filters:
 
 async def dead_letters(
     kafka: KafkaTools, topic: str, filters: Filters, count: int | None = None
-) -> AsyncGenerator[tuple[StoredRecord, DeadLetterInfo]]:
+) -> AsyncGenerator[Letter]:
     """What is in ``topic`` now and passes, per partition in order; at most ``count`` of it.
 
     Records that are no dead letters of ours are left out.
@@ -101,13 +101,18 @@ async def dead_letters(
         starts = {number: _or_end(found[number], watermarks[number][1]) for number in starts}
     ends = {number: end for number, (_, end) in watermarks.items()}
     left = count
+    after = dict(starts)
     async with aclosing(kafka.read(topic, starts, ends)) as chunks:
         async for chunk in chunks:
             for record in chunk:
                 info = parse_dead_letter(record.headers)
-                if info is None or not filters.want(record, info):
+                if info is None:
                     continue
-                yield record, info
+                letter = Letter(record, info, after[record.partition])
+                after[record.partition] = record.offset + 1
+                if not filters.want(record, info):
+                    continue
+                yield letter
                 if left is not None:
                     left -= 1
                     if not left:
@@ -123,7 +128,7 @@ async def _list(settings: Settings, topic: str, arguments: argparse.Namespace) -
     async with kafka_tools(settings.kafka) as kafka:
         letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
         async with aclosing(letters):
-            async for record, info in letters:
+            async for record, info, _ in letters:
                 codes[info.code] += 1
                 print(line_of(record, info))
     told = ", ".join(f"{count} {code}" for code, count in codes.most_common())
@@ -152,7 +157,7 @@ async def _show(settings: Settings, topic: str, arguments: argparse.Namespace) -
     async with kafka_tools(settings.kafka) as kafka:
         letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
         async with aclosing(letters):
-            async for record, info in letters:
+            async for record, info, _ in letters:
                 shown: Mapping[str, Any] = {**as_event(record), "failure": asdict(info)}
                 sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()

@@ -27,6 +27,7 @@ from service.topic_creation import create_no_topics
 CALL_S = 10.0
 """Longest wait for one call to the broker."""
 _STOP_S = 5.0
+_REQUEST_BYTES_MAX = 2**31 - 1
 
 
 class KafkaToolError(ServiceError):
@@ -78,6 +79,8 @@ class KafkaClients:
         if self._producer is None:
             options: dict[str, Any] = {**self._options, **self._kafka.producer_options()}
             options |= {"acks": "all", "enable_idempotence": True}
+            # how large a record may be is for its topic to say
+            options["max_request_size"] = _REQUEST_BYTES_MAX
             producer = AIOKafkaProducer(**options)
             await _started(producer, self._kafka)
             self._producer = producer

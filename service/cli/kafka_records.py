@@ -1,6 +1,7 @@
 """Records, as the commands see them: where they lie, reading, writing and deleting them."""
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,9 +121,13 @@ class RecordTools(KafkaClients):
         producer = await self.producer_client()
         try:
             async with deadline("the broker takes no records"):
-                future: asyncio.Future[Any] = await producer.send(
-                    topic, key=key, value=value, headers=list(headers), partition=partition
-                )
+                future: asyncio.Future[Any]
+                if key is None and value is None:
+                    future = await _send_empty(producer, topic, headers, partition)
+                else:
+                    future = await producer.send(
+                        topic, key=key, value=value, headers=list(headers), partition=partition
+                    )
         except (KafkaError, ValueError, AssertionError) as error:
             raise refusal(error, f"topic {topic}") from error
         return future
@@ -138,3 +143,19 @@ class RecordTools(KafkaClients):
                 raise refusal(result, "a record") from result
             if isinstance(result, BaseException):
                 raise result
+
+
+async def _send_empty(
+    producer: Any, topic: str, headers: Headers, partition: int | None
+) -> "asyncio.Future[Any]":
+    """Queue a record without key and value, which Kafka stores, as a batch of its own.
+
+    The client's ``send`` asserts that there is one of them; its batches do not.
+    """
+    if partition is None:
+        partition = random.choice(sorted(await producer.partitions_for(topic)))  # noqa: S311 -- as the client does
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=list(headers))
+    batch.close()
+    future: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
+    return future

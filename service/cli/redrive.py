@@ -2,24 +2,41 @@
 
 Each at most once, however often the command runs: what was acknowledged is committed for a group
 of its own, right after every slice that was sent.  A process that dies between the two sends that
-slice again, so keep to one redrive of a topic at a time.
+slice again, so keep to one redrive of a topic at a time.  An error commits what was acknowledged.
 """
 
 import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.cli.kafka_tools import Commit, KafkaTools, StoredRecord
 from service.cli.redriven import Redriven
 from service.delivery.dead_letters import DeadLetterInfo, redrive_headers, redrive_refusal
+from service.errors import ServiceError
 
 GROUP_PREFIX = "headrace-redrive-"
 """What the group that remembers is called, before the dead-letter topic's name."""
 
 _SLICE_S = 0.1
 _SLICE_MAX = 500
+
+
+class Letter(NamedTuple):
+    """A dead letter that was read.
+
+    Attributes:
+        record: As it lies in its topic.
+        info: What it says.
+        after: No offset from here to its own holds a dead letter.
+    """
+
+    record: StoredRecord
+    info: DeadLetterInfo
+    after: int
 
 
 @dataclass(slots=True)
@@ -40,7 +57,7 @@ class Summary:
 async def redrive(
     kafka: KafkaTools,
     topic: str,
-    letters: AsyncIterator[tuple[StoredRecord, DeadLetterInfo]],
+    letters: AsyncIterator[Letter],
     *,
     rate: float,
     max_redrives: int,
@@ -72,15 +89,21 @@ async def redrive(
     }
     async with kafka.committing(group, topic, range(partitions)) as commit:
         run = _Redrive(kafka, redriven, commit, rate=rate, dry_run=dry_run)
-        async for record, info in letters:
-            reason = await run.refusal(record, info, max_redrives)
-            if reason is not None:
-                run.summary.refused[reason] += 1
-                continue
-            await run.send(record, info)
-            sent()
-            if run.summary.sent == count:
-                break
+        try:
+            async for letter in letters:
+                reason = await run.refusal(letter, max_redrives)
+                if reason is not None:
+                    run.summary.refused[reason] += 1
+                    continue
+                await run.send(letter)
+                sent()
+                if run.summary.sent == count:
+                    break
+        except ServiceError:
+            # or each further try, which comes to the same letter, would send those before it again
+            with suppress(ServiceError):
+                await run.flush()
+            raise
         await run.flush()
     return run.summary
 
@@ -102,17 +125,17 @@ class _Redrive:
         self._commit = commit
         self._rate = rate
         self._slice = max(1, min(_SLICE_MAX, int(rate * _SLICE_S)))
-        self._waiting: list[tuple[StoredRecord, asyncio.Future[object]]] = []
+        self._waiting: list[tuple[Letter, asyncio.Future[object]]] = []
         self._origins: dict[str, bool] = {}
         self._began_s = asyncio.get_running_loop().time()
         self.summary = Summary(dry_run=dry_run)
 
-    async def refusal(
-        self, record: StoredRecord, info: DeadLetterInfo, max_redrives: int
-    ) -> str | None:
-        """Why ``record`` stays where it is; ``None`` if it may go."""
+    async def refusal(self, letter: Letter, max_redrives: int) -> str | None:
+        """Why ``letter`` stays where it is; ``None`` if it may go."""
+        record, info, after = letter
         redriven = self._redriven[record.partition]
         if record.offset in redriven:
+            redriven.add(record.offset, after)  # what lies before it may not have been known then
             return "sent back before"
         reason = redrive_refusal(info, max_redrives=max_redrives)
         if reason is not None or info.origin is None:
@@ -126,16 +149,18 @@ class _Redrive:
             return "too many scattered ones to remember; redrive without filters, or purge"
         return None
 
-    async def send(self, record: StoredRecord, info: DeadLetterInfo) -> None:
-        """Send ``record`` to its origin, and finish the slice when it is full."""
+    async def send(self, letter: Letter) -> None:
+        """Send ``letter`` to its origin, and finish the slice when it is full."""
+        record, info, _ = letter
         topic = "" if info.origin is None else info.origin[0]
-        self.summary.sent += 1
         if self.summary.dry_run:
+            self.summary.sent += 1
             print(f"{record.partition}/{record.offset} -> {topic}", file=sys.stdout)
             return
         headers = redrive_headers(record.headers)
         future = await self._kafka.send(topic, record.key, record.value, headers)
-        self._waiting.append((record, future))
+        self.summary.sent += 1
+        self._waiting.append((letter, future))
         if len(self._waiting) >= self._slice:
             await self.flush()
 
@@ -144,11 +169,21 @@ class _Redrive:
         if not self._waiting:
             return
         slice_, self._waiting = self._waiting, []
-        await self._kafka.settle([future for _, future in slice_])
-        for record, _ in slice_:
-            self._redriven[record.partition].add(record.offset)
-        await self._commit(
-            {number: self._redriven[number].commit() for number in {r.partition for r, _ in slice_}}
-        )
+        try:
+            await self._kafka.settle([future for _, future in slice_])
+        finally:
+            await self._remember([letter for letter, future in slice_ if _acknowledged(future)])
         due_s = self._began_s + self.summary.sent / self._rate
         await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+
+    async def _remember(self, letters: list[Letter]) -> None:
+        """Commit that ``letters`` were acknowledged."""
+        for record, _, after in letters:
+            self._redriven[record.partition].add(record.offset, after)
+        numbers = {record.partition for record, _, _ in letters}
+        if numbers:
+            await self._commit({number: self._redriven[number].commit() for number in numbers})
+
+
+def _acknowledged(future: asyncio.Future[object]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

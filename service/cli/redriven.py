@@ -5,8 +5,11 @@ alone cannot tell; what was sent beyond it travels in the commit's metadata, in 
 service itself uses for records that finish out of order.
 """
 
+from bisect import bisect_right
+from operator import itemgetter
+
 from service.delivery.commit_metadata import Progress, decode, encode, would_overflow
-from service.delivery.skips import Range
+from service.delivery.skips import Range, union
 
 
 class Redriven:
@@ -21,35 +24,35 @@ class Redriven:
     def __init__(self, next_offset: int, metadata: str, begin: int) -> None:
         beyond = decode(next_offset, metadata).finished if next_offset >= 0 else ()
         self._next_offset = max(next_offset, begin)
-        self._beyond = {offset for start, end in beyond for offset in range(start, end)}
+        self._beyond: list[Range] = list(beyond)
         self._advance()
 
     def __contains__(self, offset: int) -> bool:
-        return offset < self._next_offset or offset in self._beyond
+        place = bisect_right(self._beyond, offset, key=itemgetter(0)) - 1
+        return offset < self._next_offset or (place >= 0 and offset < self._beyond[place][1])
 
-    def add(self, offset: int) -> None:
-        """``offset`` was sent back and acknowledged."""
-        self._beyond.add(offset)
+    def add(self, offset: int, after: int | None = None) -> None:
+        """``offset`` was sent back and acknowledged.
+
+        Args:
+            offset: Which.
+            after: First of the offsets right before it that hold no dead letter, if there are any:
+                transaction markers, of which a pipeline with exactly-once delivery writes one
+                behind every few letters, what was compacted away, and records of others.  Without
+                them each letter would be a range of its own, and the metadata soon be full.
+        """
+        first = offset if after is None else min(after, offset)
+        self._beyond = union(self._beyond, [(first, offset + 1)])
         self._advance()
 
     def has_room_for(self, offset: int) -> bool:
         """Whether adding ``offset`` would still fit the metadata."""
-        return not would_overflow(self._next_offset, self._ranges(), offset + 1)
+        return not would_overflow(self._next_offset, self._beyond, offset + 1)
 
     def commit(self) -> tuple[int, str]:
         """Next offset and metadata to commit."""
-        return self._next_offset, encode(self._next_offset, Progress(finished=self._ranges()))
+        return self._next_offset, encode(self._next_offset, Progress(finished=tuple(self._beyond)))
 
     def _advance(self) -> None:
-        while self._next_offset in self._beyond:
-            self._next_offset += 1
-        self._beyond = {offset for offset in self._beyond if offset > self._next_offset}
-
-    def _ranges(self) -> tuple[Range, ...]:
-        ranges: list[Range] = []
-        for offset in sorted(self._beyond):
-            if ranges and ranges[-1][1] == offset:
-                ranges[-1] = (ranges[-1][0], offset + 1)
-            else:
-                ranges.append((offset, offset + 1))
-        return tuple(ranges)
+        while self._beyond and self._beyond[0][0] <= self._next_offset:
+            self._next_offset = max(self._next_offset, self._beyond.pop(0)[1])

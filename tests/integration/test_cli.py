@@ -1,5 +1,6 @@
 """The commands as a user types them, against a broker."""
 
+import asyncio
 import os
 import re
 import signal
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from service.delivery.dead_letters import dead_letter
+from service.events import Failure
 from tests.kafka.client import Kafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -158,6 +162,36 @@ def test_dead_letters_are_listed_sent_back_once_and_purged(cli: Cli) -> None:
     assert unsure.returncode == 64
     assert (purged.returncode, purged.stderr) == (0, f"deleted 2 records of {cli.dead}\n")
     assert empty.stderr == f"0 in {cli.dead}\n"
+
+
+async def test_dead_letters_are_sent_back_whatever_they_hold(cli: Cli, kafka: Kafka) -> None:
+    # larger than the client itself would send, and neither key nor value, which it asserts
+    values = [(b"k", b"x" * 1_500_000), (None, None), (b"k", b"last")]
+    for topic in (cli.input, cli.dead):
+        await kafka.create_topic(topic, **{"max.message.bytes": 2_000_000})
+    producer = AIOKafkaProducer(
+        bootstrap_servers=cli.environ["HEADRACE_KAFKA__BOOTSTRAP_SERVERS"],
+    )
+    await producer.start()
+    try:
+        for offset, (key, value) in enumerate(values):
+            letter = dead_letter(
+                Failure("handler", "", stage="handle", handler="h"),
+                key=key, value=value, headers=(), origin=(cli.input, 0, offset),
+                failed_at_ms=0, max_bytes=2_000_000,
+            )  # fmt: skip
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=None, headers=list(letter.headers))
+            batch.close()
+            await (await producer.send_batch(batch, cli.dead, partition=0))
+    finally:
+        await producer.stop()
+
+    redriven = await asyncio.to_thread(cli.run, "dlq", "redrive")
+
+    assert (redriven.returncode, redriven.stderr) == (0, "sent 3 back\n")
+    back = await kafka.consume(cli.input, 3)
+    assert [(record.key, record.value) for record in back] == values
 
 
 def test_a_topic_that_does_not_exist_is_said_at_once(cli: Cli) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from service.cli.arguments import parse_arguments
 from service.cli.dlq import Filters, dead_letter_topic, dead_letters, filters_of, line_of
+from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
-from service.cli.redrive import redrive
-from service.delivery.dead_letters import DeadLetterInfo, dead_letter, parse_dead_letter
+from service.cli.redrive import Letter, redrive
+from service.cli.redriven import Redriven
+from service.delivery.dead_letters import dead_letter, parse_dead_letter
 from service.errors import ConfigurationError
 from service.events import Failure, Headers
 from service.settings import build_settings
@@ -18,9 +20,16 @@ TOPIC = "logs.dead"
 
 
 class FakeKafka:
-    """Topics as lists, one partition each, with a group's commits; what the tools call."""
+    """Topics as lists, one partition each, with a group's commits; what the tools call.
+
+    Attributes:
+        stride: Distance of two offsets: with transactions there are markers in between.
+        refused: A value that the broker does not take.
+    """
 
     def __init__(self) -> None:
+        self.stride = 1
+        self.refused: bytes | None = None
         self.topics: dict[str, list[StoredRecord]] = {TOPIC: [], "logs.raw": []}
         self.commits: dict[str, dict[int, tuple[int, str]]] = {}
 
@@ -42,7 +51,7 @@ class FakeKafka:
 
     def _store(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         records = self.topics[topic]
-        offset = len(records)
+        offset = len(records) * self.stride
         records.append(StoredRecord(topic, 0, offset, 1000 + offset, key, value, tuple(headers)))
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
@@ -53,7 +62,7 @@ class FakeKafka:
         return 1
 
     async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
-        return dict.fromkeys(range(partitions), (0, len(self.topics[topic])))
+        return dict.fromkeys(range(partitions), (0, len(self.topics[topic]) * self.stride))
 
     async def offsets_at(self, topic: str, partitions: int, at_ms: int) -> dict[int, int | None]:
         found = (r.offset for r in self.topics[topic] if r.timestamp >= at_ms)
@@ -62,7 +71,7 @@ class FakeKafka:
     async def read(
         self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
     ) -> AsyncGenerator[list[StoredRecord]]:
-        yield self.topics[topic][starts[0] : ends[0]]
+        yield [r for r in self.topics[topic] if starts[0] <= r.offset < ends[0]]
 
     async def committed(self, group: str, topic: str, partitions: int) -> dict[int, Committed]:
         commits = self.commits.get(f"{group}/{topic}", {})
@@ -82,6 +91,8 @@ class FakeKafka:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
     ) -> "asyncio.Future[Any]":
+        if self.refused is not None and value == self.refused:
+            raise KafkaToolError("refused")
         self._store(topic, key, value, headers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         future.set_result(None)
@@ -103,7 +114,7 @@ def kafka() -> FakeKafka:
 
 def letters_of(
     kafka: FakeKafka, filters: Filters | None = None, count: int | None = None
-) -> AsyncIterator[tuple[StoredRecord, DeadLetterInfo]]:
+) -> AsyncIterator[Letter]:
     return dead_letters(cast("KafkaTools", kafka), TOPIC, filters or Filters(), count)
 
 
@@ -157,9 +168,9 @@ async def test_dead_letters_are_filtered(
     kafka.add("schema")
     kafka.add("decode", key=b"other")
 
-    assert [record.offset async for record, _ in letters_of(kafka, filters)] == expected
+    assert [record.offset async for record, *_ in letters_of(kafka, filters)] == expected
     some = letters_of(kafka, filters, 1)
-    assert [record.offset async for record, _ in some] == expected[:1]
+    assert [record.offset async for record, *_ in some] == expected[:1]
 
 
 async def test_a_record_that_is_no_dead_letter_is_left_out(kafka: FakeKafka) -> None:
@@ -245,6 +256,40 @@ async def test_a_redrive_in_steps_of_a_few_comes_to_the_end(kafka: FakeKafka) ->
 
     assert said == ["sent 2 back", "sent 1 back", "sent 0 back"]
     assert kafka.returned == [b"v1", b"v2", b"v3"]
+
+
+async def test_letters_between_transaction_markers_are_all_sent_back(kafka: FakeKafka) -> None:
+    kafka.stride = 2
+    for _ in range(20_000):
+        kafka.add("decode")
+
+    assert await run(kafka, rate=1e9) == "sent 20000 back"
+    assert await run(kafka) == "sent 0 back\nleft 20000: sent back before"
+
+
+async def test_what_was_remembered_as_scattered_is_joined(kafka: FakeKafka) -> None:
+    kafka.stride = 2
+    for _ in range(10):
+        kafka.add("decode")
+    scattered = Redriven(-1, "", 0)
+    for offset in range(0, 18, 2):
+        scattered.add(offset)
+    kafka.commits[f"headrace-redrive-{TOPIC}/{TOPIC}"] = {0: scattered.commit()}
+
+    assert await run(kafka) == "sent 1 back\nleft 9: sent back before"
+    assert kafka.commits[f"headrace-redrive-{TOPIC}/{TOPIC}"] == {0: (19, "")}
+
+
+async def test_what_was_sent_before_an_error_is_not_sent_again(kafka: FakeKafka) -> None:
+    for _ in range(4):
+        kafka.add("decode")
+    kafka.refused = b"v2"
+
+    for _ in range(2):
+        with pytest.raises(KafkaToolError):
+            await run(kafka)
+
+    assert kafka.returned == [b"v0", b"v1"]
 
 
 def test_the_topic_has_to_be_named_when_there_are_several() -> None:

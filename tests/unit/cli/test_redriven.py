@@ -63,3 +63,13 @@ def test_room_ends_before_memory_would_be_lost() -> None:
     assert offset > 97 * 100
     again = Redriven(*redriven.commit(), begin=0)
     assert all(sent in again for sent in range(1, offset - 96, 97))
+
+
+def test_what_holds_no_letter_is_passed_over() -> None:
+    redriven = Redriven(-1, "", begin=0)
+
+    for offset in (1, 4, 5, 9):
+        redriven.add(offset, {1: 0, 4: 2, 5: 5, 9: 8}[offset])
+
+    assert [offset for offset in range(10) if offset not in redriven] == [6, 7]
+    assert Redriven(*redriven.commit(), begin=0).commit() == redriven.commit()
