@@ -29,6 +29,9 @@ _log = structlog.get_logger(__name__)
 CONNECT_TIMEOUT_S: Final = 10.0
 BATCH_RECORDS: Final = 64
 """Messages of a batch: they are acknowledged together, so a slow one holds up at most these."""
+CANCELLED_S: Final = 30.0
+"""What messages in hand have to be finished when the broker sends no more of their queue."""
+CANCELLED_POLL_S: Final = 0.1
 STABLE_S: Final = 30.0
 """A connection that lived so long starts the backoff anew."""
 
@@ -156,12 +159,16 @@ class RabbitMqSource:
             arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
             lost = asyncio.Event()
             channel.close_callbacks.add(lambda *_: lost.set())
+            cancelled = asyncio.Event()
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda *_: cancelled.set())
             finished = self._finished = _Finished()
             tag = await queue.consume(arrived.put)
             self.connected = True
             _log.info("queue connected", source=self.name, queue=self._settings.queue)
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(_fail_when(lost))
+                waiting = tasks.create_task(self._fail_when(cancelled, arrived, finished))
                 acking = tasks.create_task(self._ack(finished))
                 reading = tasks.create_task(self._read(arrived, finished, inbox))
                 await self._stopping.wait()
@@ -173,6 +180,29 @@ class RabbitMqSource:
                 finished.end()
                 await acking
                 watching.cancel()
+                waiting.cancel()
+
+    async def _fail_when(
+        self,
+        cancelled: asyncio.Event,
+        arrived: "asyncio.Queue[AbstractIncomingMessage]",
+        finished: _Finished,
+    ) -> None:
+        """Raise once the broker has ended the consumer, as when the queue was deleted or moved.
+
+        The channel stays open then and says nothing, so the queue would be silent for ever. What
+        is in hand may be the last there is of it, and is finished first.
+
+        Raises:
+            ConnectionError: Then.
+        """
+        await cancelled.wait()
+        self.connected = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCELLED_S):
+                while finished.live or not arrived.empty():  # noqa: ASYNC110 -- rare
+                    await asyncio.sleep(CANCELLED_POLL_S)
+        raise ConnectionError("the broker has ended the consumer: the queue was deleted or moved")
 
     async def _read(
         self,

@@ -120,3 +120,23 @@ async def test_a_killed_broker_loses_nothing(rabbitmq: RabbitMqServer) -> None:
 
     assert seen == set(range(count))
     assert await _left_becomes(rabbitmq, "killed", 0)
+
+
+async def test_a_queue_that_was_deleted_and_declared_again_is_read_on(
+    rabbitmq: RabbitMqServer,
+) -> None:
+    await _fill(rabbitmq, "again", 100)
+
+    async with Harness(_config(rabbitmq, "again")) as service:
+        await _wait_for(service, 1)
+        async with await aio_pika.connect(rabbitmq.url) as connection:
+            channel = await connection.channel()
+            # what is in hand by then is all there is of it
+            await channel.queue_delete("again")
+        in_hand = await _wait_for(service, 100)
+        await _fill(rabbitmq, "again", 101)
+        seen = await _wait_for(service, 101)
+
+    assert in_hand == set(range(100))
+    assert seen == set(range(101))
+    assert await _left_becomes(rabbitmq, "again", 0)
