@@ -1,6 +1,6 @@
 """Owners of dead letters: they count them, and never let one go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.errors import OutputTooLargeError
 from service.metrics import PipelineCounters
@@ -8,11 +8,20 @@ from service.publishers.output import Entry, Run
 
 
 class Grave:
-    """Owns the dead letters with one error code."""
+    """Owns the dead letters with one error code.
 
-    def __init__(self, code: str, counters: PipelineCounters) -> None:
+    Args:
+        code: The code.
+        counters: Of the pipeline.
+        again: Buries one that was refused for its size once more; false if it cannot be smaller.
+    """
+
+    def __init__(
+        self, code: str, counters: PipelineCounters, again: Callable[[Entry], bool]
+    ) -> None:
         self._code = code
         self._counters = counters
+        self._again = again
 
     def failed(self) -> None:
         """Count a produce request that failed."""
@@ -27,9 +36,12 @@ class Grave:
         """See :class:`service.publishers.output.EntryOwner`; nothing was counted yet."""
 
     def refused(self, entry: Entry, reason: str) -> None:
-        """Leave it unacknowledged: losing a dead letter is not an option.
+        """Cut it to what its topic takes; losing a dead letter is not an option.
 
         Raises:
-            OutputTooLargeError: Always.
+            OutputTooLargeError: If nothing is left to cut; it stays unacknowledged.
         """
-        raise OutputTooLargeError(f"the dead-letter topic refuses {entry.batch.topic}: {reason}")
+        if not self._again(entry):
+            raise OutputTooLargeError(
+                f"the dead-letter topic refuses {entry.batch.topic}: {reason}"
+            )

@@ -333,18 +333,31 @@ class KafkaPublisher(OutputTopics):
             self._stored(output, sealed)
             return
         self._count_failure(sealed)
+        refused: Sealed | None = None
         if not (isinstance(error, ProduceFailedError) and error.too_large):
             output.sealed.appendleft(sealed.unsent())
         elif sealed.count > 1:
             output.split(sealed)
         else:
+            refused = sealed
             self._backlog.settle(sealed.count, sealed.size_bytes)
-            for entry in sealed.entries():
-                entry.owner.refused(entry, str(error))
-            if not output.pending:
-                output.waiting_since_s = 0.0
+        # before the owners are told, one of whom may raise: the producer has a gap in any case
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
+        if refused is not None:
+            self._refused(output, refused, str(error))
+
+    def _refused(self, output: OutputPartition, sealed: Sealed, reason: str) -> None:
+        """One record was refused for its size: its owner has something smaller to send."""
+        if sealed.runs[0].failed:
+            self.takes_less(output.topic, sealed)
+        try:
+            for entry in sealed.entries():
+                entry.owner.refused(entry, reason)
+        finally:
+            self._backlog.look()
+            if not output.pending:
+                output.waiting_since_s = 0.0
 
     def _stored(self, output: OutputPartition, sealed: Sealed) -> None:
         """A batch is durable: tell the owners of its records, then acknowledge their inputs."""

@@ -9,12 +9,14 @@ import structlog
 from service.errors import BrokerUnavailableError
 from service.publishers.base import ProducerClient, TopicInfo
 from service.publishers.kafka_partitioner import Partitioner
-from service.publishers.output import RECORD_OVERHEAD_BYTES
+from service.publishers.output import RECORD_OVERHEAD_BYTES, Sealed
 
 log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
+BATCH_HEADER_BYTES: Final = 61
+"""Kafka's own of a batch (format v2), beside its records."""
 
 
 class OutputTopics:
@@ -28,6 +30,7 @@ class OutputTopics:
         self._producer: ProducerClient | None = None
         self._partitioner = Partitioner()
         self._unknown_since_s: dict[str, float] = {}
+        self._batch_bytes: dict[str, int] = {}
         self.topics: dict[str, TopicInfo] = {}
 
     def knows(self, topic: str) -> bool:
@@ -53,6 +56,32 @@ class OutputTopics:
     def max_record_bytes(self, topic: str) -> int:
         """Largest key, value and headers together that ``topic`` takes."""
         return self.topics[topic].max_message_bytes - RECORD_OVERHEAD_BYTES
+
+    def batch_bytes(self, topic: str) -> int:
+        """Largest batch that ``topic`` takes."""
+        return self._batch_bytes.get(topic, self.topics[topic].max_message_bytes)
+
+    def takes_less(self, topic: str, refused: Sealed) -> None:
+        """``topic`` takes less than is known of it: the broker has refused a batch for its size.
+
+        Its limit was lowered since it was read, or we may not read it and have assumed Kafka's
+        default.  What is sent again has to be smaller, or it would be refused for ever.
+
+        Args:
+            topic: A topic that is in :attr:`topics`.
+            refused: The batch.
+        """
+        size_bytes = refused.size_bytes
+        if refused.count > 1:
+            self._batch_bytes[topic] = min(self.batch_bytes(topic) - 1, size_bytes // 2)
+        else:
+            # a dead letter is cut until it fits; of a result only this is known: it does not
+            letter = any(run.failed for run in refused.runs)
+            limit = size_bytes // 2 if letter else size_bytes + BATCH_HEADER_BYTES - 1
+            info = self.topics[topic]
+            limit = min(info.max_message_bytes - 1, limit)
+            self.topics[topic] = TopicInfo(info.partitions, limit)
+        log.warning("topic takes less than known", topic=topic, refused_bytes=size_bytes)
 
     def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:
         """The partition of a key, as every Kafka client computes it.

@@ -10,7 +10,12 @@ from time import perf_counter
 from typing import NamedTuple
 
 from service.clock import wall_clock_ms
-from service.delivery.dead_letters import dead_letter
+from service.delivery.dead_letters import (
+    DeadLetterRecord,
+    dead_letter,
+    parse_dead_letter,
+    record_bytes,
+)
 from service.delivery.delays import origin_of, original_headers
 from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
@@ -270,12 +275,17 @@ class ResultWriter:
 
     def _bury(self, outcome: Outcome, failure: Failure) -> bool:
         """Write the dead-letter record of ``outcome``; false if its topic is not known."""
-        topic = self._dead_letter
-        publisher = self._publisher
-        if topic not in publisher.topics:
+        if self._dead_letter not in self._publisher.topics:
             outcome.failure = failure
             return False
         batch, index = outcome.batch, outcome.index
+        if self._tracing.active:
+            self._tracing.failed(batch, index, failure.code, failure.detail)
+        self._add_letter(batch, index, failure, self._letter(batch, index, failure))
+        return True
+
+    def _letter(self, batch: RecordBatch, index: int, failure: Failure) -> DeadLetterRecord:
+        """The dead-letter record of one record, as large as the topic takes."""
         # Not what an earlier pipeline made of it: the origin is where a redrive sends it again.
         record = batch.original(index)
         headers, origin = record.headers, origin_of(record.headers)
@@ -283,17 +293,20 @@ class ResultWriter:
             origin = (batch.topic, batch.partition, record.offset)
         else:
             headers = original_headers(headers)  # it has been through delay topics
-        letter = dead_letter(
+        return dead_letter(
             failure,
             key=record.key,
             value=record.value,
             headers=headers,
             origin=origin,
             failed_at_ms=wall_clock_ms(),
-            max_bytes=publisher.max_record_bytes(topic),
+            max_bytes=self._publisher.max_record_bytes(self._dead_letter),
         )
-        if self._tracing.active:
-            self._tracing.failed(batch, index, failure.code, failure.detail)
+
+    def _add_letter(
+        self, batch: RecordBatch, index: int, failure: Failure, letter: DeadLetterRecord
+    ) -> None:
+        topic, publisher = self._dead_letter, self._publisher
         publisher.add(
             topic,
             publisher.partition_for(topic, letter.key, batch.partition),
@@ -308,12 +321,26 @@ class ResultWriter:
                 failed=True,
             ),
         )
+
+    def _bury_again(self, entry: Entry) -> bool:
+        """Write a dead letter that was refused once more, cut to what its topic takes."""
+        info = parse_dead_letter(entry.headers)
+        if info is None:
+            return False
+        failure = Failure(
+            info.code, info.detail, stage=info.stage, handler=info.handler, attempts=info.attempts
+        )
+        letter = self._letter(entry.batch, entry.place, failure)
+        before = record_bytes(entry.key, entry.value, entry.headers)
+        if record_bytes(letter.key, letter.value, letter.headers) >= before:
+            return False
+        self._add_letter(entry.batch, entry.place, failure, letter)
         return True
 
     def _grave(self, code: str) -> Grave:
         grave = self._graves.get(code)
         if grave is None:
-            grave = self._graves[code] = Grave(code, self._counters)
+            grave = self._graves[code] = Grave(code, self._counters, self._bury_again)
         return grave
 
     def failed(self) -> None:

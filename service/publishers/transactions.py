@@ -22,10 +22,23 @@ import structlog
 from service.errors import FencedError, ServiceError, TransactionFailedError
 from service.events import RecordBatch
 from service.publishers.backlog import Backlog
-from service.publishers.base import BatchWriter, Row, TopicInfo, TransactionalClient
+from service.publishers.base import (
+    BatchWriter,
+    ProduceFailedError,
+    Row,
+    TopicInfo,
+    TransactionalClient,
+)
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, OutputPartition, Run, count_by_owner, record_size
+from service.publishers.output import (
+    Entry,
+    OutputPartition,
+    Run,
+    Sealed,
+    count_by_owner,
+    record_size,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -112,11 +125,11 @@ class _Queue:
         self.staged.clear()
         self._charge(-size_bytes)
 
-    def output(self, topic: str, partition: int, info: TopicInfo) -> OutputPartition:
-        """The batches of one output partition."""
+    def output(self, topic: str, partition: int, limit_bytes: int) -> OutputPartition:
+        """The batches of one output partition, each at most ``limit_bytes`` long."""
         output = self.outputs.get((topic, partition))
         if output is None:
-            output = OutputPartition(topic, partition, info.max_message_bytes)
+            output = OutputPartition(topic, partition, limit_bytes)
             self.outputs[topic, partition] = output
         return output
 
@@ -215,7 +228,7 @@ class TransactionalPublisher:
         self, queue: _Queue, topic: str, partition: int, run: Run, rows: Sequence[Row]
     ) -> None:
         """Make records part of the next transaction."""
-        output = queue.output(topic, partition, self.topics[topic])
+        output = queue.output(topic, partition, self._shared.batch_bytes(topic))
         size_bytes = output.add(run, rows, queue.begin_batch)
         queue.records += len(rows)
         queue.size_bytes += size_bytes
@@ -316,7 +329,7 @@ class TransactionalPublisher:
         began_s = asyncio.get_running_loop().time()
         try:
             await producer.begin()
-            sent = await _send(producer, outputs.values())
+            sent = await _send(producer, outputs.values(), self._shared.takes_less)
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
                 await producer.send_offsets(self._group, positions)
@@ -347,12 +360,20 @@ class TransactionalPublisher:
 
 
 async def _send(
-    producer: TransactionalClient, outputs: Collection[OutputPartition]
+    producer: TransactionalClient,
+    outputs: Collection[OutputPartition],
+    refused: Callable[[str, Sealed], object],
 ) -> Mapping[str, list[Run]]:
     """Send ``outputs``, each in its order, and check every single answer.
 
     The client commits a transaction although a batch of it failed, so an unchecked answer would
     be a lost result.
+
+    Args:
+        producer: Has begun the transaction.
+        outputs: What to send.
+        refused: Told of a topic and a batch that was too large for it; the transaction fails then,
+            and what it would do again has to fit.
 
     Returns:
         What was sent, by topic.
@@ -363,12 +384,22 @@ async def _send(
         for batch in output.sealed:
             sent[output.topic] += batch.runs
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        await asyncio.gather(*(_send_output(producer, output) for output in outputs))
+        await asyncio.gather(*(_send_output(producer, output, refused) for output in outputs))
     return sent
 
 
-async def _send_output(producer: TransactionalClient, output: OutputPartition) -> None:
+async def _send_output(
+    producer: TransactionalClient,
+    output: OutputPartition,
+    refused: Callable[[str, Sealed], object],
+) -> None:
     while output.sealed:
+        sealed = output.sealed.popleft()
         # there is one: a queue has a producer, which makes it
-        writer = cast("BatchWriter", output.sealed.popleft().writer)
-        await (await producer.send(output.topic, output.partition, writer))
+        writer = cast("BatchWriter", sealed.writer)
+        try:
+            await (await producer.send(output.topic, output.partition, writer))
+        except ProduceFailedError as exc:
+            if exc.too_large:
+                refused(output.topic, sealed)
+            raise

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import datetime as dt
 import ipaddress
+import random
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ LOWLY_USERS = {
     "exactly_once": "somebody-else",
     "mute": "mute",
     "checked": "checked",
+    "at_least_once, small": "modest",
+    "exactly_once, small": "more-modest",
 }
 """May do nothing that they were not given the right to; one for each test of that."""
 EVENTS = 20_000
@@ -283,6 +286,47 @@ async def test_the_rights_that_the_documentation_names_are_enough(
     assert "GroupAuthorizationFailedError" in service.log
     assert (len(alerts), len(letters)) == (1, 1)
     assert sum((await kafka.committed(group, source)).values()) == 2
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_topics_whose_limit_may_not_be_read_are_not_sent_too_much_for_ever(
+    *,
+    kafka: Kafka,
+    secured: KafkaServer,
+    certificates: Certificates,
+    tmp_path: Path,
+    delivery: str,
+) -> None:
+    names = {name: kafka.unique(name) for name in ("source", "output", "dead_letter")}
+    source, output, dead = names.values()
+    for topic in names.values():
+        limit = {} if topic == source else {"max.message.bytes": 10_000}
+        await kafka.create_topic(topic, **limit)
+    topics: dict[str, Any] = {**names, "group": (group := kafka.unique("group"))}
+    user = LOWLY_USERS[f"{delivery}, small"]
+    rights: list[Right] = [
+        *(("topic", source, operation) for operation in ("READ", "DESCRIBE")),
+        *(("topic", name, each) for name in (output, dead) for each in ("WRITE", "DESCRIBE")),
+        ("group", group, "READ"),
+    ]
+    if delivery == "exactly_once":
+        rights += [("transactional id", f"{group}-*", each) for each in ("WRITE", "DESCRIBE")]
+    await kafka.allow(user, rights)
+    noise = random.Random(1).randbytes(75_000).hex()  # so that it does not compress
+    texts = ("ERROR: one", f"ERROR: {noise}", *("ERROR: " + noise[:1000],) * 20, noise)
+    await kafka.produce(source, [(None, text.encode()) for text in texts])
+    settings = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
+    config = log_pipeline(**topics, pipeline={"delivery": delivery}, kafka=settings)
+
+    async with ServiceProcess(secured.address("SASL"), config, tmp_path) as service:
+        alerts = await kafka.consume(output, 21, timeout_s=60, read_committed=True)
+        letters = await kafka.consume(dead, 2, timeout_s=60, read_committed=True)
+        assert await service.terminate() == 0
+
+    assert len(alerts) == 21
+    assert {letter.header("headrace-error") for letter in letters} == {b"too_large", b"decode"}
+    assert all(1_000 < len(letter.value or b"") < 10_000 for letter in letters)
+    assert sum((await kafka.committed(group, source)).values()) == len(texts)
 
 
 async def test_a_missing_right_to_write_is_told_and_nothing_is_lost(

@@ -1,0 +1,45 @@
+"""A topic that takes less than its configuration said, or than anybody let us read."""
+
+import random
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service import Event, PermanentError, handler
+from service.testing.harness import DEAD_LETTERS, OUTPUT, Harness, pipeline_of
+
+LIMIT = 10_000
+
+
+@handler("sizes.pass")
+def passed(event: Event) -> dict[str, Any]:
+    if event.data["n"] == 5:
+        raise PermanentError("no")
+    return {**event.data}
+
+
+def values(sizes: Iterator[int] | list[int]) -> list[dict[str, Any]]:
+    noise = random.Random(1)
+    return [
+        {"n": n, "text": b64encode(noise.randbytes(size)).decode()} for n, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_a_size_that_the_broker_alone_knows_of_stops_nothing(delivery: str) -> None:
+    config = pipeline_of(passed)
+    config["pipelines"]["test"]["delivery"] = delivery
+
+    async with Harness(config) as service:
+        for topic in (OUTPUT, DEAD_LETTERS):
+            service.broker.topics[topic].max_message_bytes = LIMIT
+        await service.send_all(values([100, 3000, 3000, 100_000, 5000, 100_000, 100]))
+        await service.settle()
+
+    assert [value["n"] for value in service.outputs()] == [0, 1, 2, 4, 6]
+    letters = service.dead_letters()
+    assert {letter.code for letter in letters} == {"too_large", "handler"}
+    assert all(1_000 < len(letter.value or b"") < LIMIT for letter in letters)
+    assert service.lag() == 0
