@@ -232,8 +232,10 @@ class KafkaPublisher(OutputTopics):
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(self._watch.run(), name="watch producer")
+                counting = tasks.create_task(self.keep_counting(producer), name="count partitions")
                 await self._send_loop(producer)
                 watching.cancel()
+                counting.cancel()
         except* ServiceError as group:
             raise first_error(group) from group
 

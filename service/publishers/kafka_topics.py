@@ -1,6 +1,7 @@
 """What is known of output topics, and which of their partitions a key belongs to."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
+COUNT_EVERY_S: Final = 20.0
+"""Time between two looks at how many partitions topics have, as often as the client looks."""
 BATCH_HEADER_BYTES: Final = 61
 """Kafka's own of a batch (format v2), beside its records."""
 
@@ -52,6 +55,26 @@ class OutputTopics:
                     return
             await asyncio.sleep(backoff_s)
             backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
+
+    async def keep_counting(self, producer: ProducerClient) -> None:
+        """Notice topics that get more partitions, until cancelled.
+
+        Their keys move then, for every client; one that did not know would go on writing a key
+        where nobody who computes its place looks for it, and where other members do not write it.
+        Fewer partitions are another topic of the same name, which is not for us to mend.
+
+        Args:
+            producer: Whom to ask; it knows most of the answers.
+        """
+        while True:
+            await asyncio.sleep(COUNT_EVERY_S)
+            for topic in list(self.topics):
+                with contextlib.suppress(BrokerUnavailableError):
+                    count = (await producer.topic_info(topic)).partitions
+                    known = self.topics[topic]
+                    if count > known.partitions:
+                        self.topics[topic] = TopicInfo(count, known.max_message_bytes)
+                        log.info("topic has more partitions", topic=topic, partitions=count)
 
     def max_record_bytes(self, topic: str) -> int:
         """Largest key, value and headers together that ``topic`` takes."""
