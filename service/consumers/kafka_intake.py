@@ -238,11 +238,17 @@ class Intake:
             held.halted_because = str(error)
             return
         ask = client.beginning_offsets if policy == "earliest" else client.end_offsets
+        epoch = held.epoch
         position = (await ask([name]))[name]
+        if held.epoch != epoch or name not in member.assigned:
+            return  # it went meanwhile: whoever has it now finds out for himself
         member.counters.offset_resets += 1
         member.drop([name])
         held.assign(_now())
+        epoch = held.epoch
         await member.opening.restore(name)
+        if held.epoch != epoch or name not in member.assigned:
+            return
         held.restart(position)
         client.seek(name, position)
 
