@@ -19,6 +19,7 @@ from aiokafka.errors import (
 
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
+from service.cli.kafka_refusals import refusals
 from service.errors import BrokerUnavailableError, ServiceError
 from service.pauses import pause_between_questions
 from service.settings import KafkaSettings
@@ -109,13 +110,15 @@ class KafkaClients:
 
 async def _started(client: Any, kafka: KafkaSettings) -> None:
     address = ", ".join(kafka.bootstrap_servers)
-    try:
-        async with asyncio.timeout(CALL_S):
-            await client.start()
-    except (KafkaError, TimeoutError, OSError) as error:
-        await _stop(client)
-        reason = str(error) or f"no answer within {CALL_S:g} s"
-        raise BrokerUnavailableError(f"{address}: {reason}") from error
+    with refusals() as refused:
+        try:
+            async with asyncio.timeout(CALL_S):
+                await client.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await _stop(client)
+            reason = str(error) or f"no answer within {CALL_S:g} s"
+            told = list(dict.fromkeys(refused)) or [f"{address}: {reason}"]
+            raise BrokerUnavailableError("\n".join(told)) from error
 
 
 async def _stop(client: Any) -> None:
