@@ -22,6 +22,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: a health probe should not pay for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version  # noqa: PLC0415 -- see above
+
+        sys.stdout.write(f"headrace {version('headrace')}\n")
+        parser.exit()
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed command line; ends the process on ``--help`` and wrong usage."""
     return build_parser().parse_args(argv)
@@ -33,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="headrace",
         description="Kafka and WebSocket events through bounded channels and streams to topics.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _service_commands(commands)
     _configuration_commands(commands)
@@ -73,7 +84,9 @@ def _service_commands(commands: Any) -> None:
         "--rate", metavar="N", type=_positive_float, default=50.0, help="events per second (50)"
     )
     health = _configured(commands, "healthcheck", "Exit 0 if the running service is ready.")
-    health.add_argument("--timeout", metavar="S", type=_positive_float, default=2.0)
+    health.add_argument(
+        "--timeout", metavar="S", type=_positive_float, default=2.0, help="longest wait (2)"
+    )
 
 
 def _configuration_commands(commands: Any) -> None:
@@ -82,19 +95,34 @@ def _configuration_commands(commands: Any) -> None:
         "--connect", action="store_true", help="also check brokers, topics, access and sizes"
     )
     explain = _configured(commands, "explain", "Print the topology.")
-    explain.add_argument("--format", choices=("text", "mermaid"), default="text")
+    explain.add_argument(
+        "--format", choices=("text", "mermaid"), default="text", help="what to print it as (text)"
+    )
     _command(commands, "schema", "Print the JSON Schema of the configuration.")
     _configured(commands, "asyncapi", "Print the AsyncAPI document of topics and channels.")
     new = _command(commands, "new-handler", "Write a handler and its test.")
     new.add_argument("name", metavar="NAME", help="name of the handler, such as geo_enrich")
-    new.add_argument("--directory", metavar="DIR", type=Path, default=Path())
+    new.add_argument(
+        "--directory", metavar="DIR", type=Path, default=Path(), help="where to write them (here)"
+    )
 
 
 def _topic_commands(commands: Any) -> None:
     topics = _configured(commands, "topics", "List the topics that the configuration needs.")
     topics.add_argument("--create", action="store_true", help="create the missing ones")
-    topics.add_argument("--partitions", metavar="N", type=_positive_int, default=4)
-    topics.add_argument("--replication-factor", metavar="N", type=_positive_int)
+    topics.add_argument(
+        "--partitions",
+        metavar="N",
+        type=_positive_int,
+        default=4,
+        help="of each topic that is created (4); a changelog has at least its input's",
+    )
+    topics.add_argument(
+        "--replication-factor",
+        metavar="N",
+        type=_positive_int,
+        help="replicas of each partition (3, or as many as there are brokers)",
+    )
 
     produce = _configured(commands, "produce", "Write events to a topic.")
     produce.add_argument("topic", metavar="TOPIC")
@@ -195,7 +223,11 @@ def _dead_letter_filters(action: Any) -> None:
 
 
 def _positive_float(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        msg = f"should be a number, not {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
     if not 0 < value < float("inf"):
         msg = f"should be above 0, not {text}"
         raise argparse.ArgumentTypeError(msg)
@@ -203,7 +235,11 @@ def _positive_float(text: str) -> float:
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        msg = f"should be a whole number, not {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
     if value < 1:
         msg = f"should be at least 1, not {text}"
         raise argparse.ArgumentTypeError(msg)

@@ -68,8 +68,11 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigurationError: If the name is no Python name, or a file is there or cannot be written.
     """
     name: str = arguments.name
-    if not name.isidentifier() or keyword.iskeyword(name) or not name.isascii():
-        raise ConfigurationError([f"{name!r} is no Python name: letters, digits and _ only"])
+    if keyword.iskeyword(name):
+        raise ConfigurationError([f"{name!r} is no Python name: it is a word of the language"])
+    if not name.isidentifier() or not name.isascii():
+        rule = "letters, digits and _ only, no digit first"
+        raise ConfigurationError([f"{name!r} is no Python name: {rule}"])
     directory: Path = arguments.directory
     handler, test = directory / f"{name}.py", directory / f"test_{name}.py"
     for file in (handler, test):

@@ -65,10 +65,20 @@ def topics_of(
     """
     known = settings.pipelines.get(pipeline)
     if known is None:
-        raise ConfigurationError([f"there is no pipeline {pipeline!r}"])
+        pipelines = ", ".join(settings.pipelines)
+        raise ConfigurationError([f"there is no pipeline {pipeline!r}, only {pipelines}"])
+    if handler not in known.handlers:
+        handlers = ", ".join(known.handlers)
+        raise ConfigurationError(
+            [f"pipelines.{pipeline}.handlers: there is no {handler!r}, only {handlers}"]
+        )
     topics = changelogs_of(pipeline, known, group_of(settings, pipeline)).get(handler)
     if topics is None:
-        raise ConfigurationError([f"pipelines.{pipeline}: {handler!r} keeps no durable state"])
+        problem = (
+            f"pipelines.{pipeline}.handlers.{handler}: keeps no durable state; what it keeps "
+            'outlives the process if it is declared, @handler(..., state=("name",))'
+        )
+        raise ConfigurationError([problem])
     if state is None:
         return topics
     if state not in topics:

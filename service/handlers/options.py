@@ -1,6 +1,7 @@
 """A handler's options, checked when the service starts, every problem with its path."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from service.errors import ConfigurationError
@@ -28,13 +29,23 @@ def validate_options(model: Any, options: Mapping[str, Any], path: str) -> Any:
     try:
         validated = TypeAdapter(model).validate_python(dict(options))
     except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
+        for problem in error.errors(include_url=False):
             where = ".".join([path, *(str(part) for part in problem["loc"])])
-            problems.append(f"{where}: {problem['msg']}")
+            problems.append(f"{where}: {_in_words(problem)}")
         raise ConfigurationError(problems) from None
     if problems:
         raise ConfigurationError(problems)
     return validated
+
+
+def _in_words(problem: Any) -> str:
+    """What is wrong, without the value, which may be a secret; a path is none."""
+    if problem["type"] == "path_not_file":
+        file = Path(problem["input"])
+        seen = "" if file.is_absolute() else f", seen from {Path.cwd()}"
+        return f"there is no file {file}{seen}"
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ")
 
 
 def _unknown(model: Any, options: Mapping[str, Any], path: str) -> list[str]:

@@ -53,7 +53,7 @@ class WebhookOptions(BaseModel):
         try:
             self.key()
         except OSError as error:
-            raise ValueError(f"secret_file: {error.strerror}") from None
+            raise ValueError(f"secret_file: {self.secret_file}: {error.strerror}") from None
         if self.body is not None:
             try:
                 orjson.loads(_PLACEHOLDER.sub("null", self.body))

@@ -12,7 +12,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.fetch import FetchRequest
 
 from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
+from service.cli.kafka_tools import kafka_tools
 from service.pauses import EMPTY_S, pause_between_questions
+from service.settings import KafkaSettings
 from tests.kafka.client import Kafka
 
 pytestmark = pytest.mark.integration
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.integration
 _PARENT = """
 import asyncio
 from service.cli.embedded_broker import embedded_broker
+from service.cli.kafka_tools import kafka_tools
+from service.settings import KafkaSettings
 
 async def main():
     async with embedded_broker() as bootstrap:
@@ -103,3 +107,12 @@ async def test_topics_without_news_are_not_asked_for_as_fast_as_it_answers() -> 
         await consumer.stop()
 
     assert 1 <= asked <= 2 / EMPTY_S
+
+
+async def test_the_commands_make_no_topic_by_asking_about_it() -> None:
+    # it makes topics that are asked about, as Apache Kafka does unless told otherwise
+    async with embedded_broker() as bootstrap:
+        settings = KafkaSettings(bootstrap_servers=(bootstrap,))
+        for _ in range(2):
+            async with kafka_tools(settings) as tools:
+                assert await tools.partitions(["typo"]) == {"typo": None}

@@ -1,3 +1,5 @@
+from importlib.metadata import version
+
 import pytest
 
 from service.cli.arguments import parse_arguments
@@ -57,3 +59,27 @@ def test_configuration_files_keep_their_order() -> None:
     arguments = parse_arguments(["run", "--config", "a.yaml", "--config", "b.yaml"])
 
     assert [str(file) for file in arguments.config] == ["a.yaml", "b.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("produce t --count x", "argument --count: should be a whole number, not 'x'"),
+        ("produce t --rate x", "argument --rate: should be a number, not 'x'"),
+    ],
+)
+def test_what_is_no_number_is_told_in_words(
+    line: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(line.split())
+
+    assert capsys.readouterr().err.endswith(f"{problem}\n")
+
+
+def test_it_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(["--version"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"headrace {version('headrace')}\n"

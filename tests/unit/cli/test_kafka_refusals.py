@@ -68,7 +68,7 @@ async def test_every_address_says_why_it_was_given_up() -> None:
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    settings = KafkaSettings(bootstrap_servers=["127.0.0.1:1", f"127.0.0.1:{port}"])
+    settings = KafkaSettings(bootstrap_servers=("127.0.0.1:1", f"127.0.0.1:{port}"))
     async with server, kafka_tools(settings) as tools:
         with pytest.raises(BrokerUnavailableError) as told:
             await tools.partitions(["logs"])

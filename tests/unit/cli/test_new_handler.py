@@ -43,6 +43,13 @@ def test_a_name_has_to_be_one_of_python(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_word_of_the_language_is_told_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new-handler", "class", "--directory", str(tmp_path)]) == CONFIGURATION
+    assert "word of the language" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text("keep")
 

@@ -125,8 +125,8 @@ async def test_reset_leaves_a_tombstone_where_each_key_was(kafka: FakeKafka) -> 
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        (("other", "handler", None), "no pipeline"),
-        (("test", "other", None), "no durable state"),
+        (("other", "handler", None), "no pipeline 'other', only test"),
+        (("test", "other", None), "there is no 'other', only handler"),
         (("test", "handler", "other"), "only jobs"),
     ],
     ids=["pipeline", "handler", "state"],
@@ -137,6 +137,13 @@ def test_what_does_not_exist_is_named(asked: tuple[str, str, str | None], proble
     with pytest.raises(ConfigurationError, match=problem):
         topics_of(settings, *asked)
     assert topics_of(settings, "test", "handler", "jobs") == TOPICS
+
+
+def test_a_state_that_is_not_declared_says_how_it_would_be() -> None:
+    settings = Settings.model_validate(pipeline_of("validate"))
+
+    with pytest.raises(ConfigurationError, match=r"handler: keeps no durable state; .* state=\("):
+        topics_of(settings, "test", "handler", None)
 
 
 def test_the_command_line_names_pipeline_and_handler() -> None:

@@ -1,8 +1,9 @@
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FilePath
 
 from service.errors import ConfigurationError
 from service.handlers.options import validate_options
@@ -50,6 +51,20 @@ def test_every_problem_is_reported_with_its_path(
         validate_options(_Options, options, "options")
 
     assert caught.value.problems == problems
+
+
+class _WithFile(BaseModel):
+    file: FilePath
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_file_that_is_not_there_is_named(*, absolute: bool, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json" if absolute else Path("no/rows.json")
+    seen = "" if absolute else f", seen from {Path.cwd()}"
+    with pytest.raises(ConfigurationError) as caught:
+        validate_options(_WithFile, {"file": str(file)}, "options")
+
+    assert caught.value.problems == [f"options.file: there is no file {file}{seen}"]
 
 
 def test_options_of_a_handler_without_any_are_refused() -> None:

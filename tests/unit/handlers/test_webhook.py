@@ -33,7 +33,10 @@ def test_a_receiver_can_compute_the_signature() -> None:
         ({"url": "ftp://x"}, "url"),
         ({"url": "http://x", "body": "{${a}"}, "body: not JSON"),
         ({"url": "http://x", "secret": "s", "secret_file": "f"}, "either secret or secret_file"),
-        ({"url": "http://x", "secret_file": "nowhere"}, "secret_file: No such file"),
+        (
+            {"url": "http://x", "secret_file": "nowhere"},
+            "options: secret_file: nowhere: No",
+        ),
     ],
     ids=["scheme", "template", "two secrets", "no file"],
 )
