@@ -7,6 +7,7 @@
 #   make faults               a few minutes of faults: kills, broker restarts, broken connections
 #   make soak [MINUTES=30]    a million fuzzed records, every fault and broken variant, then random faults
 #   make lint | unit | integration | docs | site
+#   make chart | browser      tests of the Helm chart, and of the live page in a browser
 #   make asyncapi             the AsyncAPI document, judged by the reference parser (needs npm)
 
 PYTHON ?= python3
@@ -37,7 +38,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit integration faults soak bench bench-quick regression \
-        regression-update browser docs site asyncapi clean
+        regression-update chart browser docs site asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))

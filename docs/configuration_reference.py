@@ -3,6 +3,7 @@
 A unit test fails when the file is not what this writes.
 """
 
+import inspect
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,13 +102,13 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
         if name == "sources":
             yield _SOURCES
             for kind, source in SOURCE_TYPES.items():
-                yield f"### `type: {kind}`\n\n{source.__doc__}\n\n{_table(source)}"
+                yield f"### `type: {kind}`\n\n{inspect.getdoc(source)}\n\n{_table(source)}"
                 yield from _refused(source)
             continue
         section, suffix = _section_of(field.annotation)
         if section is None:
             continue
-        yield f"## `{here}{suffix}`\n\n{(section.__doc__ or '').strip()}\n\n{_table(section)}"
+        yield f"## `{here}{suffix}`\n\n{inspect.getdoc(section) or ''}\n\n{_table(section)}"
         yield from _refused(section)
         yield from _sections(section, f"{here}{suffix}")
 
