@@ -22,8 +22,6 @@ pytestmark = pytest.mark.integration
 _PARENT = """
 import asyncio
 from service.cli.embedded_broker import embedded_broker
-from service.cli.kafka_tools import kafka_tools
-from service.settings import KafkaSettings
 
 async def main():
     async with embedded_broker() as bootstrap:
