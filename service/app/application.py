@@ -20,6 +20,7 @@ from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.errors import FatalError
+from service.handlers.bound import BoundHandler
 from service.handlers.context import Clients
 from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
@@ -100,6 +101,7 @@ class Application:
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
         self._gave_up = False
+        self._opened: list[BoundHandler] = []
 
     def open_to_public(
         self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
@@ -172,7 +174,10 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             if self.disk is not None:
                 await asyncio.to_thread(self.disk.open)
-            await self._open_handlers()
+            if not await self._open_handlers(tasks):
+                for task in background:
+                    task.cancel()
+                return await self._ended_early()
             background.extend(self._ticks(tasks))
             background.append(tasks.create_task(self._look_after_state(), name="state"))
             background.append(tasks.create_task(self._await_brokers(), name="start deadline"))
@@ -195,11 +200,22 @@ class Application:
             report = await self._drained(tasks, running, reading)
             for task in background:
                 task.cancel()
+        await self._stopped()
+        return report
+
+    async def _ended_early(self) -> ExitReport:
+        """Nothing was begun yet: there is nothing to finish."""
+        log.info("ended before its handlers were open")
+        for built in self.pipelines.values():
+            built.inbox.close()
+        await self._stopped()
+        return ExitReport()
+
+    async def _stopped(self) -> None:
         await self._close_handlers()
         if self.disk is not None:
             await asyncio.to_thread(self.disk.close)
         self.phase = Phase.STOPPED
-        return report
 
     async def _await_brokers(self) -> None:
         """Drain if no Kafka source has connected by the start deadline, if there is one."""
@@ -215,16 +231,26 @@ class Application:
             )
             self.request_drain()
 
-    async def _open_handlers(self) -> None:
+    async def _open_handlers(self, tasks: asyncio.TaskGroup) -> bool:
+        """Open all handlers; false if the drain was asked for before they are."""
+        opening = tasks.create_task(self._open_each(), name="opening handlers")
+        draining = tasks.create_task(self._drain.wait(), name="waiting for a drain")
+        await asyncio.wait((opening, draining), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        opening.cancel()  # a model that loads, a database that is away: nobody waits for it now
+        await asyncio.wait((opening,))
+        return not opening.cancelled()
+
+    async def _open_each(self) -> None:
         for built in self.pipelines.values():
             for branch in built.pipeline.branches:
                 handler = branch.dispatcher.handler
                 await handler.open(built.contexts[handler.name])
+                self._opened.append(handler)
 
     async def _close_handlers(self) -> None:
-        for built in self.pipelines.values():
-            for branch in built.pipeline.branches:
-                await branch.dispatcher.handler.close()
+        for handler in self._opened:
+            await handler.close()
         await self.clients.aclose()
 
     def _ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:

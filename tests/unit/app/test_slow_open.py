@@ -1,0 +1,73 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.app import EXIT_OK, Application
+from service.handlers import HandlerContext, handler
+from service.settings import Settings
+from service.testing.broker import MemoryBroker
+from service.testing.harness import MemoryBrokers, pipeline_of
+
+
+class Slow:
+    """Takes an hour to open, as a model might that comes from far away."""
+
+    said: list[str]
+    fails = False
+
+    async def open(self, context: HandlerContext) -> None:
+        del context
+        self.said.append("opening")
+        await asyncio.sleep(3_600)
+        if self.fails:
+            raise ValueError("no model")
+        self.said.append("open")
+
+    def __call__(self, event: Any) -> None:
+        del event
+
+    async def close(self) -> None:
+        self.said.append("closed")
+
+
+@pytest.fixture
+async def service(monkeypatch: pytest.MonkeyPatch) -> Application:
+    monkeypatch.setattr(Slow, "said", [], raising=False)
+    broker = MemoryBroker()
+    for topic in ("input", "output", "dead"):
+        broker.create_topic(topic, 1)
+    config = pipeline_of(handler("slow_open")(Slow))
+    return Application(Settings.model_validate(config), brokers=MemoryBrokers(broker))
+
+
+async def test_a_service_that_is_told_to_end_does_not_wait_for_a_handler_that_opens(
+    service: Application,
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_later(5, service.request_drain)
+
+    report = await service.run()
+
+    assert 5 <= loop.time() < 10
+    assert report.exit_code == EXIT_OK
+    assert Slow.said == ["opening"]  # what was never open is not closed
+
+
+async def test_a_handler_that_is_open_is_closed_at_the_end(service: Application) -> None:
+    asyncio.get_running_loop().call_later(4_000, service.request_drain)
+
+    await service.run()
+
+    assert Slow.said == ["opening", "open", "closed"]
+
+
+async def test_a_handler_that_does_not_open_ends_the_service(
+    service: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "fails", True)
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await service.run()
+
+    assert failed.group_contains(ValueError, match="no model", depth=1)
