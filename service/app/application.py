@@ -206,8 +206,6 @@ class Application:
     async def _ended_early(self) -> ExitReport:
         """Nothing was begun yet: there is nothing to finish."""
         log.info("ended before its handlers were open")
-        for built in self.pipelines.values():
-            built.inbox.close()
         await self._stopped()
         return ExitReport()
 
@@ -235,11 +233,19 @@ class Application:
         """Open all handlers; false if the drain was asked for before they are."""
         opening = tasks.create_task(self._open_each(), name="opening handlers")
         draining = tasks.create_task(self._drain.wait(), name="waiting for a drain")
-        await asyncio.wait((opening, draining), return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-        opening.cancel()  # a model that loads, a database that is away: nobody waits for it now
-        await asyncio.wait((opening,))
-        return not opening.cancelled()
+        opened = False
+        try:
+            await asyncio.wait((opening, draining), return_when=asyncio.FIRST_COMPLETED)
+            draining.cancel()
+            opening.cancel()  # a model that loads, a database that is away: nobody waits for it now
+            await asyncio.wait((opening,))
+            opened = not opening.cancelled() and opening.exception() is None
+        finally:
+            if not opened:  # nobody will send or read anything
+                for built in self.pipelines.values():
+                    built.inbox.close()
+                    built.pipeline.inbox.close()
+        return opened
 
     async def _open_each(self) -> None:
         for built in self.pipelines.values():
