@@ -11,6 +11,7 @@ import structlog
 from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
 from service.app.edge import Edge
+from service.app.handler_life import TICK_S, HandlerLife
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
@@ -19,10 +20,7 @@ from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
-from service.errors import FatalError
-from service.handlers.bound import BoundHandler
 from service.handlers.context import Clients
-from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
@@ -42,8 +40,6 @@ START_POLL_S: Final = 0.2
 ACCEPTED_SHARE: Final = 0.2
 """Share of the drain budget in which what was accepted may still begin."""
 DRAIN_POLL_S: Final = 0.1
-TICK_S: Final = 1.0
-"""Time between two ticks of the handlers that have timers."""
 
 
 class Application:
@@ -69,8 +65,6 @@ class Application:
     ) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
-        self.ticks_due_s: dict[object, float] = {}
-        """When each handler that wants to know is told the time next (``loop.time()``)."""
         self.clients = Clients()
         brokers = AioKafkaBrokers(settings.kafka) if brokers is None else brokers
         self.publisher = KafkaPublisher(
@@ -94,6 +88,7 @@ class Application:
         self.pipelines: dict[str, BuiltPipeline] = {
             name: built[name] for name in settings.pipelines
         }
+        self.handlers = HandlerLife(self.pipelines)
         for each in self.pipelines.values():
             for context in each.contexts.values():
                 context.unread = partial(self._unread, each)
@@ -101,7 +96,6 @@ class Application:
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
         self._gave_up = False
-        self._opened: list[BoundHandler] = []
 
     def open_to_public(
         self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
@@ -174,11 +168,11 @@ class Application:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             if self.disk is not None:
                 await asyncio.to_thread(self.disk.open)
-            if not await self._open_handlers(tasks):
+            if not await self.handlers.open(tasks, self._drain):
                 for task in background:
                     task.cancel()
                 return await self._ended_early()
-            background.extend(self._ticks(tasks))
+            background.extend(self.handlers.ticks(tasks))
             background.append(tasks.create_task(self._look_after_state(), name="state"))
             background.append(tasks.create_task(self._await_brokers(), name="start deadline"))
             if self.edge is not None:
@@ -210,7 +204,8 @@ class Application:
         return ExitReport()
 
     async def _stopped(self) -> None:
-        await self._close_handlers()
+        await self.handlers.close()
+        await self.clients.aclose()
         if self.disk is not None:
             await asyncio.to_thread(self.disk.close)
         self.phase = Phase.STOPPED
@@ -229,73 +224,12 @@ class Application:
             )
             self.request_drain()
 
-    async def _open_handlers(self, tasks: asyncio.TaskGroup) -> bool:
-        """Open all handlers; false if the drain was asked for before they are."""
-        opening = tasks.create_task(self._open_each(), name="opening handlers")
-        draining = tasks.create_task(self._drain.wait(), name="waiting for a drain")
-        opened = False
-        try:
-            await asyncio.wait((opening, draining), return_when=asyncio.FIRST_COMPLETED)
-            draining.cancel()
-            opening.cancel()  # a model that loads, a database that is away: nobody waits for it now
-            await asyncio.wait((opening,))
-            opened = not opening.cancelled() and opening.exception() is None
-        finally:
-            if not opened:  # nobody will send or read anything
-                for built in self.pipelines.values():
-                    built.inbox.close()
-                    built.pipeline.inbox.close()
-        return opened
-
-    async def _open_each(self) -> None:
-        for built in self.pipelines.values():
-            for branch in built.pipeline.branches:
-                handler = branch.dispatcher.handler
-                await handler.open(built.contexts[handler.name])
-                self._opened.append(handler)
-
-    async def _close_handlers(self) -> None:
-        for handler in self._opened:
-            await handler.close()
-        await self.clients.aclose()
-
-    def _ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
-        return [
-            tasks.create_task(self._tick(built, branch.dispatcher.handler), name="ticks")
-            for built in self.pipelines.values()
-            for branch in built.pipeline.branches
-            if branch.dispatcher.handler.tick is not None
-        ]
-
     async def _look_after_state(self) -> None:
         """Let what is remembered expire although no event comes."""
         while True:
             await asyncio.sleep(TICK_S)
             for built in self.pipelines.values():
                 built.state.look_after()
-
-    async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
-        """Give a handler the time, and publish what has become due."""
-        loop = asyncio.get_running_loop()
-        pause_s = TICK_S
-        while True:
-            self.ticks_due_s[handler] = loop.time() + pause_s
-            await asyncio.sleep(pause_s)
-            emitter = built.emitters[handler.name]
-            try:
-                results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
-            except FatalError:
-                raise
-            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
-                # Its events go on, and so do other handlers and pipelines.
-                log.error(  # noqa: TRY400 -- as timers that fail
-                    "tick failed", pipeline=built.name, handler=handler.name, error=repr(exc)
-                )
-                emitter.undo()
-                pause_s = TICK_S
-                continue
-            await emitter.emit(results)
-            pause_s = TICK_S if len(results) < TICK_AGAIN_RESULTS else 0
 
     async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
         """Give clients a moment for their last answers, then send them elsewhere."""

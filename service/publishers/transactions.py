@@ -13,9 +13,8 @@ from the position that a new producer with the same id finds committed.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 import structlog
 
@@ -24,21 +23,14 @@ from service.events import RecordBatch
 from service.publishers.backlog import Backlog
 from service.publishers.base import (
     BatchWriter,
-    ProduceFailedError,
     Row,
     TopicInfo,
     TransactionalClient,
 )
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import (
-    Entry,
-    OutputPartition,
-    Run,
-    Sealed,
-    count_by_owner,
-    record_size,
-)
+from service.publishers.output import Entry, OutputPartition, Run, count_by_owner, record_size
+from service.publishers.transaction_batches import send_outputs
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +38,6 @@ Partition = tuple[str, int]
 
 QUEUED_BYTES_MAX: Final = 16 * 1024 * 1024
 """Output waiting for its transaction at which publishing waits."""
-SEND_TIMEOUT_S: Final = 20.0
-"""Longest wait for the broker's answers inside one transaction, below its own timeout."""
 STOP_TIMEOUT_S: Final = 2.0
 PARTITIONS_MAX: Final = 32
 """Input partitions of one process beyond which the price, a client each, is worth a warning."""
@@ -329,7 +319,7 @@ class TransactionalPublisher:
         began_s = asyncio.get_running_loop().time()
         try:
             await producer.begin()
-            sent = await _send(producer, outputs.values(), self._shared.takes_less)
+            sent = await send_outputs(producer, outputs.values(), self._shared.takes_less)
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
                 await producer.send_offsets(self._group, positions)
@@ -357,49 +347,3 @@ class TransactionalPublisher:
             for owner, count in count_by_owner(runs).items():
                 owner.stored(topic, runs, count, since_s=began_s)
                 self.published += count
-
-
-async def _send(
-    producer: TransactionalClient,
-    outputs: Collection[OutputPartition],
-    refused: Callable[[str, Sealed], object],
-) -> Mapping[str, list[Run]]:
-    """Send ``outputs``, each in its order, and check every single answer.
-
-    The client commits a transaction although a batch of it failed, so an unchecked answer would
-    be a lost result.
-
-    Args:
-        producer: Has begun the transaction.
-        outputs: What to send.
-        refused: Told of a topic and a batch that was too large for it; the transaction fails then,
-            and what it would do again has to fit.
-
-    Returns:
-        What was sent, by topic.
-    """
-    sent: defaultdict[str, list[Run]] = defaultdict(list)
-    for output in outputs:
-        output.seal()
-        for batch in output.sealed:
-            sent[output.topic] += batch.runs
-    async with asyncio.timeout(SEND_TIMEOUT_S):
-        await asyncio.gather(*(_send_output(producer, output, refused) for output in outputs))
-    return sent
-
-
-async def _send_output(
-    producer: TransactionalClient,
-    output: OutputPartition,
-    refused: Callable[[str, Sealed], object],
-) -> None:
-    while output.sealed:
-        sealed = output.sealed.popleft()
-        # there is one: a queue has a producer, which makes it
-        writer = cast("BatchWriter", sealed.writer)
-        try:
-            await (await producer.send(output.topic, output.partition, writer))
-        except ProduceFailedError as exc:
-            if exc.too_large:
-                refused(output.topic, sealed)
-            raise

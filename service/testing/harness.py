@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from service.app.application import TICK_S, Application
+from service.app.application import Application
+from service.app.handler_life import TICK_S
 from service.app.report import ExitReport
 from service.app.state import changelog_topics
 from service.consumers.base import ConsumerClient
@@ -205,7 +206,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         end_s = loop.time() + seconds
         virtual = isinstance(loop, VirtualTimeLoop) and not loop.paused
         while (now_s := loop.time()) < end_s - 2 * TICK_S:
-            next_s = min([now_s + TICK_S, *self.application.ticks_due_s.values()])
+            next_s = min([now_s + TICK_S, *self.application.handlers.ticks_due_s.values()])
             # A tick that is due and has not come round waits for its results to be durable.
             if virtual and next_s > now_s and self._idle():
                 await virtual_loop().leap(next_s)

@@ -1,0 +1,103 @@
+"""The life of the handlers: opened one after the other, told the time, closed."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from service.app.build import BuiltPipeline
+from service.errors import FatalError
+from service.handlers.bound import BoundHandler
+from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
+
+log = structlog.get_logger(__name__)
+
+TICK_S: Final = 1.0
+"""Time between two ticks of the handlers that have timers."""
+
+
+class HandlerLife:
+    """Opens, ticks and closes the handlers of all pipelines.
+
+    Args:
+        pipelines: By name.
+
+    Attributes:
+        ticks_due_s: When each handler that wants to know is told the time next (``loop.time()``).
+    """
+
+    def __init__(self, pipelines: Mapping[str, BuiltPipeline]) -> None:
+        self._pipelines = pipelines
+        self._opened: list[BoundHandler] = []
+        self.ticks_due_s: dict[object, float] = {}
+
+    async def open(self, tasks: asyncio.TaskGroup, ending: asyncio.Event) -> bool:
+        """Open all of them; false if the service was told to end before they are.
+
+        A model that loads, a database that is away: then nobody waits for it any more.  Where
+        not all are open, nothing will be read, and the pipelines' channels are closed.
+
+        Args:
+            tasks: Parent of the tasks; fails if a handler does not open.
+            ending: Set when the service is told to end.
+        """
+        opening = tasks.create_task(self._open_each(), name="opening handlers")
+        waiting = tasks.create_task(ending.wait(), name="waiting for the end")
+        opened = False
+        try:
+            await asyncio.wait((opening, waiting), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            opening.cancel()
+            await asyncio.wait((opening,))
+            opened = not opening.cancelled() and opening.exception() is None
+        finally:
+            if not opened:
+                for built in self._pipelines.values():
+                    built.inbox.close()
+                    built.pipeline.inbox.close()
+        return opened
+
+    async def _open_each(self) -> None:
+        for built in self._pipelines.values():
+            for branch in built.pipeline.branches:
+                handler = branch.dispatcher.handler
+                await handler.open(built.contexts[handler.name])
+                self._opened.append(handler)
+
+    async def close(self) -> None:
+        """Close those that are open."""
+        for handler in self._opened:
+            await handler.close()
+
+    def ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
+        """Begin to tell the time to those that want to know; cancel the tasks to end it."""
+        return [
+            tasks.create_task(self._tick(built, branch.dispatcher.handler), name="ticks")
+            for built in self._pipelines.values()
+            for branch in built.pipeline.branches
+            if branch.dispatcher.handler.tick is not None
+        ]
+
+    async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
+        """Give a handler the time, and publish what has become due."""
+        loop = asyncio.get_running_loop()
+        pause_s = TICK_S
+        while True:
+            self.ticks_due_s[handler] = loop.time() + pause_s
+            await asyncio.sleep(pause_s)
+            emitter = built.emitters[handler.name]
+            try:
+                results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
+            except FatalError:
+                raise
+            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+                # Its events go on, and so do other handlers and pipelines.
+                log.error(  # noqa: TRY400 -- as timers that fail
+                    "tick failed", pipeline=built.name, handler=handler.name, error=repr(exc)
+                )
+                emitter.undo()
+                pause_s = TICK_S
+                continue
+            await emitter.emit(results)
+            pause_s = TICK_S if len(results) < TICK_AGAIN_RESULTS else 0
