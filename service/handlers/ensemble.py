@@ -51,6 +51,11 @@ class EnsembleOptions(BaseModel):
     def _reachable(self) -> Self:
         if self.quorum > self.models:
             raise ValueError(f"a quorum of {self.quorum} among {self.models} models")
+        if self.ttl_s <= self.deadline_s:
+            raise ValueError(
+                f"ttl_s of {self.ttl_s:g} would forget a request before its deadline_s of "
+                f"{self.deadline_s:g}, unanswered"
+            )
         return self
 
 

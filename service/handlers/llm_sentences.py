@@ -8,10 +8,10 @@ partial one, marked as such.
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from service.errors import SchemaError
 from service.events import Event, EventBatch, RecordBatch, Result
@@ -53,6 +53,15 @@ class LlmSentencesOptions(BaseModel):
         if hook is not None:
             load_hook(hook)
         return hook
+
+    @model_validator(mode="after")
+    def _remembered(self) -> Self:
+        if self.ttl_s <= self.flush_after_s:
+            raise ValueError(
+                f"ttl_s of {self.ttl_s:g} would forget a conversation before its flush_after_s of "
+                f"{self.flush_after_s:g}, with what it has not told"
+            )
+        return self
 
 
 @handler("llm_sentences", options=LlmSentencesOptions, state=("conversations",))

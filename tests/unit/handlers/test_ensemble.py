@@ -165,3 +165,10 @@ async def test_a_prediction_that_cannot_be_used_is_a_schema_error(
 def test_a_quorum_beyond_the_models_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="a quorum of 3 among 2"):
         load_handler("ensemble").bind({"models": 2, "quorum": 3})
+
+
+@pytest.mark.parametrize("ttl_s", [0.5, 2])
+def test_a_request_cannot_be_forgotten_before_its_deadline(ttl_s: float) -> None:
+    with pytest.raises(ConfigurationError, match="would forget a request"):
+        load_handler("ensemble").bind({"models": 2, "deadline_s": 2, "ttl_s": ttl_s})
+    load_handler("ensemble").bind({"models": 2, "deadline_s": 2, "ttl_s": 2.5})

@@ -352,3 +352,10 @@ async def test_what_is_no_delta_is_a_schema_error(
 def test_a_hook_that_cannot_be_imported_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="cannot be imported"):
         load_handler("llm_sentences").bind({"hook": "nowhere_at_all:x"})
+
+
+@pytest.mark.parametrize("ttl_s", [0.5, 2])
+def test_a_conversation_cannot_be_forgotten_before_its_flush(ttl_s: float) -> None:
+    with pytest.raises(ConfigurationError, match="would forget a conversation"):
+        load_handler("llm_sentences").bind({"flush_after_s": 2, "ttl_s": ttl_s})
+    load_handler("llm_sentences").bind({"flush_after_s": 2, "ttl_s": 2.5})
