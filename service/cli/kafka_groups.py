@@ -17,14 +17,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from service.cli.kafka_clients import KafkaClients, deadline, refusal
 
-SETTLE_S = 0.1
-"""Pause between questions while a coordinator starts."""
-STARTING = (
+_SETTLE_S = 0.1
+_STARTING = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
 )
-"""What is answered until a group has a coordinator that is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,10 @@ class GroupTools(KafkaClients):
         """What ``group`` has committed for each partition of ``topic``."""
         admin = await self.admin_client()
         wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
-        async with deadline(f"group {group} has no coordinator"):
-            found = await self._group_offsets(admin, group, wanted)
+        # with its metadata, which the consumer's own committed() leaves out
+        found = await once_started(
+            group, lambda: admin.list_consumer_group_offsets(group, partitions=wanted)
+        )
         return {
             at.partition: Committed(found[at].offset, found[at].metadata or "")
             if at in found
@@ -55,32 +55,12 @@ class GroupTools(KafkaClients):
             for at in wanted
         }
 
-    async def _group_offsets(self, admin: Any, group: str, wanted: list[Any]) -> Any:
-        while True:
-            try:
-                # with its metadata, which the consumer's own committed() leaves out
-                return await admin.list_consumer_group_offsets(group, partitions=wanted)
-            except STARTING:  # the first look at any group makes the broker create its topic
-                await asyncio.sleep(SETTLE_S)
-            except KafkaError as error:
-                raise refusal(error, f"group {group}") from error
-
     async def members(self, group: str) -> int:
         """How many members ``group`` has now; 0 if there is no such group."""
         admin = await self.admin_client()
-        async with deadline(f"group {group} has no coordinator"):
-            answers = await self._groups(admin, group)
+        answers = await once_started(group, lambda: admin.describe_consumer_groups([group]))
         # error code, group, state, protocol type, protocol, members
         return sum(len(described[5]) for answer in answers for described in answer.groups)
-
-    async def _groups(self, admin: Any, group: str) -> Any:
-        while True:
-            try:
-                return await admin.describe_consumer_groups([group])
-            except STARTING:  # as for the offsets
-                await asyncio.sleep(SETTLE_S)
-            except KafkaError as error:
-                raise refusal(error, f"group {group}") from error
 
     @asynccontextmanager
     async def committing(
@@ -101,3 +81,23 @@ class GroupTools(KafkaClients):
                 )
 
             yield commit
+
+
+async def once_started(group: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What ``ask`` gives as soon as ``group`` has a coordinator that is up.
+
+    The first look at any group makes the broker create its topic, which takes a moment.
+
+    Raises:
+        AccessDeniedError: If the group may not be used.
+        BrokerUnavailableError: If there is none in time.
+        KafkaToolError: If the broker refuses otherwise.
+    """
+    async with deadline(f"group {group} has no coordinator"):
+        while True:
+            try:
+                return await ask()
+            except _STARTING:
+                await asyncio.sleep(_SETTLE_S)
+            except KafkaError as error:
+                raise refusal(error, f"group {group}") from error

@@ -5,7 +5,6 @@ group.  The client does not know the first and reads the second in an older form
 defined here.  Nothing is written, no group is joined, and without an authorizer all is allowed.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
@@ -15,13 +14,14 @@ from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResp
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from service.cli.kafka_clients import KafkaClients, deadline, refusal
-from service.cli.kafka_groups import SETTLE_S, STARTING
+from service.cli.kafka_clients import AccessDeniedError, KafkaClients, deadline, refusal
+from service.cli.kafka_groups import once_started
 
 PRIVATE_NAMES: Final = {"AIOKafkaAdminClient": ("_send_request",)}
 """What is used of the client beyond its public names; a test pins it."""
 
 _NOT_TOLD: Final = -(2**31)
+# The client's own, where it and the broker have no version of a question in common.
 _TOO_OLD: Final = (IncompatibleBrokerVersion, NotImplementedError)
 
 
@@ -129,9 +129,9 @@ class RightsTools(KafkaClients):
     async def group_rights(self, group: str) -> Rights | None:
         """What may be done with ``group``, which need not exist; ``None`` if no broker tells."""
         admin = await self.admin_client()
-        async with deadline(f"group {group} has no coordinator"):
-            node = await self._coordinator(admin, group)
-        if node is None:
+        try:
+            node = await once_started(group, lambda: admin.find_coordinator(group))
+        except AccessDeniedError:
             return frozenset()
         answer = await self._answer(_AskOfGroup(group), node, f"rights on group {group}")
         if answer is None:
@@ -140,18 +140,6 @@ class RightsTools(KafkaClients):
         if code == GroupAuthorizationFailedError.errno:
             return frozenset()
         return None if code or bits == _NOT_TOLD else _rights(bits)
-
-    async def _coordinator(self, admin: Any, group: str) -> Any:
-        """The broker that looks after ``group``; ``None`` if that may not even be asked."""
-        while True:
-            try:
-                return await admin.find_coordinator(group)
-            except STARTING:  # as for the offsets
-                await asyncio.sleep(SETTLE_S)
-            except GroupAuthorizationFailedError:
-                return None
-            except KafkaError as error:
-                raise refusal(error, f"group {group}") from error
 
     async def _answer(self, question: Any, node: Any, what: str) -> Any:
         """The answer to ``question``; ``None`` if the broker is too old to be asked."""

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from tests.kafka.client import Kafka, Record
-from tests.kafka.cluster import KafkaCluster
+from tests.kafka.cluster import KafkaCluster, kafka_cluster
+from tests.kafka.fixtures import need_apache
 from tests.kafka.load import SteadyLoad
-from tests.kafka.selection import Broker, choose
 from tests.kafka.server import KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline
 
@@ -35,12 +35,8 @@ AWAY_S = 4.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KafkaCluster]:
-    choice = choose()
-    if choice.broker is not Broker.APACHE:
-        if choice.refused:
-            pytest.exit(choice.note, returncode=3)
-        pytest.skip("only Apache Kafka brokers of our own can be ended")
-    with KafkaCluster() as brokers:
+    need_apache("can be ended")
+    with kafka_cluster() as brokers:
         yield brokers
 
 

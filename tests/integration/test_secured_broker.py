@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from service.clock import wall_clock_s
 from tests.kafka.client import Kafka, Right
-from tests.kafka.selection import Broker, choose
+from tests.kafka.fixtures import need_apache
 from tests.kafka.server import KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline
 
@@ -90,11 +90,7 @@ def _certificate(
 @pytest.fixture(scope="module")
 def secured(certificates: Certificates) -> Iterator[KafkaServer]:
     """A broker with a listener for each way in, beside the plain one of the test itself."""
-    choice = choose()
-    if choice.broker is Broker.EMBEDDED:
-        if choice.refused:
-            pytest.exit(choice.note, returncode=3)
-        pytest.skip("only a real Apache Kafka has secured listeners")
+    need_apache("has secured listeners")
     sasl = "listener.name.sasl"
     modules = "org.apache.kafka.common.security"
     with KafkaServer(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.kafka.selection import Broker, choose
+from tests.kafka.fixtures import need_apache
 from tests.kafka.server import KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline
 
@@ -23,11 +23,7 @@ WATCHED_S = 3.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[KafkaServer]:
-    choice = choose()
-    if choice.broker is Broker.EMBEDDED:
-        if choice.refused:
-            pytest.exit(choice.note, returncode=3)
-        pytest.skip("only a real Apache Kafka makes topics by itself")
+    need_apache("makes topics by itself")
     with KafkaServer(overrides={"auto.create.topics.enable": "true"}) as server:
         yield server
 

@@ -4,10 +4,9 @@ Settings are those of a cluster that is run with care: three replicas of which t
 record before it is acknowledged.  Blocking by design, as :class:`~tests.kafka.server.KafkaServer`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
+from contextlib import contextmanager
 
 from tests.kafka.server import KafkaServer, new_cluster_id
 
@@ -57,20 +56,13 @@ class KafkaCluster:
             for _ in threads.map(do, self.brokers):
                 pass
 
-    def __enter__(self) -> Self:
-        """Start; a cluster that does not come up leaves nothing behind."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
+@contextmanager
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """A running one; one that does not come up leaves nothing behind."""
+    cluster = KafkaCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()

@@ -44,13 +44,22 @@ async def kafka(kafka_bootstrap: str) -> AsyncIterator[Kafka]:
 @pytest.fixture
 def kafka_server() -> Iterator[KafkaServer]:
     """A running Apache Kafka that belongs to one test alone."""
+    need_apache("can be killed and paused meaningfully")
+    with KafkaServer() as server:
+        yield server
+
+
+def need_apache(why: str) -> None:
+    """Skip the test where there is no Apache Kafka to start, of which only one of its own will do.
+
+    Args:
+        why: What only a real one does; goes on "only a real Apache Kafka".
+    """
     choice = choose()
     if choice.broker is Broker.EMBEDDED:
         if choice.refused:
             pytest.exit(choice.note, returncode=3)
-        pytest.skip("only a real Apache Kafka can be killed and paused meaningfully")
-    with KafkaServer() as server:
-        yield server
+        pytest.skip(f"only a real Apache Kafka {why}")
 
 
 @contextmanager
