@@ -298,10 +298,16 @@ def _expression(text: Any, path: str) -> Predicate:
     return matches
 
 
-_CHAINED = frozenset(
-    ("subexpression", "index_expression", "pipe", "projection", "value_projection",
-     "filter_projection"),
-)  # fmt: skip
+_CHAINED: Final = frozenset(
+    {
+        "subexpression",
+        "index_expression",
+        "pipe",
+        "projection",
+        "value_projection",
+        "filter_projection",
+    }
+)
 """Nodes whose right side is applied to what the left side made."""
 
 

@@ -43,7 +43,9 @@ def tools(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> RightsTools:
 
 
 def of_topics(**operations: tuple[int, int]) -> Any:
-    topics = [(error, name, False, [], bits) for name, (error, bits) in operations.items()]
+    topics: list[Any] = [
+        (error, name, False, [], bits) for name, (error, bits) in operations.items()
+    ]
     return kafka_rights._TopicsAnswer(0, [(1, "kafka", 9092, None)], "id", 1, topics, NOT_TOLD)
 
 
