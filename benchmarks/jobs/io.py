@@ -65,6 +65,11 @@ JOB = Job(
             quick=False,
         ),
         Contender(
+            name="aiokafka, tuned, 1,000 tasks",
+            command=peer("aiokafka_io", "1000"),
+            note="by hand: no order per key, deadline, retry or dead letters",
+        ),
+        Contender(
             name="FastStream, 1,000 workers", command=peer("faststream_io", "1000"), share=0.03
         ),
         Contender(
