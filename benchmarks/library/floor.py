@@ -21,8 +21,8 @@ from benchmarks.jobs.log_events import log_value
 from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
+from service.consumers.kafka_batches import Batch
 from service.consumers.kafka_checksum import StoredBatches, is_whole
-from service.consumers.kafka_tap import _Batch
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
@@ -129,7 +129,7 @@ class Service:
             stored_batches = StoredBatches(data)
             raw = stored_batches.next_batch()
             assert is_whole(stored_batches, raw)
-            batch = _Batch(TopicPartition("logs.raw", 0), raw, 0, RECORDS)
+            batch = Batch(TopicPartition("logs.raw", 0), raw, 0, RECORDS)
             records = batch.decode()
             source = RecordBatch("logs.raw", number % 4, records, next_offset=RECORDS)
             outcomes = self.dispatcher.handle(self.normalize([source]))

@@ -23,8 +23,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from benchmarks.library.instant import InstantPublisher
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
+from service.consumers.kafka_batches import Batch
 from service.consumers.kafka_checksum import StoredBatches, is_whole
-from service.consumers.kafka_tap import _Batch
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
@@ -144,7 +144,7 @@ class Service:
             batches = StoredBatches(data)
             raw = batches.next_batch()
             assert is_whole(batches, raw)
-            records = _Batch(TopicPartition(_PLACE, partition), raw, 0, RECORDS).decode()
+            records = Batch(TopicPartition(_PLACE, partition), raw, 0, RECORDS).decode()
             source = _Source(_PLACE, partition, records, next_offset=RECORDS)
             source.service = self
             marks.append(clock())

@@ -51,6 +51,18 @@ class CorruptBatchError(ServiceError):
         self.reason = reason
 
 
+class MixedBatchError(ServiceError):
+    """Stored batches that are taken as one hold one that cannot be decoded.
+
+    Args:
+        parts: What they consist of, in offset order, to be decoded one by one.
+    """
+
+    def __init__(self, parts: "Sequence[StoredBatch]") -> None:
+        super().__init__("one of several stored batches cannot be decoded")
+        self.parts = parts
+
+
 class OffsetGoneError(ServiceError):
     """The position is not (or no longer) in the log: truncated, expired or never existed."""
 
@@ -69,7 +81,7 @@ class CommitRefusedError(ServiceError):
 
 
 class StoredBatch(Protocol):
-    """A run of records as stored, not yet decoded."""
+    """A run of records as stored, or several such runs side by side; not yet decoded."""
 
     @property
     def first_offset(self) -> int:
@@ -91,6 +103,7 @@ class StoredBatch(Protocol):
 
         Raises:
             CorruptBatchError: If it cannot be decoded.
+            MixedBatchError: If it consists of several, and one of them cannot be.
         """
         ...
 

@@ -17,6 +17,7 @@ from service.consumers.base import (
     ConsumerClient,
     CorruptBatchError,
     Fetched,
+    MixedBatchError,
     OffsetGoneError,
     TopicPartition,
 )
@@ -137,13 +138,17 @@ class Intake:
         records: list[Record] = []
         size_bytes = 0
         position = answer.position
-        for place, stored in enumerate(answer.batches):
+        batches = list(answer.batches)
+        for place, stored in enumerate(batches):
             if not records and not self.has_room(answer.partition):
-                left = Fetched(answer.partition, position, answer.batches[place:])
+                left = Fetched(answer.partition, position, batches[place:])
                 self._kept[answer.partition] = _Kept(epoch, left)
                 return
             try:
-                decoded = stored.decode()
+                decoded = _from(answer.position, stored.decode())
+            except MixedBatchError as exc:
+                batches[place + 1 : place + 1] = exc.parts
+                continue
             except CorruptBatchError as exc:
                 await self._admission.send(
                     self._admission.batch(held, epoch, records, position, size_bytes), inbox
@@ -152,8 +157,6 @@ class Intake:
                 if held.epoch != epoch or not await self._corrupt(held, exc, inbox):
                     return
                 continue
-            if decoded and decoded[0].offset < answer.position:
-                decoded = [record for record in decoded if record.offset >= answer.position]
             if member.options.delayed and (due := self._due(held, decoded)) < len(decoded):
                 records.extend(decoded[:due])
                 position = decoded[due].offset
@@ -174,7 +177,7 @@ class Intake:
                 )
                 size_bytes -= share
             if len(records) >= CHUNK_RECORDS or size_bytes >= CHUNK_BYTES:
-                counters.more_in_hand = not last or place + 1 < len(answer.batches)
+                counters.more_in_hand = not last or place + 1 < len(batches)
                 await self._admission.send(
                     self._admission.batch(held, epoch, records, position, size_bytes), inbox
                 )
@@ -251,6 +254,13 @@ class Intake:
             return
         held.restart(position)
         client.seek(name, position)
+
+
+def _from(position: int, records: Sequence[Record]) -> Sequence[Record]:
+    """Those of ``records`` that were asked for: a stored batch comes as a whole."""
+    if not records or records[0].offset >= position:
+        return records
+    return [record for record in records if record.offset >= position]
 
 
 def _now() -> float:

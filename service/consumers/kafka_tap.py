@@ -11,7 +11,7 @@ when an upgrade of the client has moved one of them.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer
@@ -21,14 +21,20 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from service.consumers.base import (
     ClientFailedError,
-    CorruptBatchError,
     Fetched,
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_batches import (
+    RUN_BATCHES,
+    RUN_OFFSETS,
+    Batch,
+    Decoded,
+    Run,
+    is_compressed,
+)
 from service.consumers.kafka_checksum import is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
-from service.events import Record
 
 PRIVATE_NAMES: Final = {
     "AIOKafkaConsumer": ("_fetcher", "_coordinator", "_subscription", "_client"),
@@ -39,6 +45,7 @@ PRIVATE_NAMES: Final = {
         "_records",
         "_records_iterator",
         "_isolation_level",
+        "_aborted_transactions",
         "_consume_aborted_up_to",
         "_contains_abort_marker",
         "_aborted_producers",
@@ -46,8 +53,6 @@ PRIVATE_NAMES: Final = {
     ),
 }
 """What is read of the client beyond its public names, by class."""
-
-_COMPRESSION_MASK: Final = 0x07
 
 
 class Tap(Protocol):
@@ -151,25 +156,37 @@ def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition,
     position: int = source.next_fetch_offset
     stored = source._records  # noqa: SLF001
     size_bytes: int = stored.size_in_bytes()
-    batches: list[_Batch] = []
+    aborted = _may_hold_aborted(source)
+    batches: list[Batch | Run] = []
+    run: Run | None = None
     end = position
     while stored.has_next():
-        raw, damage = _next(stored, range(end + 1, limit + 1))
+        raw, damage = _next(stored, end, limit)
         if damage is not None:
             if doubted.get(partition) == end:
                 del doubted[partition]
-                covered = _end_of_damaged(raw, stored, range(end + 1, limit + 1))
-                batches.append(_Batch(partition, None, end, covered, damage))
+                covered = _end_of_damaged(raw, stored, end, limit)
+                batches.append(Batch(partition, None, end, covered, damage))
                 end = covered
             else:
                 doubted[partition] = end
             break
         wanted = not raw.is_control_batch
-        if raw.producer_id is not None and raw.producer_id >= 0:
+        if aborted and raw.producer_id is not None and raw.producer_id >= 0:
             wanted = _committed(source, raw) and wanted
         first_offset = getattr(raw, "base_offset", end)  # batches of old formats do not tell it
         end = raw.next_offset
-        batches.append(_Batch(partition, raw if wanted else None, first_offset, end))
+        if not wanted or end - first_offset >= RUN_OFFSETS or is_compressed(raw):
+            run = None
+            batches.append(Batch(partition, raw if wanted else None, first_offset, end))
+        elif run is None:
+            run = Run(partition, raw, first_offset, end)
+            batches.append(run)
+        else:
+            run.raws.append(raw)
+            run.next_offset = end
+            if len(run.raws) >= RUN_BATCHES or end - run.first_offset >= RUN_OFFSETS:
+                run = None
     if batches:
         source.next_fetch_offset = end
         span = max(1, end - batches[0].first_offset)
@@ -180,36 +197,43 @@ def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition,
     return Fetched(partition, position, batches)
 
 
-def _next(stored: Any, ends: range) -> tuple[Any, str | None]:
+def _next(stored: Any, end: int, limit: int) -> tuple[Any, str | None]:
     """The next stored batch, if there is one at all, and what is wrong with it.
 
     Args:
         stored: Holds at least one more.
-        ends: Where it may end.
+        end: One past the offsets of the batches before it.
+        limit: One past the last offset of the log.
     """
     try:
         raw = stored.next_batch()
         if not is_whole(stored, raw):
             return raw, "checksum differs"
-        if raw.next_offset not in ends:
+        if not end < raw.next_offset <= limit:
             return raw, "its offset does not belong here"  # which the checksum does not cover
     except Exception as exc:  # noqa: BLE001 -- the client's decoder raises whatever it likes
         return None, repr(exc)
     return raw, None
 
 
-def _end_of_damaged(raw: Any, stored: Any, ends: range) -> int:
+def _end_of_damaged(raw: Any, stored: Any, end: int, limit: int) -> int:
     """Where a damaged batch ends; takes the one behind it, if there is one, from ``stored``."""
+    ends = range(end + 1, limit + 1)
     if raw is None:
         return ends.start
-    behind = _next(stored, ends)[0] if stored.has_next() else None
+    behind = _next(stored, end, limit)[0] if stored.has_next() else None
     return end_of(raw, following=getattr(behind, "base_offset", None), ends=ends)
+
+
+def _may_hold_aborted(source: Any) -> bool:
+    """Whether anything in an answer may belong to an aborted transaction."""
+    return source._isolation_level == READ_COMMITTED and bool(  # noqa: SLF001
+        source._aborted_transactions or source._aborted_producers  # noqa: SLF001
+    )
 
 
 def _committed(source: Any, raw: Any) -> bool:
     """Whether a transactional batch may be read: false inside an aborted transaction."""
-    if source._isolation_level != READ_COMMITTED:  # noqa: SLF001
-        return True
     source._consume_aborted_up_to(raw.base_offset)  # noqa: SLF001
     aborted: set[int] = source._aborted_producers  # noqa: SLF001
     if raw.is_control_batch:
@@ -217,55 +241,6 @@ def _committed(source: Any, raw: Any) -> bool:
             aborted.discard(raw.producer_id)
         return False
     return not (raw.is_transactional and raw.producer_id in aborted)
-
-
-class _Batch:
-    """A stored batch; without ``raw`` it only covers offsets, or is known to be damaged."""
-
-    __slots__ = ("_damage", "_partition", "_raw", "first_offset", "next_offset", "size_bytes")
-
-    def __init__(
-        self,
-        partition: TopicPartition,
-        raw: Any,
-        first_offset: int,
-        next_offset: int,
-        damage: str | None = None,
-    ) -> None:
-        self._partition = partition
-        self._raw = raw
-        self._damage = damage
-        self.first_offset = first_offset
-        self.next_offset = next_offset
-        self.size_bytes = 0
-
-    def decode(self) -> Sequence[Record]:
-        if self._damage is not None:
-            raise self._corrupt(self._damage)
-        raw, self._raw = self._raw, None
-        if raw is None:
-            return ()
-        compressed = getattr(raw, "compression_type", _COMPRESSION_MASK) & _COMPRESSION_MASK
-        try:
-            records: list[Record] = list(raw)
-        except Exception as exc:  # codecs raise whatever they like
-            raise self._corrupt(repr(exc)) from exc
-        if compressed:
-            self.size_bytes = _bytes_of(records)
-        return records
-
-    def _corrupt(self, reason: str) -> CorruptBatchError:
-        return CorruptBatchError(self._partition, self.first_offset, self.next_offset, reason)
-
-
-def _bytes_of(records: Sequence[Record]) -> int:
-    """Keys, values and headers of ``records``."""
-    return sum(
-        len(record.value or b"")
-        + len(record.key or b"")
-        + sum(len(name) + len(content or b"") for name, content in record.headers)
-        for record in records
-    )
 
 
 class GetmanyTap:
@@ -279,7 +254,7 @@ class GetmanyTap:
         """What :meth:`wait` has read for ``partitions``."""
         taken = [partition for partition in self._buffer if partition in partitions]
         return [
-            Fetched(partition, records[0].offset, [_DecodedBatch(records)])
+            Fetched(partition, records[0].offset, [Decoded(records)])
             for partition in taken
             if (records := self._buffer.pop(partition))
         ]
@@ -300,21 +275,6 @@ class GetmanyTap:
             raise ClientFailedError(repr(exc)) from exc
         for key, records in answer.items():
             self._buffer[TopicPartition(key.topic, key.partition)] = records
-
-
-class _DecodedBatch:
-    """Records that the client has decoded already."""
-
-    __slots__ = ("_records", "first_offset", "next_offset", "size_bytes")
-
-    def __init__(self, records: list[Any]) -> None:
-        self._records = records
-        self.first_offset: int = records[0].offset
-        self.next_offset: int = records[-1].offset + 1
-        self.size_bytes = _bytes_of(records)
-
-    def decode(self) -> Sequence[Record]:
-        return self._records
 
 
 def client_partition(partition: TopicPartition) -> ClientPartition:

@@ -1,10 +1,10 @@
 """Kafka's hash of keys, of many at once.
 
 The hash is MurmurHash2 with 32 bits (Austin Appleby), with the seed of Kafka's Java client
-(``org.apache.kafka.common.utils.Utils.murmur2``).  In Python one key takes microseconds, four times
-what the rest of a record takes.  Here the words of many keys lie side by side in one large integer,
-64 bits for each, so that one multiplication is that of all: a product of two 32-bit numbers stays in
-its lane.  What a key costs is then a handful of loops in C.
+(``org.apache.kafka.common.utils.Utils.murmur2``).  In Python one key takes microseconds, a UUID
+more than all the rest of its record.  Here the words of many keys lie side by side in one large
+integer, 64 bits for each, so that one multiplication is that of all: a product of two 32-bit
+numbers stays in its lane.  What a key costs is then its share of a few loops in C.
 """
 
 import sys
