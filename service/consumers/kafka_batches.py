@@ -54,7 +54,7 @@ class Batch:
             records: list[Record] = list(raw)
         except Exception as exc:  # codecs raise whatever they like
             raise self._corrupt(repr(exc)) from exc
-        if is_compressed(raw) or not self.size_bytes:
+        if is_compressed(raw):
             self.size_bytes = bytes_of(records)
         return records
 
@@ -109,7 +109,10 @@ class Run:
         return parts
 
     def _one(self, raw: Any, damage: str | None = None) -> Batch:
-        return Batch(self._partition, raw, raw.base_offset, raw.next_offset, damage)
+        one = Batch(self._partition, raw, raw.base_offset, raw.next_offset, damage)
+        covered = one.next_offset - one.first_offset
+        one.size_bytes = self.size_bytes * covered // (self.next_offset - self.first_offset)
+        return one
 
 
 class Decoded:
