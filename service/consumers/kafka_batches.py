@@ -13,6 +13,7 @@ from service.consumers.base import (
     StoredBatch,
     TopicPartition,
 )
+from service.consumers.kafka_decompress import decoded_bytes
 from service.events import Record
 
 RUN_BATCHES: Final = 64
@@ -50,12 +51,14 @@ class Batch:
         raw, self._raw = self._raw, None
         if raw is None:
             return ()
+        before = decoded_bytes()
         try:
             records: list[Record] = list(raw)
         except Exception as exc:  # codecs raise whatever they like
             raise self._corrupt(repr(exc)) from exc
         if is_compressed(raw):
-            self.size_bytes = bytes_of(records)
+            # Where the client has decoders of its own, what they made has to be looked at.
+            self.size_bytes = decoded_bytes() - before or bytes_of(records)
         return records
 
     def _corrupt(self, reason: str) -> CorruptBatchError:

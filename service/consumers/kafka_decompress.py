@@ -9,6 +9,7 @@ names that are replaced are pinned by a test.
 import struct
 import zlib
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
 import cramjam
@@ -33,6 +34,23 @@ _XERIAL_HEADER_BYTES: Final = 16
 _FIRST_GUESS: Final = 8
 
 
+class _Decoded:
+    """How many bytes the decoders of this process have made, ever."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+_DECODED: Final = _Decoded()
+
+
+def decoded_bytes() -> int:
+    """How many bytes the decoders have made, ever; what one batch takes is a difference of two."""
+    return _DECODED.bytes
+
+
 class DecompressedTooLargeError(ValueError):
     """A compressed batch expands beyond :data:`MAX_DECOMPRESSED_BYTES`."""
 
@@ -40,6 +58,17 @@ class DecompressedTooLargeError(ValueError):
         super().__init__(f"a batch expands beyond {MAX_DECOMPRESSED_BYTES} bytes")
 
 
+def _counted(decode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    @wraps(decode)
+    def counted(payload: Any) -> bytes:
+        decoded = decode(payload)
+        _DECODED.bytes += len(decoded)
+        return decoded
+
+    return counted
+
+
+@_counted
 def gzip_decode(payload: Any) -> bytes:
     """Decode gzip, stopping at the limit."""
     decoder = zlib.decompressobj(wbits=_GZIP_WINDOW)
@@ -51,16 +80,19 @@ def gzip_decode(payload: Any) -> bytes:
     return decoded
 
 
+@_counted
 def lz4_decode(payload: Any) -> bytes:
     """Decode an LZ4 frame, stopping at the limit."""
     return _decode_growing(cramjam.lz4.decompress_into, payload)
 
 
+@_counted
 def zstd_decode(payload: Any) -> bytes:
     """Decode Zstandard, stopping at the limit."""
     return _decode_growing(cramjam.zstd.decompress_into, payload)
 
 
+@_counted
 def snappy_decode(payload: Any) -> bytes:
     """Decode Snappy, raw or in the block framing of the Java library, stopping at the limit."""
     data = bytes(payload)

@@ -4,14 +4,19 @@ import struct
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import codec as codecs
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.record import default_records
+from aiokafka.record._crecords import default_records as c_default_records
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.consumers import kafka_decompress
 from service.consumers.base import CorruptBatchError, Fetched, MixedBatchError
 from service.consumers.kafka_batches import RUN_BATCHES, RUN_OFFSETS, Run
+from service.consumers.kafka_decompress import CODEC_NAMES
 from service.consumers.kafka_tap import PrefetchTap
 from tests.unit.consumers.test_kafka_intake import HERE, Reading
 from tests.unit.consumers.test_kafka_intake import Client as Answers
@@ -114,6 +119,27 @@ def test_small_batches_side_by_side_are_taken_as_one_up_to_a_bound() -> None:
         2 * RUN_BATCHES,
         2 * RUN_BATCHES + 1,
     ]
+
+
+@pytest.mark.parametrize("bounded", [True, False], ids=["our decoders", "the client's"])
+@pytest.mark.parametrize("codec", [1, 2, 3, 4], ids=["gzip", "snappy", "lz4", "zstd"])
+def test_a_compressed_batch_takes_what_it_unpacks_to(
+    codec: int, *, bounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (default_records, c_default_records):
+        for name in CODEC_NAMES:
+            decode = getattr(kafka_decompress if bounded else codecs, name)
+            monkeypatch.setattr(module, name, decode, raising=False)
+    client = Client()
+    client.fetched(batch(0, [b"v" * 10_000] * 3, codec=codec), batch(3, [b"w"] * 2, codec=codec))
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+    large, small = fetched.batches
+    for stored in (large, small):
+        assert len(stored.decode()) == stored.next_offset - stored.first_offset
+
+    assert 30_000 <= large.size_bytes <= 31_000
+    assert 2 <= small.size_bytes <= 100
 
 
 def undecodable(offset: int) -> bytes:
