@@ -16,6 +16,7 @@ from service.consumers.base import (
 )
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
+from service.consumers.kafka_patience import Patience
 from service.errors import (
     BrokerUnavailableError,
     FencedError,
@@ -37,10 +38,12 @@ class Committer:
 
     Attributes:
         failing_since_s: ``loop.time()`` of the first commit that failed since one succeeded.
+        patience: Which partitions are at rest since their transaction failed.
     """
 
     def __init__(self, member: Member) -> None:
         self.failing_since_s: float | None = None
+        self.patience = Patience()
         self._member = member
         self._lock = asyncio.Lock()
 
@@ -149,11 +152,13 @@ class Committer:
         except TransactionFailedError as exc:
             member.counters.commit_failures += 1
             log.warning("transaction failed", source=member.name, error=str(exc))
+            self.patience.failed(name, _now())
             if held.epoch == epoch and name in member.assigned:
                 member.drop([name])
                 held.assign(_now())
             return True
         if committed:
+            self.patience.worked(name)
             member.counters.commits += 1
             now_s = member.last_contact_s = _now()
             if held.epoch == epoch and held.phase is Phase.RUNNING:
