@@ -12,11 +12,15 @@ broker stores it once.  For the same reason batches never expire here, as they o
 their partition has no leader.  Refused batches fail; the producer, whose sequence numbers have a
 gap now, is replaced, and the publisher drops what it may not send again.
 
+A batch that has to be sent again must not hold up those of other partitions.  The client waits
+before it, and sends nothing to that broker meanwhile; and while a partition has no leader, it
+looks at the others only when it has heard of the leaders anew.  Here only that batch waits.
+
 Uses the private names in :data:`PRIVATE_NAMES`, pinned by a test.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -36,9 +40,9 @@ PRIVATE_NAMES: Final = {
         "_send_produce_req",
         "client",
     ),
-    "MessageAccumulator": ("_batch_ttl", "reenqueue"),
+    "MessageAccumulator": ("_batch_ttl", "_waiter_future", "drain_by_nodes", "reenqueue"),
     "MessageBatch": ("_builder",),
-    "SendProduceReqHandler": ("_batches", "_client"),
+    "SendProduceReqHandler": ("_batches", "_client", "_default_backoff", "_to_reenqueue"),
 }
 """What is used of the client beyond its public names, by class."""
 
@@ -65,13 +69,21 @@ class ProduceGate:
 
     Args:
         producer: One that has started.
+        answered: Called when a broker has answered a request, with an error perhaps.
     """
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, answered: Callable[[], object] = lambda: None
+    ) -> None:
+        self._answered = answered
         self._sender: Any = producer._sender  # noqa: SLF001 -- see the module's docstring
         self._permissions: WeakKeyDictionary[Any, Asked] = WeakKeyDictionary()
         self._sender._send_produce_req = self._send  # noqa: SLF001
-        self._sender._message_accumulator._batch_ttl = float("inf")  # noqa: SLF001
+        self._queued: Any = self._sender._message_accumulator  # noqa: SLF001
+        self._queued._batch_ttl = float("inf")  # noqa: SLF001
+        self._drain_by_nodes = self._queued.drain_by_nodes
+        self._queued.drain_by_nodes = self._drain
+        self._looking: asyncio.Future[Any] | None = None
 
     def guard(self, builder: Any, permission: Asked) -> None:
         """Ask ``permission`` before ``builder``, a batch of the client's, goes out."""
@@ -83,31 +95,67 @@ class ProduceGate:
         asked = {at: _permission(self._permissions, batch) for at, batch in batches.items()}
         waiting = [at for at, answer in asked.items() if answer is Permission.WAIT]
         going = {at: batch for at, batch in batches.items() if at not in waiting}
+        later: Sequence[Any] = ()
         if going:
-            request = _Request(sender, going, self._permissions)
+            request = _Request(sender, going, self._permissions, self._answered)
             try:
                 await request.do(node)
             finally:
                 request.release()
+            later = request.later
+            if later:
+                asyncio.get_running_loop().call_later(request.backoff_s, self._again, later)
         elif waiting:
             await asyncio.sleep(WAIT_POLL_S)
         for at in waiting:
-            sender._message_accumulator.reenqueue(batches[at])  # noqa: SLF001
+            self._queued.reenqueue(batches[at])
         sender._in_flight.remove(node)  # noqa: SLF001
-        for partition in batches:
-            sender._muted_partitions.remove(partition)  # noqa: SLF001
+        sender._muted_partitions.difference_update(  # noqa: SLF001
+            batches.keys() - {batch.tp for batch in later}
+        )
+
+    def _again(self, later: Sequence[Any]) -> None:
+        """Have the client send batches again that a broker could not take just now."""
+        for batch in later:
+            self._queued.reenqueue(batch)
+            self._sender._muted_partitions.remove(batch.tp)  # noqa: SLF001
+        self._wake()
+
+    def _drain(self, *arguments: Any, **options: Any) -> tuple[Any, bool]:
+        """What the client does here, but what has no leader is looked for beside the rest."""
+        batches, leaderless = self._drain_by_nodes(*arguments, **options)
+        if leaderless and (self._looking is None or self._looking.done()):
+            looking: asyncio.Future[Any] = self._sender.client.force_metadata_update()
+            looking.add_done_callback(self._wake)
+            self._looking = looking
+        return batches, False
+
+    def _wake(self, _: object = None) -> None:
+        """Have the client look at what it could send."""
+        waiter = self._queued._waiter_future  # noqa: SLF001
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class _Request(SendProduceReqHandler):  # type: ignore[misc]
     """One produce request, which is its own connection to the client."""
 
+    _to_reenqueue: list[Any]
+
     def __init__(
-        self, sender: Any, batches: Mapping[Any, Any], permissions: Mapping[Any, Asked]
+        self,
+        sender: Any,
+        batches: Mapping[Any, Any],
+        permissions: Mapping[Any, Asked],
+        answered: Callable[[], object],
     ) -> None:
         super().__init__(sender, batches)
         self._permissions = permissions
+        self._answered = answered
         self._behind: Any = sender.client
         self._client: Any = self
+        self.backoff_s: float = self._default_backoff
+        self.later: Sequence[Any] = ()
 
     def release(self) -> None:
         """Refer to itself no longer, or its batches stay until the collector of cycles looks."""
@@ -130,6 +178,12 @@ class _Request(SendProduceReqHandler):  # type: ignore[misc]
             raise OwnerUnknownError("its input partition may belong to somebody else by now")
         encode_at_once(request)
         return await self._behind.send(node, request)
+
+    def handle_response(self, response: Any) -> None:
+        """Take what is to be sent again out of the client's hands, which would wait for it."""
+        self._answered()
+        super().handle_response(response)
+        self.later, self._to_reenqueue = self._to_reenqueue, []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._behind, name)

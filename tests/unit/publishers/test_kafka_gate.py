@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.errors import NotLeaderForPartitionError
+from aiokafka.errors import NotEnoughReplicasError, NotLeaderForPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.structs import TopicPartition
 
@@ -17,6 +17,8 @@ from service.publishers.kafka_gate import WAIT_POLL_S, OwnerLostError, ProduceGa
 OURS = TopicPartition("alerts", 0)
 ALSO_OURS = TopicPartition("alerts", 1)
 NODE = 1
+CONNECT_S = 1.0
+BACKOFF_S = 0.1
 
 
 class Broker:
@@ -25,12 +27,13 @@ class Broker:
     def __init__(self, on_connect: Callable[[], None] = lambda: None) -> None:
         self.written: list[set[TopicPartition]] = []
         self.errors: list[int] = []
+        self.asked = 0
         self.reachable = True
         self.on_connect = on_connect
 
     async def ready(self, node: int) -> bool:
         assert node == NODE
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(CONNECT_S)
         self.on_connect()
         return self.reachable
 
@@ -46,8 +49,10 @@ class Broker:
         )
         return SimpleNamespace(API_VERSION=7, topics=topics)
 
-    def force_metadata_update(self) -> None:
-        """Nothing to update."""
+    def force_metadata_update(self) -> "asyncio.Future[bool]":
+        self.asked += 1
+        self.metadata = asyncio.get_running_loop().create_future()
+        return self.metadata
 
     async def _maybe_wait_metadata(self) -> None:
         """Nothing to wait for."""
@@ -58,15 +63,24 @@ class Producer:
 
     def __init__(self, broker: Broker) -> None:
         self.requeued: list[MessageBatch] = []
+        self.leaderless = False
+        self.woken = False
         self._sender = SimpleNamespace(
             client=broker,
             _acks=-1,
             _in_flight={NODE},
-            _muted_partitions={OURS, ALSO_OURS},
+            _muted_partitions=set(),
             _request_timeout_ms=10_000,
-            _retry_backoff=0.1,
+            _retry_backoff=BACKOFF_S,
             _txn_manager=None,
-            _message_accumulator=SimpleNamespace(reenqueue=self.requeued.append, _batch_ttl=10.0),
+            _message_accumulator=SimpleNamespace(
+                reenqueue=self.requeued.append,
+                drain_by_nodes=lambda **_: ({}, self.leaderless),
+                _batch_ttl=10.0,
+                _waiter_future=SimpleNamespace(
+                    done=lambda: self.woken, set_result=lambda _: setattr(self, "woken", True)
+                ),
+            ),
             _send_produce_req=None,
         )
 
@@ -82,6 +96,13 @@ class Producer:
     @property
     def busy(self) -> bool:
         return bool(self._sender._in_flight)
+
+    @property
+    def muted(self) -> set[TopicPartition]:
+        return set(self._sender._muted_partitions)
+
+    def drain(self) -> Any:
+        return self._sender._message_accumulator.drain_by_nodes(ignore_nodes=set())
 
 
 def batch_for(partition: TopicPartition) -> tuple[BatchBuilder, MessageBatch]:
@@ -150,11 +171,46 @@ async def test_a_retry_goes_through_the_gate_again() -> None:
     gate.guard(builder, lambda: answers.pop(0))
 
     await producer.send(batch)
+    await asyncio.sleep(BACKOFF_S)
     assert producer.requeued == [batch]
     await producer.send(batch)
 
     assert broker.written == [{OURS}]
     assert isinstance(batch.future.exception(), OwnerLostError)
+
+
+async def test_a_batch_that_cannot_be_taken_now_does_not_hold_up_its_broker() -> None:
+    broker = Broker()
+    broker.errors = [NotEnoughReplicasError.errno]
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: Permission.GO)
+    began_s = asyncio.get_running_loop().time()
+
+    await producer.send(batch)
+
+    assert asyncio.get_running_loop().time() - began_s == CONNECT_S
+    assert not producer.busy
+    assert (producer.muted, producer.requeued) == ({OURS}, [])  # it alone has to wait
+    await asyncio.sleep(BACKOFF_S)
+    assert (producer.muted, producer.requeued, producer.woken) == (set(), [batch], True)
+
+
+async def test_a_partition_without_a_leader_does_not_keep_the_client_from_the_others() -> None:
+    broker = Broker()
+    producer = Producer(broker)
+    ProduceGate(producer)
+    producer.leaderless = True
+
+    drained = [producer.drain(), producer.drain()]
+
+    assert drained == [({}, False)] * 2  # so that it waits for more to send, as it always does
+    assert broker.asked == 1
+    assert not producer.woken
+    broker.metadata.set_result(True)
+    await asyncio.sleep(0)  # lets the client be woken
+    assert producer.woken
 
 
 async def test_without_a_connection_nothing_is_asked_and_the_client_tries_again() -> None:
