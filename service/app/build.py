@@ -93,6 +93,18 @@ class BuiltPipeline:
         """Its Kafka sources."""
         return [source for source in self.sources.values() if isinstance(source, KafkaSource)]
 
+    @property
+    def writes(self) -> set[str]:
+        """The topics that it is known to write to; results may name others."""
+        handlers = self.settings.handlers.values()
+        changelogs = [branch.dispatcher.changelog for branch in self.pipeline.branches]
+        return {
+            self.settings.dead_letter,
+            *(handler.output for handler in handlers if handler.output is not None),
+            *(step.topic for handler in handlers for step in handler.retry.delay_topics),
+            *(topic for each in changelogs if each is not None for topic in each.topics.values()),
+        }
+
     def ask(self, owner: Owner) -> None:
         """Ask ``owner`` before its state is written, and that of the pipelines that it feeds."""
         self.state.ask(owner)
@@ -181,6 +193,7 @@ def build_pipeline(
                 transactional=transactions is not None,
                 early_records=max(1, budget_share(settings, settings.memory.max_records) // 4),
             )
+            publisher.changelogs.update(logged[handler_name].values())
             if transactions is not None:
                 transactions.include(changelog)
         branch = _branch(handler_name, handler, results, counters, tracing, changelog=changelog)

@@ -76,8 +76,9 @@ def _pipeline(
     counters = built.counters
     reading = built.meter.read(now_s)
     channel = built.pipeline.inbox.statistics()
+    pending_s = application.publisher.oldest_pending_s(_of_others(application, built))
     partitions = tuple(
-        _partition(application, built, source, held, silent_s, now_s)
+        _partition(built, source, held, silent_s, pending_s, now_s)
         for source in built.kafka_sources
         for held in source.partitions
     )
@@ -120,12 +121,18 @@ def _pipeline(
     )
 
 
+def _of_others(application: "Application", built: BuiltPipeline) -> set[str]:
+    """Topics that neither ``built`` writes to nor what it feeds, but another pipeline does."""
+    own = built.writes.union(*(each.writes for each in behind(built)))
+    return set[str]().union(*(each.writes for each in application.pipelines.values())) - own
+
+
 def _partition(  # noqa: PLR0917 -- one private use, all of one partition
-    application: "Application",
     built: BuiltPipeline,
     source: KafkaSource,
     held: HeldPartition,
     silent_s: float,
+    publish_pending_s: float,
     now_s: float,
 ) -> PartitionStatus:
     offsets = None if held.phase is Phase.REVOKED else held.offsets
@@ -147,7 +154,7 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
     facts = PartitionFacts(
         oldest=record,
         broker_silent_s=silent_s,
-        publish_pending_s=application.publisher.oldest_pending_s(),
+        publish_pending_s=publish_pending_s,
         commit_failing_s=source.commit_failing_s(),
         intake_blocked_s=source.intake_blocked_s(),
         rebalancing_s=source.rebalancing_s(),

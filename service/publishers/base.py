@@ -31,6 +31,20 @@ class ProduceUnknownError(ServiceError):
     """It is not known whether the batch is stored; the producer has to be replaced."""
 
 
+class FewerPartitionsError(ServiceError):
+    """A topic has lost partitions: it was deleted and made again.
+
+    Args:
+        topic: The topic.
+        partitions: How many it has now.
+    """
+
+    def __init__(self, topic: str, partitions: int) -> None:
+        super().__init__(f"topic {topic} has only {partitions} partitions now")
+        self.topic = topic
+        self.partitions = partitions
+
+
 class TopicInfo(NamedTuple):
     """Limits of a topic.
 
@@ -104,6 +118,26 @@ class ProducerClient(Protocol):
         Raises:
             BrokerUnavailableError: If the topic stays unknown until the deadline.
         """
+        ...
+
+    async def find(self, topic: str) -> None:
+        """Have the brokers tell of ``topic``, so that :meth:`partitions` knows of it.
+
+        Raises:
+            BrokerUnavailableError: If it stays unknown until the deadline.
+        """
+        ...
+
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions ``topic`` has by what the brokers told last; asks nobody.
+
+        ``None`` if it is not there, or nobody has asked for it.
+        """
+        ...
+
+    @property
+    def heard_s(self) -> float:
+        """``loop.time()`` of the last answer of a broker, whatever it said."""
         ...
 
     def new_batch(self) -> BatchWriter:

@@ -8,9 +8,9 @@ pipelines.  A full channel makes the writer wait, as a slow broker would.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from service.delivery.chained import ChainedBatch
 from service.delivery.identity import ID_HEADER
@@ -178,18 +178,21 @@ class ChainPublisher:
         """See :class:`~service.publishers.protocols.Publisher`."""
         return self._publisher.full or any(chain.waiting for chain in self._chains)
 
-    async def room(self) -> None:
+    def room(self) -> Coroutine[Any, Any, None]:
         """Wait until every batch has its place in a channel, and the publisher has room.
 
         Cancel safe: what has not been sent stays, in order.
         """
+        return self._sent(self._publisher.room())
+
+    async def _sent(self, room: Awaitable[None]) -> None:
         # One at a time: a handler's timer may publish beside its events.
         async with self._sending:
             for chain in self._chains:
                 while chain.waiting:
                     await chain.target.send(chain.waiting[0])
                     chain.waiting.popleft()
-        await self._publisher.room()
+        await room
 
     def _seal(self, chain: "_Chain") -> None:
         """Make batches of what has come together; send those that fit, in order."""

@@ -6,6 +6,9 @@ for now, or after the linger time, and never while another one of its partition 
 
 The producer is disposable.  When it fails it is replaced, and what was not acknowledged is sent
 again in the same order; a record whose batch was refused for its size is dead-lettered.
+
+A topic in trouble (not there, without a leader, refusing what it gets) is no reason for others to
+wait: what is for it stays in its partitions, and only who writes to it waits when that is much.
 """
 
 import asyncio
@@ -18,18 +21,13 @@ import structlog
 
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
-from service.publishers.backlog import Backlog
-from service.publishers.base import (
-    BatchWriter,
-    ProduceFailedError,
-    ProducerClient,
-    Row,
-)
+from service.publishers.base import ProduceFailedError, ProducerClient
+from service.publishers.kafka_availability import Availability
+from service.publishers.kafka_outputs import KafkaOutputs
 from service.publishers.kafka_stuck import StuckWatch
-from service.publishers.kafka_topics import BACKOFF_FIRST_S, BACKOFF_MAX_S, OutputTopics
+from service.publishers.kafka_topics import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from service.publishers.output import (
     FULL_BYTES,
-    Entry,
     OutputPartition,
     Run,
     Sealed,
@@ -47,10 +45,12 @@ FLUSH_BEFORE_REBUILD_S: Final = 5.0
 SETTLE_POLL_S: Final = 0.02
 PERMISSION_POLL_S: Final = 0.05
 """Time between two looks at results that have to wait for an answered heartbeat."""
+TROUBLE_POLL_S: Final = 0.1
+"""Time between two looks at results for a topic that is in trouble."""
 STOP_TIMEOUT_S: Final = 3.0
 
 
-class KafkaPublisher(OutputTopics):
+class KafkaPublisher(KafkaOutputs):
     """See the module.
 
     Args:
@@ -75,114 +75,30 @@ class KafkaPublisher(OutputTopics):
         self._make_producer = make_producer
         self._linger_s = linger_s
         self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
-        self._outputs: dict[tuple[str, int], OutputPartition] = {}
-        self._watch = StuckWatch(make_producer, lambda: list(self._outputs.values()))
-        self._dirty = asyncio.Event()
-        self._backlog = Backlog()
+        self._available = Availability(self.fits, self._dirty.set)
+        self._watch = StuckWatch(
+            make_producer, lambda: list(self._outputs.values()), self._last_heard_s
+        )
         self._broken: Exception | None = None
         self._stopping = False
         self.ever_connected = False
         self.published = 0
         self.failures = 0
 
-    # -- adding ----------------------------------------------------------------------------
-
     @property
     def connected(self) -> bool:
         """Whether a producer is up."""
         return self._producer is not None and self._broken is None
 
-    @property
-    def pending(self) -> int:
-        """Output records that are not acknowledged yet."""
-        return self._backlog.records
-
-    @property
-    def pending_bytes(self) -> int:
-        """Their size."""
-        return self._backlog.size_bytes
-
-    def add(self, topic: str, partition: int, entry: Entry) -> None:
-        """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
-
-        Args:
-            topic: A topic that is in :attr:`topics`.
-            partition: From :meth:`partition_for`.
-            entry: The record, at most :meth:`max_record_bytes` long.
-        """
-        run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
-        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
-        self.add_run(topic, partition, run, [row])
-
-    def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
-        """:meth:`add` for each of ``rows``, in as few calls as there are batches to fill.
-
-        Args:
-            topic: A topic that is in :attr:`topics`.
-            partition: From :meth:`partition_for`.
-            run: Where the records come from; not to be changed afterwards.
-            rows: The records, as many as there are places in ``run``.
-        """
-        size_bytes = self._output(topic, partition).add(run, rows, self._begin_batch)
-        self._backlog.add(len(rows), size_bytes)
-
-    def _output(self, topic: str, partition: int) -> OutputPartition:
-        output = self._outputs.get((topic, partition))
-        if output is None:
-            limit_bytes = self.topics[topic].max_message_bytes
-            output = OutputPartition(topic, partition, limit_bytes)
-            self._outputs[topic, partition] = output
-        return output
-
-    def _begin_batch(self, output: OutputPartition) -> BatchWriter | None:
-        """Open a batch for ``output``; ``None`` while there is no producer to make one.
-
-        What was added while there was none is in no writer: it goes first, as a batch of its own,
-        or it would be acknowledged with this one without ever having been sent.
-        """
-        output.since_s = _now()
-        if not output.waiting_since_s:
-            output.waiting_since_s = output.since_s
-        if self._producer is None:
-            return None
-        output.seal()
-        return self._producer.new_batch()
-
-    def added(self, *, urgent: bool) -> None:
-        """A run of :meth:`add` calls has ended; ``urgent`` when nothing more is coming for now."""
-        if not self._backlog.records:
-            return
-        if urgent:
-            for output in self._outputs.values():
-                if output.runs:
-                    output.urgent = True
-        self._backlog.look()
-        self._dirty.set()
-
-    def oldest_pending_s(self) -> float:
-        """For how long outputs wait to be acknowledged, or for their topic to be described."""
-        waiting = [output.waiting_since_s for output in self._outputs.values()]
-        waiting += self.unknown_since_s()
-        since_s = min((at_s for at_s in waiting if at_s), default=0.0)
-        return _now() - since_s if since_s else 0.0
-
-    @property
-    def full(self) -> bool:
-        """Whether :meth:`room` would wait."""
-        return self._backlog.full
-
-    async def room(self) -> None:
-        """Wait until more may be added; see :class:`Backlog`.  Cancel safe."""
-        await self._backlog.room()
+    def _last_heard_s(self) -> float:
+        return 0.0 if self._producer is None else self._producer.heard_s
 
     async def flush(self) -> None:
         """Wait until everything added so far is acknowledged.  Cancel safe."""
         for output in self._outputs.values():
             output.urgent = True
         self._dirty.set()
-        await self._backlog.empty()
-
-    # -- sending ---------------------------------------------------------------------------
+        await self._shares.empty()
 
     async def run(self) -> None:
         """Send until cancelled or :meth:`close`, replacing the producer whenever it fails."""
@@ -212,6 +128,8 @@ class KafkaPublisher(OutputTopics):
                     await producer.stop(STOP_TIMEOUT_S)
             for output in self._outputs.values():
                 output.unsent()
+            while self.fewer:
+                self._place_anew(*self.fewer.popitem())
             self._dirty.set()  # or the next producer would wait for something new to send
             if not self._stopping:
                 await asyncio.sleep(backoff_s * self._rng.uniform(0.8, 1.2))
@@ -223,7 +141,7 @@ class KafkaPublisher(OutputTopics):
             async with asyncio.timeout(deadline_s):
                 await self.flush()
         except TimeoutError:
-            log.warning("output not acknowledged in time", records=self._backlog.records)
+            log.warning("output not acknowledged in time", records=self._shares.records)
         self._stopping = True
         self._dirty.set()
 
@@ -231,15 +149,20 @@ class KafkaPublisher(OutputTopics):
         """Send until :meth:`close`, and raise when ``producer`` has to be replaced."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._available.begin(producer, tasks)
                 watching = tasks.create_task(self._watch.run(), name="watch producer")
                 counting = tasks.create_task(self.keep_counting(producer), name="count partitions")
                 await self._send_loop(producer)
                 watching.cancel()
                 counting.cancel()
+                self._available.end()
         except* ServiceError as group:
             raise first_error(group) from group
+        finally:
+            self._available.end()
 
     async def _send_loop(self, producer: ProducerClient) -> None:
+        later: asyncio.TimerHandle | None = None
         while not self._stopping:
             await self._dirty.wait()
             self._dirty.clear()
@@ -248,8 +171,11 @@ class KafkaPublisher(OutputTopics):
             if (failure := producer.failed()) is not None:
                 raise ProduceFailedError(failure)
             wait_s = await self._send_ready(producer)
+            if later is not None:
+                later.cancel()  # or each look would bring about another one for ever
+                later = None
             if wait_s is not None:
-                asyncio.get_running_loop().call_later(wait_s, self._dirty.set)
+                later = asyncio.get_running_loop().call_later(wait_s, self._dirty.set)
 
     async def _send_ready(self, producer: ProducerClient) -> float | None:
         """Send what may go now; returns seconds until something else may."""
@@ -258,16 +184,39 @@ class KafkaPublisher(OutputTopics):
         for output in list(self._outputs.values()):
             if output.on_wire is not None:
                 continue  # its answer sets the event again
-            if not output.sealed and output.runs:
-                left_s = output.since_s + self._linger_s - now_s
-                if output.urgent or output.size_bytes >= FULL_BYTES or left_s < DUE_S:
-                    output.seal()
-                    output.urgent = False
-                else:
-                    next_s = left_s if next_s is None else min(next_s, left_s)
-            if output.sealed and not await self._send(producer, output):
-                next_s = PERMISSION_POLL_S if next_s is None else min(next_s, PERMISSION_POLL_S)
+            wait_s = 0.0 if output.sealed else self._due_in_s(output, now_s)
+            if wait_s is None:
+                continue
+            if not wait_s:
+                wait_s = await self._send_due(producer, output)
+            if wait_s and (next_s is None or wait_s < next_s):
+                next_s = wait_s
         return next_s
+
+    def _due_in_s(self, output: OutputPartition, now_s: float) -> float | None:
+        """Seconds until the open batch goes out, 0 if it does now; ``None`` if there is none."""
+        if not output.runs:
+            return None
+        left_s = output.since_s + self._linger_s - now_s
+        return 0.0 if output.urgent or output.size_bytes >= FULL_BYTES or left_s < DUE_S else left_s
+
+    async def _send_due(self, producer: ProducerClient, output: OutputPartition) -> float:
+        """Send the next of one output partition, if that may be; returns when to try again."""
+        if not self._available.takes(output.topic, output.partition):
+            return TROUBLE_POLL_S
+        if not output.sealed:
+            output.seal()
+            output.urgent = False
+        return 0.0 if await self._send(producer, output) else PERMISSION_POLL_S
+
+    def _permission(self, output: OutputPartition, runs: Sequence[Run]) -> Permission:
+        """What may become of a batch in the client's hands; it waits if its topic has changed."""
+        permission = permission_of(runs)
+        if permission is Permission.GO and not self._available.there(
+            output.topic, output.partition
+        ):
+            return Permission.WAIT
+        return permission
 
     def _next(self, output: OutputPartition) -> Sealed | None:
         """Take the next records that may be sent; ``None`` if all that there are have to wait.
@@ -281,19 +230,20 @@ class KafkaPublisher(OutputTopics):
         while output.sealed and going is None:
             parts = output.sealed.popleft().by_permission()
             if (never := parts.get(Permission.NEVER)) is not None:
-                self._drop(never)
+                self._drop(output, never)
             if (wait := parts.get(Permission.WAIT)) is not None:
                 waiting.append(wait)
             going = parts.get(Permission.GO)
         output.sealed.extendleft(reversed(waiting))
         return going
 
-    def _drop(self, sealed: Sealed) -> None:
+    @staticmethod
+    def _drop(output: OutputPartition, sealed: Sealed) -> None:
         """Nobody may publish these any more: their partition was lost."""
         for run in sealed.runs:
             run.owner.lost(run)
             run.batch.dropped(run.places)
-        self._backlog.settle(sealed.count, sealed.size_bytes)
+        output.share.settle(sealed.count, sealed.size_bytes)
 
     async def _send(self, producer: ProducerClient, output: OutputPartition) -> bool:
         """Send what may go of one output partition; false if all of it has to wait."""
@@ -318,7 +268,7 @@ class KafkaPublisher(OutputTopics):
             output.topic,
             output.partition,
             sealed.writer,
-            permission=partial(permission_of, sealed.runs),
+            permission=partial(self._permission, output, sealed.runs),
         )
         answer.add_done_callback(partial(self._answered, output, sealed))
         return True
@@ -332,17 +282,20 @@ class KafkaPublisher(OutputTopics):
             return  # the producer was replaced meanwhile, and this batch is sent again
         output.on_wire = None
         if error is None and not answer.cancelled():
+            self._available.stored(output.topic)
             self._stored(output, sealed)
             return
         self._count_failure(sealed)
         refused: Sealed | None = None
         if not (isinstance(error, ProduceFailedError) and error.too_large):
             output.sealed.appendleft(sealed.unsent())
+            if isinstance(error, ProduceFailedError):
+                self._available.refused(output.topic)
         elif sealed.count > 1:
             output.split(sealed)
         else:
             refused = sealed
-            self._backlog.settle(sealed.count, sealed.size_bytes)
+            output.share.settle(sealed.count, sealed.size_bytes)
         # before the owners are told, one of whom may raise: the producer has a gap in any case
         self._broken = error if isinstance(error, Exception) else ProduceFailedError("cancelled")
         self._dirty.set()
@@ -357,7 +310,7 @@ class KafkaPublisher(OutputTopics):
             for entry in sealed.entries():
                 entry.owner.refused(entry, reason)
         finally:
-            self._backlog.look()
+            self._shares.look()
             if not output.pending:
                 output.waiting_since_s = 0.0
 
@@ -372,7 +325,7 @@ class KafkaPublisher(OutputTopics):
                     run.batch.dead_lettered(place)
             run.batch.ack_many(run.places)
         self.published += sealed.count
-        self._backlog.settle(sealed.count, sealed.size_bytes)
+        output.share.settle(sealed.count, sealed.size_bytes)
         if output.sealed or output.runs:
             self._dirty.set()
 
@@ -384,10 +337,14 @@ class KafkaPublisher(OutputTopics):
     async def _settle_wire(self) -> None:
         """Give batches that are on the wire time to be answered before their producer goes.
 
-        What is not answered by then is sent again, and may be stored twice.
+        What is not answered by then is sent again, and may be stored twice.  What waits for a topic
+        that has lost partitions gets no answer, and neither waits for.
         """
         for _ in range(int(FLUSH_BEFORE_REBUILD_S / SETTLE_POLL_S)):
-            if all(output.on_wire is None for output in self._outputs.values()):
+            if all(
+                output.on_wire is None or output.topic in self.fewer
+                for output in self._outputs.values()
+            ):
                 return
             await asyncio.sleep(SETTLE_POLL_S)
 

@@ -81,6 +81,7 @@ class KafkaProducerClient:
         self._producer: AIOKafkaProducer | None = None
         self._gate: ProduceGate | None = None
         self._max_message_bytes: dict[str, int] = {}
+        self._heard_s = 0.0
 
     async def start(self) -> None:
         """See :meth:`service.publishers.base.ProducerClient.start`."""
@@ -99,7 +100,8 @@ class KafkaProducerClient:
             raise
         if "transactional_id" in self._options:
             wait_briefly_for_markers(producer)
-        self._gate = ProduceGate(producer)
+        producer.client.cluster.add_listener(self._hear)
+        self._gate = ProduceGate(producer, self._hear)
         self._producer = producer
 
     async def stop(self, deadline_s: float) -> None:
@@ -110,14 +112,28 @@ class KafkaProducerClient:
 
     async def topic_info(self, topic: str) -> TopicInfo:
         """See :meth:`service.publishers.base.ProducerClient.topic_info`."""
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                partitions = await self._require().partitions_for(topic)
-        except (KafkaError, OSError, TimeoutError) as exc:
-            raise BrokerUnavailableError(f"topic {topic}: {exc!r}") from exc
+        partitions = await self._find(topic)
         if topic not in self._max_message_bytes:
             self._max_message_bytes[topic] = await self._read_limit(topic)
-        return TopicInfo(len(partitions), self._max_message_bytes[topic])
+        return TopicInfo(partitions, self._max_message_bytes[topic])
+
+    async def find(self, topic: str) -> None:
+        """See :meth:`service.publishers.base.ProducerClient.find`."""
+        await self._find(topic)
+
+    async def _find(self, topic: str) -> int:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return len(await self._require().partitions_for(topic))
+        except (KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerUnavailableError(f"topic {topic}: {exc!r}") from exc
+
+    def partitions(self, topic: str) -> int | None:
+        """See :meth:`service.publishers.base.ProducerClient.partitions`."""
+        if self._producer is None:
+            return None
+        known = self._producer.client.cluster.partitions_for_topic(topic)
+        return None if known is None else len(known)
 
     async def _read_limit(self, topic: str) -> int:
         """The topic's ``max.message.bytes``; its default where we may not read it."""
@@ -141,6 +157,15 @@ class KafkaProducerClient:
                 async with asyncio.timeout(1.0):
                     await admin.close()
         return DEFAULT_MAX_MESSAGE_BYTES
+
+    @property
+    def heard_s(self) -> float:
+        """See :attr:`service.publishers.base.ProducerClient.heard_s`."""
+        return self._heard_s
+
+    def _hear(self, _: object = None) -> None:
+        """A broker has answered."""
+        self._heard_s = asyncio.get_running_loop().time()
 
     def new_batch(self) -> BatchWriter:
         """See :meth:`service.publishers.base.ProducerClient.new_batch`."""

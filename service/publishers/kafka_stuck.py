@@ -4,7 +4,8 @@ The client looks for brokers only where it last saw them.  When all of them have
 for ever, and nothing of it ends.  But a producer is not replaced lightly: what it has on the wire
 may be stored already, and another one would store it once more.  So a request that stays
 unanswered is not enough; a second producer has to connect first, and the first one still not get
-an answer after that.
+an answer after that, to whatever it has asked.  One that gets answers has not lost its way, and a
+new one would not help a topic that takes nothing.
 """
 
 import asyncio
@@ -34,15 +35,18 @@ class StuckWatch:
     Args:
         make_producer: Builds a producer to try another way with.
         outputs: Gives what may have a request on the wire.
+        heard_s: Gives ``loop.time()`` of the last answer of a broker to the producer.
     """
 
     def __init__(
         self,
         make_producer: Callable[[], ProducerClient],
         outputs: Callable[[], Sequence[OutputPartition]],
+        heard_s: Callable[[], float],
     ) -> None:
         self._make_producer = make_producer
         self._outputs = outputs
+        self._heard_s = heard_s
 
     async def run(self) -> None:
         """Raise when the producer has to be replaced.
@@ -54,13 +58,18 @@ class StuckWatch:
             await asyncio.sleep(LOOK_S)
             stuck = self._stuck()
             if stuck and await self._reachable():
+                heard_s = self._heard_s()
                 await asyncio.sleep(GRACE_S)
-                if any(output.on_wire is sealed for output, sealed in stuck):
+                if heard_s == self._heard_s() and any(
+                    output.on_wire is sealed for output, sealed in stuck
+                ):
                     raise ProduceUnknownError("brokers answer, but not to this producer")
 
     def _stuck(self) -> list[tuple[OutputPartition, Sealed]]:
         """What is on the wire for long, and not because it has to wait for its owner."""
         now_s = asyncio.get_running_loop().time()
+        if now_s - self._heard_s() <= STUCK_S:
+            return []
         return [
             (output, sealed)
             for output in self._outputs()

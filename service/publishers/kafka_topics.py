@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
 
 from service.errors import BrokerUnavailableError
-from service.publishers.base import ProducerClient, TopicInfo
+from service.publishers.base import FewerPartitionsError, ProducerClient, TopicInfo
 from service.publishers.kafka_partitioner import Partitioner
 from service.publishers.output import RECORD_OVERHEAD_BYTES, Sealed
 
@@ -16,8 +16,11 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
-COUNT_EVERY_S: Final = 20.0
-"""Time between two looks at how many partitions topics have, as often as the client looks."""
+COUNT_EVERY_S: Final = 5.0
+"""Time between two looks at how many partitions topics have by what the client was told last.
+
+It asks every 20 s, and at once when a partition is not where it was.
+"""
 BATCH_HEADER_BYTES: Final = 61
 """Kafka's own of a batch (format v2), beside its records."""
 
@@ -27,6 +30,9 @@ class OutputTopics:
 
     Attributes:
         topics: Output topics that are known; :meth:`learn` adds to them.
+        changelogs: Those of them whose partitions are not for keys to choose: each belongs to one
+            input partition.
+        fewer: Topics that have lost partitions, and how many they have now.
     """
 
     def __init__(self) -> None:
@@ -35,6 +41,8 @@ class OutputTopics:
         self._unknown_since_s: dict[str, float] = {}
         self._batch_bytes: dict[str, int] = {}
         self.topics: dict[str, TopicInfo] = {}
+        self.changelogs: set[str] = set()
+        self.fewer: dict[str, int] = {}
 
     def knows(self, topic: str) -> bool:
         """Whether :meth:`add` may be called for ``topic``; else await :meth:`learn` first."""
@@ -57,24 +65,54 @@ class OutputTopics:
             backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
 
     async def keep_counting(self, producer: ProducerClient) -> None:
-        """Notice topics that get more partitions, until cancelled.
+        """Notice topics that get more partitions, or come back with fewer, until cancelled.
 
         Their keys move then, for every client; one that did not know would go on writing a key
         where nobody who computes its place looks for it, and where other members do not write it.
-        Fewer partitions are another topic of the same name, which is not for us to mend.
 
         Args:
             producer: Whom to ask; it knows most of the answers.
+
+        Raises:
+            FewerPartitionsError: If a topic was made again with fewer, as two looks have shown: a
+                broker that is behind the others does not know of new partitions yet.
         """
+        suspects: dict[str, int] = {}
         while True:
             await asyncio.sleep(COUNT_EVERY_S)
-            for topic in list(self.topics):
-                with contextlib.suppress(BrokerUnavailableError):
-                    count = (await producer.topic_info(topic)).partitions
-                    known = self.topics[topic]
-                    if count > known.partitions:
-                        self.topics[topic] = TopicInfo(count, known.max_message_bytes)
-                        log.info("topic has more partitions", topic=topic, partitions=count)
+            await asyncio.gather(*(_told_of(producer, topic) for topic in self.topics))
+            for topic, known in list(self.topics.items()):
+                count = producer.partitions(topic)
+                before = suspects.pop(topic, None)
+                if count is None or count == known.partitions:
+                    continue
+                if count > known.partitions:
+                    self.topics[topic] = known._replace(partitions=count)
+                    log.info("topic has more partitions", topic=topic, partitions=count)
+                elif topic in self.changelogs:
+                    # never moved elsewhere: a table is read back from the partition of its input
+                    if count != before:
+                        log.error(
+                            "changelog has too few partitions: what belongs to the others waits",
+                            topic=topic,
+                            partitions=count,
+                            needed=known.partitions,
+                        )
+                    suspects[topic] = count
+                elif count == before:
+                    self.fewer[topic] = count
+                    raise FewerPartitionsError(topic, count)
+                else:
+                    suspects[topic] = count
+
+    def fits(self, topic: str, partition: int, count: int) -> bool:
+        """Whether what is for ``partition`` belongs there while ``topic`` has ``count`` of them.
+
+        With fewer than were known every key may belong somewhere else.
+        """
+        if topic in self.changelogs:
+            return partition < count
+        return count >= self.topics[topic].partitions
 
     def max_record_bytes(self, topic: str) -> int:
         """Largest key, value and headers together that ``topic`` takes."""
@@ -125,6 +163,17 @@ class OutputTopics:
             return [spare % count] * len(keys)
         return self._partitioner.partitions(keys, count, spare % count)
 
-    def unknown_since_s(self) -> list[float]:
-        """Since when somebody waits for each topic that is not known yet."""
-        return [at_s for topic, at_s in self._unknown_since_s.items() if topic not in self.topics]
+    def unknown_since_s(self, but_for: Collection[str] = ()) -> list[float]:
+        """Since when somebody waits for each topic that is not known yet, ``but_for`` some."""
+        return [
+            at_s
+            for topic, at_s in self._unknown_since_s.items()
+            if topic not in self.topics and topic not in but_for
+        ]
+
+
+async def _told_of(producer: ProducerClient, topic: str) -> None:
+    """Have ``producer`` know of ``topic``, if it is there."""
+    if producer.partitions(topic) is None:
+        with contextlib.suppress(BrokerUnavailableError):
+            await producer.find(topic)

@@ -7,11 +7,12 @@ input records it came from.  Knows neither the producer nor a clock: the publish
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.events import Headers, Permission, RecordBatch
 from service.publishers.base import BatchWriter, Row
+from service.publishers.shares import Share, Shares
 
 FULL_BYTES: Final = 192 * 1024
 """A batch of this size goes out without waiting for more."""
@@ -19,6 +20,8 @@ SMALL_TOPIC_BYTES: Final = 512 * 1024
 """Topics that take less than this have their batches measured record by record."""
 RECORD_OVERHEAD_BYTES: Final = 128
 """Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
+NOT_COUNTED: Final = Shares().of("")
+"""The share of outputs that are counted by whoever drives them."""
 
 
 class EntryOwner(Protocol):
@@ -197,6 +200,7 @@ class OutputPartition:
 
     Attributes:
         limit_bytes: Largest batch that the topic takes.
+        share: Where what is not acknowledged is counted.
         runs: Where the records of the open batch come from.
         writer: Has the records of the open batch.
         rows: Has them while there is no producer to give us a writer.
@@ -218,6 +222,7 @@ class OutputPartition:
         "runs",
         "sealed",
         "sent_at_s",
+        "share",
         "since_s",
         "size_bytes",
         "topic",
@@ -226,8 +231,11 @@ class OutputPartition:
         "writer",
     )
 
-    def __init__(self, topic: str, partition: int, limit_bytes: int) -> None:
+    def __init__(
+        self, topic: str, partition: int, limit_bytes: int, share: Share = NOT_COUNTED
+    ) -> None:
         self.topic = topic
+        self.share = share
         self.limit_bytes = limit_bytes
         self.partition = partition
         self.writer: BatchWriter | None = None
@@ -331,6 +339,25 @@ class OutputPartition:
         on_wire = 0 if self.on_wire is None else self.on_wire.count
         sealed = sum(batch.count for batch in self.sealed)
         return on_wire + sealed + sum(len(run.places) for run in self.runs)
+
+
+def by_partition(
+    partitions: Sequence[int], run: Run, rows: list[Row]
+) -> Iterable[tuple[int, Run, list[Row]]]:
+    """The rows of ``run`` by output partition, each part in the order of the run."""
+    if partitions.count(partitions[0]) == len(partitions):
+        return ((partitions[0], run, rows),)
+    parts: dict[int, tuple[list[int], list[Row]]] = {}
+    for partition, place, row in zip(partitions, run.places, rows, strict=True):
+        part = parts.get(partition)
+        if part is None:
+            part = parts[partition] = ([], [])
+        part[0].append(place)
+        part[1].append(row)
+    return [
+        (partition, Run(run.batch, places, run.owner, failed=run.failed), some)
+        for partition, (places, some) in parts.items()
+    ]
 
 
 def permission_of(runs: Sequence[Run]) -> Permission:

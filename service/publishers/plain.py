@@ -24,7 +24,7 @@ from service.publishers.encoding import (
     is_finite,
     passed_on,
 )
-from service.publishers.output import EntryOwner, Run
+from service.publishers.output import EntryOwner, Run, by_partition
 from service.publishers.protocols import Publisher
 
 _key_of = attrgetter("key")
@@ -87,7 +87,7 @@ class PlainWriter:
         publisher = self._publisher
         for topic, whole, keys, rows in ready:
             partitions = publisher.partitions_for(topic, keys, run.batch.partition)
-            for partition, some, some_rows in _by_partition(partitions, whole, rows):
+            for partition, some, some_rows in by_partition(partitions, whole, rows):
                 publisher.add_run(topic, partition, some, some_rows)
         return True
 
@@ -149,25 +149,6 @@ class PlainWriter:
             parent = self._tracing.outgoing(batch, place) if traced else passed_on(record.headers)
             if parent is not None:
                 own.append((TRACE_HEADER, parent))
-
-
-def _by_partition(
-    partitions: Sequence[int], run: Run, rows: list[Row]
-) -> Iterable[tuple[int, Run, list[Row]]]:
-    """The rows by output partition, each part in the order of the run."""
-    if partitions.count(partitions[0]) == len(partitions):
-        return ((partitions[0], run, rows),)
-    parts: dict[int, tuple[list[int], list[Row]]] = {}
-    for partition, place, row in zip(partitions, run.places, rows, strict=True):
-        part = parts.get(partition)
-        if part is None:
-            part = parts[partition] = ([], [])
-        part[0].append(place)
-        part[1].append(row)
-    return [
-        (partition, Run(run.batch, places, run.owner), some)
-        for partition, (places, some) in parts.items()
-    ]
 
 
 def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Outcome]:

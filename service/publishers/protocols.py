@@ -3,7 +3,7 @@
 Protocols only, so that a writer knows none of those who do it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -51,11 +51,11 @@ class Publisher(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether :meth:`room` would wait."""
+        """Whether :meth:`room` would wait; to be asked in the step of :meth:`added`."""
         ...
 
-    async def room(self) -> None:
-        """Wait until more may be added."""
+    def room(self) -> Awaitable[None]:
+        """What to await before more is added; to be asked for in the step of :meth:`added`."""
         ...
 
 

@@ -16,6 +16,8 @@ async def send_outputs(
     producer: TransactionalClient,
     outputs: Collection[OutputPartition],
     refused: Callable[[str, Sealed], object],
+    *,
+    fits: Callable[[str, int, int], bool],
 ) -> Mapping[str, list[Run]]:
     """Send ``outputs``, each in its order, and check every single answer.
 
@@ -27,9 +29,15 @@ async def send_outputs(
         outputs: What to send.
         refused: Told of a topic and a batch that was too large for it; the transaction fails then,
             and what it would do again has to fit.
+        fits: Whether what is for a partition of a topic belongs there while it has a number of
+            partitions.
 
     Returns:
         What was sent, by topic.
+
+    Raises:
+        ServiceError: If not all of it is stored.
+        TimeoutError: If that is not known in time.
     """
     sent: defaultdict[str, list[Run]] = defaultdict(list)
     for output in outputs:
@@ -37,6 +45,13 @@ async def send_outputs(
         for batch in output.sealed:
             sent[output.topic] += batch.runs
     async with asyncio.timeout(SEND_TIMEOUT_S):
+        for topic in {output.topic for output in outputs}:
+            if producer.partitions(topic) is None:
+                await producer.find(topic)
+        for output in outputs:
+            count = producer.partitions(output.topic)
+            if count is None or not fits(output.topic, output.partition, count):
+                raise ProduceFailedError(f"topic {output.topic} has {count or 'no'} partitions now")
         await asyncio.gather(*(_send_output(producer, output, refused) for output in outputs))
     return sent
 

@@ -20,7 +20,6 @@ import structlog
 
 from service.errors import FencedError, ServiceError, TransactionFailedError
 from service.events import RecordBatch
-from service.publishers.backlog import Backlog
 from service.publishers.base import (
     BatchWriter,
     Row,
@@ -30,6 +29,7 @@ from service.publishers.base import (
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import Entry, OutputPartition, Run, count_by_owner, record_size
+from service.publishers.shares import Room, Shares
 from service.publishers.transaction_batches import send_outputs
 
 log = structlog.get_logger(__name__)
@@ -152,7 +152,8 @@ class TransactionalPublisher:
         self._group = group
         self._queues: dict[Partition, _Queue] = {}
         self._changelogs: list[Changelog] = []
-        self._backlog = Backlog(QUEUED_BYTES_MAX)
+        self._shares = Shares(QUEUED_BYTES_MAX, 0)
+        self._backlog = self._shares.of(group)
         self.published = 0
 
     def include(self, changelog: Changelog) -> None:
@@ -234,16 +235,16 @@ class TransactionalPublisher:
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
         self._shared.added(urgent=urgent)
-        self._backlog.look()
+        self._shares.look()
 
     @property
     def full(self) -> bool:
         """Whether :meth:`room` would wait."""
-        return self._backlog.full
+        return self._shares.full
 
-    async def room(self) -> None:
-        """Wait until no more than :data:`QUEUED_BYTES_MAX` is queued.  Cancel safe."""
-        await self._backlog.room()
+    def room(self) -> Room:
+        """Awaited, waits until no more than :data:`QUEUED_BYTES_MAX` is queued.  Cancel safe."""
+        return self._shares.room()
 
     # -- as the committer of a source --------------------------------------------------------
 
@@ -319,7 +320,9 @@ class TransactionalPublisher:
         began_s = asyncio.get_running_loop().time()
         try:
             await producer.begin()
-            sent = await send_outputs(producer, outputs.values(), self._shared.takes_less)
+            sent = await send_outputs(
+                producer, outputs.values(), self._shared.takes_less, fits=self._shared.fits
+            )
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
                 await producer.send_offsets(self._group, positions)

@@ -234,6 +234,8 @@ class MemoryProducer:
         self._broker = broker
         self._open = False
         self._failed: str | None = None
+        self._found: set[str] = set()
+        self._heard_s = 0.0
 
     async def start(self) -> None:
         """See :meth:`service.publishers.base.ProducerClient.start`."""
@@ -251,7 +253,24 @@ class MemoryProducer:
         found = self._broker.topics.get(topic)
         if found is None or self._broker.down:
             raise BrokerUnavailableError(f"topic {topic} is unknown")
+        self._found.add(topic)
         return TopicInfo(len(found.logs), found.max_message_bytes)
+
+    async def find(self, topic: str) -> None:
+        """See :meth:`service.publishers.base.ProducerClient.find`."""
+        await self.topic_info(topic)
+
+    def partitions(self, topic: str) -> int | None:
+        """See :meth:`service.publishers.base.ProducerClient.partitions`."""
+        found = self._broker.topics.get(topic) if topic in self._found else None
+        return None if found is None else len(found.logs)
+
+    @property
+    def heard_s(self) -> float:
+        """See :attr:`service.publishers.base.ProducerClient.heard_s`; it is asked all the time."""
+        if not self._broker.down:
+            self._heard_s = asyncio.get_running_loop().time()
+        return self._heard_s
 
     def new_batch(self) -> BatchWriter:
         """See :meth:`service.publishers.base.ProducerClient.new_batch`."""
@@ -277,26 +296,33 @@ class MemoryProducer:
         def store() -> None:
             if outcome.done():
                 return
-            if self._broker.down:
-                loop.call_later(_RETRY_S, store)  # an idempotent producer never gives up
-                return
+            there = not self._broker.down and self._there(topic, partition)
             allowed = Permission.GO if permission is None else permission()
-            if allowed is Permission.WAIT:
-                loop.call_later(_RETRY_S, store)
-                return
-            if allowed is Permission.NEVER:
+            if not there or allowed is Permission.WAIT:
+                if self._open:  # an idempotent producer never gives up
+                    loop.call_later(_RETRY_S, store)
+            elif allowed is Permission.NEVER:
                 outcome.set_exception(ProduceFailedError("its partition was lost"))
-                return
-            try:
-                outcome.set_result(self._store(topic, partition, batch))
-            except (ProduceFailedError, ProduceUnknownError) as error:
-                outcome.set_exception(error)
+            else:
+                self._settle(outcome, topic, partition, batch)
 
         if self._broker.produce_delay_s:
             loop.call_later(self._broker.produce_delay_s, store)
         else:
             loop.call_soon(store)
         return outcome
+
+    def _settle(
+        self, outcome: "asyncio.Future[int]", topic: str, partition: int, batch: MemoryBatchWriter
+    ) -> None:
+        try:
+            outcome.set_result(self._store(topic, partition, batch))
+        except (ProduceFailedError, ProduceUnknownError) as error:
+            outcome.set_exception(error)
+
+    def _there(self, topic: str, partition: int) -> bool:
+        found = self._broker.topics.get(topic)
+        return found is not None and partition < len(found.logs)
 
     def _store(self, topic: str, partition: int, batch: MemoryBatchWriter) -> int:
         broker = self._broker

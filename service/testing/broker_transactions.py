@@ -49,6 +49,8 @@ class MemoryTransactions(MemoryProducer):
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self._sent is None:
             outcome.set_exception(ProduceFailedError("not in a transaction"))
+        elif not self._there(topic, partition):
+            outcome.set_exception(ProduceFailedError("not queued: there is no such partition"))
         elif batch.size_bytes > self._broker.topics[topic].max_message_bytes:
             outcome.set_exception(ProduceFailedError("the batch is too large", too_large=True))
         elif permission is not None and permission() is not Permission.GO:

@@ -134,9 +134,12 @@ class Kafka:
         return True
 
     async def delete_topic(self, name: str) -> None:
-        """Delete `name`; a topic that does not exist is no error."""
+        """Delete `name` and wait until that is known; a topic that does not exist is no error."""
         admin = await self._admin_client()
         await admin.delete_topics([name])
+        async with asyncio.timeout(_SETTLE_S):
+            while name in await admin.list_topics():
+                await asyncio.sleep(_POLL_S)
 
     async def produce(
         self, topic: str, records: Iterable[Input], *, partition: int | None = None

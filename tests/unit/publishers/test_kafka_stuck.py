@@ -45,6 +45,7 @@ class Wire:
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     output: OutputPartition = field(default_factory=lambda: OutputPartition("out", 0, 1_000_000))
     tried: int = 0
+    heard_s: float = float("-inf")
 
     def send(self, answer: Permission = Permission.GO) -> None:
         batch = AskedBatch("in", 0, [SourceRecord(b"")], next_offset=1)
@@ -58,7 +59,7 @@ class Wire:
 
     async def watch(self, for_s: float) -> None:
         async with asyncio.timeout(for_s):
-            await StuckWatch(self.producer, lambda: [self.output]).run()
+            await StuckWatch(self.producer, lambda: [self.output], lambda: self.heard_s).run()
 
 
 async def test_an_unanswered_request_ends_the_producer_when_another_one_connects() -> None:

@@ -1,0 +1,116 @@
+"""Which output topics the present producer may be given batches for.
+
+A batch that the client has cannot be taken back, and for a partition that is not there it waits
+for ever; a question for a topic that is not there takes seconds.  So neither is done where all
+topics are sent to: what is for a topic in trouble stays where it is, and the others go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+from service.errors import BrokerUnavailableError
+from service.publishers.base import ProducerClient
+
+log = structlog.get_logger(__name__)
+
+LOOK_FIRST_S: Final = 0.2
+LOOK_MAX_S: Final = 5.0
+REFUSED_FIRST_S: Final = 0.2
+REFUSED_MAX_S: Final = 30.0
+"""Longest pause of a topic that refuses what it gets, each time at the price of the producer."""
+
+
+class _Refusal(NamedTuple):
+    """A topic has refused something."""
+
+    until_s: float
+    pause_s: float
+
+
+class Availability:
+    """Knows of topics by the present producer, and of refusals by all that there were.
+
+    Args:
+        fits: Whether a number of partitions, as the brokers tell it, is one that a batch for a
+            partition of a topic may be sent by.
+        changed: Called when one more topic is available.
+    """
+
+    def __init__(
+        self, fits: Callable[[str, int, int], bool], changed: Callable[[], object]
+    ) -> None:
+        self._fits = fits
+        self._changed = changed
+        self._producer: ProducerClient | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._refusals: dict[str, _Refusal] = {}
+
+    def begin(self, producer: ProducerClient, tasks: asyncio.TaskGroup) -> None:
+        """From now on ``producer`` sends; it has not heard of any topic."""
+        self._producer = producer
+        self._tasks = tasks
+        self._looking = {}
+
+    def end(self) -> None:
+        """Look for nothing any more; what the producer has by now is still asked for."""
+        self._tasks = None
+        for looking in self._looking.values():
+            looking.cancel()
+
+    def takes(self, topic: str, partition: int) -> bool:
+        """Whether a batch may be given to the producer now; looks for the topic if it is unknown.
+
+        To be asked again in a while, or when there was a change.
+        """
+        refusal = self._refusals.get(topic)
+        if refusal is not None and refusal.until_s > asyncio.get_running_loop().time():
+            return False
+        if self.there(topic, partition):
+            return True
+        producer, tasks = self._producer, self._tasks
+        if (
+            producer is not None
+            and tasks is not None
+            and topic not in self._looking
+            and producer.partitions(topic) is None
+        ):
+            looking = self._look(producer, topic)
+            self._looking[topic] = tasks.create_task(looking, name=f"look for {topic}")
+        return False
+
+    def there(self, topic: str, partition: int) -> bool:
+        """Whether the topic is there, as we know it, by what the brokers told last."""
+        count = None if self._producer is None else self._producer.partitions(topic)
+        return count is not None and self._fits(topic, partition, count)
+
+    async def _look(self, producer: ProducerClient, topic: str) -> None:
+        backoff_s = LOOK_FIRST_S
+        while True:
+            try:
+                await producer.find(topic)
+                break
+            except BrokerUnavailableError as exc:
+                log.warning("output topic unknown", topic=topic, error=str(exc))
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(LOOK_MAX_S, 2 * backoff_s)
+        del self._looking[topic]
+        self._changed()
+
+    def refused(self, topic: str) -> None:
+        """``topic`` has refused a batch; the next one waits, longer from time to time."""
+        now_s = asyncio.get_running_loop().time()
+        last = self._refusals.get(topic)
+        if last is None:
+            self._refusals[topic] = _Refusal(now_s + REFUSED_FIRST_S, REFUSED_FIRST_S)
+        elif last.until_s <= now_s:  # not another batch of the same moment
+            pause_s = min(REFUSED_MAX_S, 2 * last.pause_s)
+            self._refusals[topic] = _Refusal(now_s + pause_s, pause_s)
+
+    def stored(self, topic: str) -> None:
+        """``topic`` has taken a batch."""
+        if self._refusals:
+            self._refusals.pop(topic, None)
