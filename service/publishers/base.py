@@ -6,7 +6,7 @@ so does the in-memory broker of ``service.testing``.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from service.errors import ServiceError
 from service.events import Headers, Permission, RecordBatch
@@ -45,16 +45,26 @@ class FewerPartitionsError(ServiceError):
         self.partitions = partitions
 
 
+LONGEST_MS: Final = 2**63 - 1
+"""Kafka's way to say that a time has no limit."""
+
+
 class TopicInfo(NamedTuple):
-    """Limits of a topic.
+    """What a topic takes.
 
     Attributes:
         partitions: How many it has.
         max_message_bytes: Largest record batch that it takes, and so the largest record.
+        needs_key: Whether it takes only records with a key, because it is compacted.
+        ahead_max_ms: How far ahead of the broker's clock a record's time may be.
+        behind_max_ms: How far behind it.
     """
 
     partitions: int
     max_message_bytes: int
+    needs_key: bool = False
+    ahead_max_ms: int = LONGEST_MS
+    behind_max_ms: int = LONGEST_MS
 
 
 Row: TypeAlias = tuple[int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]

@@ -110,12 +110,14 @@ class ChainPublisher:
             await self._publisher.learn(topic)
             return
         limit = min(chain.target.max_bytes for chain in self._chains)
+        own = TopicInfo(1, limit)
         if self._topic is not None:
             await self._publisher.learn(self._topic)
             limit = min(limit, self._publisher.max_record_bytes(self._topic))
+            own = self._publisher.topics[self._topic]
         for chain in self._chains:
             await chain.target.opened()
-        self._own[topic] = TopicInfo(1, limit)
+        self._own[topic] = own._replace(partitions=1, max_message_bytes=limit)
 
     def max_record_bytes(self, topic: str) -> int:
         """See :class:`~service.publishers.protocols.Publisher`."""

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import orjson
 
+from service.clock import wall_clock_ms
 from service.errors import PermanentError
 from service.events import TRACEPARENT_MAX_BYTES, Headers
+from service.publishers.base import TopicInfo
 
 CONTENT_TYPE: Final = ("content-type", b"application/json")
 BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
@@ -42,6 +44,29 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_finite, value))
     return True
+
+
+def check_acceptable(
+    topic: str, info: TopicInfo, key: bytes | None, timestamp_ms: int | None
+) -> None:
+    """Refuse what ``topic`` takes from nobody, and would refuse with all that goes along with it.
+
+    Args:
+        topic: Where the record goes.
+        info: What it takes.
+        key: The record's.
+        timestamp_ms: The record's, if it is not to be stamped when it is sent.
+
+    Raises:
+        PermanentError: If it is not taken.
+    """
+    if key is None and info.needs_key:
+        raise PermanentError(f"topic {topic} is compacted and takes nothing without a key")
+    if timestamp_ms is not None:
+        ahead_ms = timestamp_ms - wall_clock_ms()
+        if not -info.behind_max_ms <= ahead_ms <= info.ahead_max_ms:
+            way = "ahead of" if ahead_ms > 0 else "behind"
+            raise PermanentError(f"topic {topic} takes no time {abs(ahead_ms)} ms {way} ours")
 
 
 def headers_of(headers: Mapping[str, str | bytes]) -> Headers:

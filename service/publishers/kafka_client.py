@@ -36,6 +36,7 @@ from service.publishers.base import (
 )
 from service.publishers.kafka_gate import Asked, ProduceGate
 from service.publishers.kafka_markers import wait_briefly_for_markers
+from service.publishers.kafka_settings import described
 from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
@@ -63,8 +64,6 @@ FIXED_OPTIONS: Final[Mapping[str, Any]] = {
 CONNECT_TIMEOUT_S: Final = 15.0
 CALL_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 2.0
-DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
-"""Kafka's default ``max.message.bytes``, assumed where the configuration may not be read."""
 
 
 class KafkaProducerClient:
@@ -80,7 +79,7 @@ class KafkaProducerClient:
         self._connection = dict(connection)
         self._producer: AIOKafkaProducer | None = None
         self._gate: ProduceGate | None = None
-        self._max_message_bytes: dict[str, int] = {}
+        self._settings: dict[str, Mapping[str, str]] = {}
         self._heard_s = 0.0
 
     async def start(self) -> None:
@@ -113,9 +112,9 @@ class KafkaProducerClient:
     async def topic_info(self, topic: str) -> TopicInfo:
         """See :meth:`service.publishers.base.ProducerClient.topic_info`."""
         partitions = await self._find(topic)
-        if topic not in self._max_message_bytes:
-            self._max_message_bytes[topic] = await self._read_limit(topic)
-        return TopicInfo(partitions, self._max_message_bytes[topic])
+        if topic not in self._settings:
+            self._settings[topic] = await self._read_settings(topic)
+        return described(partitions, self._settings[topic])
 
     async def find(self, topic: str) -> None:
         """See :meth:`service.publishers.base.ProducerClient.find`."""
@@ -135,9 +134,10 @@ class KafkaProducerClient:
         known = self._producer.client.cluster.partitions_for_topic(topic)
         return None if known is None else len(known)
 
-    async def _read_limit(self, topic: str) -> int:
-        """The topic's ``max.message.bytes``; its default where we may not read it."""
+    async def _read_settings(self, topic: str) -> Mapping[str, str]:
+        """The topic's settings; none where we may not read them."""
         admin = AIOKafkaAdminClient(**self._connection, request_timeout_ms=5000)
+        found: dict[str, str] = {}
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await admin.start()
@@ -147,16 +147,14 @@ class KafkaProducerClient:
             answer: Any  # the base class that the client declares has no fields
             for answer in answers:
                 for resource in answer.resources:
-                    for entry in resource[4]:
-                        if entry[0] == "max.message.bytes":
-                            return int(entry[1])
-        except (KafkaError, OSError, TimeoutError, IndexError, ValueError):
+                    found |= {entry[0]: entry[1] for entry in resource[4] if entry[1] is not None}
+        except (KafkaError, OSError, TimeoutError, IndexError):
             pass
         finally:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await admin.close()
-        return DEFAULT_MAX_MESSAGE_BYTES
+        return found
 
     @property
     def heard_s(self) -> float:

@@ -117,7 +117,8 @@ class ProduceGate:
     def _again(self, later: Sequence[Any]) -> None:
         """Have the client send batches again that a broker could not take just now."""
         for batch in later:
-            self._queued.reenqueue(batch)
+            if not batch.future.done():  # as all are that the client has when its sender has ended
+                self._queued.reenqueue(batch)
             self._sender._muted_partitions.remove(batch.tp)  # noqa: SLF001
         self._wake()
 

@@ -141,7 +141,7 @@ class OutputTopics:
             limit = size_bytes // 2 if letter else size_bytes + BATCH_HEADER_BYTES - 1
             info = self.topics[topic]
             limit = min(info.max_message_bytes - 1, limit)
-            self.topics[topic] = TopicInfo(info.partitions, limit)
+            self.topics[topic] = info._replace(max_message_bytes=limit)
         log.warning("topic takes less than known", topic=topic, refused_bytes=size_bytes)
 
     def partition_for(self, topic: str, key: bytes | None, spare: int) -> int:

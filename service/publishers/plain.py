@@ -123,6 +123,8 @@ class PlainWriter:
         records = [batch.records[place] for place in places]
         if keys is None:
             keys = list(map(_key_of, records))
+        if publisher.topics[topic].needs_key and None in keys:
+            return None
         longest_key = max(map(len, filter(None, keys)), default=0)
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(results, values):

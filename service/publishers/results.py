@@ -27,7 +27,6 @@ from service.events import (
     Outcome,
     RecordBatch,
     Result,
-    Results,
     SameKey,
 )
 from service.metrics import PipelineCounters
@@ -37,6 +36,7 @@ from service.publishers.encoding import (
     CONTENT_TYPE,
     OUR_HEADERS_BYTES,
     TRACE_HEADER,
+    check_acceptable,
     encode,
     headers_of,
     passed_on,
@@ -156,7 +156,8 @@ class ResultWriter:
             outcome.failure = failure_of(exc, stage="publish", handler=self._handler)
             written = self._bury(outcome, outcome.failure)
         if written:
-            count = 0 if outcome.failure is not None else _count(outcome.results)
+            results = () if outcome.failure is not None else outcome.results
+            count = 1 if isinstance(results, dict) else len(results)
             self._wrote(outcome.batch, (outcome.index,), count)
         return written
 
@@ -226,12 +227,14 @@ class ResultWriter:
         if value is None and key is None:
             raise PermanentError("a result without a value (a tombstone) needs a key")
         if topic in self._publisher.topics:
-            self._check_size(topic, key, value, result)
+            self._check(topic, key, value, result)
         return _Output(topic, key, value, result)
 
-    def _check_size(
+    def _check(
         self, topic: str, key: bytes | None, value: bytes | None, result: Result | None
     ) -> None:
+        stamp = None if result is None else result.timestamp
+        check_acceptable(topic, self._publisher.topics[topic], key, stamp)
         size = len(value or b"") + len(key or b"") + OUR_HEADERS_BYTES
         if result is not None and result.headers:
             size += record_size(None, None, headers_of(result.headers))
@@ -248,7 +251,7 @@ class ResultWriter:
         timestamp = None
         extra: Headers = ()
         if result is None:
-            self._check_size(topic, key, value, None)
+            self._check(topic, key, value, None)
         else:
             timestamp = result.timestamp
             if isinstance(result.value, bytes):
@@ -383,10 +386,6 @@ class ResultWriter:
             self.changes.results_stored((Run(entry.batch, [entry.place], self),), self)
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
         self._bury(Outcome(entry.batch, entry.place), failure)
-
-
-def _count(results: Results) -> int:
-    return 1 if isinstance(results, dict) else len(results)
 
 
 class _Output(NamedTuple):

@@ -197,6 +197,22 @@ async def test_a_batch_that_cannot_be_taken_now_does_not_hold_up_its_broker() ->
     assert (producer.muted, producer.requeued, producer.woken) == (set(), [batch], True)
 
 
+async def test_a_batch_that_has_failed_meanwhile_is_not_sent_again() -> None:
+    broker = Broker()
+    broker.errors = [NotEnoughReplicasError.errno]
+    producer = Producer(broker)
+    gate = ProduceGate(producer)
+    builder, batch = batch_for(OURS)
+    gate.guard(builder, lambda: Permission.GO)
+
+    await producer.send(batch)
+    batch.failure(OwnerLostError())  # as when the client's sender has ended
+    await asyncio.sleep(BACKOFF_S)
+
+    assert isinstance(batch.future.exception(), OwnerLostError)
+    assert (producer.muted, producer.requeued, producer.woken) == (set(), [], True)
+
+
 async def test_a_partition_without_a_leader_does_not_keep_the_client_from_the_others() -> None:
     broker = Broker()
     producer = Producer(broker)

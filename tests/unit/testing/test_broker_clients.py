@@ -12,7 +12,7 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.errors import BrokerUnavailableError
-from service.publishers.base import ProduceFailedError, ProduceUnknownError
+from service.publishers.base import ProduceFailedError, ProduceUnknownError, TopicInfo
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import (
     BATCH_LIMIT_BYTES,
@@ -248,7 +248,7 @@ def test_a_batch_that_is_full_takes_nothing_more() -> None:
 
 
 async def test_a_topic_says_what_it_takes(producer: MemoryProducer) -> None:
-    assert await producer.topic_info("t") == (1, 1000)
+    assert await producer.topic_info("t") == TopicInfo(1, 1000)
     with pytest.raises(BrokerUnavailableError):
         await producer.topic_info("unknown")
 
