@@ -256,7 +256,7 @@ class KafkaPublisher(KafkaOutputs):
             return True
         if sealed.writer is None:  # to be sent again: fill a new batch, as much as it takes
             writer = producer.new_batch()
-            taken = writer.extend(sealed.rows, 0)
+            taken = output.fill(writer, sealed.rows)
             if taken < sealed.count:
                 sealed, rest = sealed.cut(taken)
                 output.sealed.appendleft(rest)
@@ -292,6 +292,7 @@ class KafkaPublisher(KafkaOutputs):
             if isinstance(error, ProduceFailedError):
                 self._available.refused(output.topic)
         elif sealed.count > 1:
+            self.takes_less(output.topic, sealed)
             output.split(sealed)
         else:
             refused = sealed

@@ -12,7 +12,7 @@ import structlog
 from service.publishers.base import BatchWriter, Row
 from service.publishers.kafka_placement import placed_anew
 from service.publishers.kafka_topics import OutputTopics
-from service.publishers.output import Entry, OutputPartition, Run
+from service.publishers.output import Entry, OutputPartition, Run, Sealed
 from service.publishers.shares import Room, Shares
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class KafkaOutputs(OutputTopics):
     def _output(self, topic: str, partition: int) -> OutputPartition:
         output = self._outputs.get((topic, partition))
         if output is None:
-            limit_bytes = self.topics[topic].max_message_bytes
+            limit_bytes = self.batch_bytes(topic)
             output = OutputPartition(topic, partition, limit_bytes, self._shares.of(topic))
             self._outputs[topic, partition] = output
         return output
@@ -108,6 +108,13 @@ class KafkaOutputs(OutputTopics):
         waiting += self.unknown_since_s(but_for)
         since_s = min((at_s for at_s in waiting if at_s), default=0.0)
         return _now() - since_s if since_s else 0.0
+
+    def takes_less(self, topic: str, refused: Sealed) -> None:
+        """See :meth:`OutputTopics.takes_less`; what follows is cut to that."""
+        super().takes_less(topic, refused)
+        for output in self._outputs.values():
+            if output.topic == topic:
+                output.limit_bytes = self.batch_bytes(topic)
 
     @property
     def full(self) -> bool:

@@ -295,6 +295,18 @@ class OutputPartition:
             taken = int(writer.append(*rows[start][:4]))
         return taken, writer.size_bytes - before
 
+    def fill(self, writer: BatchWriter, rows: Sequence[Row]) -> int:
+        """Put ``rows`` into a batch of their own, as many as the topic takes; returns how many."""
+        if self.limit_bytes >= SMALL_TOPIC_BYTES:
+            return writer.extend(rows, 0)
+        size_bytes = taken = 0
+        for row in rows:
+            size_bytes += record_size(*row[1:4])
+            if (taken and size_bytes > self.limit_bytes) or not writer.append(*row[:4]):
+                break
+            taken += 1
+        return taken
+
     def note(self, run: Run, size_bytes: int) -> None:
         """The records of ``run`` were added to the open batch."""
         self.size_bytes += size_bytes

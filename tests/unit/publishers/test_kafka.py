@@ -203,3 +203,29 @@ async def test_a_run_fills_as_few_batches_as_the_topic_allows(limit_bytes: int) 
     batches = [sealed.count for sealed in output.sealed]
     assert sum(batches) + sum(len(run.places) for run in output.runs) == 100
     assert batches == ([34, 34] if limit_bytes == 20_000 else [])
+
+
+async def test_what_was_added_without_a_producer_goes_in_batches_that_its_topic_takes() -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1, max_message_bytes=20_000)
+    producers: list[MemoryProducer] = []
+
+    def make_producer() -> MemoryProducer:
+        producers.append(MemoryProducer(broker))
+        return producers[-1]
+
+    publisher = KafkaPublisher(make_producer)
+    publisher.topics["out"] = TopicInfo(1, 20_000)
+    inputs = batch_of(1_000)
+    rows: list[Row] = [(None, None, b"%500d" % place, []) for place in range(1_000)]
+
+    publisher.add_run("out", 0, Run(inputs, list(range(1_000)), Owner()), rows)
+    publisher.added(urgent=True)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        await publisher.flush()
+        running.cancel()
+
+    assert [int(record.value or b"") for record in broker.records("out")] == [*range(1_000)]
+    assert len(producers) == 1
+    assert inputs.left == 0

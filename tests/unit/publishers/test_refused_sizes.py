@@ -43,3 +43,17 @@ async def test_a_size_that_the_broker_alone_knows_of_stops_nothing(delivery: str
     assert {letter.code for letter in letters} == {"too_large", "handler"}
     assert all(1_000 < len(letter.value or b"") < LIMIT for letter in letters)
     assert service.lag() == 0
+
+
+async def test_a_limit_that_was_lowered_costs_a_few_producers_and_not_one_a_batch() -> None:
+    async with Harness(pipeline_of(passed)) as service:
+        await service.send_all(values([100]))
+        await service.settle()
+        service.broker.topics[OUTPUT].max_message_bytes = 5 * LIMIT
+        for _ in range(10):
+            await service.send_all({"n": n, "text": "x" * 500} for n in range(1000, 1400))
+            await service.settle()
+        made = len(service.brokers.producers)
+
+    assert len(service.outputs()) == 4001
+    assert made <= 5
