@@ -42,6 +42,8 @@ LINGER_S: Final = 0.005
 DUE_S: Final = 1e-6
 """A shorter wait is none: the clock counts in floats, and may not move by so little."""
 FLUSH_BEFORE_REBUILD_S: Final = 5.0
+LATE_ANSWER_S: Final = 0.5
+"""Longest wait for an answer that has been waited for before."""
 SETTLE_POLL_S: Final = 0.02
 PERMISSION_POLL_S: Final = 0.05
 """Time between two looks at results that have to wait for an answered heartbeat."""
@@ -125,7 +127,7 @@ class KafkaPublisher(KafkaOutputs):
             finally:
                 self._producer = None
                 if producer is not None:
-                    await producer.stop(STOP_TIMEOUT_S)
+                    await producer.stop(self._stop_timeout_s())
             for output in self._outputs.values():
                 output.unsent()
             while self.fewer:
@@ -339,15 +341,26 @@ class KafkaPublisher(KafkaOutputs):
         """Give batches that are on the wire time to be answered before their producer goes.
 
         What is not answered by then is sent again, and may be stored twice.  What waits for a topic
-        that has lost partitions gets no answer, and neither waits for.
+        that has lost partitions gets no answer, and is not waited for.  What has been without one
+        for that long already gets a moment, for a broker that is just back, and no more, or a
+        topic that takes nothing would cost the others seconds each time.
         """
-        for _ in range(int(FLUSH_BEFORE_REBUILD_S / SETTLE_POLL_S)):
-            if all(
-                output.on_wire is None or output.topic in self.fewer
+        began_s = _now()
+        while _now() - began_s < FLUSH_BEFORE_REBUILD_S:
+            late = _now() - began_s >= LATE_ANSWER_S
+            if not any(
+                output.on_wire is not None
+                and output.topic not in self.fewer
+                and not (late and began_s - output.sent_at_s > FLUSH_BEFORE_REBUILD_S)
                 for output in self._outputs.values()
             ):
                 return
             await asyncio.sleep(SETTLE_POLL_S)
+
+    def _stop_timeout_s(self) -> float:
+        """How long a producer may take to stop; what is unanswered now would not be in the end."""
+        unanswered = any(output.on_wire is not None for output in self._outputs.values())
+        return LATE_ANSWER_S if unanswered else STOP_TIMEOUT_S
 
 
 def _now() -> float:

@@ -84,7 +84,7 @@ class OutputTopics:
             for topic, known in list(self.topics.items()):
                 count = producer.partitions(topic)
                 before = suspects.pop(topic, None)
-                if count is None or count == known.partitions:
+                if not count or count == known.partitions:
                     continue
                 if count > known.partitions:
                     self.topics[topic] = known._replace(partitions=count)

@@ -1,23 +1,27 @@
 """Output topics that go away, come back smaller, or refuse: nothing of it concerns the others."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from service import Event, handler
-from service.events import Permission
+from service.events import Permission, RecordBatch, SourceRecord
 from service.handlers.context import HandlerContext
 from service.metrics import Cause
 from service.publishers.base import BatchWriter, ProduceFailedError
+from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_partitioner import Partitioner
+from service.publishers.output import Entry, EntryOwner, Run
 from service.publishers.shares import COMMON_BYTES, OWN_BYTES
 from service.testing.broker import Log, MemoryBroker, Topic
 from service.testing.broker_clients import MemoryProducer
 from service.testing.harness import OUTPUT, Harness, pipeline_of
 
 WELL = "well"
+SILENT = "silent"
+REFUSING = "refusing"
 LARGE = "x" * 50_000
 
 
@@ -51,6 +55,25 @@ def two_pipelines(delivery: str = "at_least_once") -> dict[str, Any]:
     return config
 
 
+class Nobody:
+    """Owns records whose fate is not looked at."""
+
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        del topic, runs, count, since_s
+
+    def failed(self) -> None:
+        pass
+
+    def lost(self, run: Run) -> None:
+        raise AssertionError(run)
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        raise AssertionError((entry, reason))
+
+
+NOBODY: EntryOwner = Nobody()
+
+
 class Clients:
     """Producers of which the broker refuses what is for one topic."""
 
@@ -81,7 +104,8 @@ class Refused(MemoryProducer):
         if not self._refuses(topic):
             return await super().send(topic, partition, batch, permission=permission)
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        outcome.set_exception(ProduceFailedError("not authorized"))
+        if topic != SILENT:
+            outcome.set_exception(ProduceFailedError("not authorized"))
         return outcome
 
 
@@ -245,3 +269,33 @@ async def test_only_the_pipeline_whose_output_is_away_is_said_to_be_held_up() ->
         await service.settle()
 
     assert blocking == {"test": [Cause.BROKER], "well": [None]}
+
+
+async def test_a_producer_is_not_kept_for_what_has_waited_for_its_answer_for_long() -> None:
+    broker = MemoryBroker()
+    for topic in (SILENT, REFUSING, WELL):
+        broker.create_topic(topic, 1)
+    publisher = KafkaPublisher(lambda: Refused(broker, lambda topic: topic != WELL))
+    loop = asyncio.get_running_loop()
+    inputs = RecordBatch("in", 0, [SourceRecord(b"")] * 3, next_offset=3)
+
+    def add(topic: str, place: int) -> None:
+        publisher.add(topic, 0, Entry(None, None, b"", [], inputs, place, NOBODY))
+        publisher.added(urgent=True)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        for topic in broker.topics:
+            await publisher.learn(topic)
+        add(SILENT, 0)
+        await asyncio.sleep(30.0)
+        add(REFUSING, 1)
+        await asyncio.sleep(0.01)
+        add(WELL, 2)
+        began_s = loop.time()
+        while not broker.records(WELL):
+            await asyncio.sleep(0.01)
+        took_s = loop.time() - began_s
+        running.cancel()
+
+    assert took_s < 1.0
