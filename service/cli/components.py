@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from service.errors import ConfigurationError
 from service.handlers import load_handler
+from service.handlers.inputs import converter
 from service.handlers.options import validate_options
 from service.normalizers import load_normalizer
 from service.settings import HandlerSettings, PipelineSettings, Settings
@@ -39,3 +40,9 @@ def _handler(path: str, handler: HandlerSettings) -> Iterator[str]:
         validate_options(spec.options, handler.options, f"{path}.options")
     except ConfigurationError as error:
         yield from error.problems
+    if spec.input_type is None:
+        return
+    try:
+        converter(spec.input_type)
+    except ConfigurationError as error:
+        yield from (f"{path}.use: {problem}" for problem in error.problems)

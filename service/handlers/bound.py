@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from itertools import islice
 from typing import Any
 
+from service.errors import ConfigurationError, ServiceError, described
 from service.events import Event, EventBatch
 from service.handlers.batching import Batcher
 from service.handlers.context import HandlerContext
@@ -18,6 +19,7 @@ from service.handlers.inputs import Converter, converter
 from service.handlers.options import validate_options
 from service.handlers.processes import ProcessCalls
 from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
+from service.handlers.signature import made_with
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
 from service.handlers.timers import KeyTimers
@@ -77,7 +79,7 @@ class BoundHandler:
             self._elsewhere = ProcessCalls(spec.use, options, processes=concurrency, name=name)
             self.call = self._elsewhere.call
         else:
-            self._instance = _instantiate(spec.target, self.options)
+            self._instance = _instantiate(spec.target, self.options, name)
             self.call = _callable(spec, self._instance, self.options)
         if spec.run_in == "thread":
             self._elsewhere = ThreadCalls(self.call, threads=concurrency, name=name)
@@ -87,8 +89,8 @@ class BoundHandler:
             getattr(self._instance, "handle_many", None) if plain and not self.is_async else None
         )
         self.tick: Callable[[float], Any] | None = getattr(self._instance, "tick", None)
-        self.assigned: PartitionCallback | None = getattr(self._instance, "assigned", None)
-        self.revoked: PartitionCallback | None = getattr(self._instance, "revoked", None)
+        self.assigned = _awaited(getattr(self._instance, "assigned", None))
+        self.revoked = _awaited(getattr(self._instance, "revoked", None))
 
     async def open(self, context: HandlerContext) -> None:
         """Let the handler open its clients and state; once, before the first call."""
@@ -136,12 +138,32 @@ class BoundHandler:
                 await returned
 
 
-def _instantiate(target: Callable[..., Any], options: Any) -> Any:
-    """A class's instance, made with the options if its constructor takes an argument."""
+def _awaited(callback: Callable[[str, int], Any] | None) -> PartitionCallback | None:
+    """``callback`` as one that can be awaited, also where it is a plain function."""
+    if callback is None:
+        return None
+    tell = callback
+
+    async def call(topic: str, partition: int) -> None:
+        told = tell(topic, partition)
+        if inspect.isawaitable(told):
+            await told
+
+    return call
+
+
+def _instantiate(target: Callable[..., Any], options: Any, name: str) -> Any:
+    """A class's instance, made with the options if it has any and its constructor takes them."""
     if not isinstance(target, type):
         return target
-    parameters = inspect.signature(target).parameters
-    return target(options) if parameters else target()
+    try:
+        return made_with(target, options)
+    except ServiceError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            [f"handlers.{name}: its constructor failed: {described(error)}"]
+        ) from error
 
 
 def _callable(spec: HandlerSpec, instance: Any, options: Any) -> Callable[[Event], Any]:

@@ -8,13 +8,16 @@ never its content: error details end up in headers and logs.
 
 import dataclasses
 import re
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import orjson
 
-from service.errors import SchemaError
+from service.errors import ConfigurationError, SchemaError
 from service.events import Event
+
+_Checker: TypeAlias = Literal["pydantic", "msgspec"]
 
 Converter = Callable[[Any], Any]
 
@@ -23,27 +26,58 @@ _QUOTED = re.compile(r"'[^']*'")
 
 
 def is_data_type(annotation: Any) -> bool:
-    """Whether ``annotation`` is a pydantic model, a msgspec struct or a dataclass, and no event."""
-    if not isinstance(annotation, type) or issubclass(annotation, Event):
-        return False
-    return (
-        hasattr(annotation, "model_validate")
-        or hasattr(annotation, "__struct_fields__")
-        or dataclasses.is_dataclass(annotation)
-    )
+    """Whether ``annotation`` is a type of data that is checked.
+
+    That is a pydantic model, a dataclass, a msgspec struct or a ``TypedDict``, or a union of some
+    of the former two or of the latter two, with or without ``None`` (a tombstone).
+    """
+    return _checker(annotation) is not None
+
+
+def is_union(annotation: Any) -> bool:
+    """Whether ``annotation`` is ``A | B``, however it is written."""
+    return get_origin(annotation) in {Union, types.UnionType}
 
 
 def converter(input_type: Any) -> Converter:
-    """A function from ``event.data`` to an instance of ``input_type``; it raises `SchemaError`."""
-    if hasattr(input_type, "__struct_fields__"):
-        return _msgspec_converter(input_type)
-    return _pydantic_converter(input_type)
+    """A function from ``event.data`` to an instance of ``input_type``; it raises `SchemaError`.
+
+    Raises:
+        ConfigurationError: If nothing can be checked against the type.
+    """
+    make = _msgspec_converter if _checker(input_type) == "msgspec" else _pydantic_converter
+    try:
+        return make(input_type)
+    except Exception as error:
+        # what the libraries say of a type that they do not take has several lines
+        reason = str(error).strip().partition("\n")[0]
+        shown = input_type.__name__ if isinstance(input_type, type) else str(input_type)
+        raise ConfigurationError([f"{shown} is no type of input: {reason}"]) from error
+
+
+def _checker(annotation: Any) -> _Checker | None:
+    if get_origin(annotation) is Annotated:
+        return _checker(get_args(annotation)[0])
+    if is_union(annotation):
+        checkers: set[_Checker | None] = {
+            _checker(each) for each in get_args(annotation) if each is not type(None)
+        }
+        return checkers.pop() if len(checkers) == 1 else None
+    owner = get_origin(annotation) or annotation  # of a generic one: what has been filled in
+    if not isinstance(owner, type) or issubclass(owner, Event):
+        return None
+    if hasattr(owner, "__struct_fields__") or is_typeddict(owner):
+        return "msgspec"
+    checked = hasattr(owner, "model_validate") or dataclasses.is_dataclass(owner)
+    return "pydantic" if checked else None
 
 
 def _pydantic_converter(input_type: Any) -> Converter:
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 -- 100 ms, only if wanted
 
-    validate = TypeAdapter(input_type).validate_json
+    adapter = TypeAdapter(input_type)
+    adapter.rebuild(raise_errors=True)  # or what it cannot resolve would be found event by event
+    validate = adapter.validate_json
 
     def convert(data: Any) -> Any:
         # Through JSON, because strict mode means JSON's types there: text is a date, a list is a
@@ -63,10 +97,12 @@ def _pydantic_converter(input_type: Any) -> Converter:
 def _msgspec_converter(input_type: Any) -> Converter:
     import msgspec  # noqa: PLC0415 -- an extra, present if the handler declares a struct
 
+    decode = msgspec.json.Decoder(input_type).decode
+
     def convert(data: Any) -> Any:
         try:
             if isinstance(data, bytes):
-                return msgspec.json.decode(data, type=input_type)
+                return decode(data)
             return msgspec.convert(data, type=input_type)
         except msgspec.ValidationError as error:
             text = str(error)

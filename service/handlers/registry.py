@@ -1,9 +1,10 @@
 """Finding a handler by what ``use:`` says: a registered name, an entry point, or a path."""
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, described
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, make_spec, registered
 
 if TYPE_CHECKING:
@@ -66,10 +67,9 @@ def _entry_points() -> "tuple[EntryPoint, ...]":
 
 def _from_path(path: str, *, name: str = "") -> HandlerSpec:
     module_name, _, attributes = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigurationError([f"{path!r} cannot be imported: {error}"]) from error
+    if not module_name or not attributes:
+        raise ConfigurationError([f"{path!r}: write package.module:callable"])
+    found: Any = _imported(path, module_name)
     for attribute in attributes.split("."):
         try:
             found = getattr(found, attribute)
@@ -80,4 +80,45 @@ def _from_path(path: str, *, name: str = "") -> HandlerSpec:
     if not callable(found):
         raise ConfigurationError([f"{path!r} is {type(found).__qualname__}, not a handler"])
     spec = getattr(found, SPEC_ATTRIBUTE, None)
-    return spec if isinstance(spec, HandlerSpec) else make_spec(found, name=name or path)
+    if not isinstance(spec, HandlerSpec):
+        return make_spec(found, name=name or path)
+    return spec if spec.target is found else _derived(spec, found, name or path)
+
+
+def _imported(path: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ConfigurationError:
+        raise  # a declaration in it
+    except ModuleNotFoundError as error:
+        problem = f"{path!r} cannot be imported: {error}"
+        if error.name == module_name.partition(".")[0]:
+            problem += "; is the directory that it is in part of PYTHONPATH?"
+        raise ConfigurationError([problem]) from error
+    except ImportError as error:
+        raise ConfigurationError([f"{path!r} cannot be imported: {error}"]) from error
+    except (Exception, SystemExit) as error:  # importing runs code that is not ours
+        raise ConfigurationError([f"{path!r} cannot be imported: {described(error)}"]) from error
+
+
+def _derived(spec: HandlerSpec, found: Any, name: str) -> HandlerSpec:
+    """The spec of what has only inherited the declaration ``spec``.
+
+    That is a subclass or an instance of a declared class, or a function around a declared one.
+    """
+    derived = make_spec(
+        found,
+        name=name,
+        options=getattr(found, "Options", spec.options),
+        batch=spec.batch,
+        linger_s=spec.linger_s,
+        run_in=spec.run_in,
+        tombstones=spec.tombstones,
+        concurrency=spec.concurrency,
+        timeout_s=spec.timeout_s,
+        ordering=spec.ordering,
+        state=spec.state,
+    )
+    if derived.input_type is None and spec.parameters[0] == "event":
+        return replace(derived, input_type=spec.input_type)
+    return derived

@@ -8,11 +8,10 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from service.errors import ConfigurationError
-from service.events import Event
-from service.handlers.inputs import is_data_type
+from service.handlers.signature import LIFECYCLE, class_problems, location, read_signature
 
 if TYPE_CHECKING:
     from service.handlers.bound import BoundHandler
@@ -28,10 +27,7 @@ DEFAULT_LINGER_S: Final = 0.02
 DEFAULT_THREADS: Final = 4
 """Threads of a handler that declares no concurrency."""
 
-_LIFECYCLE: Final = ("open", "close", "tick", "assigned", "revoked")
-
 _T = TypeVar("_T", bound=Callable[..., Any])
-_SECOND_PARAMETERS: Final = ("event", "options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,17 +195,32 @@ def make_spec(
     Raises:
         ConfigurationError: If they contradict each other.
     """
-    function = _function_of(target)
-    parameters, annotated = _parameters(function, name, batched=batch is not None)
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
-    problems = [
-        f"handler {name!r}: {problem}"
+    refusals = [
+        problem
         for wrong, problem in (
             (batch is not None and batch < 1, f"batch is {batch}, at least 1 is possible"),
             (linger_s < 0, f"linger_s is {linger_s:g}, but time does not run backwards"),
             (concurrency is not None and concurrency < 1, f"concurrency is {concurrency}"),
             (timeout_s is not None and timeout_s <= 0, f"timeout_s is {timeout_s}"),
+        )
+        if wrong
+    ]
+    at = location(target)
+    named = f"handler {name!r} ({at})" if at else f"handler {name!r}"
+    try:
+        function, parameters, annotated = read_signature(
+            target, batched=batch is not None, typed=input_type is not None
+        )
+    except ConfigurationError as error:
+        refusals += error.problems
+        raise ConfigurationError([f"{named}: {problem}" for problem in refusals]) from None
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    has_options = options is not None or hasattr(target, "Options")
+    use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
+    importable = inspect.isfunction(target) or isinstance(target, type)
+    refusals += [
+        problem
+        for wrong, problem in (
             (
                 batch is not None and not inspect.iscoroutinefunction(function),
                 "batch needs an async function",
@@ -220,20 +231,22 @@ def make_spec(
                 "the type of the input is given twice, as input_type= and by annotation",
             ),
             (
-                run_in == "process" and "<locals>" in use,
-                "run_in: process needs a function that another process can import",
+                run_in == "process" and (not importable or "<" in use),
+                "run_in: process needs something with a name that another process can import",
             ),
             (
-                run_in == "process" and any(hasattr(target, name) for name in _LIFECYCLE),
-                f"run_in: process knows none of {', '.join(_LIFECYCLE)}",
+                run_in == "process" and any(hasattr(target, name) for name in LIFECYCLE),
+                f"run_in: process knows none of {', '.join(LIFECYCLE)}",
             ),
             (
-                "options" in parameters and options is None and not hasattr(target, "Options"),
+                "options" in parameters and not has_options,
                 "it takes options but declares no model for them (options=)",
             ),
         )
         if wrong
     ]
+    refusals += class_problems(target, has_options=has_options)
+    problems = [f"{named}: {problem}" for problem in refusals]
     if problems:
         raise ConfigurationError(problems)
     return HandlerSpec(
@@ -261,47 +274,3 @@ def _default_concurrency(batch: int | None, run_in: RunIn) -> int | None:
     if run_in == "process":
         return os.cpu_count() or 1
     return DEFAULT_THREADS if run_in == "thread" else None
-
-
-def _function_of(target: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose signature counts: of a class or an instance its ``__call__``."""
-    if inspect.isroutine(target):
-        return target
-    owner = target if isinstance(target, type) else type(target)
-    call: Any = inspect.getattr_static(owner, "__call__", None)
-    return call if inspect.isfunction(call) else target
-
-
-def _parameters(
-    function: Callable[..., Any], name: str, *, batched: bool
-) -> tuple[tuple[str, ...], Any]:
-    """What each parameter of the function wants, and the data type that the first one names."""
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except NameError as error:
-        raise ConfigurationError(
-            [f"handler {name!r}: an annotation cannot be resolved ({error}); use input_type="]
-        ) from None
-    wanted = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.name != "self" and parameter.kind in {0, 1}  # positional
-    ]
-    required = [p for p in wanted if p.default is inspect.Parameter.empty]
-    if not wanted or len(required) > 1 + len(_SECOND_PARAMETERS):
-        raise ConfigurationError([f"handler {name!r}: it must take the event"])
-    first = wanted[0].annotation
-    if batched and get_origin(first) is list:
-        first = get_args(first)[0]
-    annotated = first if is_data_type(first) and first is not Event else None
-    parameters = ["event" if annotated is None else "input"]
-    for parameter in wanted[1:]:
-        if parameter.name in _SECOND_PARAMETERS:
-            parameters.append(parameter.name)
-        elif parameter in required:
-            raise ConfigurationError(
-                [f"handler {name!r}: parameter {parameter.name!r} is neither 'event' nor 'options'"]
-            )
-    if batched and len(parameters) > 1:
-        raise ConfigurationError([f"handler {name!r}: a batch handler takes the list only"])
-    return tuple(parameters), annotated

@@ -333,7 +333,8 @@ def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:
     """
     if not isinstance(use, str):
         spec = getattr(use, SPEC_ATTRIBUTE, None)
-        if not isinstance(spec, HandlerSpec):
+        # a subclass has inherited the declaration of another class, which would run instead
+        if not isinstance(spec, HandlerSpec) or spec.target is not use:
             raise TypeError(f"{use!r} is not declared with @handler")
         use = spec.name
     return {

@@ -71,6 +71,25 @@ def test_handlers_options_and_normalizers_that_do_not_exist_are_found(
     assert output.out == ""
 
 
+def test_a_type_of_input_that_nothing_can_be_checked_against_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unfinished.py").write_text(
+        "from pydantic import BaseModel\n"
+        "class Order(BaseModel):\n    line: 'Line'\n"
+        "def take(order: Order): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: dead, "
+        "handlers: {a: {use: 'unfinished:take'}}}}"
+    )
+
+    assert main(["check", "--config", str(file)]) == CONFIGURATION
+    assert "pipelines.p.handlers.a.use: Order is no type of input" in capsys.readouterr().err
+
+
 def test_a_right_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == OK
     assert yaml.safe_load(capsys.readouterr().out)["pipelines"]["logs"]["normalizer"] == "log"

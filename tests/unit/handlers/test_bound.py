@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.errors import ConfigurationError, OutputTooLargeError, SchemaError
+from service.errors import ConfigurationError, FatalError, OutputTooLargeError, SchemaError
 from service.events import Event, RecordBatch, Result, SourceRecord
 from service.handlers.bound import BoundHandler
 from service.handlers.context import Clients, HandlerContext
@@ -151,6 +151,99 @@ def test_a_class_may_take_its_options_when_it_is_made() -> None:
             return self.factor
 
     assert make_spec(Handler, name="x").bind({"factor": 9}).call(_event(None)) == 9
+
+
+def test_a_constructor_of_its_own_arguments_is_not_given_the_options_that_it_has_none_of() -> None:
+    @dataclass
+    class Handler:
+        threshold: int = 5
+
+        def __call__(self, _event: Event) -> int:
+            return self.threshold
+
+    assert make_spec(Handler, name="x").bind().call(_event(None)) == 5
+
+
+@pytest.mark.parametrize("has_more", [False, True], ids=["by name", "among others"])
+def test_options_are_given_by_their_name(*, has_more: bool) -> None:
+    class ByName:
+        Options = _Options
+
+        def __init__(self, *, options: _Options) -> None:
+            self.factor = options.factor
+
+        def __call__(self, _event: Event) -> int:
+            return self.factor
+
+    class Among(ByName):
+        def __init__(self, factor: int = 1, *, options: _Options) -> None:
+            self.factor = options.factor * factor
+
+    target = Among if has_more else ByName
+    assert make_spec(target, name="x").bind({"factor": 9}).call(_event(None)) == 9
+
+
+def test_a_constructor_that_takes_any_names_is_not_given_the_options_by_position() -> None:
+    class Handler:
+        Options = _Options
+
+        def __init__(self, **settings: Any) -> None:
+            self.settings = settings
+
+        def __call__(self, _event: Event) -> Any:
+            return self.settings
+
+    assert make_spec(Handler, name="x").bind().call(_event(None)) == {}
+
+
+def test_a_constructor_that_fails_is_a_configuration_error_with_its_place() -> None:
+    class Handler:
+        def __init__(self) -> None:
+            raise OSError("no model.bin")
+
+        def __call__(self, _event: Event) -> None: ...
+
+    with pytest.raises(ConfigurationError) as caught:
+        make_spec(Handler, name="x").bind(name="mine")
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("handlers.mine: its constructor failed: OSError: no model.bin (")
+    assert f"{__file__}:" in problem
+
+
+def test_an_error_of_ours_in_a_constructor_stays_what_it_is() -> None:
+    class Handler:
+        def __init__(self) -> None:
+            raise FatalError("on purpose")
+
+        def __call__(self, _event: Event) -> None: ...
+
+    with pytest.raises(FatalError, match="on purpose"):
+        make_spec(Handler, name="x").bind()
+
+
+async def test_a_plain_function_may_be_told_of_partitions() -> None:
+    class Handler:
+        def __init__(self) -> None:
+            self.story: list[Any] = []
+
+        def __call__(self, _event: Event) -> Any:
+            return self.story
+
+        def assigned(self, topic: str, partition: int) -> None:
+            self.story.append(("assigned", topic, partition))
+
+        def revoked(self, topic: str, partition: int) -> None:
+            self.story.append(("revoked", topic, partition))
+
+    bound = make_spec(Handler, name="x").bind()
+    assert bound.assigned is not None
+    assert bound.revoked is not None
+
+    await bound.assigned("t", 0)
+    await bound.revoked("t", 0)
+
+    assert bound.call(_event(None)) == [("assigned", "t", 0), ("revoked", "t", 0)]
 
 
 def _bound(function: Any) -> BoundHandler:

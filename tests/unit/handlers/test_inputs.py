@@ -1,12 +1,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import pytest
 from pydantic import BaseModel
 
-from service.errors import SchemaError
+from service.errors import ConfigurationError, SchemaError
 from service.events import Event
 from service.handlers.inputs import converter, is_data_type
 
@@ -100,3 +100,64 @@ def test_bytes_that_are_no_json_are_a_schema_error(input_type: Any) -> None:
 def test_only_models_structs_and_dataclasses_are_data_types() -> None:
     assert all(map(is_data_type, (_Order, _StructOrder, _DataOrder)))
     assert not any(map(is_data_type, (Event, dict, str, list[_Order], None)))
+
+
+class _Row(TypedDict):
+    id: str
+
+
+@dataclass
+class _Number:
+    n: int
+
+
+class _Unsupported(BaseModel):
+    model_config = {"defer_build": True}
+
+    of: "NowhereAtAll"  # type: ignore[name-defined]  # noqa: F821 -- the point
+
+
+def test_a_typed_dict_is_checked_and_stays_a_dict() -> None:
+    convert = converter(_Row)
+
+    assert convert({"id": "a", "more": 1}) == {"id": "a"}
+    with pytest.raises(SchemaError, match="id"):
+        convert({"id": 1})
+
+
+@pytest.mark.parametrize("input_type", [_DataLine | None, _StructLine | None])
+def test_none_fits_where_the_type_says_so_and_nowhere_else(input_type: Any) -> None:
+    convert = converter(input_type)
+
+    assert convert(None) is None
+    assert convert({"sku": "x", "count": 1}).count == 1
+    with pytest.raises(SchemaError):
+        convert({"sku": "x", "count": "1"})
+
+
+def test_of_a_union_the_member_that_fits_is_made() -> None:
+    convert = converter(_DataLine | _Number)
+
+    assert convert({"n": 1}) == _Number(1)
+    assert convert({"sku": "x", "count": 1}) == _DataLine("x", 1)
+
+
+@pytest.mark.parametrize(
+    ("input_type", "problem"),
+    [
+        (_Unsupported, "_Unsupported is no type of input"),
+        (_StructLine | _StructOrder, "no type of"),
+    ],
+    ids=["an undefined name", "structs that nothing tells apart"],
+)
+def test_a_type_that_nothing_can_be_checked_against_is_a_configuration_error(
+    input_type: Any, problem: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        converter(input_type)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_structs_and_models_do_not_mix() -> None:
+    assert not is_data_type(_Order | _StructOrder)

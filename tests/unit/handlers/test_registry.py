@@ -1,4 +1,9 @@
+import functools
+import sys
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +27,47 @@ class Holder:
 
 
 NOT_A_HANDLER = 17
+
+
+@dataclass
+class Order:
+    id: str
+
+
+@handler("registry.counter", state=("counts",), tombstones=True, concurrency=3)
+class Counter:
+    def __init__(self, start: int = 0) -> None:
+        self.start = start
+
+    def __call__(self, event: Event) -> str:
+        return f"{self.start} of {type(event.data).__name__}"
+
+
+class OwnCounter(Counter):
+    def __call__(self, event: Event) -> str:
+        return f"own {super().__call__(event)}"
+
+
+class TypedCounter(Counter):
+    def __call__(self, order: Order) -> str:  # type: ignore[override]  # the point
+        return order.id
+
+
+from_seven = Counter(7)
+
+
+def _logged(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(event: Event) -> Any:
+        return f"logged {function(event)}"
+
+    return call
+
+
+@_logged
+@handler("registry.inner", input_type=Order, concurrency=5)
+def inner(event: Event) -> str:
+    return str(event.data.id)
 
 
 def test_a_handler_is_found_by_its_registered_name() -> None:
@@ -57,9 +103,61 @@ def test_a_handler_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) 
         ("nowhere_at_all:x", "cannot be imported: No module named 'nowhere_at_all'"),
         ("service.events:Nothing", "module 'service.events' has no 'Nothing'"),
         ("service.events:SAME_KEY", "is SameKey, not a handler"),
+        (":Alerts", "write package.module:callable"),
+        ("service.events:", "write package.module:callable"),
     ],
-    ids=["unknown name", "no module", "no attribute", "not callable"],
+    ids=["unknown name", "no module", "no attribute", "not callable", "no name", "nothing of it"],
 )
 def test_what_cannot_be_found_says_why(use: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load_handler(use)
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("OwnCounter", "own 0 of dict"),
+        ("TypedCounter", "a"),
+        ("from_seven", "7 of dict"),
+        ("inner", "logged a"),
+    ],
+)
+def test_what_inherits_a_declaration_is_called_itself(
+    use: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_package", sys.modules[__name__])
+
+    spec = load_handler(f"my_package:{use}")
+
+    assert spec.bind().call(Event({"id": "a"})) == said
+    if use != "inner":
+        assert (spec.state, spec.tombstones, spec.concurrency) == (("counts",), True, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = (", r"SyntaxError: '\(' was never closed \(broken.py, line 1\)"),
+        ("\nx = 1 / 0", r"ZeroDivisionError: division by zero \(.*broken.py:2\)"),
+        ("import sys\nsys.exit(3)", r"SystemExit: 3 \(.*broken.py:2\)"),
+        ("raise LookupError", r"LookupError \(.*broken.py:1\)"),
+        ("import nowhere_at_all", "No module named 'nowhere_at_all'$"),
+        ("from service import Evnt", "cannot import name 'Evnt'"),
+        ("from service import handler\n@handler('x')\ndef f(): ...", "it must take the event"),
+    ],
+    ids=["syntax", "raises", "ends", "no words", "its own import", "a name", "a declaration"],
+)
+def test_a_module_that_fails_says_what_and_where(
+    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+
+    with pytest.raises(ConfigurationError, match=problem):
+        load_handler("broken:f")
+
+
+def test_a_module_that_is_not_found_asks_for_its_directory() -> None:
+    with pytest.raises(ConfigurationError, match="part of PYTHONPATH"):
+        load_handler("nowhere_at_all.inside:f")

@@ -76,6 +76,9 @@ def test_a_batch_has_room_for_two_batches_in_flight() -> None:
 def _sync(event: Event) -> None: ...
 
 
+def _sync_many(events: list[Event]) -> None: ...
+
+
 async def _async(event: Event) -> None: ...
 
 
@@ -101,7 +104,7 @@ async def _many(events: list[Event], options: Any) -> None: ...
     ("target", "arguments", "problem"),
     [
         (_async, {"batch": 0}, "batch is 0"),
-        (_sync, {"batch": 2}, "batch needs an async function"),
+        (_sync_many, {"batch": 2}, "batch needs an async function"),
         (_sync, {"concurrency": 0}, "concurrency is 0"),
         (_sync, {"timeout_s": 0}, "timeout_s is 0"),
         (_sync, {"linger_s": -1}, "does not run backwards"),

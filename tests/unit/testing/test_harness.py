@@ -182,3 +182,17 @@ async def test_a_whole_configuration_may_be_given(headrace: Headrace) -> None:
 async def test_a_function_that_is_no_handler_is_refused(headrace: Headrace) -> None:
     with pytest.raises(TypeError, match="not declared"):
         headrace(len)
+
+
+@handler("harness.parent")
+class _Parent:
+    def __call__(self, event: Event) -> Any:
+        return event.data
+
+
+class _Child(_Parent): ...
+
+
+async def test_a_subclass_is_not_taken_for_the_class_that_is_declared(headrace: Headrace) -> None:
+    with pytest.raises(TypeError, match="not declared"):
+        headrace(_Child)
