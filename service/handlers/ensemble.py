@@ -176,8 +176,9 @@ def combine(method: str, answers: Sequence[Sequence[Any]]) -> Any:
         return statistics.median(values)
     if method == "weighted":
         return statistics.fmean(values, [weight for _, weight in answers])
-    votes: dict[Any, float] = defaultdict(float)
+    # for Python true is 1, for JSON it is not
+    votes: dict[tuple[bool, Any], float] = defaultdict(float)
     for value, weight in answers:
-        votes[value] += weight
+        votes[isinstance(value, bool), value] += weight
     most = max(votes.values())
-    return min((value for value, weight in votes.items() if weight == most), key=str)
+    return min((value for (_, value), weight in votes.items() if weight == most), key=str)

@@ -17,14 +17,40 @@ Conversation: TypeAlias = dict[str, Any]
 Sentence: TypeAlias = list[Any]
 """Number, text or ``None``, partial, final, flags."""
 
-_END: Final = re.compile(r"(?:[.!?\u2026]+[\"'\u201d\u2019)\]]*(?=\s)|[\u3002\uff01\uff1f]|\n)\s*")
-"""End of a sentence: closing marks before white space, an East Asian full stop, a line's end."""
-_may_end: Final = re.compile(r"[\s\u3002\uff01\uff1f]").search
-"""Finds what every end of a sentence has at its end."""
-_find_mark: Final = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]").search
+_MARKS: Final = ".!?\u2026"
+_WIDE: Final = "\u3002\uff01\uff1f\uff61\u0964\u0965\u06d4\u061f\u104b\u17d4\u1362\u0589"
+"""Full stops that need no space behind them.
+
+East Asian (with ! and ?), halfwidth, danda and double danda, Arabic full stop and question mark,
+Burmese, Khmer, Ethiopic and Armenian.
+"""
+_CLOSING: Final = "\"'\u201d\u2019\u201c\u2018\u00bb\u203a\u00ab\u2039)\\]}*_`"
+"""What may close what the mark ends: quotes, brackets, emphasis; some of it opens elsewhere."""
+_WIDE_CLOSING: Final = "\u201d\u2019\u300d\u300f\uff09\u3011\u300b\u3009\uff3d\uff5d"
+"""What opens nothing, so that it closes without a space behind it."""
+_NO_BREAK: Final = "\u00a0\u202f"
+"""French has one between the mark and the quote that closes."""
+
+_END: Final = re.compile(
+    rf"(?:[{_MARKS}]+(?:[{_CLOSING}]|[{_NO_BREAK}]\u00bb)*(?:(?=[^\S{_NO_BREAK}])|(?=[{_NO_BREAK}][^\u00bb]))"
+    rf"|[{_WIDE}][{_WIDE}{_MARKS}]*[{_WIDE_CLOSING}]*"
+    rf"(?:[{_CLOSING}]+(?=\s)|(?=[^{_WIDE}{_MARKS}{_WIDE_CLOSING}{_CLOSING}])|(?=[{_CLOSING}]+[^\s{_CLOSING}]))"
+    r"|\n)\s*"
+)
+"""End of a sentence: marks and what closes it, before white space; a wide full stop; a line's end.
+
+What may still be closed by the next sign is no end yet, or how the text is cut into deltas would
+decide.
+"""
+_ASCII_END: Final = re.compile(r"(?:[.!?]+[\"')\]}*_`]*(?=\s)|\n)\s*")
+"""The same where all of the text is ASCII, which takes half as long."""
+_find_ascii_mark: Final = re.compile(r"[.!?\n]").search
+_find_mark: Final = re.compile(rf"[{_MARKS}{_WIDE}\n]").search
 """Finds what every end of a sentence begins with."""
-_BEFORE_SPACE: Final = frozenset(".!?\u2026\"'\u201d\u2019)]")
-"""What may make an end of the white space that follows it."""
+_PENDING: Final = frozenset(f"{_MARKS}{_WIDE}{_CLOSING}{_WIDE_CLOSING}{_NO_BREAK}")
+"""What may become an end by the sign that follows it."""
+_NUMBERED: Final = re.compile(r"\s*\d{1,3}\.[^\S\n]+")
+"""The number of an item of a list, which is no sentence by itself."""
 
 
 def begin() -> Conversation:
@@ -65,10 +91,8 @@ class Cutter:
             whole = text + delta
             # No sentence ends in the text; what its last sign and the delta cannot make needs no
             # closer look.
-            if text:
-                ends = (_may_end if text[-1] in _BEFORE_SPACE else _find_mark)(delta) is not None
-            else:
-                ends = _find_mark(delta) is not None or delta.isspace()
+            find = _find_ascii_mark if delta.isascii() else _find_mark
+            ends = find(delta) is not None or (text[-1] in _PENDING if text else delta.isspace())
             if ends or done or len(whole) > self._max_chars:
                 return self._cut(conversation, whole, final=done)
             conversation["text"] = whole
@@ -110,8 +134,14 @@ class Cutter:
     def _cut(self, conversation: Conversation, text: str, *, final: bool) -> list[Sentence]:
         limit = self._max_chars
         sentences: list[Sentence] = []
+        find = (_ASCII_END if text.isascii() else _END).search
+        searched = 0
         while True:
-            end = _END.search(text)
+            end = find(text, searched)
+            if end is not None and _NUMBERED.fullmatch(text, 0, end.end()):
+                searched = end.end()
+                continue
+            searched = 0
             if end is not None and end.end() <= limit:
                 at = end.end()
             elif len(text) > limit:

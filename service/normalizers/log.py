@@ -3,8 +3,9 @@
 ``level`` comes out in upper case, with ``WARNING`` as ``WARN`` and ``ERR`` as ``ERROR``; every
 other field of a JSON log is kept as it is.  A plain line gives ``level`` and ``message``; it
 starts with a word and a colon (``[error]: disk full``), or with one of the usual levels in
-capitals and a space (``ERROR disk full``).  Anything else is ``decode``; a ``level`` that is no
-string is ``schema``.
+capitals and a space or, as Python's logging has it, a colon (``ERROR disk full``,
+``ERROR:root:disk full``).  Anything else is ``decode``; a ``level`` that is no string is
+``schema``.
 """
 
 import re
@@ -25,7 +26,7 @@ ALIASES = {"WARNING": "WARN", "ERR": "ERROR"}
 _USUAL = "|".join(sorted({*LEVELS, *ALIASES}, key=len, reverse=True))
 _LINE = re.compile(
     rf"\s*(?:\[\s*)?(?:(?P<level>[A-Za-z]{{1,16}})(?:\s*\])?:(?=\s|$)"
-    rf"|(?P<usual>{_USUAL})(?:\s*\])?(?=\s))\s*(?P<message>.*)",
+    rf"|(?P<usual>{_USUAL})(?:\s*\])?(?::|(?=\s)))\s*(?P<message>.*)",
     re.DOTALL,
 )
 _level_of = itemgetter("level")

@@ -172,3 +172,29 @@ def test_a_request_cannot_be_forgotten_before_its_deadline(ttl_s: float) -> None
     with pytest.raises(ConfigurationError, match="would forget a request"):
         load_handler("ensemble").bind({"models": 2, "deadline_s": 2, "ttl_s": ttl_s})
     load_handler("ensemble").bind({"models": 2, "deadline_s": 2, "ttl_s": 2.5})
+
+
+@pytest.mark.parametrize(
+    ("predictions", "answer"),
+    [
+        ([True, 1, "yes", "yes"], "yes"),
+        ([0, False, "no", "no"], "no"),
+        ([1, 1.0, "yes"], 1),
+        ([True, True, 1], True),
+    ],
+    ids=["true and 1", "0 and false", "one number", "true twice"],
+)
+async def test_a_majority_tells_true_from_the_number_1(
+    open_handler: OpenHandler, predictions: list[Any], answer: Any
+) -> None:
+    opened = await open_handler("ensemble", method="majority", models=len(predictions))
+
+    told = [
+        value
+        for number, prediction in enumerate(predictions)
+        for value in opened.values(
+            {"request": "r", "model": f"m{number}", "prediction": prediction}
+        )
+    ]
+
+    assert repr(told[0]["prediction"]) == repr(answer)

@@ -1,4 +1,5 @@
 """The text of one conversation, delta by delta, against all of it at once."""
+# ruff: noqa: RUF001 -- that the signs look like others is the point
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,10 @@ from service.errors import PermanentError
 from service.handlers.moderation import Moderator
 from service.handlers.sentences import Conversation, Cutter, Sentence, begin
 
-_SIGNS = st.sampled_from(["a", "b ", " ", ".", "!", "…", '"', ")", "\n", "。", "\u00a0", "3.1", ""])
+_SIGNS = st.sampled_from([
+    "a", "b ", " ", ".", "!", "…", '"', ")", "\n", "。", "\u00a0", "3.1", "", "।", "؟", "»", "“",
+    "”", "」", "1", "1. ", "*",
+])  # fmt: skip
 
 
 def _cutter(max_chars: int = 2000, max_ahead: int = 1000) -> Cutter:
@@ -71,6 +75,29 @@ def test_the_order_of_deltas_does_not_change_the_sentences(deltas: list[str], ra
 
     assert told == expected
     assert shuffled["text"].strip() == ordered["text"].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("यह एक है। यह दो है।", ["यह एक है।", "यह दो है।"]),
+        ("رام گھر گیا۔ کیا حال ہے؟ ٹھیک", ["رام گھر گیا۔", "کیا حال ہے؟", "ٹھیک"]),
+        ("„Gut.“ Er ging. »Ja.« Sie blieb.", ["„Gut.“", "Er ging.", "»Ja.«", "Sie blieb."]),
+        ("«\u00a0Bon.\u00a0» Il part.\u00a0Fin", ["«\u00a0Bon.\u00a0»", "Il part.", "Fin"]),
+        ("他说：“好。”走了。“再见！”", ["他说：“好。”", "走了。", "“再见！”"]),
+        ("「終わり。」と言った。", ["「終わり。」", "と言った。"]),
+        ("真的？！是。", ["真的？！", "是。"]),
+        ('"हाँ।" वह। "ना" कहा', ['"हाँ।"', "वह।", '"ना" कहा']),
+        ("**Bold.** Then _soft._ End", ["**Bold.**", "Then _soft._", "End"]),
+        ("1. Wash. 2. Cook.\n3. Eat", ["1. Wash.", "2. Cook.", "3. Eat"]),
+        ("1.\n2. x", ["1.", "2. x"]),
+        ("It is 3. Then 4.5 of 10. End", ["It is 3.", "Then 4.5 of 10.", "End"]),
+    ],
+    ids=["Hindi", "Urdu", "German", "French", "Chinese", "Japanese", "two marks", "ASCII quotes",
+         "emphasis", "a list", "numbers alone", "numbers within"],
+)  # fmt: skip
+def test_sentences_end_where_their_language_ends_them(text: str, sentences: list[str]) -> None:
+    assert _texts(_cutter().add(begin(), 0, text, done=True)) == sentences
 
 
 def test_a_shallow_copy_keeps_what_was() -> None:

@@ -31,6 +31,8 @@ def comparable(data: Any) -> Any:
         ("  DEBUG:   Cache hit  ", "DEBUG", "Cache hit"),
         ("AUDIT: who", "AUDIT", "who"),
         ("ERROR:", "ERROR", ""),
+        ("WARNING:root:disk full", "WARN", "root:disk full"),
+        ("CRITICAL:app.db:down", "CRITICAL", "app.db:down"),
         ("ERROR: first\n  at second", "ERROR", "first\n  at second"),
         ("ERROR: größer ✓", "ERROR", "größer ✓"),
     ],
@@ -41,10 +43,10 @@ def test_a_plain_line_gives_level_and_message(line: str, level: str, message: st
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"hello world", b"Error connecting", b"https://example.org", b"\xff\xfe: x", b"[1, 2",
-     b'{"level": "WARN"', b"WARN", b"12: x", b"\xef\xbb\xbfWARN: x"],
-    ids=["empty", "no level", "a word that is no level here", "a URL", "no UTF-8", "broken array",
-         "broken object", "a level alone", "a number", "byte-order mark"],
+    [b"", b"hello world", b"Error connecting", b"https://example.org", b"Error:root:x",
+     b"\xff\xfe: x", b"[1, 2", b'{"level": "WARN"', b"WARN", b"12: x", b"\xef\xbb\xbfWARN: x"],
+    ids=["empty", "no level", "a word that is no level here", "a URL", "no capitals", "no UTF-8",
+         "broken array", "broken object", "a level alone", "a number", "byte-order mark"],
 )  # fmt: skip
 def test_what_is_neither_json_nor_a_line_does_not_decode(value: bytes) -> None:
     (failure,) = decode(value)
