@@ -51,8 +51,12 @@ _SQL_TYPES: Final[dict[str, Callable[[], TypeEngine[Any]]]] = {
     "integer": BigInteger,
     "number": Float,
     "boolean": Boolean,
-    "json": lambda: JSON().with_variant(postgresql.JSONB(), "postgresql"),
+    # a field that is not there is NULL, in every type: what `is null` finds
+    "json": lambda: JSON(none_as_null=True).with_variant(
+        postgresql.JSONB(none_as_null=True), "postgresql"
+    ),
 }
+_INTEGERS: Final = 2**63
 _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "text": (str,),
     "integer": (int,),
@@ -234,6 +238,8 @@ def _checked(value: Any, column: ColumnOptions) -> Any:
     mistaken = isinstance(value, bool) and bool not in wanted and column.type != "json"
     if mistaken or not isinstance(value, wanted):
         raise SchemaError(column.field, f"not of type {column.type}")
+    if column.type == "integer" and not -_INTEGERS <= value < _INTEGERS:
+        raise SchemaError(column.field, "beyond what the column holds")  # JSON has it up to 2**64
     return value
 
 

@@ -97,6 +97,19 @@ async def test_a_row_that_postgres_refuses_is_dead_lettered_alone(
     assert "with a" not in letters[0].detail
 
 
+async def test_json_that_is_not_there_is_null_as_any_other_column(
+    postgres: PostgresServer,
+) -> None:
+    async with Harness(_config(postgres)) as service:
+        await service.send({"id": "a"}, key="a")
+        await service.send({"id": "b", "more": None}, key="b")
+        await service.send({"id": "c", "more": [None]}, key="c")
+        await service.settle()
+
+    rows = await _rows(postgres, "select id from events where more is null order by id")
+    assert [row["id"] for row in rows] == ["a", "b"]
+
+
 async def test_batches_reach_ten_thousand_rows_a_second(
     postgres: PostgresServer, record_property: Callable[[str, object], None]
 ) -> None:

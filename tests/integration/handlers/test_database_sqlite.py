@@ -58,16 +58,30 @@ async def test_without_columns_the_whole_event_is_stored_under_its_place(file: P
     assert (id_, key, timestamp, orjson.loads(data)) == ("input/0/0", "k", 17, {"a": [1, None]})
 
 
+async def test_a_field_that_is_not_there_or_null_is_null_in_every_type_of_column(
+    file: Path,
+) -> None:
+    types = ("text", "integer", "number", "boolean", "json")
+    columns = {name: {"field": name, "type": name} for name in types}
+    async with Harness(_config(file, columns=columns)) as service:
+        await service.send_all([{}, dict.fromkeys(types)])
+        await service.settle()
+
+    rows = _rows(file, "select text, integer, number, boolean, json from events")
+    assert rows == [(None,) * 5] * 2
+
+
 async def test_a_row_that_does_not_fit_is_dead_lettered_alone(file: Path) -> None:
     columns = {"n": {"field": "n", "type": "integer"}}
     async with Harness(_config(file, columns=columns)) as service:
-        await service.send_all([{"n": 1}, {"n": "secret"}, {"n": True}, {"n": 4}])
+        await service.send_all([{"n": 1}, {"n": "secret"}, {"n": True}, {"n": 4}, {"n": 2**63}])
         await service.settle()
         letters = service.dead_letters()
 
     assert [row[0] for row in _rows(file, "select n from events order by n")] == [1, 4]
-    assert [letter.code for letter in letters] == ["schema", "schema"]
+    assert [letter.code for letter in letters] == ["schema", "schema", "schema"]
     assert "secret" not in letters[0].detail
+    assert letters[2].detail == "SchemaError: n: beyond what the column holds"
 
 
 async def test_a_value_that_cannot_be_written_down_is_dead_lettered_alone(file: Path) -> None:
