@@ -8,6 +8,7 @@
         * SchemaError           -- they decode, but a field has the wrong type
         * VersionError          -- a schema version or event type that nobody here knows
         * OutputTooLargeError   -- a result that no topic would take
+    * HandlerFailedError        -- raised in another process, which tells its kind and place
     * FatalError     -- stop the process; Kubernetes restarts the pod
     * ConfigurationError -- refuse to start; lists every problem with its path
     * BrokerUnavailableError -- the broker does not answer; wait, rebuild, go on
@@ -105,6 +106,10 @@ class OutputTooLargeError(PermanentError):
     """A result is larger than its topic takes, or there are too many of them."""
 
     code = "too_large"
+
+
+class HandlerFailedError(ServiceError):
+    """What a handler raised in another process, in words; tried again like any other error."""
 
 
 class FatalError(ServiceError):

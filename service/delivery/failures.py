@@ -15,6 +15,9 @@ from service.events import Failure
 DETAIL_MAX_BYTES = 1024
 """Longest detail that is published, in UTF-8."""
 
+_NOT_LET_OUT = (StopIteration, StopAsyncIteration, SystemExit)
+"""What coroutines, generators and threads let out as a ``RuntimeError`` only."""
+
 _SPACES = re.compile(r" {2,}")
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -34,6 +37,8 @@ def failure_of(error: Exception, *, stage: str, handler: str = "", attempts: int
 
 def describe(error: BaseException) -> str:
     """One line about ``error`` without payload data, at most :data:`DETAIL_MAX_BYTES`."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, _NOT_LET_OUT):
+        error = error.__cause__  # what Python makes of it says nothing
     kind = type(error)
     if isinstance(error, ServiceError):
         message = str(error)

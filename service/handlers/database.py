@@ -238,8 +238,9 @@ def _checked(value: Any, column: ColumnOptions) -> Any:
     mistaken = isinstance(value, bool) and bool not in wanted and column.type != "json"
     if mistaken or not isinstance(value, wanted):
         raise SchemaError(column.field, f"not of type {column.type}")
-    if column.type == "integer" and not -_INTEGERS <= value < _INTEGERS:
-        raise SchemaError(column.field, "beyond what the column holds")  # JSON has it up to 2**64
+    # JSON has them up to 2**64; a column of numbers holds those too
+    if isinstance(value, int) and column.type == "integer" and not -_INTEGERS <= value < _INTEGERS:
+        raise SchemaError(column.field, "beyond what the column holds")
     return value
 
 

@@ -18,6 +18,9 @@ from service.handlers.http import CLIENT_KEY, check_status, open_session
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 
+ANSWER_MAX_BYTES = 1024 * 1024
+"""Largest answer of a lookup that is read: no topic takes more by default."""
+
 _NOT_FOUND = 404
 _NO_KEYS = frozenset(("", ".", ".."))
 """What a path leaves out or goes up by: the question would be about something else."""
@@ -131,6 +134,15 @@ class Enrich:
         return self._table.get(key)
 
 
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > ANSWER_MAX_BYTES:
+            raise PermanentError(f"the lookup answers more than {ANSWER_MAX_BYTES} bytes")
+    return bytes(body)
+
+
 class _Question(asyncio.Event):
     """Set when it is answered, or nobody asks any more.
 
@@ -206,7 +218,7 @@ class RemoteTable:
                 if answer.status == _NOT_FOUND:
                     return None
                 check_status(answer.status, answer.headers)
-                body = await answer.read()
+                body = await _read(answer.content)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"no answer: {type(error).__name__}") from error
         try:

@@ -48,7 +48,7 @@ class ProcessCalls:
         Raises:
             TransientError: If the handler raised one, or its process died.
             PermanentError: If the handler raised one.
-            RuntimeError: If it raised anything else.
+            HandlerFailedError: If it raised anything else, or cannot be made there.
         """
         request = frame(Portable.of(event))
         async with self._free:

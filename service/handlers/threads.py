@@ -28,7 +28,15 @@ class ThreadCalls:
 
     def call(self, event: Event) -> Awaitable[Any]:
         """An awaitable of the function's result; what it raises comes out of it."""
-        return asyncio.get_running_loop().run_in_executor(self._pool, self._function, event)
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._run, event)
+
+    def _run(self, event: Event) -> Any:
+        try:
+            return self._function(event)
+        except (StopIteration, SystemExit) as error:
+            # No future takes the one, so that its caller would wait for ever; the other would end
+            # the process, where in a thread it ends the thread.
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def close(self) -> None:
         """Let the threads end after what they run; calls that wait for one are dropped."""

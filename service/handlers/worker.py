@@ -8,12 +8,20 @@ cannot break the framing.  Ends when its input does, and so never outlives its p
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from service.errors import ConfigurationError, PermanentError, TransientError
+from service.delivery.failures import describe
+from service.errors import (
+    ConfigurationError,
+    HandlerFailedError,
+    PermanentError,
+    TransientError,
+)
 from service.events import Event, Headers, RecordBatch, SourceRecord
+from service.handlers.results import MAX_RESULTS
 
 FRAME_HEADER_BYTES: Final = 4
 NICENESS: Final = 10
@@ -107,7 +115,7 @@ class Reply(NamedTuple):
         Raises:
             TransientError: If the handler raised one.
             PermanentError: If the handler raised one; it has the same code.
-            RuntimeError: If it raised anything else.
+            HandlerFailedError: If it raised anything else.
         """
         if self.kind == "value":
             return self.value
@@ -117,19 +125,22 @@ class Reply(NamedTuple):
             error = PermanentError(self.message)
             error.code = self.code  # type: ignore[misc]  # the class's default, for this one error
             raise error
-        raise RuntimeError(self.message)
+        raise HandlerFailedError(self.message)
 
 
 def answer(call: Callable[[Event], Any], request: Portable) -> bytes:
     """The framed reply to one call."""
     try:
-        reply = Reply("value", call(request.event()))
+        value = call(request.event())
+        if isinstance(value, Iterator):  # read here, as it cannot leave the process
+            value = list(islice(value, MAX_RESULTS + 1))
+        reply = Reply("value", value)
     except TransientError as error:
         reply = Reply("transient", message=str(error), retry_after_s=error.retry_after_s)
     except PermanentError as error:
         reply = Reply("permanent", message=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 -- the task boundary of this process
-        reply = Reply("unexpected", message=f"{type(error).__qualname__}: {error}")
+        reply = Reply("unexpected", message=describe(error))
     try:
         return frame(reply)
     except Exception as error:  # noqa: BLE001 -- pickle raises whatever the value's class raises

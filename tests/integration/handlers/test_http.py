@@ -9,6 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from service.handlers.enrich import ANSWER_MAX_BYTES
 from service.testing.harness import Harness, pipeline_of
 
 pytestmark = pytest.mark.integration
@@ -114,3 +115,17 @@ async def test_a_lookup_is_remembered(peer: _Peer) -> None:
     assert len(service.outputs()) == 4
     assert found == {"a/b": {"path": "/things/a/b"}, "c": {"path": "/things/c"}}
     assert len(peer.requests) == 2
+
+
+async def test_an_answer_that_no_topic_would_take_is_not_read_to_its_end(peer: _Peer) -> None:
+    peer.answers = [web.json_response("x" * ANSWER_MAX_BYTES), web.json_response("x" * 1000)]
+    config = pipeline_of(
+        "enrich", options={"field": "id", "into": "found", "http": {"url": f"{peer.url}/{{key}}"}}
+    )
+    async with Harness(config) as service:
+        await service.send_all([{"id": "a"}, {"id": "b"}])
+        await service.settle()
+
+    assert service.outputs() == [{"id": "b", "found": "x" * 1000}]
+    (letter,) = service.dead_letters()
+    assert letter.detail == "PermanentError: the lookup answers more than 1048576 bytes"

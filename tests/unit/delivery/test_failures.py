@@ -1,6 +1,7 @@
 """A failure tells what happened, and never what the payload was."""
 
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,17 @@ def test_what_a_foreign_error_quotes_is_not_told_but_its_place_is() -> None:
     assert "secret" not in detail
     assert detail.startswith("ValueError in test_what_a_foreign_error_quotes")
     assert "(test_failures.py:" in detail
+
+
+def _next_of_nothing() -> Iterator[int]:
+    yield next(iter(()))
+
+
+def test_what_python_hides_in_a_runtime_error_is_told_with_its_own_place() -> None:
+    with pytest.raises(RuntimeError, match="generator raised StopIteration") as caught:
+        list(_next_of_nothing())
+
+    assert describe(caught.value).startswith("StopIteration in _next_of_nothing (test_failures.py:")
 
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:

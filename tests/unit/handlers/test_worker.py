@@ -1,10 +1,12 @@
+import itertools
 import pickle
 from typing import Any
 
 import pytest
 
-from service.errors import PermanentError, SchemaError, TransientError
+from service.errors import HandlerFailedError, PermanentError, SchemaError, TransientError
 from service.events import SAME_KEY, Event, RecordBatch, Result, SourceRecord
+from service.handlers.results import MAX_RESULTS
 from service.handlers.worker import FRAME_HEADER_BYTES, Portable, Reply, answer
 
 _BATCH = RecordBatch("t", 3, [SourceRecord(b"", offset=7)], next_offset=8)
@@ -62,9 +64,19 @@ def test_a_permanent_error_keeps_its_code() -> None:
     assert PermanentError.code == "handler"
 
 
-def test_any_other_error_is_told_by_its_name() -> None:
-    with pytest.raises(RuntimeError, match="KeyError: 'x'"):
-        _answered(_raising(KeyError("x"))).unwrap()
+def test_any_other_error_is_told_by_its_kind_and_place_and_not_by_its_words() -> None:
+    with pytest.raises(HandlerFailedError, match=r"^KeyError in call \(test_worker\.py:\d+\)$"):
+        _answered(_raising(KeyError("secret"))).unwrap()
+
+
+def test_an_iterator_is_read_before_it_leaves() -> None:
+    reply = _answered(lambda _event: (number for number in range(3)))
+
+    assert reply.unwrap() == [0, 1, 2]
+
+
+def test_an_endless_iterator_is_not_read_to_its_end() -> None:
+    assert len(_answered(lambda _event: itertools.count()).unwrap()) == MAX_RESULTS + 1
 
 
 def test_a_result_that_cannot_leave_its_process_is_a_permanent_error() -> None:
