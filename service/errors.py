@@ -8,6 +8,7 @@
         * SchemaError           -- they decode, but a field has the wrong type
         * VersionError          -- a schema version or event type that nobody here knows
         * OutputTooLargeError   -- a result that no topic would take
+        * StateTypeError        -- a key or a value that no state can keep
     * HandlerFailedError        -- raised in another process, which tells its kind and place
     * FatalError     -- stop the process; Kubernetes restarts the pod
     * ConfigurationError -- refuse to start; lists every problem with its path
@@ -106,6 +107,10 @@ class OutputTooLargeError(PermanentError):
     """A result is larger than its topic takes, or there are too many of them."""
 
     code = "too_large"
+
+
+class StateTypeError(PermanentError, TypeError):
+    """A handler gives its state what cannot be made durable; found when it does."""
 
 
 class HandlerFailedError(ServiceError):

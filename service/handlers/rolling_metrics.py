@@ -21,7 +21,7 @@ from service.handlers.rolling_options import RollingMetricsOptions
 from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.aggregate import FOLD_AT, LARGEST
-from service.windows.watermark import BEFORE_ALL_MS, Watermark
+from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 from service.windows.windowing import (
     NEVER_MS,
     CountWindows,
@@ -39,12 +39,6 @@ LOOKED_AT: Final = 4
 """Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
-LATEST_MS: Final = 253_402_300_799_999
-"""End of the year 9999, and the largest distance of a time from the epoch.
-
-A time beyond it is one in microseconds or nanoseconds, and would end every window for good.
-"""
-
 _NEWEST: Final = "newest"
 _key = attrgetter("key")
 _timestamp = attrgetter("timestamp")
@@ -175,6 +169,8 @@ class RollingMetrics:
         keys = _key_texts(records) if self._keys is None else self._keys(data)
         if self._stamps is None:
             times = list(map(_timestamp, records))
+            if max(times) > LATEST_MS:
+                raise SchemaError("timestamp", "of the record is out of range")
         else:
             stamps = self._stamps(data)
             if not -LATEST_MS <= min(stamps) <= max(stamps) <= LATEST_MS:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place, StateStore
+from service.state.keyed import (
+    Codec,
+    KeyedState,
+    Partition,
+    PartitionId,
+    Place,
+    StateStore,
+    check_key,
+)
 
 __all__ = [
     "Codec",
@@ -54,6 +62,8 @@ class MemoryState:
 
     def put(self, place: Place, key: str, value: Any) -> None:
         """See :meth:`KeyedState.put`."""
+        if type(key) is not str or not key.isascii():
+            check_key(key)
         partition = (place.topic, place.partition)
         values = self._partitions.setdefault(partition, {})
         values.pop(key, None)  # so that it moves to the end: dictionaries keep insertion order
@@ -93,6 +103,11 @@ class MemoryState:
         """See :meth:`KeyedState.survey`; every value is known here."""
         del stored
         return ((key, known(value)) for key, value in self.items(place))
+
+    def undecided(self, place: Place, key: str) -> bool:
+        """See :meth:`KeyedState.undecided`; nothing is undone here."""
+        del place, key
+        return False
 
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`KeyedState.partitions`."""

@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from service.errors import TransientError
+from service.errors import PermanentError, StateTypeError, TransientError
 from service.events import Event
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
-from service.windows.watermark import BEFORE_ALL_MS, Watermark
+from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,19 @@ FIRED_PER_TICK: Final = 10_000
 
 _TIMER: Final = "t/"
 _NEWEST: Final = "newest"
+
+
+def checked_ms(at_ms: Any) -> int:
+    """``at_ms``, which a handler has computed from what it was sent, as a time.
+
+    Raises:
+        PermanentError: If it is none; what is kept for a partition would not be in order.
+    """
+    if isinstance(at_ms, bool) or not isinstance(at_ms, (int, float)):
+        raise PermanentError(f"a time is a number of milliseconds, not {type(at_ms).__name__}")
+    if not -LATEST_MS <= at_ms <= LATEST_MS:  # nor is NaN
+        raise PermanentError("a time is beyond the year 9999: are these milliseconds?")
+    return int(at_ms)
 
 
 class Timer(NamedTuple):
@@ -109,7 +122,14 @@ class KeyTimers:
             place: The event that this is done for, or the partition of a timer that went off.
             key: Each has one timer.
             at_ms: Milliseconds since the epoch; in the past is due at once.
+
+        Raises:
+            StateTypeError: If ``key`` is no text.
+            PermanentError: If ``at_ms`` is no time up to the year 9999.
         """
+        at_ms = checked_ms(at_ms)
+        if not isinstance(key, str):
+            raise StateTypeError(f"the key of a timer is text, not {type(key).__name__}")
         self._state.put(place, _TIMER + key, at_ms)
         self._index(Partition(place.topic, place.partition)).add(at_ms, key)
 
@@ -155,6 +175,14 @@ class KeyTimers:
             )
         return index
 
+    def _look_again_ms(
+        self, place: Partition, key: str, at_ms: int | None, time_ms: int
+    ) -> int | None:
+        """When to look again at a timer that is not due as it stands, being set to ``at_ms``."""
+        if self._state.undecided(place, _TIMER + key):
+            return time_ms  # by a call that may fail yet: then it is due
+        return at_ms
+
     def _fire(self, place: Partition, time_ms: int) -> list[PartitionResult]:
         index = self._due[place]
         results: list[PartitionResult] = []
@@ -164,10 +192,10 @@ class KeyTimers:
             if key is None:
                 break
             at_ms = self.when(place, key)
-            if at_ms is None:
-                continue  # cleared, or undone
-            if at_ms > time_ms:
-                index.add(at_ms, key)  # put off
+            if at_ms is None or at_ms > time_ms:  # cleared, undone or put off
+                look_ms = self._look_again_ms(place, key, at_ms, time_ms)
+                if look_ms is not None:
+                    again.append((look_ms, key))
                 continue
             try:
                 told = to_results(self._go_off(Timer(place, key, at_ms)))
@@ -220,11 +248,17 @@ class EventTimers(KeyTimers):
         self._watermarks: dict[PartitionId, Watermark] = {}
 
     def observe(self, event: Event, at_ms: int | None = None) -> None:
-        """Take notice of an event's time, in ms since the epoch; the record's if not given."""
+        """Take notice of an event's time, in ms since the epoch; the record's if not given.
+
+        Raises:
+            PermanentError: If it is no time up to the year 9999, which would let every timer of
+                the partition go off for good.
+        """
+        time_ms = checked_ms(event.timestamp if at_ms is None else at_ms)
         place = Partition(event.topic, event.partition)
         watermark = self._watermark(place)
         self._index(place)  # from now on it has a time, so its ticks count
-        if watermark.observe(event.timestamp if at_ms is None else at_ms, self._clock()):
+        if watermark.observe(time_ms, self._clock()):
             self._state.put(event, _NEWEST, watermark.newest_ms)
 
     def watermark_ms(self, place: Place) -> int:

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from service.errors import StateTypeError
 from service.state.disk import Disk
 from service.state.records import Serde
 from service.state.table import EVICT_SHARE, JSON, NO_BYTES, SWEEP_SHARE, Table
@@ -137,7 +138,7 @@ class DiskTable(Table):
     def put(self, key: str, value: Any) -> Any:
         """See :meth:`service.state.table.Table.put`."""
         if type(value) is bytes:
-            raise TypeError(NO_BYTES)
+            raise StateTypeError(NO_BYTES)
         entry = self._entry(key)
         before = None if self._over(entry) else entry.value
         self._count += entry.value is None

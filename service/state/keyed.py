@@ -8,6 +8,8 @@ state, so a key's state is wherever the key's events are.  A handler reads and w
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from service.errors import StateTypeError
+
 PartitionId: TypeAlias = tuple[str, int]
 
 
@@ -30,6 +32,20 @@ class Partition(NamedTuple):
 
     topic: str
     partition: int
+
+
+def check_key(key: Any) -> None:
+    """Return if ``key`` can be the key of a record.
+
+    Raises:
+        StateTypeError: If it cannot; where the changelog is written, nobody could tell whose it is.
+    """
+    if not isinstance(key, str):
+        raise StateTypeError(f"a key of keyed state is text, not {type(key).__name__}: use str()")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise StateTypeError("a key of keyed state holds half a character") from None
 
 
 class Codec(NamedTuple):
@@ -63,7 +79,8 @@ class KeyedState(Protocol):
         """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew.
 
         Raises:
-            TypeError: If it is ``bytes``, where the state is durable.
+            StateTypeError: If ``key`` is not text that UTF-8 can hold, or ``value`` is ``bytes``
+                and the state durable.
         """
         ...
 
@@ -101,6 +118,10 @@ class KeyedState(Protocol):
             stored: The same fact from its JSON; ``ValueError`` or ``LookupError`` where it does
                 not find it, and ``known`` is asked.
         """
+        ...
+
+    def undecided(self, place: Place, key: str) -> bool:
+        """Whether a call for an event that goes on has changed ``key``, which may be undone."""
         ...
 
     def partitions(self) -> Sequence[Partition]:

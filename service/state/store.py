@@ -10,7 +10,7 @@ however many events have changed it since the last time.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from service.state.keyed import Codec, Partition, PartitionId, Place
+from service.state.keyed import Codec, Partition, PartitionId, Place, check_key
 from service.state.records import Serde, serde
 from service.state.table import Table
 
@@ -76,6 +76,8 @@ class LoggedState:
 
     def put(self, place: Place, key: str, value: Any) -> None:
         """See :meth:`service.state.keyed.KeyedState.put`."""
+        if type(key) is not str or not key.isascii():
+            check_key(key)
         table = self._table(place)
         self._changes.append((place, table, (key,), (table.put(key, value),)))
 
@@ -85,6 +87,13 @@ class LoggedState:
 
     def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
         """See :meth:`service.state.keyed.KeyedState.put_many`."""
+        try:
+            usual = all(map(str.isascii, values))
+        except TypeError:
+            usual = False
+        if not usual:
+            for key in values:
+                check_key(key)
         table = self._table(place)
         # a copy as a dictionary, because that is what the keys are added to next
         self._changes.append((place, table, dict(values), table.put_many(values)))
@@ -106,6 +115,16 @@ class LoggedState:
         """See :meth:`service.state.keyed.KeyedState.survey`."""
         table = self.tables.get((place.topic, place.partition))
         return iter(()) if table is None else table.survey(known, stored)
+
+    def undecided(self, place: Place, key: str) -> bool:
+        """See :meth:`service.state.keyed.KeyedState.undecided`."""
+        if not self._changes:
+            return False
+        table = self.tables.get((place.topic, place.partition))
+        return any(
+            changed is table and key in keys and not _is_no_event(whose)
+            for whose, changed, keys, _ in self._changes
+        )
 
     def partitions(self) -> Sequence[Partition]:
         """See :meth:`service.state.keyed.KeyedState.partitions`."""

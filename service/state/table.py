@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from service.errors import StateTypeError
 from service.state.records import Serde, serde
 
 log = structlog.get_logger(__name__)
@@ -147,10 +148,10 @@ class Table:
         """Set the value of ``key``, not to ``None``; returns the one before, or ``None``.
 
         Raises:
-            TypeError: If the value is ``bytes``, which no JSON is.
+            StateTypeError: If the value is ``bytes``, which no JSON is.
         """
         if type(value) is bytes:
-            raise TypeError(NO_BYTES)
+            raise StateTypeError(NO_BYTES)
         if self._stored:
             self.peek(key)
         values = self.values
@@ -186,10 +187,10 @@ class Table:
         """:meth:`put` for each of ``values``; returns those before, or ``None`` for each.
 
         Raises:
-            TypeError: If a value is ``bytes``; nothing is put then.
+            StateTypeError: If a value is ``bytes``; nothing is put then.
         """
         if bytes in set(map(type, values.values())):
-            raise TypeError(NO_BYTES)
+            raise StateTypeError(NO_BYTES)
         mine = self.values
         if self._stored:
             self.peek_many(values)

@@ -348,6 +348,18 @@ async def test_a_time_in_another_unit_does_not_end_the_windows_of_everybody(unit
         assert [letter.code for letter in service.dead_letters()] == ["schema", "schema"]
 
 
+async def test_a_record_stamped_in_another_unit_does_not_either() -> None:
+    async with Harness(config(size_s=1, lateness_s=0, time=None)) as service:
+        await service.send({"k": "a", "v": 1}, timestamp=_START_MS)
+        await service.send({"k": "a", "v": 2}, timestamp=_START_MS * 1_000)
+        await service.send({"k": "a", "v": 3}, timestamp=_START_MS + 10)
+        await service.settle()
+        await service.advance(40)
+
+        assert [(told["count"], told["max"]) for told in service.outputs()] == [(2, 3)]
+        assert [letter.code for letter in service.dead_letters()] == ["schema"]
+
+
 async def test_a_bad_value_in_a_run_is_the_only_one_that_is_not_counted() -> None:
     async with Harness(config(size_s=10, lateness_s=0)) as service:
         events: list[dict[str, Any]] = [as_data(("a", _START_MS, 1.0))] * 50

@@ -1,6 +1,10 @@
+from typing import Any
+
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from service.errors import StateTypeError
 from service.handlers.state import MemoryState, MemoryStateStore, Partition
 
 _HERE = Partition("topic", 0)
@@ -16,6 +20,18 @@ def test_what_was_put_is_got_until_it_is_deleted() -> None:
     state.delete(_HERE, "a")
     assert state.get(_HERE, "a") is None
     state.delete(_HERE, "a")
+
+
+def test_a_key_that_no_durable_state_takes_is_refused_here_too() -> None:
+    state = MemoryState(lambda: 0.0)
+    key: Any = 17
+
+    with pytest.raises(StateTypeError, match="is text, not int"):
+        state.put(_HERE, key, 1)
+
+    state.put(_HERE, "é", 1)
+    assert list(state.items(_HERE)) == [("é", 1)]
+    assert not state.undecided(_HERE, "é")
 
 
 def test_partitions_do_not_see_each_other() -> None:

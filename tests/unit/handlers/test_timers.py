@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, TransientError, handler
+from service.events import RecordBatch, SourceRecord
 from service.handlers import EventTimers, HandlerContext, KeyTimers, Timer
 from service.handlers.timers import FIRED_PER_TICK
 from service.state.keyed import Partition
@@ -251,3 +252,94 @@ async def test_a_timer_goes_off_as_its_entry_says_whatever_was_undone_or_set_ear
         9: [("undone", 9_000)],
         11: [("cleared", 11_000)],
     }
+
+
+def _timers_of(store: LoggedStore, gone_off: list[tuple[str, int]]) -> KeyTimers:
+    def go_off(timer: Timer) -> None:
+        gone_off.append((timer.key, timer.at_ms))
+
+    return KeyTimers(store.keyed("timers", ttl_s=None, max_keys=100), go_off, wall_ms=0)
+
+
+def _event(offset: int, timestamp: int = 0) -> Event:
+    record = SourceRecord(None, offset=offset, timestamp=timestamp)
+    batch = RecordBatch("input", 0, [record], next_offset=offset + 1)
+    return Event(None, timestamp=timestamp, batch=batch)
+
+
+@pytest.mark.parametrize("puts_off", [False, True], ids=["cleared", "put off"])
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+async def test_what_a_call_that_goes_on_does_to_a_timer_counts_when_the_call_does(
+    *, puts_off: bool, fails: bool
+) -> None:
+    store = LoggedStore(lambda: 0.0)
+    gone_off: list[tuple[str, int]] = []
+    timers = _timers_of(store, gone_off)
+    timers.set(Partition("input", 0), "a", 5_000)
+    store.settle()
+    under_way = _event(1)
+    if puts_off:
+        timers.set(under_way, "a", 20_000)
+    else:
+        timers.clear(under_way, "a")
+    for now_s in range(10):
+        timers.tick(now_s)
+    assert gone_off == []
+
+    (store.undo_for if fails else store.settle_for)(under_way)
+    timers.tick(10)
+    assert gone_off == ([("a", 5_000)] if fails else [])
+    for now_s in range(11, 30):
+        timers.tick(now_s)
+
+    assert gone_off == ([("a", 5_000)] if fails else [("a", 20_000)] if puts_off else [])
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "problem"),
+    [
+        ("2026-01-02", "a number of milliseconds, not str"),
+        (None, "a number of milliseconds, not NoneType"),
+        (True, "a number of milliseconds, not bool"),
+        (float("nan"), "beyond the year 9999"),
+        (float("inf"), "beyond the year 9999"),
+        (_START_MS * 1000, "beyond the year 9999: are these milliseconds"),
+        (-_START_MS * 1000, "beyond the year 9999"),
+    ],
+    ids=["text", "none", "true", "NaN", "infinite", "microseconds", "before"],
+)
+async def test_what_is_no_time_is_refused_and_leaves_every_timer_as_it_was(
+    at_ms: Any, problem: str
+) -> None:
+    store = LoggedStore(lambda: 0.0)
+    gone_off: list[tuple[str, int]] = []
+    timers = _timers_of(store, gone_off)
+    timers.set(_event(0), "a", 5_000.7)  # type: ignore[arg-type]  # as computed times are
+
+    with pytest.raises(PermanentError, match=problem):
+        timers.set(_event(1), "b", at_ms)
+    with pytest.raises(PermanentError, match="key of a timer is text, not int"):
+        timers.set(_event(1), 17, 1_000)  # type: ignore[arg-type]  # the point
+    timers.tick(60)
+
+    assert gone_off == [("a", 5_000)]
+
+
+async def test_a_record_of_no_year_that_there_is_does_not_end_the_time_of_its_partition() -> None:
+    store = LoggedStore(lambda: 0.0)
+    timers = EventTimers(
+        store.keyed("timers", ttl_s=None, max_keys=100),
+        lambda _: None,
+        lateness_s=1,
+        idle_s=5,
+        clock=lambda: 0.0,
+        unread=lambda *_: False,
+    )
+    timers.observe(_event(0, _START_MS))
+
+    with pytest.raises(PermanentError, match="beyond the year 9999"):
+        timers.observe(_event(1, _START_MS * 1000))
+    with pytest.raises(PermanentError, match="milliseconds, not str"):
+        timers.observe(_event(1), "2026")  # type: ignore[arg-type]  # the point
+
+    assert timers.watermark_ms(Partition("input", 0)) == _START_MS - 1_000

@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from service.errors import StateTypeError
 from service.events import Event, RecordBatch, SourceRecord
 from service.state.keyed import Codec, Partition
 from service.state.store import LoggedState, LoggedStore
@@ -30,6 +33,49 @@ def test_changes_count_once_they_are_settled() -> None:
 
     assert list(state.tables[_HERE].dirty) == ["a"]
     assert not store.changes
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (17, r"is text, not int: use str\(\)"),
+        (None, "is text, not NoneType"),
+        (b"a", "is text, not bytes"),
+        ("\ud800", "half a character"),
+    ],
+    ids=["number", "none", "bytes", "half a character"],
+)
+def test_what_cannot_be_the_key_of_a_record_is_refused_at_once(key: Any, problem: str) -> None:
+    state = opened(LoggedStore(lambda: 0.0))
+
+    with pytest.raises(StateTypeError, match=problem):
+        state.put(_HERE, key, 1)
+    with pytest.raises(StateTypeError, match=problem):
+        state.put_many(_HERE, {"a": 1, key: 2})
+
+    assert list(state.items(_HERE)) == []
+
+
+def test_any_text_is_a_key() -> None:
+    state = opened(LoggedStore(lambda: 0.0))
+
+    state.put(_HERE, "é", 1)
+    state.put_many(_HERE, {"日本": 2, "": 3})
+
+    assert dict(state.items(_HERE)) == {"é": 1, "日本": 2, "": 3}
+
+
+def test_what_a_call_that_goes_on_has_changed_is_undecided() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    under_way = event(1)
+    state.put(under_way, "a", 1)
+    state.put(_HERE, "timer", 1)
+
+    assert [state.undecided(_HERE, key) for key in ("a", "b", "timer")] == [True, False, False]
+    assert not state.undecided(Partition("topic", 1), "a")
+    store.settle_for(under_way)
+    assert not state.undecided(_HERE, "a")
 
 
 def test_events_under_way_at_once_are_settled_and_undone_apart() -> None:
