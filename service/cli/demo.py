@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,9 @@ from service.telemetry import configure_logging
 
 BOOTSTRAP = "HEADRACE_KAFKA__BOOTSTRAP_SERVERS"
 
-_QUIET = {"HEADRACE_LOGGING__LEVEL": "WARNING", "HEADRACE_LOGGING__FORMAT": "console"}
+DEMO_FILE = Path(__file__).with_name("demo.yaml")
+"""The demo's configuration, in an installed package too; the same as ``examples/demo.yaml``."""
+
 _PARTITIONS = 4
 _SHOWN_ALERTS = 5
 _STATUS_S = 5.0
@@ -90,14 +92,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 async def _demo(arguments: argparse.Namespace) -> int:
     async with _broker(os.environ) as (environ, topic_settings):
-        files = arguments.config or demo_files()
-        settings = load_settings(files, {**({} if files else _QUIET), **free_ports(environ)})
+        files = arguments.config or [DEMO_FILE]
+        settings = load_settings(files, free_ports(environ))
         writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
         try:
             async with kafka_tools(settings.kafka) as tools:
                 for topic in topic_roles(settings):
                     await tools.create_topic(topic, _PARTITIONS, 1, topic_settings)
-                return await _Demo(settings, tools, arguments).run()
+                own = [] if BOOTSTRAP in os.environ else beside(environ[BOOTSTRAP])
+                return await _Demo(settings, tools, arguments, [*_told(files), *own]).run()
         finally:
             writer.close()
 
@@ -114,13 +117,19 @@ async def _broker(
         yield {**environ, BOOTSTRAP: address}, TOPIC_SETTINGS
 
 
-def demo_files() -> list[Path]:
-    """The demo's configuration, where there is a repository around us.
+def beside(bootstrap: str) -> list[str]:
+    """What to type to run a service of one's own on the demo's broker, on ports of its own."""
+    server, admin = (port if _is_free(port) else _free_port() for port in (8090, 8091))
+    return [
+        "",
+        "A service of your own beside it, in another terminal:",
+        f"  export {BOOTSTRAP}={bootstrap}",
+        f"  export HEADRACE_SERVER__PORT={server} HEADRACE_ADMIN__PORT={admin}",
+    ]
 
-    An installed package has none; the default pipeline is the same one.
-    """
-    file = Path(__file__).parents[2] / "examples" / "demo.yaml"
-    return [file] if file.is_file() else []
+
+def _told(files: Sequence[Path]) -> list[str]:
+    return [f"settings   {file}" for file in files]
 
 
 def free_ports(environ: Mapping[str, str]) -> dict[str, str]:
@@ -169,9 +178,14 @@ class _Demo:
     """One run: the service, the events that go in and the alerts that come out."""
 
     def __init__(
-        self, settings: Settings, tools: KafkaTools, arguments: argparse.Namespace
+        self,
+        settings: Settings,
+        tools: KafkaTools,
+        arguments: argparse.Namespace,
+        notes: Sequence[str],
     ) -> None:
         self._settings = settings
+        self._notes = notes
         self._tools = tools
         self._input, self._output = ends_of(settings)
         self._duration_s: float | None = arguments.duration
@@ -215,8 +229,9 @@ class _Demo:
         print(f"live page  http://{server.host}:{server.port}/")
         print(f"status     http://{admin.host}:{admin.port}/status")
         print(f"events     {self._input} -> {self._output}, {self._rate:g} per second")
+        print("\n".join(self._notes))
         if self._duration_s is None:
-            print("Ctrl-C ends it")
+            print("\nCtrl-C ends it")
         print(flush=True)
 
     async def _serve(self) -> None:

@@ -93,7 +93,7 @@ async def test_four_stages_store_what_is_good_once_and_refuse_the_rest(
     assert len(refused) == 2
 
 
-@pytest.mark.parametrize(("page", "tests"), [("tutorial", 4), ("testing", 3)])
+@pytest.mark.parametrize(("page", "tests"), [("tutorial", 5), ("testing", 3)])
 def test_what_a_page_has_you_write_works_literally(
     page: str, tests: int, pytester: pytest.Pytester
 ) -> None:

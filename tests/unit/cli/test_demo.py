@@ -1,18 +1,35 @@
 import socket
+from pathlib import Path
 
 import pytest
 
-from service.cli.demo import Tally, demo_files, ends_of, free_ports
+from service.cli.demo import DEMO_FILE, Tally, beside, ends_of, free_ports
 from service.errors import ConfigurationError
 from service.settings import build_settings, load_settings
 
 
 def test_the_demo_runs_the_default_pipeline() -> None:
-    settings = load_settings(demo_files(), {})
+    settings = load_settings([DEMO_FILE], {})
 
     assert settings.pipelines == build_settings({}).pipelines
     assert "alerts" in settings.subscriptions.topics
     assert ends_of(settings) == ("logs.raw", "alerts")
+
+
+def test_the_demo_of_an_installed_package_is_the_one_of_the_examples() -> None:
+    example = Path(__file__).parents[3] / "examples" / "demo.yaml"
+
+    assert DEMO_FILE.read_bytes() == example.read_bytes()
+
+
+def test_what_to_type_for_a_service_beside_the_demo_is_settings_that_exist() -> None:
+    exports = [line for line in beside("127.0.0.1:9092") if line.startswith("  export ")]
+    environ = dict(assignment.split("=") for line in exports for assignment in line.split()[1:])
+
+    settings = load_settings([], environ)
+
+    assert list(settings.kafka.bootstrap_servers) == ["127.0.0.1:9092"]
+    assert len({settings.server.port, settings.admin.port, 8080, 8081}) == 4
 
 
 def test_a_configuration_without_topics_cannot_be_shown() -> None:
