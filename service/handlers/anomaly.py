@@ -95,6 +95,7 @@ class Anomaly:
         expected, deviation = self._usual(state["past"])
         warm = state["seen"] >= self._options.warmup
         score = (value - expected) / deviation if warm and deviation > 0 else 0.0
+        score = min(max(score, -LARGEST), LARGEST)  # of next to no deviation it is infinite
         state["seen"] += 1
         state["past"] = self._learnt(state["past"], value, expected, deviation, warm=warm)
         status, incident = self._step(state, score, event.timestamp)

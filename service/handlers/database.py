@@ -44,6 +44,8 @@ _INSERTS: Final[dict[str, Callable[..., Any]]] = {
     "sqlite": sqlite.insert,
 }
 
+_DRIVERS: Final = {"postgresql": ("asyncpg", "psycopg"), "sqlite": ("aiosqlite",)}
+
 ColumnType = Literal["text", "integer", "number", "boolean", "json"]
 
 _SQL_TYPES: Final[dict[str, Callable[[], TypeEngine[Any]]]] = {
@@ -103,11 +105,16 @@ class DatabaseOptions(BaseModel):
         if "id" in self.columns:
             raise ValueError("the column id is the event's id")
         try:
-            dialect = make_url(self.database_url()).get_backend_name()
+            url = make_url(self.database_url())
+            dialect = url.get_backend_name()
         except (ArgumentError, OSError) as error:
             raise ValueError(f"the URL cannot be used: {type(error).__name__}") from None
         if dialect not in _INSERTS:
             raise ValueError(f"no upserts for {dialect}; known: {', '.join(sorted(_INSERTS))}")
+        # without one in the URL, a driver that blocks would be chosen, or one that is not here
+        if url.drivername.partition("+")[2] not in _DRIVERS[dialect]:
+            wanted = f"{dialect}+{_DRIVERS[dialect][0]}://"
+            raise ValueError(f"the URL's driver cannot wait without blocking: write {wanted}…")
         return self
 
     def database_url(self) -> str:

@@ -14,7 +14,7 @@ from service.errors import PermanentError, SchemaError, TransientError
 from service.events import Event
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.http import CLIENT_KEY, check_status, open_session
+from service.handlers.http import CLIENT_KEY, RequestHeaders, check_status, open_session
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 
@@ -32,7 +32,7 @@ class HttpLookup(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(pattern=r"^https?://.*\{key\}", description="With `{key}` in it, GET, JSON.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent with each request.")
+    headers: RequestHeaders = Field(default_factory=dict, description="Sent with each request.")
     request_timeout_s: float = Field(default=2.0, gt=0, description="Longest request.")
     cache_ttl_s: float = Field(default=300.0, ge=0, description="How long an answer is believed.")
     cache_keys: int = Field(default=10_000, ge=1, description="Answers remembered at most.")

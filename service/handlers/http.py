@@ -4,13 +4,15 @@ An answer is a fact about the peer, not about the event: busy or broken peers ar
 try after as long as they ask for, anything else that is no success is not.
 """
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import aiohttp
+from pydantic import AfterValidator
 
 from service.clock import wall_clock_s
 from service.errors import PermanentError, TransientError
@@ -26,6 +28,24 @@ RETRY_AFTER_MAX_S: Final = 3600.0
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
 _SUCCESS: Final = range(200, 300)
 _SERVER_ERRORS: Final = range(500, 600)
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110, 5.6.2)."""
+_NO_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header's value holds; the end of a line would begin another header."""
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if _NO_HEADER.search(value):
+            raise ValueError(f"{name}: the end of a line, or a control character, in its value")
+    return headers
+
+
+RequestHeaders: TypeAlias = Annotated[dict[str, str], AfterValidator(_checked_headers)]
+"""Headers of the configuration, which every request has."""
 
 
 @asynccontextmanager

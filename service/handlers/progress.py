@@ -15,6 +15,7 @@ from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState
+from service.windows.aggregate import LARGEST
 
 
 class ProgressOptions(BaseModel):
@@ -56,6 +57,8 @@ class Progress:
     def __call__(self, event: Event) -> Result | None:
         """The job's progress, if it has moved enough."""
         job, done = self._job(event.data), self._done(event.data)
+        if abs(done) > LARGEST:
+            raise SchemaError(self._options.done, "out of range")  # of which there is no percentage
         known: dict[str, Any] | None = self._state.get(event, job)
         total = self._total_of(event.data, known)
         if known is None:
@@ -107,4 +110,4 @@ class Progress:
 def _percent(done: float, total: float | None) -> Any:
     if total is None:
         return None
-    return 100.0 if total == 0 else min(100.0, 100 * done / total)
+    return 100.0 if total == 0 else min(100.0, max(-LARGEST, 100 * done / total))

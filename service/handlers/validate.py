@@ -1,7 +1,9 @@
 """Events checked against a JSON Schema: what fits goes on unchanged, the rest is dead-lettered."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import unquote
 
 import orjson
 from jsonschema import exceptions, validators
@@ -10,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
 from service.errors import SchemaError
 from service.events import Event
 from service.handlers.spec import handler
+
+_DATA: Final = frozenset({"const", "enum", "default", "examples"})
+"""Keywords that hold data, which may look like a schema."""
+_NAMING: Final = frozenset({"$id", "id", "$anchor", "$dynamicAnchor"})
 
 
 class ValidateOptions(BaseModel):
@@ -28,10 +34,18 @@ class ValidateOptions(BaseModel):
         if (self.inline is None) == (self.schema_file is None):
             raise ValueError("give either schema or schema_file")
         schema = self.schema_document()
+        named = schema.get("$schema") if isinstance(schema, dict) else None
+        if named is not None and not _is_dialect(named):
+            raise ValueError("$schema: names no dialect that is known")
         try:
             validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
         except exceptions.SchemaError as error:
             raise ValueError(f"not a JSON Schema: {error.message}") from None
+        for reference in _references(schema):
+            if not _resolves(reference, schema):
+                raise ValueError(
+                    f"$ref {reference}: not in this schema, and nothing is fetched from elsewhere"
+                )
         return self
 
     def schema_document(self) -> Any:
@@ -68,6 +82,61 @@ class Validate:
             return event.data
         path = ".".join(str(part) for part in error.absolute_path)
         raise SchemaError(path, _reason(error))
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """What the schema refers to; not what its data looks like."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)
+    elif isinstance(schema, dict):
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+        for keyword, each in schema.items():
+            if keyword not in _DATA:
+                yield from _references(each)
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Identifiers and anchors that the schema gives to parts of itself."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _names(each)
+    elif isinstance(schema, dict):
+        for keyword, each in schema.items():
+            if keyword in _NAMING and isinstance(each, str):
+                yield each.strip("#")
+            elif keyword not in _DATA:
+                yield from _names(each)
+
+
+def _resolves(reference: str, schema: Any) -> bool:
+    """Whether ``reference`` is found without asking anybody, as far as a look can tell."""
+    place, _, fragment = reference.partition("#")
+    names = set(_names(schema))
+    if place:  # may be relative to what the schema around it is called
+        return _is_dialect(place) or any(name.endswith(place) for name in names)
+    if not fragment.startswith("/"):
+        return not fragment or fragment in names
+    if len(names) > 1:
+        return True  # may begin at a part that has a name of its own
+    found = schema
+    for part in unquote(fragment[1:]).split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            return False
+    return True
+
+
+def _is_dialect(name: str) -> bool:
+    unknown: Any = None
+    found: Any = validators.validator_for({"$schema": name}, unknown)
+    return found is not None
 
 
 def _reason(error: exceptions.ValidationError) -> str:

@@ -17,7 +17,7 @@ from service.errors import TransientError
 from service.events import Event
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.http import CLIENT_KEY, check_status, open_session
+from service.handlers.http import CLIENT_KEY, RequestHeaders, check_status, open_session
 from service.handlers.spec import handler
 
 SIGNATURE_HEADER: Final = "X-Headrace-Signature"
@@ -33,7 +33,7 @@ class WebhookOptions(BaseModel):
 
     url: HttpUrl = Field(description="Where to; redirects are not followed.")
     method: Literal["POST", "PUT", "PATCH"] = Field(default="POST", description="How.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent with each request.")
+    headers: RequestHeaders = Field(default_factory=dict, description="Sent with each request.")
     body: str | None = Field(
         default=None,
         description="JSON with `${path}` where a field goes, as JSON; the event if not given.",
@@ -51,14 +51,13 @@ class WebhookOptions(BaseModel):
         if self.secret is not None and self.secret_file is not None:
             raise ValueError("give either secret or secret_file")
         try:
-            self.key()
+            key = self.key()
         except OSError as error:
             raise ValueError(f"secret_file: {self.secret_file}: {error.strerror}") from None
+        if key == b"":
+            raise ValueError("the secret is empty, which anybody can sign with")
         if self.body is not None:
-            try:
-                orjson.loads(_PLACEHOLDER.sub("null", self.body))
-            except orjson.JSONDecodeError as error:
-                raise ValueError(f"body: not JSON: {error}") from None
+            _check_template(self.body)
         return self
 
     def key(self) -> bytes | None:
@@ -144,6 +143,27 @@ class Webhook:
                 check_status(answer.status, answer.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"no answer: {type(error).__name__}") from error
+
+
+def _check_template(body: str) -> None:
+    """Return if ``body`` is JSON whatever its fields hold.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    for path in _PLACEHOLDER.findall(body):
+        if not all(path.split(".")):
+            raise ValueError(f"body: {path!r} is no dotted path of a field")
+    try:
+        orjson.loads(_PLACEHOLDER.sub("null", body))
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"body: not JSON: {error}") from None
+    try:
+        orjson.loads(_PLACEHOLDER.sub('"text"', body))
+    except orjson.JSONDecodeError:
+        raise ValueError(
+            "body: a field goes in as JSON, with quotes of its own: take out those around ${…}"
+        ) from None
 
 
 class Template:

@@ -58,6 +58,15 @@ async def test_a_series_without_any_deviation_is_never_an_anomaly(method: str) -
     assert await reports([5.0] * 100, method=method) == []
 
 
+async def test_a_value_beyond_every_deviation_is_told_with_a_score_that_is_a_number() -> None:
+    usual = [0.0, 5e-324, 1e-323] * 10
+
+    (told,) = await reports([*usual, 1e100], method="robust", window=5, warmup=9)
+
+    assert (told["status"], told["value"]) == ("open", 1e100)
+    assert math.isfinite(told["score"])
+
+
 async def test_a_new_level_becomes_usual_after_a_while() -> None:
     told = await reports([*noise(100), *(value + 60 for value in noise(400, seed=5))], threshold=4)
 

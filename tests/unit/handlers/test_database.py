@@ -15,9 +15,13 @@ from service.handlers import load_handler
         ({"table": "t", "url": "mysql+x://u:secret@h/d"}, "no upserts for mysql"),
         ({"table": "t", "url": "nonsense"}, "URL cannot be used"),
         ({"table": "t", "url": "sqlite://", "columns": {"id": {"field": "a"}}}, "column id"),
+        ({"table": "t", "url": "postgresql://u:secret@h/d"}, r"write postgresql\+asyncpg://"),
+        ({"table": "t", "url": "postgresql+psycopg2://u:secret@h/d"}, "without blocking"),
+        ({"table": "t", "url": "sqlite:///file"}, r"write sqlite\+aiosqlite://"),
     ],
-    ids=["no url", "unknown database", "no url at all", "id as a column"],
-)
+    ids=["no url", "unknown database", "no url at all", "id as a column", "no driver",
+         "a driver that blocks", "no driver for a file"],
+)  # fmt: skip
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem) as caught:
         load_handler("database").bind(options)

@@ -181,8 +181,9 @@ async def test_the_cache_is_bounded() -> None:
         ({}, "one of file, http and topic"),
         ({"http": {"url": "http://x/"}}, "url"),
         ({"file": "nowhere.json"}, "file"),
+        ({"http": {"url": "http://x/{key}", "headers": {"X": "a\nb"}}}, "the end of a line"),
     ],
-    ids=["nothing", "no key in the address", "no file"],
+    ids=["nothing", "no key in the address", "no file", "two headers in one"],
 )
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):

@@ -1,3 +1,4 @@
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -78,8 +79,9 @@ async def test_an_event_that_told_tells_again_when_it_comes_again(
         ({"job": "j"}, "done"),
         ({"job": "j", "done": "1"}, "done"),
         ({"job": "j", "done": 1, "total": -1}, "total"),
+        ({"job": "j", "done": -1e308}, "done"),
     ],
-    ids=["no job", "no count", "text", "negative total"],
+    ids=["no job", "no count", "text", "negative total", "beyond a percentage"],
 )
 async def test_what_is_no_progress_is_a_schema_error(
     open_handler: OpenHandler, data: Any, path: str
@@ -90,3 +92,11 @@ async def test_what_is_no_progress_is_a_schema_error(
         opened.values(data)
 
     assert caught.value.path == path
+
+
+async def test_a_percentage_is_a_number_however_small_the_total(open_handler: OpenHandler) -> None:
+    opened = await open_handler("progress")
+
+    (told,) = opened.values({"job": "j", "done": -5, "total": 5e-324})
+
+    assert math.isfinite(told["percent"])

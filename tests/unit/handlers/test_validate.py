@@ -77,11 +77,37 @@ def test_the_schema_may_be_in_a_file(tmp_path: Path) -> None:
         ({}, "either schema or schema_file"),
         ({"schema": {"type": "objekt"}}, "not a JSON Schema"),
         ({"schema_file": "nowhere.json"}, "schema_file"),
+        ({"schema": {"$schema": "urn:mine"}}, "names no dialect"),
+        ({"schema": {"$ref": "https://example.org/x.json"}}, "nothing is fetched"),
+        ({"schema": {"anyOf": [{"$ref": "#/$defs/nowhere"}], "$defs": {}}}, "#/\\$defs/nowhere"),
+        ({"schema": {"allOf": [{}], "items": {"$ref": "#/allOf/1"}}}, "#/allOf/1"),
+        ({"schema": {"$ref": "#nowhere"}}, "#nowhere"),
     ],
-    ids=["neither", "no schema", "no file"],
-)
+    ids=["neither", "no schema", "no file", "dialect", "elsewhere", "nowhere", "no such place",
+         "no anchor"],
+)  # fmt: skip
 def test_a_schema_that_cannot_be_used_is_a_configuration_error(
     options: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load_handler("validate").bind(options)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "object"}}},
+        {"$ref": "#/allOf/0", "allOf": [{"type": "object"}]},
+        {"$ref": "#here", "$defs": {"x": {"$anchor": "here"}}},
+        {"$ref": "part.json", "$id": "urn:x", "$defs": {"x": {"$id": "http://x/part.json"}}},
+        {"$ref": "#/type", "$id": "urn:x", "$defs": {"x": {"$id": "http://x/part.json"}}},
+        {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+        {"properties": {"child": {"$ref": "#"}}},
+        {"properties": {"$ref": {"type": "string"}}},
+        {"properties": {"kind": {"const": {"$ref": "#/nowhere"}}}},
+    ],
+    ids=["escaped", "in a list", "anchor", "another part", "perhaps of a part", "the dialect",
+         "itself", "a property of that name", "data"],
+)  # fmt: skip
+def test_a_reference_that_is_found_in_the_schema_is_none_to_complain_of(schema: Any) -> None:
+    load_handler("validate").bind({"schema": schema})

@@ -37,9 +37,16 @@ def test_a_receiver_can_compute_the_signature() -> None:
             {"url": "http://x", "secret_file": "nowhere"},
             "options: secret_file: nowhere: No",
         ),
+        ({"url": "http://x", "body": '{"a": "${b}"}'}, "take out those around"),
+        ({"url": "http://x", "body": '{"a": "dear ${b}"}'}, "take out those around"),
+        ({"url": "http://x", "body": '{"a": ${b.}}'}, "'b.' is no dotted path"),
+        ({"url": "http://x", "secret": ""}, "the secret is empty"),
+        ({"url": "http://x", "headers": {"X": "a\nY: b"}}, "X: the end of a line"),
+        ({"url": "http://x", "headers": {"X Y": "a"}}, "'X Y' is no name of a header"),
     ],
-    ids=["scheme", "template", "two secrets", "no file"],
-)
+    ids=["scheme", "template", "two secrets", "no file", "quotes", "text within", "path",
+         "no secret", "two headers in one", "name of a header"],
+)  # fmt: skip
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load_handler("webhook").bind(options)
