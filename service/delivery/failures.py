@@ -6,8 +6,10 @@ only the type and the place where it was raised are told.
 """
 
 import re
+import sysconfig
 import unicodedata
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from types import CodeType
 
 from service.errors import ServiceError
 from service.events import Failure
@@ -17,6 +19,9 @@ DETAIL_MAX_BYTES = 1024
 
 _NOT_LET_OUT = (StopIteration, StopAsyncIteration, SystemExit)
 """What coroutines, generators and threads let out as a ``RuntimeError`` only."""
+
+_OURS = str(Path(__file__).parents[1])
+_PYTHONS = (sysconfig.get_path("stdlib"), "<frozen ")
 
 _SPACES = re.compile(r" {2,}")
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -48,14 +53,33 @@ def describe(error: BaseException) -> str:
         if kind.__module__ == "builtins"
         else f"{kind.__module__}.{kind.__qualname__}"
     )
-    traceback = error.__traceback__
-    if traceback is None:
+    frames = _frames(error)
+    if not frames:
         return one_line(name)
-    while traceback.tb_next is not None:
+    places = [_place(*frames[-1])]
+    own = next((frame for frame in frames if not _is_ours_or_pythons(frame[0])), frames[-1])
+    if own is not frames[-1]:  # where it was raised says little of what the handler did
+        places.append(_place(*own))
+    return one_line(f"{name} in {', called by '.join(places)}")
+
+
+def _frames(error: BaseException) -> list[tuple[CodeType, int]]:
+    """Code and line of each frame that ``error`` went through, the one that raised it last."""
+    frames: list[tuple[CodeType, int]] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append((traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
-    code = traceback.tb_frame.f_code
-    file = PurePath(code.co_filename).name
-    return one_line(f"{name} in {code.co_name} ({file}:{traceback.tb_lineno})")
+    return frames
+
+
+def _place(code: CodeType, line: int) -> str:
+    return f"{code.co_name} ({PurePath(code.co_filename).name}:{line})"
+
+
+def _is_ours_or_pythons(code: CodeType) -> bool:
+    file = code.co_filename
+    return file.startswith(_OURS) or (file.startswith(_PYTHONS) and "-packages" not in file)
 
 
 def one_line(text: str, *, max_bytes: int = DETAIL_MAX_BYTES) -> str:

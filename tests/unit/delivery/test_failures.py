@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterator
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,20 @@ def test_what_python_hides_in_a_runtime_error_is_told_with_its_own_place() -> No
         list(_next_of_nothing())
 
     assert describe(caught.value).startswith("StopIteration in _next_of_nothing (test_failures.py:")
+
+
+def _reading() -> None:
+    PurePath("a").relative_to("b")
+
+
+def test_what_a_library_raises_is_told_with_the_line_that_called_it() -> None:
+    with pytest.raises(ValueError, match="'a' is not in") as caught:
+        _reading()
+
+    raised, _, called_by = describe(caught.value).partition(", called by ")
+    assert raised.startswith("ValueError in ")
+    assert "test_failures.py" not in raised
+    assert called_by.startswith("test_what_a_library_raises_is_told_with_the_line_that_called_it (")
 
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:
