@@ -36,13 +36,14 @@ class BufferUnordered(Stage[U]):
         eager: Eager | None = None,
     ) -> None:
         super().__init__(source)
+        self._sleeper: asyncio.Future[None] | None = None
         self._source = source
         self._limit = limit
         self._ordered_by = ordered_by
         self._max_waiting = max_waiting
         self._kinds = Kinds()
         self._lanes = Lanes[Call[U]]()
-        self._children = Children()
+        self._children = Children(self._wake)
         self._workers = Workers(
             limit,
             self._children,
@@ -54,12 +55,11 @@ class BufferUnordered(Stage[U]):
         )
         self._eager = eager
         self._worth_beginning = True
-        self._held = HeldPull(source, self._children, self._wake)
+        self._held = HeldPull(source, self._children)
         self._parked: dict[object, asyncio.TimerHandle] = {}
         self._done: list[U] = []
         self._done_in_slots = 0  # of those in _done, how many still occupy a slot
         self._asked = 0  # how many results the consumer waits for; 0 while it does not wait
-        self._sleeper: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._source_failure: Exception | None = None
         self._exhausted = False
@@ -68,7 +68,7 @@ class BufferUnordered(Stage[U]):
         if self._asked:
             raise StreamError("another task is already waiting for this stream")
         most = min(limit, self._limit)
-        while True:
+        while not self._children.stopped:
             passed = await self._refill(limit)
             if passed is not None:
                 return passed
@@ -81,6 +81,7 @@ class BufferUnordered(Stage[U]):
                     raise self._source_failure
                 return None
             await self._wait(most)
+        return None
 
     async def _refill(self, limit: int) -> list[U] | None:
         """Accept what the source has, within the bound; return items that just pass through."""
@@ -215,6 +216,8 @@ class BufferUnordered(Stage[U]):
 
     def _finished(self, key: Hashable | None, result: U | Later[U]) -> bool:
         """Take the result of a call; return whether its slot is free now."""
+        if self._over:
+            return True  # of a call that went on although it was cancelled: nobody wants it
         if isinstance(result, Later):
             self._park(key, result)
             return True

@@ -37,17 +37,17 @@ class Buffered(Stage[U]):
         super().__init__(source)
         self._limit = limit
         self._kinds = Kinds()
-        self._children = Children()
         self._bell = Bell()
+        self._children = Children(self._bell.ring)
         self._workers = Workers(limit, self._children, finished=self._finished, failed=self._failed)
-        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._held = HeldPull(source, self._children)
         self._window: deque[_Place[U]] = deque()
         self._failure: Exception | None = None
         self._source_failure: Exception | None = None
         self._exhausted = False
 
     async def _pull(self, limit: int) -> list[U] | None:
-        while True:
+        while not self._children.stopped:
             self._refill()
             if self._window and self._window[0].done:
                 return self._take(limit)
@@ -58,6 +58,7 @@ class Buffered(Stage[U]):
                     raise self._source_failure
                 return None
             await self._bell.wait()
+        return None
 
     def _refill(self) -> None:
         while not self._exhausted and len(self._window) < self._limit:

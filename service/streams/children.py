@@ -7,17 +7,30 @@ it promises is what a task group promises: none outlives its owner, and none fai
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+
+
+def _nobody() -> None:
+    """Nobody waits for news."""
 
 
 class Children:
-    """The tasks that one owner has running; empty until it starts the first."""
+    """The tasks that one owner has running; empty until it starts the first.
 
-    __slots__ = ("_cancelled", "_tasks")
+    Args:
+        wake: Makes whoever waits for the tasks look again; they call it when they have news.
 
-    def __init__(self) -> None:
+    Attributes:
+        wake: As given; called too when the tasks are told to stop, which is the end of waiting.
+        stopped: Whether they were told to.  Then no other is started any more.
+    """
+
+    __slots__ = ("_tasks", "stopped", "wake")
+
+    def __init__(self, wake: Callable[[], None] = _nobody) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
-        self._cancelled: set[asyncio.Task[object]] = set()
+        self.stopped = False
+        self.wake = wake
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -25,18 +38,22 @@ class Children:
     def start(self, work: Coroutine[object, object, object]) -> None:
         """Run ``work`` until it ends by itself or the owner is closed.
 
-        ``work`` reports its own failures to the owner; it must not raise.
+        ``work`` reports its own failures to the owner; it must not raise.  It ends when it sees
+        ``stopped``, even if what it runs has swallowed the cancellation.
         """
         # Not a TaskGroup: the owner is a stage, whose life is not that of one block of code.
-        task = asyncio.get_running_loop().create_task(work)
+        # Not the loop's factory: an eager one would run the work before its owner waits for it.
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
         """Ask every task to stop, once: asking again would disturb it while it cleans up."""
-        for task in self._tasks - self._cancelled:
-            self._cancelled.add(task)
-            task.cancel()
+        if not self.stopped:
+            self.stopped = True
+            for task in self._tasks:
+                task.cancel()
+            self.wake()
 
     async def dismiss(self) -> None:
         """Cancel every task and wait until all have ended, unless the wait is cancelled.
@@ -48,29 +65,39 @@ class Children:
             await asyncio.wait(tuple(self._tasks))
 
     async def aclose(self) -> None:
-        """Cancel every task and wait until all have ended, whatever happens.
+        """Cancel every task and wait until all have ended, whatever happens; see `end_all`."""
+        await end_all((self,))
 
-        Cancel safety: when this call is cancelled it still waits for the tasks, which are
-        ending anyway, and raises only then; no task is left behind.
-        """
-        cancelled: asyncio.CancelledError | None = None
-        tasks = tuple(self._tasks)
-        self.cancel()
-        while any(not task.done() for task in tasks):
-            try:
-                await asyncio.wait(tasks)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-
-    def _forget(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        self._cancelled.discard(task)
+    def others(self) -> set[asyncio.Task[object]]:
+        """All of them but the one that asks."""
+        return self._tasks - {asyncio.current_task()}
 
 
-def cancelled_by_owner() -> bool:
-    """Whether the current task was itself asked to stop.
+async def end_all(families: Iterable[Children]) -> None:
+    """Cancel every task of ``families`` and wait until all have ended, whatever happens.
+
+    A task that is itself one of them does not wait for itself: it is cancelled where it awaits
+    next.
+
+    Cancel safety: when this call is cancelled it still waits for the tasks, which are ending
+    anyway, and raises only then; no task is left behind.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    families = tuple(families)
+    tasks = {task for children in families for task in children.others()}
+    for children in families:
+        children.cancel()
+    while any(not task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+def was_cancelled() -> bool:
+    """Whether somebody cancelled the current task, be it its owner or not.
 
     If not, the cancellation that it sees comes from something that it awaits, which is a failure
     of that thing and must not pass for the task's own end.

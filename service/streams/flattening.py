@@ -54,9 +54,9 @@ class FlattenUnordered(Stage[T]):
     def __init__(self, source: Stage[Streamable[T]], limit: int) -> None:
         super().__init__(source)
         self._limit = limit
-        self._children = Children()
         self._bell = Bell()
-        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._children = Children(self._bell.ring)
+        self._held = HeldPull(source, self._children)
         self._race = Race[int, T](self._bell)
         self._number = 0
         self._exhausted = False

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, Generic, TypeVar, cast
 
 from service.errors import StreamError
-from service.streams.children import Children, cancelled_by_owner
+from service.streams.children import Children, was_cancelled
 from service.streams.stage import Stage
 
 T = TypeVar("T")
@@ -64,16 +64,15 @@ class HeldPull(Generic[T]):
 
     Args:
         source: What is pulled.
-        children: Who owns the task of a pull that waits.
-        wake: Called (once per held pull, from the event loop) when the result is there.
+        children: Who owns the task of a pull that waits, and is woken (once per held pull, from
+            the event loop) when the result is there.  When they have stopped, that is the end.
     """
 
-    __slots__ = ("_children", "_held", "_outcome", "_source", "wake")
+    __slots__ = ("_children", "_held", "_outcome", "_source")
 
-    def __init__(self, source: Stage[T], children: Children, wake: Callable[[], None]) -> None:
+    def __init__(self, source: Stage[T], children: Children) -> None:
         self._source = source
         self._children = children
-        self.wake = wake
         self._held = False
         self._outcome: Callable[[], list[T] | None] | None = None
 
@@ -84,6 +83,8 @@ class HeldPull(Generic[T]):
 
     def poll(self, limit: int) -> list[T] | Pending | None:
         """Return what is there now: items, the end (``None``), or ``PENDING``."""
+        if self._children.stopped:
+            return None
         if not self._held:
             found = poll(self._source.pull(limit))
             return PENDING if found is RESTING else found
@@ -115,14 +116,17 @@ class HeldPull(Generic[T]):
         try:
             chunk = await self._source.pull(limit)
         except asyncio.CancelledError as error:
-            if cancelled_by_owner():
+            if self._children.stopped:
                 raise
             self._outcome = _raiser(StreamError("a source was cancelled from inside"), error)
+            if was_cancelled():  # by nobody who owns it, so the consumer has to hear of it
+                self._children.wake()
+                raise
         except Exception as error:  # noqa: BLE001 - handed to the consumer, who raises it
             self._outcome = _raiser(error)
         else:
             self._outcome = lambda: chunk
-        self.wake()
+        self._children.wake()
 
 
 def _raiser(error: Exception, cause: BaseException | None = None) -> Callable[[], None]:

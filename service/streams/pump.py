@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from service.errors import StreamError
 from service.streams.bell import Bell
-from service.streams.children import Children, cancelled_by_owner
+from service.streams.children import Children, was_cancelled
 from service.streams.stage import CHUNK, Stage
 
 T = TypeVar("T")
@@ -37,8 +37,8 @@ class Pump(Stage[T]):
     ) -> None:
         super().__init__(*sources)
         self._start = start
-        self._children = Children()
         self._bell = Bell()
+        self._children = Children(self._bell.ring)
         self._items: list[T] = []
         self._wanted = 0
         self._more: asyncio.Future[None] | None = None
@@ -51,6 +51,8 @@ class Pump(Stage[T]):
             if self._finished:
                 if self._failure is not None:
                     raise self._failure
+                return None
+            if self._children.stopped:
                 return None
             self._ask(min(limit, CHUNK))
             try:
@@ -79,21 +81,35 @@ class Pump(Stage[T]):
             async for item in items:
                 self._items.append(item)
                 self._bell.ring()
+                if self._children.stopped:
+                    break  # it has answered its cancellation with an item
                 if len(self._items) >= self._wanted:
                     await self._until_asked()
         except asyncio.CancelledError as error:
-            if cancelled_by_owner():
+            if self._children.stopped:
                 raise
             self._failure = StreamError("a generator was cancelled from inside")
             self._failure.__cause__ = error
+            if was_cancelled():
+                raise  # by nobody who owns it: whoever it was waits for its end
         except Exception as error:  # noqa: BLE001 - the consumer raises it
             self._failure = error
         finally:
+            await self._close(items)
             self._finished = True
-            close = getattr(items, "aclose", None)
+            self._bell.ring()
+
+    async def _close(self, items: object) -> None:
+        close = getattr(items, "aclose", None)
+        try:
             if close is not None:
                 await close()
-            self._bell.ring()
+        except Exception as error:  # noqa: BLE001 - the consumer raises it
+            self._failure = self._failure or error
+        if self._failure is not None and self._children.stopped:  # there is no consumer any more
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a generator failed while it was closed", "exception": self._failure}
+            )
 
     async def _until_asked(self) -> None:
         self._more = asyncio.get_running_loop().create_future()

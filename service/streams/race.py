@@ -22,8 +22,8 @@ class Runner(Generic[T]):
 
     def __init__(self, stage: Stage[T], bell: Bell) -> None:
         self.stage = stage
-        self.children = Children()
-        self.pull = HeldPull(stage, self.children, bell.ring)
+        self.children = Children(bell.ring)
+        self.pull = HeldPull(stage, self.children)
 
 
 class Race(Generic[K, T]):

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-from service.streams.children import Children
+from service.streams.children import Children, end_all
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -61,7 +61,7 @@ class Stage(Generic[T_co]):
             except Exception as error:  # noqa: BLE001 - raised below, when nothing runs any more
                 self._last_error = error
             else:
-                if chunk is not None:
+                if chunk is not None and not self._ended:  # nor closed meanwhile
                     return chunk
             self._over = True
         await self._dismiss()
@@ -73,16 +73,19 @@ class Stage(Generic[T_co]):
     async def aclose(self) -> None:
         """End the stage: cancel and await what it started, then close what it pulls from.
 
-        Closing twice does nothing more.  Cancel safety: when cancelled, it still finishes.
+        Whoever waits in ``pull`` meanwhile is told that this is the end.  Closing twice does
+        nothing more.  Cancel safety: when cancelled, it still finishes.
         """
         self._over = self._ended = True
         self._halt()
+        stages = tuple(self._owned_stages())
         try:
-            for children in self._owned_tasks():
-                await children.aclose()
-            await self._release()
+            await end_all(self._owned_tasks())
         finally:
-            await close_all(tuple(self._owned_stages()))
+            try:
+                await self._release()
+            finally:
+                await close_all(stages)
 
     @property
     def working(self) -> bool:

@@ -25,9 +25,9 @@ class TakeUntil(Stage[T]):
     def __init__(self, source: Stage[T], stop: Awaitable[object]) -> None:
         super().__init__(source)
         self._stop: Awaitable[object] | None = stop
-        self._children = Children()
         self._bell = Bell()
-        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._children = Children(self._bell.ring)
+        self._held = HeldPull(source, self._children)
         self._stopped = False
 
     async def _pull(self, limit: int) -> list[T] | None:

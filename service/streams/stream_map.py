@@ -111,8 +111,8 @@ class _Resumed(Stage[T]):
         super().__init__(runner.stage)
         self._bell = Bell()
         self._children = runner.children
+        self._children.wake = self._bell.ring
         self._held: HeldPull[T] = runner.pull
-        self._held.wake = self._bell.ring
 
     async def _pull(self, limit: int) -> list[T] | None:
         while True:

@@ -32,9 +32,9 @@ class Timeout(Stage[Ok[T] | Err[ElapsedError]]):
         super().__init__(source)
         self._timeout_s = timeout_s
         self._repeating = repeating
-        self._children = Children()
         self._bell = Bell()
-        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._children = Children(self._bell.ring)
+        self._held = HeldPull(source, self._children)
         self._deadline_s: float | None = now_s() + timeout_s
 
     async def _pull(self, limit: int) -> list[Ok[T] | Err[ElapsedError]] | None:
@@ -86,9 +86,9 @@ class ChunksTimeout(Stage[list[T]]):
         super().__init__(source)
         self._size = size
         self._timeout_s = timeout_s
-        self._children = Children()
         self._bell = Bell()
-        self._held = HeldPull(source, self._children, self._bell.ring)
+        self._children = Children(self._bell.ring)
+        self._held = HeldPull(source, self._children)
         self._items: list[T] = []
         self._deadline_s: float | None = None
         self._finished = False

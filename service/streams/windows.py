@@ -99,10 +99,10 @@ class Zip(Stage[tuple[T, U]]):
 
     def __init__(self, first: Stage[T], second: Stage[U]) -> None:
         super().__init__(first, second)
-        self._children = Children()
         self._bell = Bell()
-        self._first = _Side(HeldPull(first, self._children, self._bell.ring))
-        self._second = _Side(HeldPull(second, self._children, self._bell.ring))
+        self._children = Children(self._bell.ring)
+        self._first = _Side(HeldPull(first, self._children))
+        self._second = _Side(HeldPull(second, self._children))
 
     async def _pull(self, limit: int) -> list[tuple[T, U]] | None:
         limit = min(limit, CHUNK)

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from service.errors import StreamError
 from service.streams.calls import drop
-from service.streams.children import Children, cancelled_by_owner
+from service.streams.children import Children, was_cancelled
 
 Tag = TypeVar("Tag")
 R = TypeVar("R")
@@ -89,7 +89,7 @@ class Workers(Generic[Tag, R]):
     async def _run(self) -> None:  # noqa: C901, PLR0912 -- the hot loop of every call
         queue, ahead, idle = self.queue, self.ahead, self._idle
         finished, admit, drained = self._finished, self._admit, self._drained
-        eager = self._eager
+        eager, children = self._eager, self._children
         loop = asyncio.get_running_loop()
         while True:
             self._waking = False
@@ -115,16 +115,26 @@ class Workers(Generic[Tag, R]):
                     if finished(tag, result):
                         self.slots += 1
                 except asyncio.CancelledError as error:
-                    if cancelled_by_owner():
+                    if children.stopped:
                         raise
                     self._fail(StreamError("a call was cancelled from inside"), error)
+                    if was_cancelled():
+                        raise  # by nobody who owns it: whoever it was waits for its end
                 except Exception as error:  # noqa: BLE001 - the consumer raises it
                     self._fail(error)
             if drained is not None and not queue:
                 drained()
+            if children.stopped:
+                return  # the call has swallowed that it was cancelled
             wake = loop.create_future()
             idle.append(wake)
-            await wake
+            try:
+                await wake
+            except asyncio.CancelledError as error:
+                if not children.stopped:
+                    idle.remove(wake)
+                    self._fail(StreamError("a worker of a stream was cancelled"), error)
+                raise
 
     def _fail(self, error: Exception, cause: BaseException | None = None) -> None:
         """Start nothing more; the owner tells the consumer, who closes the stream."""

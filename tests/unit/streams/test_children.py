@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+from typing import Any
 
 import pytest
 
@@ -65,3 +67,44 @@ async def test_closing_nothing_is_fine() -> None:
     await children.aclose()
 
     assert not children
+
+
+async def test_nothing_is_started_before_the_starter_waits_whatever_the_task_factory() -> None:
+    """Python 3.12 has a factory that runs a task until it waits, before its owner does."""
+
+    def eager(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Future[Any]:
+        with contextlib.suppress(StopIteration):
+            work.send(None)
+        return loop.create_future()
+
+    ran: list[bool] = []
+
+    async def run() -> None:
+        ran.append(True)
+
+    children = Children()
+    asyncio.get_running_loop().set_task_factory(eager)
+    try:
+        children.start(run())
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+
+    assert ran == []
+    await settle()
+    assert ran == [True]
+
+
+async def test_a_task_that_closes_its_family_does_not_wait_for_itself() -> None:
+    events: list[str] = []
+    children = Children()
+
+    async def close() -> None:
+        await children.aclose()
+
+    children.start(stubborn(events))
+    children.start(close())
+    await settle()
+
+    await children.aclose()
+
+    assert events == ["cleaned up"]

@@ -226,3 +226,40 @@ async def test_without_a_consumer_the_source_is_pulled_no_further(name: str) -> 
 
         assert 100_000 - len(feed.items) == taken
         assert taken <= 1024
+
+
+@every_combinator
+async def test_closing_ends_the_wait_of_another_task(name: str) -> None:
+    for steps in range(10):
+        stream = COMBINATORS[name](ReceiverStream(Feed(1)))
+        assert await anext(stream) == 1
+        waiting = asyncio.get_running_loop().create_task(anext(stream, None))
+        for _ in range(steps):
+            await asyncio.sleep(0)  # lets the wait get a little further
+
+        await stream.aclose()
+
+        assert await waiting is None
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@every_combinator
+async def test_a_cancelled_close_closes_all_the_same(name: str) -> None:
+    for steps in range(1, 6):
+        feed = Feed(1)
+        beside = Feed[int]()
+        stream = COMBINATORS[name](ReceiverStream(feed)).merge(ReceiverStream(beside))
+        assert await anext(stream) == 1
+        waiting = asyncio.get_running_loop().create_task(anext(stream, None))
+        await settle()
+        closing = asyncio.get_running_loop().create_task(stream.aclose())
+        for _ in range(steps):
+            await asyncio.sleep(0)  # lets the close get a little further
+
+        closing.cancel()
+        await asyncio.wait((closing,))
+
+        assert feed.dropped
+        assert beside.dropped
+        assert await waiting is None
+        assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -58,9 +58,9 @@ async def test_what_waits_although_it_is_cancelled_is_an_error() -> None:
 
 async def test_a_held_pull_hands_over_no_more_than_is_asked_for_later() -> None:
     feed = Feed[int]()
-    children = Children()
     rung: list[bool] = []
-    held = HeldPull(ReceiverSource(feed, 100), children, lambda: rung.append(True))
+    children = Children(lambda: rung.append(True))
+    held = HeldPull(ReceiverSource(feed, 100), children)
     assert held.poll(100) is PENDING
     held.hold(100)
     await settle()
@@ -82,7 +82,7 @@ async def test_an_error_of_a_held_pull_is_raised_by_the_poll() -> None:
 
     feed = Broken()
     children = Children()
-    held = HeldPull(ReceiverSource(feed, 1), children, lambda: None)
+    held = HeldPull(ReceiverSource(feed, 1), children)
     held.hold(1)
     await settle()
     feed.push(1)
@@ -95,7 +95,7 @@ async def test_an_error_of_a_held_pull_is_raised_by_the_poll() -> None:
 
 async def test_what_nobody_took_is_left_over() -> None:
     children = Children()
-    held = HeldPull(IterSource([1, 2]), children, lambda: None)
+    held = HeldPull(IterSource([1, 2]), children)
     held.hold(2)
     await settle()
 
@@ -110,7 +110,7 @@ async def test_a_source_that_is_cancelled_from_inside_is_an_error() -> None:
             raise asyncio.CancelledError
 
     feed = Cancelled()
-    held = HeldPull(ReceiverSource(feed, 1), Children(), lambda: None)
+    held = HeldPull(ReceiverSource(feed, 1), Children())
     held.hold(1)
     await settle()
     feed.push(1)
