@@ -23,6 +23,11 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 _Ready = list[tuple[selectors.SelectorKey, int]]
 
+_NANOSECOND_S = 1e-9
+
+PATIENT_TURNS = 10
+"""Timers in a row that are due in less than a nanosecond, before that much time does pass."""
+
 THREAD_PATIENCE_S = 5.0
 """Real seconds to wait for another thread to wake the loop, before time goes on without it."""
 
@@ -50,6 +55,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.now_s = 0.0
         self.horizon_s = math.inf
         self.calls_in_threads = 0
+        self.turns_without_time = 0
 
     def select(self, timeout: float | None = None) -> _Ready:
         ready = super().select(0)
@@ -63,8 +69,20 @@ class _JumpingSelector(selectors.DefaultSelector):
             return self._wait_for_threads()
         # Rounded, because t + (when - t) is not always `when`; the error stays below asyncio's
         # clock resolution of a nanosecond, so the timer that asked for it does fire.
-        self.now_s = round(min(self.now_s + timeout, self.horizon_s), 9)
+        self._move(round(min(self.now_s + timeout, self.horizon_s), 9))
         return ready
+
+    def _move(self, now_s: float) -> None:
+        """Set the clock; not that again and again it is where it was."""
+        if now_s > self.now_s:
+            self.turns_without_time = 0
+        else:
+            # Whoever finds that it is too early by less than the rounding sets a timer again.
+            self.turns_without_time += 1
+            if self.turns_without_time > PATIENT_TURNS:
+                step_s = max(_NANOSECOND_S, math.ulp(self.now_s))
+                now_s = round(self.now_s + step_s, 9)
+        self.now_s = now_s
 
     def _wait_for_threads(self) -> _Ready:
         # A look even where there is no other thread: one may have woken the loop and ended since.
@@ -92,6 +110,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._clock.now_s
+
+    @property
+    def _clock_resolution(self) -> float:
+        # asyncio's name for how far ahead a timer counts as due.  After half a year a nanosecond
+        # is too small to be added to the time, and no timer would be.
+        return max(_NANOSECOND_S, math.ulp(self._clock.now_s))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, resolution_s: float) -> None:
+        """Asyncio sets it to that of the real clock, which nobody asks here."""
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: *_Ts

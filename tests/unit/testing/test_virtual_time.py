@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 import time
 
@@ -166,3 +167,37 @@ async def test_a_marked_test_runs_on_a_real_loop() -> None:
     assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
     with pytest.raises(RuntimeError, match="real time"):
         virtual_loop()
+
+
+async def test_whoever_waits_for_less_than_the_clock_can_show_does_not_wait_for_ever() -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.1)
+    deadline_s = loop.time() + 0.2  # 0.30000000000000004
+
+    while loop.time() < deadline_s:
+        await asyncio.sleep(deadline_s - loop.time())
+
+    assert loop.time() == pytest.approx(0.3, abs=1e-8)
+
+
+async def test_time_passes_although_nanoseconds_are_too_small_to_be_added() -> None:
+    loop = virtual_loop()
+    await loop.leap(1e9)
+    deadline_s = math.nextafter(1e9, math.inf)
+
+    while loop.time() < deadline_s:
+        await asyncio.sleep(deadline_s - loop.time())
+
+    assert loop.time() >= deadline_s
+
+
+async def test_a_year_passes_at_once_too() -> None:
+    loop = asyncio.get_running_loop()
+    fired: list[float] = []
+
+    await asyncio.sleep(365 * 86400)
+    loop.call_later(0, lambda: fired.append(loop.time()))
+    await asyncio.sleep(0.25)
+
+    assert loop.time() == 365 * 86400 + 0.25
+    assert fired == [365 * 86400.0]
