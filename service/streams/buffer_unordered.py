@@ -151,7 +151,10 @@ class BufferUnordered(Stage[U]):
                 ordered_by = self._ordered_by
                 keys = repeat(None) if ordered_by is None else map(ordered_by, chunk)
                 calls = cast("list[Call[U]]", chunk)
+                queued = self._queued()
                 self._workers.queue.extend(zip(keys, calls, strict=False))
+                if self._queued() < queued + len(calls):
+                    self._failed(RuntimeError("ordered_by raised StopIteration"))
             else:
                 self._sort(chunk)
         except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull

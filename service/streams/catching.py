@@ -36,12 +36,19 @@ class TryChunks(Stage[Ok[list[V]] | Err[Partial[V, E]]]):
         self._values: list[V] = []
         self._results: list[Ok[list[V]] | Err[Partial[V, E]]] = []
         self._finished = False
+        self._failure: Exception | None = None
 
     async def _pull(self, limit: int) -> list[Ok[list[V]] | Err[Partial[V, E]]] | None:
         while not self._results:
+            if self._failure is not None:
+                raise self._failure
             if self._finished:
                 return None
-            chunk = await self._source.pull(self._size - len(self._values))
+            try:
+                chunk = await self._source.pull(self._size - len(self._values))
+            except Exception as error:  # noqa: BLE001 - raised after the values before it
+                self._failure = error
+                chunk = None
             if chunk is None:
                 self._finished = True
                 self._flush()
@@ -80,4 +87,8 @@ class TryReadyChunks(TryChunks[V, E]):
                 super()._sort(more)
 
     def _more(self) -> list[Ok[V] | Err[E]] | Pending | Resting | None:
-        return poll(self._source.pull(self._size - len(self._values)))
+        try:
+            return poll(self._source.pull(self._size - len(self._values)))
+        except Exception as error:  # noqa: BLE001 - raised after the values before it
+            self._failure = error
+            return None

@@ -1,10 +1,10 @@
 """Streams made of nothing but Python values."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from itertools import repeat as _repeat
 from typing import Never, TypeVar
 
+from service.streams.bell import Bell
 from service.streams.sources import IterSource
 from service.streams.stage import Stage
 from service.streams.stream import Stream
@@ -51,7 +51,14 @@ def _calls(function: Callable[[], T]) -> Iterable[T]:
 
 
 class _Pending(Stage[Never]):
+    def __init__(self) -> None:
+        super().__init__()
+        self._bell = Bell()
+
     async def _pull(self, limit: int) -> list[Never] | None:
         del limit
-        await asyncio.get_running_loop().create_future()
+        await self._bell.wait()
         return None
+
+    def _halt(self) -> None:
+        self._bell.ring()  # closed: nobody else rings

@@ -54,6 +54,8 @@ class Fused(Stage[U]):
         except Exception as error:  # noqa: BLE001 - raised by the next pull
             self._failure = error
         else:
+            # One that was not asked for what comes after the last item finds one more item now.
+            chunk.append(_NOTHING)
             if rest.__length_hint__():  # type: ignore[attr-defined]  # list iterators have it
                 self._failure = RuntimeError("a function of the stream raised StopIteration")
         return cast("list[U]", results)

@@ -107,7 +107,10 @@ class Owned(Generic[T_co]):
         if self._moved:
             raise StreamError("the stream was moved into a combinator; lend it with by_ref()")
         self._moved = True
-        return Prefixed(self._held, self._stage) if self._held else self._stage
+        if not self._held:
+            return self._stage
+        held, self._held = self._held, deque()  # nobody finds them here any more
+        return Prefixed(held, self._stage)
 
     def _derived(self, stage: Stage[U]) -> "Stream[U]":
         """Make a stream of a stage."""

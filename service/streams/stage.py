@@ -5,7 +5,8 @@ promises true are kept here, once, for all of them:
 
 * ``pull`` never returns more than it was asked for, so nobody takes more than he needs;
 * a cancelled ``pull`` has lost nothing: whatever it had is handed out by the next one;
-* after the end, or after an error, ``pull`` returns ``None`` for ever and asks nobody (fused);
+* after the end, or after an error, ``pull`` returns ``None`` for ever and asks nobody (fused),
+  and what the stage started or owned is gone;
 * ``aclose`` cancels and awaits what the stage started, then closes what it pulls from.
 """
 
@@ -43,13 +44,15 @@ class Stage(Generic[T_co]):
         self._sources = sources
         self._over = False  # `_pull` is not called any more
         self._ended = False  # and nothing runs any more
+        self._released = False
         self._last_error: Exception | None = None
 
     async def pull(self, limit: int) -> list[T_co] | None:
         """Wait for at least one item and return what is there, up to ``limit`` (at least 1).
 
         The list belongs to the caller.  ``None`` means the end, and is repeated for ever.  When
-        it, or an exception, is reported, no task runs on behalf of the stage any more.
+        it, or an exception, is reported, no task runs on behalf of the stage any more, and it has
+        let go of all that it owns.
 
         Cancel safety: a cancelled ``pull`` has lost no item, nor the exception.
         """
@@ -65,6 +68,7 @@ class Stage(Generic[T_co]):
                     return chunk
             self._over = True
         await self._dismiss()
+        await self._let_go()
         self._ended = True
         if self._last_error is not None:
             raise self._last_error
@@ -83,7 +87,7 @@ class Stage(Generic[T_co]):
             await end_all(self._owned_tasks())
         finally:
             try:
-                await self._release()
+                await self._release_once()
             finally:
                 await close_all(stages)
 
@@ -109,7 +113,27 @@ class Stage(Generic[T_co]):
         """Start nothing more: drop what waits, cancel timers.  May be called twice."""
 
     async def _release(self) -> None:
-        """Let go of the rest, when no task runs any more."""
+        """Let go of the rest, when no task runs any more; called again only if it is cancelled."""
+
+    async def _release_once(self) -> None:
+        released = True
+        try:
+            if not self._released:
+                await self._release()
+        except asyncio.CancelledError:
+            released = False
+            raise
+        finally:
+            self._released = self._released or released
+
+    async def _let_go(self) -> None:
+        """Release everything, as ``aclose`` does, but as part of a pull: no task runs any more.
+
+        Cancel safety: a cancelled call stops waiting at once and may be repeated.
+        """
+        await self._release_once()
+        for stage in self._owned_stages():
+            await stage._let_go()  # noqa: SLF001 - the same for what it owns
 
     async def _dismiss(self) -> None:
         """Cancel every task and wait for its end, as ``aclose`` does, but as part of a pull.
@@ -124,13 +148,19 @@ class Stage(Generic[T_co]):
 
 
 async def close_all(stages: "tuple[Stage[object], ...]") -> None:
-    """Close every stage, also when closing one of them fails or is cancelled."""
-    if not stages:
-        return
-    try:
-        await stages[0].aclose()
-    finally:
-        await close_all(stages[1:])
+    """Close every stage, also when closing one of them fails or is cancelled.
+
+    Raises:
+        BaseException: The first of what they raise.
+    """
+    failure: BaseException | None = None
+    for stage in stages:
+        try:
+            await stage.aclose()
+        except BaseException as error:  # noqa: BLE001 - raised below, when all are closed
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -25,6 +25,7 @@ class TakeUntil(Stage[T]):
     def __init__(self, source: Stage[T], stop: Awaitable[object]) -> None:
         super().__init__(source)
         self._stop: Awaitable[object] | None = stop
+        self._watched: asyncio.Future[object] | None = None
         self._bell = Bell()
         self._children = Children(self._bell.ring)
         self._held = HeldPull(source, self._children)
@@ -35,7 +36,7 @@ class TakeUntil(Stage[T]):
             self._watch(self._stop)
             self._stop = None
             await asyncio.sleep(0)  # a stop that is done already comes before the first item
-        while not self._stopped:
+        while not self._has_stopped():
             chunk = self._held.poll(limit)
             if chunk is not PENDING:
                 return chunk
@@ -43,9 +44,14 @@ class TakeUntil(Stage[T]):
             await self._bell.wait()
         return None
 
+    def _has_stopped(self) -> bool:
+        # not only what its callback has said: that comes a turn of the loop later
+        return self._stopped or (self._watched is not None and self._watched.done())
+
     def _watch(self, stop: Awaitable[object]) -> None:
         if isinstance(stop, asyncio.Future):
-            stop.add_done_callback(lambda _: self._set())
+            self._watched = stop
+            stop.add_done_callback(self._is_done)
         else:
             self._children.start(self._run(stop))
 
@@ -56,12 +62,19 @@ class TakeUntil(Stage[T]):
         finally:
             self._set()
 
+    def _is_done(self, _: object) -> None:
+        self._set()
+
     def _set(self) -> None:
         self._stopped = True
         self._bell.ring()
 
     def _owned_tasks(self) -> Iterable[Children]:
         return (self._children,)
+
+    def _halt(self) -> None:
+        if self._watched is not None:  # which may live much longer than this stream
+            self._watched.remove_done_callback(self._is_done)
 
     async def _release(self) -> None:
         if isinstance(self._stop, Coroutine):

@@ -43,12 +43,14 @@ class StreamMap(Stream[tuple[K, T]], Generic[K, T]):
         """Put a stream in the map, which owns it then; return the one that had the key before.
 
         Raises:
-            StreamError: If the map has ended or was closed.
+            StreamError: If the map has ended or was closed, or ``items`` was moved elsewhere; the
+                map is as it was then.
         """
         if self._map.over:
             raise StreamError("the map has ended")
+        stage = stage_of(items)
         old = self.remove(key)
-        self._map.race.add(key, stage_of(items))
+        self._map.race.add(key, stage)
         self._map.bell.ring()
         return old
 

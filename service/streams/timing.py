@@ -2,21 +2,30 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from service.errors import ElapsedError
 from service.streams.bell import Bell
 from service.streams.children import Children
 from service.streams.polling import PENDING, HeldPull
 from service.streams.result import Err, Ok
-from service.streams.stage import Stage
+from service.streams.stage import Budget, Stage
 
 T = TypeVar("T")
+
+
+EARLY_S: Final = 1e-9
+"""How much too early asyncio may fire a timer: the resolution of its clock."""
 
 
 def now_s() -> float:
     """The time of the running loop's clock."""
     return asyncio.get_running_loop().time()
+
+
+def reached(moment_s: float | None) -> bool:
+    """Whether ``moment_s`` has come, for a timer that was set to it too; ``None`` never comes."""
+    return moment_s is not None and now_s() >= moment_s - EARLY_S
 
 
 class Timeout(Stage[Ok[T] | Err[ElapsedError]]):
@@ -40,7 +49,7 @@ class Timeout(Stage[Ok[T] | Err[ElapsedError]]):
     async def _pull(self, limit: int) -> list[Ok[T] | Err[ElapsedError]] | None:
         while True:
             chunk = self._held.poll(limit)
-            due = self._deadline_s is not None and now_s() >= self._deadline_s
+            due = reached(self._deadline_s)
             if chunk is PENDING and due:
                 await asyncio.sleep(0)  # what was sent just now is on its way to the held pull
                 chunk = self._held.poll(limit)
@@ -67,16 +76,19 @@ class Throttle(Stage[T]):
         self._source = source
         self._period_s = period_s
         self._next_s: float | None = None
+        self._bell = Bell()
 
     async def _pull(self, limit: int) -> list[T] | None:
         if self._period_s <= 0:
             return await self._source.pull(limit)
-        if self._next_s is not None:
-            await asyncio.sleep(self._next_s - now_s())
-            self._next_s = None
+        while self._next_s is not None and not reached(self._next_s) and not self._over:
+            await self._bell.wait(self._next_s)
         chunk = await self._source.pull(1)
         self._next_s = now_s() + self._period_s
         return chunk
+
+    def _halt(self) -> None:
+        self._bell.ring()
 
 
 class ChunksTimeout(Stage[list[T]]):
@@ -98,10 +110,10 @@ class ChunksTimeout(Stage[list[T]]):
         del limit
         while True:
             self._fill()
-            if self._due() and not self._full():
+            if reached(self._deadline_s) and not self._full():
                 await asyncio.sleep(0)  # what was sent just now is on its way to the held pull
                 self._fill()
-            if self._items and (self._finished or self._full() or self._due()):
+            if self._items and (self._finished or self._full() or reached(self._deadline_s)):
                 items, self._items = self._items, []
                 self._deadline_s = None
                 return [items]
@@ -132,9 +144,6 @@ class ChunksTimeout(Stage[list[T]]):
     def _full(self) -> bool:
         return len(self._items) >= self._size
 
-    def _due(self) -> bool:
-        return self._deadline_s is not None and now_s() >= self._deadline_s
-
     def _owned_tasks(self) -> Iterable[Children]:
         return (self._children,)
 
@@ -146,10 +155,18 @@ class Ticks(Stage[float]):
         super().__init__()
         self._period_s = period_s
         self._next_s = now_s()
+        self._bell = Bell()
+        self._budget = Budget()
 
     async def _pull(self, limit: int) -> list[float] | None:
         del limit
-        await asyncio.sleep(self._next_s - now_s())
+        await self._budget.renew()
+        while not reached(self._next_s) and not self._over:
+            await self._bell.wait(self._next_s)
+        self._budget.spend(1)
         tick = self._next_s
         self._next_s += self._period_s
         return [tick]
+
+    def _halt(self) -> None:
+        self._bell.ring()

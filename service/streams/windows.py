@@ -56,14 +56,17 @@ class ReadyChunks(Stage[list[T]]):
             raise self._failure
         if not self._items:
             self._items = await self._source.pull(self._size) or []
+        rested = False
         while self._items and len(self._items) < self._size:
             more = self._more(self._size - len(self._items))
-            if more is RESTING:
+            if more is RESTING and not rested:
                 await asyncio.sleep(0)  # its turn is over, which does not mean that it is empty
-            elif more is PENDING or more is None:
+                rested = True  # but one that rests and rests has nothing before it is waited for
+            elif more is PENDING or more is RESTING or more is None:
                 break
             else:
                 self._items += more
+                rested = False
         items, self._items = self._items, []
         return [items] if items else None
 

@@ -482,6 +482,17 @@ async def test_an_exception_of_ordered_by_ends_the_stream() -> None:
         await streams.iter([sleeper("a", 1)]).buffer_unordered(2, ordered_by=ask).collect()
 
 
+@pytest.mark.parametrize("stray", [0, 1, 2])
+async def test_a_stray_stop_iteration_of_ordered_by_does_not_swallow_calls(stray: int) -> None:
+    calls = [partial(asyncio.sleep, 0, number) for number in range(3)]
+
+    def lane(call: Any) -> int:
+        return next(iter(())) if call is calls[stray] else 0
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await streams.iter(calls).buffer_unordered(3, ordered_by=lane).collect()
+
+
 async def test_str_20_closing_cancels_and_awaits_what_runs_and_starts_nothing_more() -> None:
     calls = Calls()
     stream = streams.iter([calls(n) for n in "abcdef"]).buffer_unordered(3)

@@ -187,3 +187,15 @@ async def test_a_merge_of_generators_delivers_all_on_real_loops() -> None:
     merged = streams.iter(range(100)).then(nap).merge(streams.iter(range(100, 200)).then(nap))
 
     assert sorted(await merged.collect()) == list(range(200))
+
+
+async def test_what_cannot_be_inserted_leaves_the_map_as_it_was() -> None:
+    streams_by_key = StreamMap[str, int]()
+    streams_by_key.insert("a", streams.iter([1]))
+    moved = streams.iter([2])
+    moved.map(str)
+
+    with pytest.raises(StreamError, match="moved"):
+        streams_by_key.insert("a", moved)
+
+    assert await streams_by_key.collect() == [("a", 1)]

@@ -181,3 +181,14 @@ async def test_a_finisher_that_stops_early_closes_the_source() -> None:
 async def test_concat_and_unzip() -> None:
     assert await streams.iter([[1], [], [2, 3]]).concat() == [1, 2, 3]
     assert await streams.iter([(1, "a"), (2, "b")]).unzip() == ([1, 2], ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["try_chunks", "try_ready_chunks"])
+async def test_values_before_an_exception_are_handed_out_before_it(name: str) -> None:
+    source = streams.iter([2, 1, 0]).map(lambda number: Ok(2 // number))
+    stream = getattr(source, name)(5)
+
+    assert await anext(stream) == Ok([1, 2])
+    with pytest.raises(ZeroDivisionError):
+        await anext(stream)
+    assert [item async for item in stream] == []

@@ -46,6 +46,19 @@ async def test_using_a_moved_stream_is_an_error() -> None:
         stream.map(str)
 
 
+async def test_a_moved_stream_keeps_no_copy_of_what_iteration_held() -> None:
+    stream = streams.iter([1, 2, 3]).peekable()
+    assert await anext(stream) == 1
+    moved = stream.map(str)
+
+    with pytest.raises(StreamError, match="by_ref"):
+        await anext(stream)
+    with pytest.raises(StreamError, match="by_ref"):
+        await stream.peek()
+
+    assert await moved.collect() == ["2", "3"]
+
+
 async def test_closing_a_moved_stream_is_left_to_its_new_owner() -> None:
     stream = streams.iter([1, 2])
     moved = stream.map(str)

@@ -1,10 +1,11 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from service import streams
-from service.streams import Err, Ok, ReceiverStream
+from service.streams import Err, Ok, ReceiverStream, Stream
 from tests.unit.streams.feed import Feed, settle
 
 
@@ -197,3 +198,86 @@ async def test_a_stop_that_never_ran_is_closed_with_the_stream() -> None:
     stream = streams.iter([1]).take_until(asyncio.sleep(1))
 
     await stream.aclose()  # an unawaited coroutine would warn, and a warning fails the test
+
+
+@pytest.mark.parametrize("name", ["timeout", "timeout_repeating"])
+async def test_a_deadline_that_no_clock_can_show_exactly_is_met(name: str) -> None:
+    """0.1 + 0.2 is more than 0.3, where the clock of whole nanoseconds stands."""
+    async with getattr(after(0.1, 5), name)(0.2) as stream:
+        assert isinstance(await anext(stream), Ok)
+
+        assert isinstance(await anext(stream), Err)
+
+    assert now_s() == 0.3
+
+
+async def test_a_list_whose_deadline_no_clock_can_show_exactly_is_handed_out() -> None:
+    async with after(0.1, 5).chunks_timeout(2, 0.2) as stream:
+        assert await anext(stream) == [0.1]
+
+    assert now_s() == 0.3
+
+
+WAITING: dict[str, Callable[[], Stream[Any]]] = {
+    "throttle": lambda: streams.repeat(1).throttle(3600),
+    "interval": lambda: streams.interval(3600),
+    "pending": lambda: streams.once(1).chain(streams.pending()),
+}
+
+
+@pytest.mark.parametrize("waiting_for", WAITING)
+async def test_closing_does_not_wait_for_a_clock(waiting_for: str) -> None:
+    stream = WAITING[waiting_for]()
+    await anext(stream)
+    waiting = asyncio.get_running_loop().create_task(anext(stream, "end"))
+    await settle()
+
+    await stream.aclose()
+
+    assert await waiting == "end"
+    assert now_s() == 0.0
+
+
+async def test_take_until_looks_at_a_future_that_is_done_just_now_before_the_items() -> None:
+    stop = asyncio.get_running_loop().create_future()
+    async with streams.iter(range(9)).take_until(stop).chunks(1) as stream:
+        assert await anext(stream) == [0]
+        stop.set_result(None)
+
+        assert [chunk async for chunk in stream] == []
+
+
+async def test_a_stream_that_is_closed_watches_its_stop_no_more() -> None:
+    class Counted(asyncio.Future[None]):
+        watchers = 0
+
+        def add_done_callback(self, *args: Any, **context: Any) -> None:
+            self.watchers += 1
+            super().add_done_callback(*args, **context)
+
+        def remove_done_callback(self, *args: Any) -> int:
+            removed = super().remove_done_callback(*args)
+            self.watchers -= removed
+            return removed
+
+    stop = Counted()
+    async with streams.iter(range(9)).take_until(stop) as stream:
+        await anext(stream)
+        assert stop.watchers == 1
+
+    assert stop.watchers == 0
+
+
+RESTING: dict[str, Callable[[], Stream[Any]]] = {
+    "interval": lambda: streams.interval(1),
+    "chunks_timeout": lambda: streams.iter([1]).chain(streams.pending()).chunks_timeout(2, 0),
+    "timeout": lambda: streams.iter([1]).chain(streams.pending()).timeout(0),
+}
+
+
+@pytest.mark.parametrize("source", RESTING)
+async def test_a_source_that_only_rests_does_not_hold_up_what_is_ready(source: str) -> None:
+    async with RESTING[source]().ready_chunks(10) as chunks:
+        await asyncio.sleep(5)
+
+        assert len(await anext(chunks)) >= 1

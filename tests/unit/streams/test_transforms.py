@@ -44,9 +44,14 @@ async def test_items_before_an_exception_arrive_and_the_stream_ends_after_it() -
     assert await stream.collect() == []
 
 
-async def test_a_stray_stop_iteration_does_not_swallow_items() -> None:
+@pytest.mark.parametrize("stray", [1, 2, 3])
+@pytest.mark.parametrize("name", ["map", "filter", "filter_map", "inspect", "skip_while", "dedup"])
+async def test_a_stray_stop_iteration_does_not_swallow_items(name: str, stray: int) -> None:
+    def function(number: int) -> bool:
+        return next(iter(())) if number == stray else True
+
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await streams.iter([1, 2]).map(lambda _: next(iter(()))).collect()
+        await getattr(streams.iter([1, 2, 3]), name)(function).collect()
 
 
 async def test_filter_map_drops_none_and_keeps_other_false_values() -> None:
