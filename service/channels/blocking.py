@@ -17,7 +17,8 @@ def run_on_loop(
     """Run ``operation`` as a task of ``loop`` and block this thread until it has ended.
 
     A thread's own calls keep their order, because each one waits for its end.  The task belongs
-    to the loop: if the loop stops, the call ends with the loop's cancellation of its tasks.
+    to the loop: if the loop stops, the call ends with the loop's cancellation of its tasks.  If
+    this thread is interrupted meanwhile, the task is cancelled.
 
     Raises:
         RuntimeError: If this thread runs an event loop, which would wait for itself; or if
@@ -31,4 +32,9 @@ def run_on_loop(
         raise RuntimeError("a blocking call would stop this thread's event loop: await instead")
     if loop is None or not loop.is_running():
         raise RuntimeError("the channel's event loop is not running")
-    return asyncio.run_coroutine_threadsafe(operation(*args, **kwargs), loop).result()
+    call = asyncio.run_coroutine_threadsafe(operation(*args, **kwargs), loop)
+    try:
+        return call.result()
+    except BaseException:  # of the thread itself too: an interrupt must not leave the call waiting
+        call.cancel()
+        raise

@@ -92,9 +92,13 @@ class Sender(Closing, Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        if not self._closed and self._ring.receivers:
+        if self._closed:
+            return
+        self._closed = True
+        self._ring.senders -= 1
+        self._ring.changed.wake_all_from_anywhere()
+        if self._ring.receivers:
             warn_forgotten(self)
-            self.close()
 
 
 class Receiver(Closing, Generic[T]):
@@ -217,7 +221,7 @@ class Receiver(Closing, Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        # Quietly, and without a wake-up, which the collecting thread must not do.
+        # Quietly: that is the ordinary way to lose interest.
         if not self._closed:
             self._closed = True
             self._ring.receivers -= 1

@@ -1,7 +1,9 @@
 """What every end of a channel does at the end of a ``with`` block, and when it is forgotten."""
 
+import asyncio
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +44,29 @@ class Closing:
         self._end()
 
 
+def end_forgotten(loop: asyncio.AbstractEventLoop | None, end: Callable[[], object]) -> None:
+    """Call ``end`` in the thread of ``loop``; for ``__del__``, which any thread may run.
+
+    At once if this is the thread, or nobody runs the loop, or None is known; not at all if the
+    loop is closed, because nobody waits on it any more.
+    """
+    if loop is None or not loop.is_running():
+        if loop is None or not loop.is_closed():
+            end()
+        return
+    try:
+        here = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        here = False
+    if here:
+        end()
+    else:
+        loop.call_soon_threadsafe(end)
+
+
 def warn_forgotten(end: object) -> None:
-    """Say that ``end`` was collected as garbage instead of being ended; for ``__del__``."""
+    """Say that ``end`` was collected as garbage instead of being ended; for ``__del__``.
+
+    End it first: the warning may have been made an error.
+    """
     warnings.warn(f"{end!r} was never closed", ResourceWarning, stacklevel=3, source=end)

@@ -53,8 +53,13 @@ class ConflatingCore(Core[T]):
 
     def push(self, item: T) -> None:
         """Append ``item`` in a slot that the caller holds, or free the slot if it needs none."""
-        key = self._key(item)
-        if key in self._latest:
+        try:
+            key = self._key(item)
+            known = key in self._latest
+        except BaseException:
+            self.release(1)
+            raise
+        if known:
             self._conflated += 1
             self.slots.release(1)
         else:

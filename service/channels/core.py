@@ -49,6 +49,7 @@ class Core(Generic[T]):
         "_dropped_oldest",
         "_received",
         "_rejected",
+        "_sharing",
         "buffer",
         "dropped",
         "lane",
@@ -78,6 +79,7 @@ class Core(Generic[T]):
         self._dropped_oldest = 0
         self._conflated = 0
         self._destroyed = 0
+        self._sharing = 0  # puts that let others run first
         self._closed_event: asyncio.Event | None = None
 
     # -- the fast lane ---------------------------------------------------------------------
@@ -130,9 +132,17 @@ class Core(Generic[T]):
         return count
 
     async def share_the_loop(self) -> None:
-        """Let other tasks run: senders have put enough in a row without waiting."""
+        """Let other tasks run: senders have put enough in a row without waiting.
+
+        Who is about to put keeps the channel open meanwhile, as who stands in line does.
+        """
         self.put_turn = BUDGET
-        await asyncio.sleep(0)
+        self._sharing += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._sharing -= 1
+            self.wake_if_finished()
 
     # -- putting ---------------------------------------------------------------------------
 
@@ -163,9 +173,11 @@ class Core(Generic[T]):
             raise ChannelClosedError
         self.shut_puts()
         count = min(self.slots.free, len(items) - start)
-        if count <= 0 or not self.slots.try_acquire(count):
+        if count <= 0:
             return int(self.offer(items[start]))
-        self.buffer.extend(items if count == len(items) else items[start : start + count])
+        part = items if count == len(items) else items[start : start + count]
+        self.slots.try_acquire(count)
+        self.buffer.extend(part)
         self.put_turn -= 1
         if self.receiver is not None:
             self.wake_receiver()
@@ -205,7 +217,7 @@ class Core(Generic[T]):
         """Append ``item`` in a permit's slot, even after ``close``; destroy it after a drop."""
         if self.dropped:
             self._destroyed += 1
-            self.slots.release(1)
+            self.release(1)
         else:
             self.push(item)
 
@@ -293,7 +305,9 @@ class Core(Generic[T]):
     @property
     def finished(self) -> bool:
         """Whether no item is buffered and none can come any more."""
-        if self.buffer or not (self.slots.closed or self.senders == 0):
+        if self.dropped:
+            return True
+        if self.buffer or self._sharing or not (self.slots.closed or self.senders == 0):
             return False
         self.settle()
         return self.slots.idle
@@ -317,6 +331,12 @@ class Core(Generic[T]):
             self._closed_event.set()
         self.wake_if_finished()
 
+    def drop(self) -> None:
+        """Close, and destroy what is buffered: the receiver is gone."""
+        self.close()
+        self.destroy()
+        self.wake_if_finished()
+
     async def wait_closed(self) -> None:
         """Wait until the receiver is closed or gone."""
         if self.slots.closed:
@@ -329,6 +349,11 @@ class Core(Generic[T]):
         """Count one sender less; the last one ends the channel once it is empty."""
         self.senders -= 1
         self.wake_if_finished()
+
+    def owned_permit_gone(self) -> None:
+        """Take back the slot of a permit that counts as a sender, and the sender."""
+        self.release(1)
+        self.sender_gone()
 
     # -- facts -----------------------------------------------------------------------------
 

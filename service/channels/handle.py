@@ -2,7 +2,7 @@
 
 from typing import Generic, TypeVar
 
-from service.channels.closing import Closing, warn_forgotten
+from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
 from service.channels.lane import Lane
 from service.channels.statistics import ChannelStatistics
@@ -40,11 +40,9 @@ class Handle(Closing, Generic[T]):
     def __del__(self) -> None:
         if self._closed:
             return
+        end_forgotten(self._core.loop, self._core.sender_gone)
         if not self._core.slots.closed:
             warn_forgotten(self)
-        loop = self._core.loop
-        if loop is None or not loop.is_closed():
-            self.close()
 
     def _retire(self) -> None:
         self._closed = True

@@ -70,8 +70,9 @@ class Sender(Closing, Generic[T]):
 
     def __del__(self) -> None:
         if not self._state.sender_done and not self._state.receiver_closed:
+            self._state.sender_done = True
+            self._state.changed.wake_all_from_anywhere()
             warn_forgotten(self)
-            self.close()
 
 
 class Receiver(Closing, Generic[T]):
@@ -123,8 +124,9 @@ class Receiver(Closing, Generic[T]):
         self._state.value.clear()
 
     def __del__(self) -> None:
-        # Quietly: a receiver that is no longer interested is the ordinary way to lose interest.
+        # Quietly: that is the ordinary way to lose interest.  The sender may wait for it.
         self._state.receiver_closed = True
+        self._state.changed.wake_all_from_anywhere()
 
 
 class channel(tuple[Sender[T], Receiver[T]]):  # noqa: N801 -- called like a function

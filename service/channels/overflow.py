@@ -36,7 +36,8 @@ class Conflate:
     changes often is not starved.
 
     Args:
-        key: The item's key; called once per item sent.
+        key: The item's key.  It may be called more than once while the item is sent, and must not
+            change its mind.
         when_full: What to do with a new key while the channel is full of others.
     """
 

@@ -5,9 +5,10 @@ done after the slot is certain.  This module knows nothing of how a slot is wait
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, Self, TypeVar
 
-from service.channels.closing import Closing, warn_forgotten
+from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
 
 T = TypeVar("T")
@@ -47,8 +48,8 @@ class Permit(Closing, Generic[T]):
 
     def __del__(self) -> None:
         if self._core is not None:
+            end_forgotten(self._core.loop, partial(self._core.release, 1))
             warn_forgotten(self)
-            self.release()
 
     def _take_core(self) -> Core[T]:
         core, self._core = self._core, None
@@ -96,16 +97,15 @@ class OwnedPermit(Closing, Generic[S, T]):
         """Give the slot back and close the sender.  Does nothing if the permit was used before."""
         core, self._core = self._core, None
         if core is not None:
-            core.release(1)
-            core.sender_gone()
+            core.owned_permit_gone()
 
     def _end(self) -> None:
         self.close()
 
     def __del__(self) -> None:
         if self._core is not None:
+            end_forgotten(self._core.loop, self._core.owned_permit_gone)
             warn_forgotten(self)
-            self.close()
 
     def _take_core(self) -> Core[T]:
         core, self._core = self._core, None
@@ -149,5 +149,5 @@ class Permits(Closing, Generic[T]):
 
     def __del__(self) -> None:
         if self._left:
+            end_forgotten(self._core.loop, partial(self._core.release, self._left))
             warn_forgotten(self)
-            self.release()

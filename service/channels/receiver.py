@@ -4,7 +4,7 @@ import asyncio
 from typing import Generic, Self, TypeVar
 
 from service.channels.blocking import run_on_loop
-from service.channels.closing import Closing, warn_forgotten
+from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
 from service.channels.lane import BUDGET
 from service.channels.statistics import ChannelStatistics
@@ -140,20 +140,17 @@ class Receiver(Closing, Generic[T]):
 
     def drop(self) -> None:
         """Close, and destroy what is buffered now and what permits still send.  Idempotent."""
-        if self._core.dropped:
-            return
-        self._core.close()
-        self._core.destroy()
-        self._core.wake_if_finished()
+        if not self._core.dropped:
+            self._core.drop()
 
     def _end(self) -> None:
         self.drop()
 
     def __del__(self) -> None:
         core = self._core
-        if not core.dropped and (core.senders > 0 or core.buffer):
+        if not core.finished and (core.senders > 0 or core.buffer):
+            end_forgotten(core.loop, core.drop)
             warn_forgotten(self)
-            self.drop()
 
     # -- facts -----------------------------------------------------------------------------
 

@@ -157,7 +157,8 @@ class Sender(Handle[T]):
         Cancel safety: a cancelled call holds nothing and leaves this sender as it was.
 
         Raises:
-            ChannelClosedError: If the receiver is closed before a slot is free.
+            ChannelClosedError: If the receiver is closed before a slot is free, or this sender
+                was closed or moved meanwhile.
             TypeError: If the channel weighs its items.
         """
         core = self._reservable()
@@ -229,6 +230,9 @@ class Sender(Handle[T]):
         return core
 
     def _move_into_permit(self, core: Core[T]) -> "OwnedPermit[Sender[T], T]":
+        if self._closed:  # while it waited: there is no place among the living to move
+            core.release(1)
+            raise ChannelClosedError
         self._retire()
         return OwnedPermit(core, lambda: _move(core))
 

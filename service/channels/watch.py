@@ -106,8 +106,9 @@ class Sender(Closing, Generic[T]):
 
     def __del__(self) -> None:
         if not self._state.closed and self._state.receivers:
+            self._state.closed = True
+            self._state.changed.wake_all_from_anywhere()
             warn_forgotten(self)
-            self.close()
 
 
 class Receiver(Closing, Generic[T]):
@@ -195,10 +196,11 @@ class Receiver(Closing, Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        # Quietly, and without a wake-up, which the collecting thread must not do.
+        # Quietly: that is the ordinary way to lose interest.  The sender may wait for it.
         if not self._closed:
             self._closed = True
             self._state.receivers -= 1
+            self._state.changed.wake_all_from_anywhere()
 
 
 class channel(tuple[Sender[T], Receiver[T]]):  # noqa: N801 -- called like a function

@@ -70,11 +70,10 @@ class WeighedCore(Core[T]):
     def try_put(self, item: T) -> bool:
         """Append ``item`` if there is room for its weight and nobody waits for it."""
         slots, size_bytes = weight = self._weigh(item)
-        if not self.slots.try_acquire(slots):
+        # Both or nothing: slots that are taken and given back would count as a peak.
+        if self.space.free < size_bytes or not self.slots.try_acquire(slots):
             return False
-        if not self.space.try_acquire(size_bytes):
-            self.slots.release(slots)
-            return False
+        self.space.try_acquire(size_bytes)
         self._push_weighed(item, weight)
         return True
 

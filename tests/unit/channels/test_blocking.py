@@ -1,4 +1,8 @@
 import asyncio
+import queue
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -77,3 +81,36 @@ def _error_of_blocking_send(tx: Sender[int], item: int) -> ChannelClosedError:
 
 async def _make() -> tuple[Sender[int], Receiver[int]]:
     return channel[int](1)
+
+
+class _Interrupted(BaseException):
+    """What the signal handler of the test raises, as Python's own raises KeyboardInterrupt."""
+
+
+def test_an_interrupted_thread_leaves_no_call_behind_that_takes_an_item() -> None:
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    async def serve() -> int:
+        tx, rx = channel[int](1)
+        ends.put(rx)
+        while not rx.statistics().receiver_waiting:
+            await asyncio.sleep(0)  # lets the thread's call arrive
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        while rx.statistics().receiver_waiting:
+            await asyncio.sleep(0)  # lets the thread take its call back
+        with tx, rx:
+            await tx.send(1)
+            return await rx.recv()
+
+    ends = queue.Queue[Receiver[int]]()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            received = executor.submit(asyncio.run, serve())
+            with pytest.raises(_Interrupted):
+                ends.get().blocking_recv()
+
+            assert received.result() == 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)

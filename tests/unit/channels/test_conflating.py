@@ -126,3 +126,14 @@ def test_the_buffer_holds_the_latest_of_each_key_in_order_of_arrival(
                 with pytest.raises(ChannelEmptyError):
                     rx.try_recv()
             assert (len(rx), rx.capacity) == (len(model), capacity - len(model))
+
+
+async def test_a_permit_whose_item_has_no_key_gives_its_slot_back() -> None:
+    tx, rx = channel[dict[str, int]](1, overflow=Conflate(key=lambda item: item["id"]))
+    with tx, rx:
+        permit = tx.try_reserve()
+
+        with pytest.raises(KeyError):
+            permit.send({})
+
+        assert tx.capacity == 1

@@ -168,3 +168,21 @@ async def test_a_receiver_that_has_seen_the_end_may_be_forgotten() -> None:
 
 async def _call(receive: Receive, rx: Receiver[int]) -> object:
     return await receive(rx)
+
+
+async def test_dropping_ends_the_wait_of_another_task_although_a_permit_is_out(
+    others_run: OthersRun,
+) -> None:
+    tx, rx = channel[int](1)
+    permit = tx.try_reserve()
+    receiving = asyncio.get_running_loop().create_task(rx.recv())
+    await others_run()
+
+    rx.drop()
+
+    with pytest.raises(ChannelClosedError):
+        await receiving
+    assert rx.is_finished
+    permit.send(1)
+    assert tx.statistics().destroyed_count == 1
+    tx.close()

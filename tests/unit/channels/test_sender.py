@@ -1,10 +1,17 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
 from service.channels import Sender, channel
-from service.errors import ChannelClosedError, ChannelFullError, ChannelTimeoutError
+from service.channels.lane import BUDGET
+from service.errors import (
+    ChannelClosedError,
+    ChannelEmptyError,
+    ChannelFullError,
+    ChannelTimeoutError,
+)
 
 OthersRun = Callable[[], Awaitable[None]]
 
@@ -222,3 +229,110 @@ async def test_nothing_is_lost_or_doubled_among_many_senders_on_real_loops(capac
 async def _send_many_and_close(tx: Sender[int], items: list[int]) -> None:
     with tx:
         await tx.send_many(items)
+
+
+async def test_a_sender_that_was_closed_while_it_waited_cannot_be_moved(
+    others_run: OthersRun,
+) -> None:
+    tx, rx = channel[int](1)
+    await tx.send(1)
+    reserving = asyncio.get_running_loop().create_task(tx.reserve_owned())
+    await others_run()
+    tx.close()
+
+    assert await rx.recv() == 1
+
+    with pytest.raises(ChannelClosedError):
+        await reserving
+    assert rx.strong_count == 0
+    with pytest.raises(ChannelClosedError):
+        await rx.recv()
+
+
+async def test_a_sender_is_moved_once(others_run: OthersRun) -> None:
+    tx, rx = channel[int](1)
+    await tx.send(1)
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(tx.reserve_owned())
+        second = tasks.create_task(_closed_by(tx.reserve_owned()))
+        await others_run()
+        received = [await rx.recv()]
+        (await first).send(2).close()
+        received.append(await rx.recv())
+
+    assert second.result()
+    assert received == [1, 2]
+    assert rx.strong_count == 0
+    assert rx.is_finished
+
+
+async def _closed_by(operation: Awaitable[object]) -> bool:
+    try:
+        await operation
+    except ChannelClosedError:
+        return True
+    return False
+
+
+async def _send_by_permit(tx: Sender[int]) -> None:
+    with await tx.reserve() as permit:
+        permit.send(1)
+
+
+SENDING: dict[str, Callable[[Sender[int]], Coroutine[object, object, None]]] = {
+    "send": lambda tx: tx.send(1),
+    "send_many": lambda tx: tx.send_many([1]),
+    "reserve": _send_by_permit,
+}
+
+
+@pytest.mark.parametrize("operation", SENDING)
+async def test_who_lets_others_run_before_it_puts_keeps_the_channel_open(operation: str) -> None:
+    tx, rx = channel[int](1000)
+    for _ in range(BUDGET):
+        await tx.send(0)
+    assert await rx.recv_many([], 1000) == BUDGET
+    sending = asyncio.get_running_loop().create_task(SENDING[operation](tx))
+    await asyncio.sleep(0)  # it has spent its budget and lets others run
+
+    tx.close()
+
+    with pytest.raises(ChannelEmptyError):
+        rx.try_recv()
+    assert await rx.recv() == 1
+    await sending
+    assert rx.is_finished
+
+
+@pytest.mark.parametrize("close", ["close", "cancel"])
+async def test_who_let_others_run_and_does_not_put_ends_the_channel(
+    close: str, others_run: OthersRun
+) -> None:
+    tx, rx = channel[int](1000)
+    for _ in range(BUDGET):
+        await tx.send(0)
+    assert await rx.recv_many([], 1000) == BUDGET
+    receiving = asyncio.get_running_loop().create_task(_closed_by(rx.recv()))
+    await others_run()
+    sending = asyncio.get_running_loop().create_task(_closed_by(tx.send(1)))
+    await asyncio.sleep(0)  # it has spent its budget and lets others run
+
+    if close == "cancel":
+        sending.cancel()
+        tx.close()
+    else:
+        rx.close()
+
+    assert await receiving
+    await asyncio.wait((sending,))
+    assert sending.cancelled() == (close == "cancel")
+    tx.close()
+
+
+async def test_a_batch_that_cannot_be_cut_holds_no_slots() -> None:
+    tx, rx = channel[int](2)
+    with tx, rx:
+        with pytest.raises(TypeError):
+            await tx.send_many(deque([1, 2, 3]))
+
+        assert tx.capacity == 2

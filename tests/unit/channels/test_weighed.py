@@ -189,3 +189,13 @@ def test_what_is_buffered_never_exceeds_the_bounds_but_by_one_item(
                 assert not fits
             else:
                 assert fits
+
+
+async def test_what_found_room_in_one_bound_only_is_no_peak() -> None:
+    tx, rx = channel[str](9, max_bytes=3, bytes_of=len)
+    with tx, rx:
+        tx.try_send("abc")
+        with pytest.raises(ChannelFullError):
+            tx.try_send("d")
+
+        assert tx.statistics().peak == 1
