@@ -98,6 +98,8 @@ class Sender(Handle[T]):
             ChannelFullError: If the policy is ``Overflow.REJECT`` and the channel is full.
         """
         core = self._live_core(item)
+        if core.put_turn <= 0:
+            await core.share_the_loop()
         if core.offer(item):
             return
         try:

@@ -90,7 +90,10 @@ class Owned(Generic[T_co]):
         """Lend the stream: combinators of the loan leave this stream usable afterwards.
 
         The loan takes items one at a time and only when they are asked for, never a chunk
-        ahead, so what it does not use is still here.  Closing it closes nothing.
+        ahead, so what it does not use is still here.  Closing it closes nothing.  A combinator
+        that waits for several things at once (``timeout``, ``merge``, ``take_until``, …) goes on
+        asking while a wait for it is cancelled: close it then, and the one item that came since
+        is gone with it.
         """
         return self._derived(_Loan(self))
 

@@ -119,7 +119,12 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         self.application = Application(self.settings, brokers=self.brokers)
         await self._tasks.__aenter__()
         self._running = self._tasks.create_task(self.application.run(), name="service")
-        await self._until(self._joined, "the service does not start")
+        try:
+            await self._until(self._joined, "the service does not start")
+        except BaseException:  # nobody will leave a block that was not entered
+            await self.kill()
+            await self._tasks.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

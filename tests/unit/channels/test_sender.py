@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from service.channels import Sender, channel
+from service.channels import Overflow, Sender, channel
 from service.channels.lane import BUDGET
 from service.errors import (
     ChannelClosedError,
@@ -336,3 +336,24 @@ async def test_a_batch_that_cannot_be_cut_holds_no_slots() -> None:
             await tx.send_many(deque([1, 2, 3]))
 
         assert tx.capacity == 2
+
+
+@pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+@pytest.mark.parametrize("timed", [True, False], ids=["send_timeout", "send"])
+async def test_who_never_waits_for_a_slot_lets_others_run(overflow: Overflow, timed: bool) -> None:  # noqa: FBT001
+    tx, rx = channel[int](1, overflow=overflow)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)  # lets the sender go on
+
+    counting = asyncio.get_running_loop().create_task(count())
+    with tx, rx:
+        for number in range(10 * BUDGET):
+            await (tx.send_timeout(number, 1) if timed else tx.send(number))
+
+    counting.cancel()
+    assert turns >= 9

@@ -196,3 +196,13 @@ class _Child(_Parent): ...
 async def test_a_subclass_is_not_taken_for_the_class_that_is_declared(headrace: Headrace) -> None:
     with pytest.raises(TypeError, match="not declared"):
         headrace(_Child)
+
+
+async def test_a_service_that_could_not_be_entered_is_not_left_running(headrace: Headrace) -> None:
+    before = asyncio.all_tasks()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001), headrace(double):
+            raise AssertionError("it takes longer than that")
+
+    assert asyncio.all_tasks() == before
