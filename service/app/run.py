@@ -20,7 +20,7 @@ from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
 from service.health.document import status_document
 from service.health.probes import readiness
 from service.settings import Settings
-from service.telemetry import Sources, Telemetry, lines_dropped
+from service.telemetry import Sources, Telemetry, flush_log, lines_dropped
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ async def run_service(
     *,
     load: Callable[[], Settings] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; a second one stops at once.
+    """Serve until SIGTERM or SIGINT; a second one stops at once, unless there is a parent.
 
     Args:
         settings: The configuration.
@@ -54,7 +54,7 @@ async def run_service(
         )
         stack.callback(telemetry.close)
         application = Application(settings, telemetry)
-        _drain_on_signals(application)
+        _drain_on_signals(application, insist=_stop if worker is None else _go_on)
         if load is not None:
             reloader = Reloader(application, load)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
@@ -117,7 +117,8 @@ async def run_service(
         return report.exit_code
 
 
-def _drain_on_signals(application: Application) -> None:
+def _drain_on_signals(application: Application, insist: Callable[[], None]) -> None:
+    """Drain at the first SIGTERM or SIGINT; every further one calls ``insist``."""
     loop = asyncio.get_running_loop()
     received = 0
 
@@ -126,11 +127,24 @@ def _drain_on_signals(application: Application) -> None:
         received += 1
         log.info("signal", name=signal.Signals(number).name)
         if received > 1:
-            os._exit(EXIT_TEMPORARY)
+            insist()
         application.request_drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+
+
+def _stop() -> None:
+    log.warning("stopped at once", reason="a second signal")
+    flush_log()
+    os._exit(EXIT_TEMPORARY)
+
+
+def _go_on() -> None:
+    """Nothing: Ctrl-C and systemd signal every process, and so does the parent.
+
+    It is the parent that insists, by SIGKILL.
+    """
 
 
 def _drain_without_parent(application: Application) -> None:

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
-                return runner.run(run_workers(settings, ["run", *files]))
+                return runner.run(run_workers(settings, ["run", *files], load))
             return runner.run(run_service(settings, worker, load=load))
     finally:
         writer.close()  # last, so that the exit report is written

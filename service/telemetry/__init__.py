@@ -5,7 +5,7 @@ queue: a collector that hangs, or a log pipe that nobody reads, changes nothing 
 """
 
 from service.telemetry.log_writer import LogWriter
-from service.telemetry.logging import configure_logging, lines_dropped, set_level
+from service.telemetry.logging import configure_logging, flush_log, lines_dropped, set_level
 from service.telemetry.readings import Sources
 from service.telemetry.setup import Telemetry
 from service.telemetry.tracing import Tracing
@@ -16,6 +16,7 @@ __all__ = [
     "Telemetry",
     "Tracing",
     "configure_logging",
+    "flush_log",
     "lines_dropped",
     "set_level",
 ]

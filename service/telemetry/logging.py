@@ -143,6 +143,12 @@ def lines_dropped() -> int:
     return 0 if _writer is None else _writer.dropped
 
 
+def flush_log(deadline_s: float = 0.5) -> None:
+    """Have written what was logged so far, for at most ``deadline_s`` seconds: before an end."""
+    if _writer is not None:
+        _writer.flush(deadline_s)
+
+
 def set_level(level: str) -> None:
     """Change the least level written, while running."""
     number = logging.getLevelNamesMapping()[level]

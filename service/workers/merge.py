@@ -17,7 +17,7 @@ def merge_metrics(texts: Sequence[str]) -> str:
     samples: dict[str, list[str]] = {}
     for index, text in enumerate(texts):
         family = ""
-        for line in text.splitlines():
+        for line in text.split("\n"):  # label values may hold other separators of lines
             if line.startswith("# "):
                 family = line.split(" ", 3)[2]
                 head = heads.setdefault(family, [])
@@ -31,27 +31,58 @@ def merge_metrics(texts: Sequence[str]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def merge_status(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Status documents of the workers as one: sums of rates and depths, worst of the rest."""
-    if not documents:
-        return {"phase": "starting", "ready": False, "live": True, "pipelines": {}, "workers": 0}
-    reasons = [document["reason"] for document in documents if document.get("reason")]
-    names = {name: None for document in documents for name in document["pipelines"]}
+def merge_status(
+    documents: Sequence[Mapping[str, Any] | None], *, silent: str = "starting"
+) -> dict[str, Any]:
+    """Status documents of the workers as one: sums of rates and depths, worst of the rest.
+
+    Args:
+        documents: One document per worker, by index; ``None`` for one that did not answer.
+        silent: Phase of a worker that does not answer.
+    """
+    answers = {index: each for index, each in enumerate(documents) if each is not None}
+    if not answers:
+        return {"phase": silent, "ready": False, "live": True, "pipelines": {}, "workers": 0}
+    first, *_ = answers.values()
+    reasons = [
+        f"worker {index}: {silent if each is None else each['reason']}"
+        for index, each in enumerate(documents)
+        if each is None or each["reason"]
+    ]
+    all_answer = len(answers) == len(documents)
+    phases = [str(each["phase"]) for each in answers.values()]
+    names = {name: None for each in answers.values() for name in each["pipelines"]}
     return {
-        **documents[0],
-        "phase": _least_ready([str(document["phase"]) for document in documents]),
-        "ready": all(document["ready"] for document in documents),
-        "live": all(document["live"] for document in documents),
-        "stale": any(document["stale"] for document in documents),
+        **first,
+        "phase": _least_ready(phases if all_answer else [*phases, silent]),
+        "ready": all_answer and all(each["ready"] for each in answers.values()),
+        "live": all(each["live"] for each in answers.values()),
+        "stale": any(each["stale"] for each in answers.values()),
         "reason": reasons[0] if reasons else None,
-        "age_s": max(document["age_s"] for document in documents),
-        "broker_silent_s": max(document["broker_silent_s"] for document in documents),
-        "dashboards": sum(document["dashboards"] for document in documents),
-        "workers": len(documents),
+        "age_s": max(each["age_s"] for each in answers.values()),
+        "loop": _loop([each["loop"] for each in answers.values()]),
+        "broker_silent_s": max(each["broker_silent_s"] for each in answers.values()),
+        "dashboards": sum(each["dashboards"] for each in answers.values()),
+        "workers": len(answers),
         "pipelines": {
-            name: _pipeline([d["pipelines"][name] for d in documents if name in d["pipelines"]])
+            name: _pipeline(
+                {
+                    index: each["pipelines"][name]
+                    for index, each in answers.items()
+                    if name in each["pipelines"]
+                }
+            )
             for name in names
         },
+    }
+
+
+def _loop(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The most delayed event loop, and where the first blocked one hangs."""
+    blocked = [part["blocked_in"] for part in parts if part["blocked_in"] is not None]
+    return {
+        "lag_s": max(part["lag_s"] for part in parts),
+        "blocked_in": blocked[0] if blocked else None,
     }
 
 
@@ -60,7 +91,8 @@ def _least_ready(phases: Sequence[str]) -> str:
     return min(phases, key=lambda phase: order.index(phase) if phase in order else 0)
 
 
-def _pipeline(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _pipeline(by_worker: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    parts = list(by_worker.values())
     letters: dict[str, int] = {}
     for part in parts:
         for code, count in part["dead_letters"].items():
@@ -83,7 +115,7 @@ def _pipeline(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "partitions": [
             {**partition, "worker": index}
-            for index, part in enumerate(parts)
+            for index, part in by_worker.items()
             for partition in part["partitions"]
         ],
     }

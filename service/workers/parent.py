@@ -1,12 +1,13 @@
 """The parent: starts workers, replaces those that die, answers for them, drains them together."""
 
 import asyncio
+import http.client
 import os
 import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,9 +16,12 @@ import orjson
 import structlog
 
 from service.app.worker import WORKER_VARIABLE
+from service.errors import ConfigurationError
 from service.health.routes import PROMETHEUS_TEXT
 from service.health.server import AdminServer, Response
 from service.settings import Settings
+from service.settings.changes import changed_paths, needs_restart
+from service.telemetry import set_level
 from service.workers.merge import merge_metrics, merge_status
 
 log = structlog.get_logger(__name__)
@@ -41,11 +45,19 @@ class Workers:
     Args:
         settings: The configuration that they share.
         command: What starts one.
+        load: Reads the configuration anew, when the workers do.
     """
 
-    def __init__(self, settings: Settings, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        command: Sequence[str],
+        load: Callable[[], Settings] | None = None,
+    ) -> None:
         self._settings = settings
         self._command = list(command)
+        self._load: Callable[[], Settings] = load or (lambda: settings)
+        self._since_s: dict[int, float] = {}
         self._ports: dict[int, int] = {}
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._reload_due: set[int] = set()
@@ -88,11 +100,25 @@ class Workers:
 
     def reload(self) -> None:
         """Let all workers read the configuration again; one that is starting, when it is up."""
+        self._take_over()
         for index, process in self._running.items():
             if index not in self._ports:
                 self._reload_due.add(index)  # it would end by a signal that it does not know yet
             elif process.returncode is None:
                 process.send_signal(signal.SIGHUP)
+
+    def _take_over(self) -> None:
+        """Follow what the workers are about to take over: their drain budget is ours too.
+
+        What they refuse, and why, is theirs to say.
+        """
+        try:
+            settings = self._load()
+        except (ConfigurationError, OSError):
+            return
+        if not needs_restart(changed_paths(self._settings, settings)):
+            self._settings = settings
+            set_level(settings.logging.level)
 
     async def _keep(self, index: int) -> None:
         """Run worker ``index`` until drained, starting it again when it dies."""
@@ -104,7 +130,7 @@ class Workers:
             if self._draining.is_set():
                 self._codes.append(drained_code(code))
                 return
-            if code == CONFIGURATION:
+            if code == CONFIGURATION and not self._others_are_stable(index, loop.time()):
                 self._codes.append(code)
                 self.drain()
                 return
@@ -120,6 +146,16 @@ class Workers:
                 self._codes.append(TEMPORARY)
                 return
 
+    def _others_are_stable(self, index: int, now_s: float) -> bool:
+        """Whether another worker has been running for long.
+
+        Then the configuration was right, and a file that somebody is still working at must not
+        end what runs.
+        """
+        return any(
+            now_s - since_s > STABLE_S for each, since_s in self._since_s.items() if each != index
+        )
+
     async def _run_once(self, index: int) -> int:
         self._reload_due.discard(index)  # a new one reads the configuration anyway
         reading, writing = os.pipe()
@@ -130,9 +166,14 @@ class Workers:
                 env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}:{self._life}"},
                 pass_fds=(writing, self._life),
             )
+        except OSError as error:  # no memory or no process to be had: maybe later
+            os.close(reading)
+            log.error("worker not started", worker=index, error=str(error))  # noqa: TRY400 -- the system's, not ours
+            return INTERNAL
         finally:
             os.close(writing)
         self._running[index] = process
+        self._since_s[index] = asyncio.get_running_loop().time()
         log.info("worker started", worker=index, pid=process.pid)
         if self._draining.is_set():  # asked for while it was being started
             process.send_signal(signal.SIGTERM)
@@ -145,6 +186,7 @@ class Workers:
             return await self._ended(process)
         finally:
             self._ports.pop(index, None)
+            self._since_s.pop(index, None)
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Wait for a worker; one that outstays the drain budget is killed."""
@@ -169,11 +211,16 @@ class Workers:
         with ThreadPoolExecutor(len(ports)) as pool:
             return list(pool.map(lambda port: _get(port, path), ports))
 
+    @property
+    def _silent(self) -> str:
+        """What a worker is taken to do that does not answer."""
+        return "draining" if self._draining.is_set() else "starting"
+
     def _probe(self, path: str) -> Response:
         answers = self._ask(path)
         for index, (status, body) in enumerate(answers):
             if status != HTTPStatus.OK and (path == "/readyz" or body):
-                text = b"worker %d: %b" % (index, body or b"starting\n")
+                text = b"worker %d: %b" % (index, body or b"%b\n" % self._silent.encode())
                 return Response(status=HTTPStatus.SERVICE_UNAVAILABLE, body=text)
         return Response(body=b"ok\n")
 
@@ -185,11 +232,13 @@ class Workers:
         return Response(content_type=PROMETHEUS_TEXT, body=merge_metrics(texts).encode())
 
     def _status(self) -> Response:
-        documents: list[dict[str, Any]] = [
-            orjson.loads(body) for status, body in self._ask("/status") if status == HTTPStatus.OK
+        documents: list[dict[str, Any] | None] = [
+            orjson.loads(body) if status == HTTPStatus.OK else None
+            for status, body in self._ask("/status")
         ]
         body = orjson.dumps(
-            merge_status(documents), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+            merge_status(documents, silent=self._silent),
+            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
         )
         return Response(content_type="application/json", body=body)
 
@@ -208,24 +257,29 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def _get(port: int, path: str) -> tuple[int, bytes]:
     if not port:
         return HTTPStatus.SERVICE_UNAVAILABLE, b""
+    url = f"http://127.0.0.1:{port}{path}"
     try:
-        url = f"http://127.0.0.1:{port}{path}"
-        with _direct.open(url, timeout=ASK_TIMEOUT_S) as response:
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-    except OSError as error:
+        try:
+            with _direct.open(url, timeout=ASK_TIMEOUT_S) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+    except (OSError, http.client.HTTPException) as error:  # the latter of one that died meanwhile
         return HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode()
 
 
-async def run_workers(settings: Settings, arguments: Sequence[str]) -> int:
+async def run_workers(
+    settings: Settings, arguments: Sequence[str], load: Callable[[], Settings]
+) -> int:
     """Run ``settings.workers`` processes until SIGTERM or SIGINT; a second one kills them.
 
     Args:
         settings: The configuration.
         arguments: The command line of a worker, without the program.
+        load: Reads the configuration anew, after SIGHUP.
     """
-    workers = Workers(settings, [sys.executable, "-m", "service", *arguments])
+    workers = Workers(settings, [sys.executable, "-m", "service", *arguments], load)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, workers.drain)
@@ -238,6 +292,6 @@ def drained_code(code: int) -> int:
 
     One that the signal itself ended was still starting: it had taken nothing.
     """
-    if code == -signal.SIGTERM:
+    if code in {-signal.SIGTERM, -signal.SIGINT}:
         return OK
     return code if code >= 0 else TEMPORARY

@@ -129,3 +129,18 @@ async def test_a_reload_that_comes_while_workers_start_reaches_them_when_they_ar
         died = service.events("worker died")
 
     assert died == []
+
+
+async def test_a_signal_to_every_process_at_once_is_one_request_to_drain(tmp_path: Path) -> None:
+    # as Ctrl-C in a terminal and `systemctl stop` send it, to the parent and to the workers
+    config = log_pipeline(source="in", output="out", dead_letter="dead", group="g", workers=2)
+
+    async with ServiceProcess("127.0.0.1:9", config, tmp_path) as service:
+        await service.wait_logged("running", count=2)
+        for started in service.events("worker started"):
+            os.kill(int(started["pid"]), signal.SIGINT)
+        service.signal(signal.SIGINT)
+        exit_code = await service.wait()
+
+    assert [stopped["drained"] for stopped in service.events("stopped")] == [True, True]
+    assert exit_code == 0

@@ -12,6 +12,7 @@ def _document(**changes: Any) -> dict[str, Any]:
         "live": True,
         "stale": False,
         "age_s": 0.1,
+        "loop": {"lag_s": 0.0, "blocked_in": None},
         "broker_silent_s": 0.0,
         "dashboards": 2,
         "pipelines": {
@@ -45,6 +46,12 @@ def test_samples_of_all_workers_stand_under_one_head() -> None:
     ]
 
 
+def test_a_label_may_hold_what_python_takes_for_the_end_of_a_line() -> None:
+    text = '# HELP a Things.\n# TYPE a gauge\na{group="x\u2028y\x85z"} 1\n'
+
+    assert 'a{worker="0",group="x\u2028y\x85z"} 1\n' in merge_metrics([text])
+
+
 def test_no_worker_gives_an_empty_exposition() -> None:
     assert merge_metrics(["", ""]) == ""
 
@@ -70,7 +77,32 @@ def test_one_worker_that_is_not_ready_makes_the_service_not_ready() -> None:
 
     merged = merge_status([_document(), starting])
 
-    assert (merged["ready"], merged["reason"], merged["phase"]) == (False, "starting", "starting")
+    assert (merged["ready"], merged["phase"]) == (False, "starting")
+    assert merged["reason"] == "worker 1: starting"
+
+
+def test_a_worker_that_does_not_answer_leaves_the_others_their_numbers() -> None:
+    merged = merge_status([None, _document(), _document()])
+
+    partitions = merged["pipelines"]["logs"]["partitions"]
+    assert [partition["worker"] for partition in partitions] == [1, 2]
+    assert (merged["ready"], merged["phase"]) == (False, "starting")
+    assert (merged["reason"], merged["workers"]) == ("worker 0: starting", 2)
+
+
+def test_a_worker_that_does_not_answer_is_draining_while_the_service_drains() -> None:
+    merged = merge_status([_document(), None], silent="draining")
+
+    assert (merged["phase"], merged["reason"]) == ("draining", "worker 1: draining")
+
+
+def test_the_worker_whose_loop_is_blocked_is_the_one_that_is_shown() -> None:
+    blocked = _document(stale=True, loop={"lag_s": 12.0, "blocked_in": "own.py:3 in work"})
+
+    merged = merge_status([_document(), blocked])
+
+    assert merged["stale"]
+    assert merged["loop"] == {"lag_s": 12.0, "blocked_in": "own.py:3 in work"}
 
 
 def test_before_any_worker_answers_the_service_is_starting_and_alive() -> None:

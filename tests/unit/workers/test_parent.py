@@ -1,14 +1,22 @@
 """What the end of a worker says, and how the parent asks and tells those that run."""
 
+import asyncio
+import logging
 import signal
+import socket
+import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
+from service.errors import ConfigurationError
 from service.health.server import AdminServer, Response
-from service.settings import build_settings
-from service.workers.parent import Workers, _get, drained_code
+from service.settings import Settings, build_settings
+from service.workers.parent import STABLE_S, Workers, _get, drained_code
 
 
 @pytest.mark.parametrize(
@@ -17,6 +25,7 @@ from service.workers.parent import Workers, _get, drained_code
         pytest.param(0, 0, id="drained"),
         pytest.param(75, 75, id="something is left"),
         pytest.param(-signal.SIGTERM, 0, id="was still starting"),
+        pytest.param(-signal.SIGINT, 0, id="was still starting at a terminal"),
         pytest.param(-signal.SIGKILL, 75, id="killed"),
         pytest.param(-signal.SIGSEGV, 75, id="crashed"),
     ],
@@ -60,3 +69,88 @@ def test_a_worker_that_is_starting_is_not_sent_what_would_end_it() -> None:
     workers.reload()
 
     assert (up.signals, starting.signals) == ([signal.SIGHUP], [])
+
+
+def test_a_worker_that_dies_in_the_middle_of_an_answer_has_not_answered() -> None:
+    def die(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n# HELP")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dying = threading.Thread(target=die, args=(listening,))
+        dying.start()
+        status, _ = _get(listening.getsockname()[1], "/metrics")
+        dying.join()
+
+    assert status == 503
+
+
+@pytest.fixture
+def _keep_log_levels() -> Iterator[None]:
+    level = logging.getLogger().level
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().setLevel(level)
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+
+
+def _reloaded(old: Settings, load: Any) -> Settings:
+    workers = Workers(old, [], load)
+
+    workers.reload()
+
+    return workers._settings
+
+
+@pytest.mark.usefixtures("_keep_log_levels")
+def test_the_parent_waits_as_long_as_a_reloaded_drain_budget_says() -> None:
+    old, new = (build_settings({"workers": 2, "drain_timeout_s": each}) for each in (5, 40))
+
+    assert _reloaded(old, lambda: new) is new
+
+
+def test_the_parent_takes_over_nothing_that_its_workers_refuse() -> None:
+    old = build_settings({"workers": 2})
+    new = build_settings({"workers": 3, "drain_timeout_s": 40})
+
+    def fail() -> Settings:
+        raise ConfigurationError(["workers: is wrong"])
+
+    assert _reloaded(old, lambda: new) is old
+    assert _reloaded(old, fail) is old
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
+    workers = Workers(build_settings({"workers": 2}), ["/no/such/program"])
+
+    assert await workers._run_once(0) == 70
+
+
+async def test_a_file_that_is_wrong_for_now_does_not_end_workers_that_have_run_for_long() -> None:
+    refuse = [sys.executable, "-c", "raise SystemExit(78)"]
+    workers = Workers(build_settings({"workers": 2}), refuse)
+    loop = asyncio.get_running_loop()
+    workers._since_s[1] = loop.time() - STABLE_S - 1
+
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(workers._keep(0))
+        while not workers._running:
+            await asyncio.sleep(0)  # lets it start the worker
+        await workers._running[0].wait()
+        done, _ = await asyncio.wait([keeping], timeout=0.2)
+        workers.drain()
+
+    assert done == set()
+    assert workers._codes == [75]
+
+
+async def test_a_configuration_that_was_never_right_ends_the_service() -> None:
+    refuse = [sys.executable, "-c", "raise SystemExit(78)"]
+    workers = Workers(build_settings({"workers": 2}), refuse)
+
+    await workers._keep(0)
+
+    assert workers._draining.is_set()
+    assert workers._codes == [78]
