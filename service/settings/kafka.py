@@ -6,11 +6,17 @@ options here: each is refused with the key to use instead.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, SecretStr
 
-from service.settings.base import Addresses, Bytes, Millis, NonEmpty, Seconds, Section, read_secret
+from service.settings.base import Addresses, NonEmpty, Seconds, Section, read_secret
+
+INT32_MAX: Final = 2_147_483_647
+"""Kafka's requests have 32 bits for sizes and times."""
+
+Bytes = Annotated[int, Field(gt=0, le=INT32_MAX)]
+Millis = Annotated[int, Field(gt=0, le=INT32_MAX)]
 
 _CONNECTION: Mapping[str, str] = {
     "bootstrap_servers": "is set by kafka.bootstrap_servers",

@@ -29,20 +29,42 @@ _SERVICE_LINK = re.compile(
 _SERVICE_LINK_VALUE = re.compile(r"^(?:(?:tcp|udp|sctp)://\S+|[0-9a-fA-F.:]+|\d+|tcp|udp|sctp)$")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error instead of the last one winning."""
+_MERGE = "tag:yaml.org,2002:merge"
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 -- the signature of the base class
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error instead of the last one winning.
+
+    ``<<`` merges other maps; a key beside it wins over theirs, and is not repeated.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace ``<<`` by what it merges, after a look at the keys that are written there."""
+        # A merged map is flattened before its own turn comes, and again then: its keys and those
+        # that it merges are in one list afterwards, so only the first look tells them apart.
+        if id(node) not in self._flattened:
+            self._flattened[id(node)] = node
+            self._refuse_repeated_keys(node)
+            super().flatten_mapping(node)
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._flattened: dict[int, yaml.MappingNode] = {}
+
+    def _refuse_repeated_keys(self, node: yaml.MappingNode) -> None:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen and key != "<<":
+            if key_node.tag == _MERGE:
+                key: Any = "<<"
+            else:
+                key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused by the base class
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+            seen.add(key)
 
 
 class Layers:
@@ -95,7 +117,10 @@ class Layers:
         if not isinstance(values, dict):
             self.problems.append(Problem((str(file),), "should hold a map at the top"))
             return
-        self.add(values, str(file))
+        try:
+            self.add(values, str(file))
+        except RecursionError:
+            self.problems.append(Problem((str(file),), "holds a map that contains itself"))
 
     def add_environment(self, environ: Mapping[str, str], prefix: str) -> None:
         """Merge every ``<prefix>A__B__C`` variable as the value of ``a.b.c``.

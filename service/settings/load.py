@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import ConfigurationError
+from service.settings.booleans import boolean_problems
 from service.settings.layers import Layers, LocPath
 from service.settings.model import DEFAULT_PIPELINES, ENV_PREFIX, Settings
 from service.settings.problems import Problem, file_path, model_problems
@@ -103,8 +104,11 @@ def _validated(data: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
     Rules need a whole model.  So values that are wrong by themselves are left out and the rest
     is tried again, and what then breaks a rule is told too.
     """
+    booleans = boolean_problems(data, Settings)
     problems: list[Problem] = []
     rest = deepcopy(data)
+    for problem in booleans:
+        _remove(rest, problem.path)
     for _ in range(_ROUNDS):
         try:
             settings = Settings(**rest)
@@ -115,6 +119,7 @@ def _validated(data: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
                 path = file_path(details["loc"])
                 _remove(rest, path[:-1] if details["type"] == "missing" else path)
             continue
+        problems = [*booleans, *problems]
         spoilt = [problem.path for problem in problems]
         broken = [
             problem
@@ -122,7 +127,7 @@ def _validated(data: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
             if not any(_within(problem.path, path) for path in spoilt)
         ]
         return (None if problems else settings), [*problems, *broken]
-    return None, problems
+    return None, [*booleans, *problems]
 
 
 def _within(path: LocPath, other: LocPath) -> bool:

@@ -103,12 +103,57 @@ def test_a_key_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "base: &base {x: 1, y: 1}\na: {<<: *base, x: 2}\n", {"x": 2, "y": 1}, id="one"
+        ),
+        pytest.param(
+            "one: &one {x: 1}\ntwo: &two {x: 2, y: 2}\na: {<<: [*one, *two]}\n",
+            {"x": 1, "y": 2},
+            id="several",
+        ),
+        pytest.param(
+            # b merges the inner map before the inner map is made
+            "base: &base {x: 1}\nb: {n: &inner {<<: *base, x: 2}}\na: {<<: *inner}\n",
+            {"x": 2},
+            id="one that merges another",
+        ),
+    ],
+)
+def test_maps_can_be_merged_by_yaml(tmp_path: Path, text: str, expected: dict[str, object]) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text(text)
+    layers = Layers()
+
+    layers.add_file(file)
+
+    assert layers.problems == []
+    assert layers.data["a"] == expected
+
+
+def test_a_key_beside_a_merge_may_not_be_written_twice(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("base: &base {x: 1}\na:\n  <<: *base\n  x: 2\n  x: 3\n")
+    layers = Layers()
+
+    layers.add_file(file)
+
+    assert [problem.line() for problem in layers.problems] == [
+        f"{file}: is no valid YAML at line 5, column 3: the key 'x' appears twice"
+    ]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[1, 2]", "should hold a map"),
         ("a: [", "is no valid YAML at line"),
         ("a: !!python/object:os.system {}", "is no valid YAML"),
         ("1: x", "the key should be text"),
+        ("a: &a {b: *a}", "holds a map that contains itself"),
+        ("? [1]\n: x", "is no valid YAML at line"),
+        ("? {a: 1}\n: x", "is no valid YAML at line"),
     ],
 )
 def test_a_file_that_is_no_map_of_text_keys_is_a_problem(

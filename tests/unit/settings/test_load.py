@@ -97,6 +97,29 @@ def test_rules_are_checked_beside_a_pipeline_that_misses_a_key() -> None:
     assert {"pipelines.other.sources", "pipelines.other.handlers"} <= paths
 
 
+def test_what_yaml_takes_for_a_boolean_is_no_number(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(
+        "workers: yes\ndrain_timeout_s: on\nserver: {max_connections_per_address: no}\n"
+        "pipelines: {logs: {handlers: {alerts: {retry: {jitter: no}}}}}\n"
+    )
+
+    assert problems([file], {})[:4] == [
+        f"workers: should be a number, not true (from {file})",
+        f"drain_timeout_s: should be a number, not true (from {file})",
+        f"server.max_connections_per_address: should be a number, not false (from {file})",
+        f"pipelines.logs.handlers.alerts.retry.jitter: should be a number, not false (from {file})",
+    ]
+
+
+def test_a_size_that_no_request_can_carry_is_a_problem() -> None:
+    found = problems([], {"HEADRACE_KAFKA__CONSUMER__FETCH_MAX_BYTES": "4294967296"})
+
+    assert found[0].startswith(
+        "kafka.consumer.fetch_max_bytes: should be less than or equal to 2147483647"
+    )
+
+
 def test_a_value_never_appears_in_a_problem() -> None:
     found = problems([], {"HEADRACE_KAFKA__SASL_PASSWORD": "s3cret", "HEADRACE_WORKERS": "s3cret"})
 
