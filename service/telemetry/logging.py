@@ -77,6 +77,7 @@ class _LibraryHandler(logging.Handler):
         self._writer = writer
         self._render = render
         self.addFilter(RepeatFilter(_LIBRARY_LEVELS))
+        self.addFilter(_without_secrets)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -88,6 +89,13 @@ class _LibraryHandler(logging.Handler):
             self._writer.write(_rendered(entry, record.levelname.lower(), self._render))
         except Exception:  # noqa: BLE001 -- as logging does: a bad log call is not its caller's end
             self.handleError(record)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Pass ``record`` on without the headers that OpenTelemetry finds malformed: it quotes them."""
+    if record.name == "opentelemetry.util.re" and record.args:
+        record.args = tuple("***" for _ in record.args)
+    return True
 
 
 def _rendered(entry: EventDict, level: str, render: Render) -> bytes:

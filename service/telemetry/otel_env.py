@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_ENDPOINT,
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     OTEL_SDK_DISABLED,
     OTEL_TRACES_SAMPLER,
     OTEL_TRACES_SAMPLER_ARG,
@@ -18,6 +21,7 @@ from opentelemetry.sdk.environment_variables import (
 
 OTEL_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
 OTEL_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+PROTOCOL = "http/protobuf"
 
 
 def pushes_traces(environ: Mapping[str, str]) -> bool:
@@ -37,6 +41,19 @@ def _pushes(environ: Mapping[str, str], endpoint: str, exporter: str) -> bool:
         return False
     names = [name.strip() for name in environ.get(exporter, "").split(",") if name.strip()]
     return not names or "otlp" in names
+
+
+def unspoken_protocols(environ: Mapping[str, str]) -> list[str]:
+    """Variables that ask for another protocol than ours, OTLP in protobuf over HTTP.
+
+    A collector's port for gRPC takes none of what we send.
+    """
+    variables = (
+        OTEL_EXPORTER_OTLP_PROTOCOL,
+        OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+        OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    )
+    return [name for name in variables if environ.get(name, "").strip() not in {"", PROTOCOL}]
 
 
 def sample_ratio(environ: Mapping[str, str], default: float) -> float:

@@ -7,6 +7,7 @@ Nothing here waits for a collector: exporters work in daemon threads behind boun
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 from opentelemetry import metrics, trace
@@ -18,7 +19,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from service.telemetry.exposition import Exposition
 from service.telemetry.instruments import HistogramExporter, create_instruments
-from service.telemetry.otel_env import pushes_metrics, pushes_traces, sample_ratio
+from service.telemetry.otel_env import (
+    PROTOCOL,
+    pushes_metrics,
+    pushes_traces,
+    sample_ratio,
+    unspoken_protocols,
+)
 from service.telemetry.readings import Sources
 from service.telemetry.spans import BoundedSpanProcessor, head_sampler
 from service.telemetry.tracing import Tracing
@@ -55,7 +62,10 @@ class Telemetry:
         self._tracers: TracerProvider | None = None
         self._meters: MeterProvider | None = None
         if pushes_traces(environ):
-            self._start_traces()
+            self._start("traces", self._start_traces)
+        if pushes_traces(environ) or pushes_metrics(environ):
+            for variable in unspoken_protocols(environ):
+                _log.warning("only one protocol is spoken", variable=variable, spoken=PROTOCOL)
 
     def tracing(
         self, pipeline: str, *, group: str = "", clock: Callable[[], float] | None = None
@@ -72,7 +82,7 @@ class Telemetry:
     def exposition(self, sources: Sources) -> Callable[[], bytes]:
         """Start pushing metrics if that is asked for, and give the writer of ``/metrics``."""
         if pushes_metrics(self._environ):
-            self._start_metrics(sources)
+            self._start("metrics", partial(self._start_metrics, sources))
         return Exposition(sources).text
 
     def close(self, deadline_s: float = 2.0) -> bool:
@@ -86,13 +96,21 @@ class Telemetry:
         ending.join(deadline_s)
         return not ending.is_alive()
 
+    def _start(self, what: str, start: Callable[[], None]) -> None:
+        """Call ``start``; a variable that the SDK refuses costs ``what``, and not the service."""
+        try:
+            start()
+        except ValueError as error:
+            _log.error("telemetry not started", what=what, error=str(error))
+
     def _start_traces(self) -> None:
-        self._spans = BoundedSpanProcessor(OTLPSpanExporter())
+        spans = BoundedSpanProcessor(OTLPSpanExporter())
         # Not shutdown_on_exit: its hook would wait half a minute for a hung collector.
-        self._tracers = TracerProvider(
+        tracers = TracerProvider(
             sampler=head_sampler(self._ratio), resource=self._resource, shutdown_on_exit=False
         )
-        self._tracers.add_span_processor(self._spans)
+        tracers.add_span_processor(spans)
+        self._spans, self._tracers = spans, tracers
         trace.set_tracer_provider(self._tracers)  # for libraries inside handlers
         _log.info("traces are exported", ratio=self._ratio)
 

@@ -9,7 +9,10 @@ import os
 from collections.abc import Sequence
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+)
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import (
@@ -26,6 +29,9 @@ from service.telemetry.tracing import OWN_SPAN
 
 QUEUE_SPANS = 2048
 """Spans waiting for export, unless ``OTEL_BSP_MAX_QUEUE_SIZE`` says otherwise."""
+
+BATCH_SPANS = 512
+"""Most spans of one export, unless ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE`` says otherwise."""
 
 
 class _CountingExporter(SpanExporter):
@@ -58,8 +64,15 @@ class BoundedSpanProcessor(SpanProcessor):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = _CountingExporter(exporter)
-        self._limit = _queue_size()
-        self._inner = BatchSpanProcessor(self._exporter, max_queue_size=self._limit)
+        self._limit = _size(OTEL_BSP_MAX_QUEUE_SIZE, QUEUE_SPANS)
+        self._inner = BatchSpanProcessor(
+            self._exporter,
+            max_queue_size=self._limit,
+            # the SDK refuses a batch above the queue, and its own default is above a short one
+            max_export_batch_size=min(
+                self._limit, _size(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, BATCH_SPANS)
+            ),
+        )
         self._passed = 0
         self._refused = 0
 
@@ -124,6 +137,6 @@ def head_sampler(ratio: float) -> Sampler:
     return ParentBased(_RootSampler(ratio))
 
 
-def _queue_size() -> int:
-    text = os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, "")
-    return int(text) if text.isdecimal() and int(text) > 0 else QUEUE_SPANS
+def _size(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() and int(text) > 0 else default

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from opentelemetry.util.re import parse_env_headers
 
 from service.telemetry import log_writer
 from service.telemetry.log_writer import LogWriter
@@ -102,6 +103,16 @@ def test_a_library_that_repeats_itself_is_cut_short_and_a_handler_is_not(output:
 
     events = [entry["event"] for entry in output.entries()]
     assert (events.count("again"), events.count("sold")) == (10, 100)
+
+
+def test_headers_that_opentelemetry_finds_malformed_are_not_quoted(output: Output) -> None:
+    output.configure()
+
+    parse_env_headers("Authorization Bearer s3cret")
+
+    (entry,) = output.entries()
+    assert entry["event"].startswith("Header format invalid!")
+    assert "s3cret" not in entry["event"]
 
 
 def test_a_warning_of_python_is_logged(output: Output) -> None:

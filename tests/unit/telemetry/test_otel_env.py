@@ -1,6 +1,11 @@
 import pytest
 
-from service.telemetry.otel_env import pushes_metrics, pushes_traces, sample_ratio
+from service.telemetry.otel_env import (
+    pushes_metrics,
+    pushes_traces,
+    sample_ratio,
+    unspoken_protocols,
+)
 
 _ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -52,3 +57,17 @@ def test_the_sampler_variable_wins_over_the_setting(
     environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}
 
     assert sample_ratio(environ, default=0.01) == ratio
+
+
+def test_a_protocol_that_is_not_spoken_is_found() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json",
+    }
+
+    assert unspoken_protocols(environ) == [
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    ]
+    assert unspoken_protocols({"OTEL_EXPORTER_OTLP_PROTOCOL": ""}) == []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry import metrics, trace
+from structlog.testing import capture_logs
 
 from service.events import RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
@@ -118,3 +119,43 @@ def test_a_collector_that_never_answers_does_not_delay_the_end(
     while telemetry.spans_dropped() == 0 and time.monotonic() < give_up_s:
         time.sleep(0.01)  # for the exporter's own deadline
     assert telemetry.spans_dropped() == 200
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what"),
+    [
+        ("OTEL_BSP_SCHEDULE_DELAY", "0", "traces"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "many", "traces"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "metrics"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "some", "metrics"),
+    ],
+)
+def test_a_variable_that_the_sdk_refuses_costs_telemetry_and_not_the_service(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, what: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with capture_logs() as logs:
+        telemetry = Telemetry(traces_sample_ratio=1.0)
+        text = telemetry.exposition(Sources(version="1"))()
+    _traced_record(telemetry)
+    assert telemetry.close(deadline_s=10)
+
+    failed = [entry["what"] for entry in logs if entry["event"] == "telemetry not started"]
+    assert failed == [what]
+    assert b"service_build" in text
+    assert (receiver.traces == []) == (what == "traces")
+    assert (receiver.metrics == []) == (what == "metrics")
+
+
+def test_a_protocol_that_is_not_spoken_is_told(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del receiver
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+
+    with capture_logs() as logs:
+        Telemetry().close(deadline_s=10)
+
+    told = [entry for entry in logs if entry["event"] == "only one protocol is spoken"]
+    assert [entry["variable"] for entry in told] == ["OTEL_EXPORTER_OTLP_PROTOCOL"]

@@ -83,3 +83,17 @@ def test_spans_that_were_picked_are_sampled_and_those_of_libraries_by_ratio() ->
 
 def test_a_sampler_says_what_it_is() -> None:
     assert "PickedOr" in head_sampler(0.5).get_description()
+
+
+def test_a_queue_that_is_shorter_than_a_batch_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.delenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", raising=False)
+    collector = Collector()
+    collector.open.set()
+
+    provider = _provider(BoundedSpanProcessor(collector))
+    for _ in range(50):
+        provider.get_tracer("test").start_span("process", attributes={OWN_SPAN: "logs"}).end()
+    provider.shutdown()
+
+    assert collector.received == 50
