@@ -5,6 +5,7 @@ client.  What escapes a command becomes an exit code here.
 """
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 
 from service.cli.arguments import parse_arguments
-from service.cli.exit_codes import INTERNAL, OK, exit_code_of
+from service.cli.exit_codes import INTERNAL, OK, TEMPORARY, exit_code_of, message_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +21,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 64 (usage), 70 (internal error), 75 (temporary), 78 (configuration).
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, and with 64 for wrong usage.
     """
+    _open_standard_streams()
+    try:
+        code = _run(argv)
+    except SystemExit:
+        if _flushed():
+            raise
+        return TEMPORARY
+    return code if _flushed() or code != OK else TEMPORARY
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parse_arguments(argv)
     if arguments.module == "run":
         # Until the service listens for it: nothing has begun, so everything is drained.
@@ -31,16 +46,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return OK  # commands that must clean up do so before it gets here
     except BrokenPipeError:
-        # `headrace tail | head`: whoever read our output is gone, and stdout cannot be flushed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()  # `headrace tail | head`: whoever read our output is gone
         return OK
     except Exception as error:  # noqa: BLE001 -- the process boundary
         code = exit_code_of(error)
         if code == INTERNAL:
             traceback.print_exc()
         else:
-            print(error, file=sys.stderr)  # noqa: T201 -- the process boundary
+            print(message_of(error), file=sys.stderr)  # noqa: T201 -- the process boundary
     return code
+
+
+def _open_standard_streams() -> None:
+    """Give descriptors 0 to 2 a meaning, where whoever started us has closed them.
+
+    The next file or socket would get such a number, and what is written to standard error - every
+    line of the log - would go there.
+    """
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 -- a descriptor, for the process's life
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # what the locale has no character for, in the name of a file or a key, is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flushed() -> bool:
+    """Write what is still buffered; Python would do it too, and end with 120 if it cannot."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+    except OSError as error:
+        _close_output()
+        print(f"standard output: {error.strerror}", file=sys.stderr)  # noqa: T201 -- the process boundary
+        return False
+    return True
+
+
+def _close_output() -> None:
+    """Send standard output nowhere, so that the last flush of Python's does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(_number: int, _frame: object) -> None:

@@ -1,5 +1,6 @@
 """What a process says when it ends, in the numbers of ``sysexits.h``."""
 
+import errno
 from typing import Final
 
 OK: Final = 0
@@ -8,17 +9,34 @@ INTERNAL: Final = 70
 TEMPORARY: Final = 75
 CONFIGURATION: Final = 78
 
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 def exit_code_of(error: Exception) -> int:
-    """The exit code that an error which nothing handled stands for."""
+    """The exit code that an error which nothing handled stands for.
+
+    A group of errors, as tasks that ran side by side leave one, has the code that all of them have.
+    """
     from service.errors import (  # noqa: PLC0415 -- only needed when something went wrong
         BrokerUnavailableError,
         ConfigurationError,
     )
 
+    if isinstance(error, ExceptionGroup):
+        codes = {exit_code_of(each) for each in error.exceptions}
+        return codes.pop() if len(codes) == 1 else INTERNAL
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
     if isinstance(error, BrokerUnavailableError):
         return TEMPORARY
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return TEMPORARY
     code: int = getattr(error, "exit_code", INTERNAL)
     return code
+
+
+def message_of(error: Exception) -> str:
+    """What there is to say about an error; of a group, what there is to say of each."""
+    if isinstance(error, ExceptionGroup):
+        return "\n".join(message_of(each) for each in error.exceptions)
+    return str(error)

@@ -5,10 +5,15 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import structlog
+
 from service.app import run_service
+from service.cli.exit_codes import INTERNAL, exit_code_of
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logging
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
+
+log = structlog.get_logger(__name__)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -31,6 +36,12 @@ def main(arguments: argparse.Namespace) -> int:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files], load))
             return runner.run(run_service(settings, worker, load=load))
+    except Exception as error:
+        if exit_code_of(error) != INTERNAL:
+            raise
+        # in the form of the log, which programs read; a bare traceback is a record of each line
+        log.critical("failed", exc_info=error)
+        return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.__main__ import main
 from service.cli import schema
-from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK
+from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK, TEMPORARY, USAGE
 
 
 def test_a_broken_configuration_ends_with_78_and_every_problem(
@@ -74,6 +74,64 @@ def test_the_service_can_be_run_as_a_module() -> None:
     )
 
     assert '"title": "Headrace configuration"' in result.stdout
+
+
+def _shell(script: str) -> "subprocess.CompletedProcess[str]":
+    """Run a shell command in which ``$0`` is Python; its output is buffered, as it is usually."""
+    environ = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(  # noqa: S603 -- ourselves
+        ["/bin/sh", "-c", script, sys.executable],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environ,
+    )
+
+
+@pytest.mark.parametrize("command", ["explain", "schema", "topics --help"])
+def test_a_reader_that_has_left_is_no_error(command: str) -> None:
+    result = _shell(f'{{ "$0" -m service {command}; echo "code $?" >&2; }} | exec true')
+
+    assert result.stderr == f"code {OK}\n"
+
+
+@pytest.mark.parametrize("command", ["explain", "schema", "topics --help"])
+def test_an_output_without_room_is_said_in_a_line(command: str) -> None:
+    result = _shell(f'"$0" -m service {command} >/dev/full')
+
+    assert result.returncode == TEMPORARY
+    assert "No space left on device" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        pytest.param("explain <&-", OK, id="no input"),
+        pytest.param("schema >&-", OK, id="no output"),
+        pytest.param("explain --nope 2>&-", USAGE, id="no errors"),
+        pytest.param("asyncapi <&- >&- 2>&-", OK, id="nothing at all"),
+    ],
+)
+def test_standard_streams_may_be_closed(command: str, code: int) -> None:
+    assert _shell(f'exec "$0" -m service {command}').returncode == code
+
+
+def test_what_is_logged_goes_into_no_other_file_when_there_is_no_standard_error() -> None:
+    script = (
+        "import os, service.__main__ as m; m.main(['explain']); "
+        "print(os.readlink('/proc/self/fd/2'))"
+    )
+
+    result = _shell(f'exec "$0" -c "{script}" 2>&-')
+
+    assert result.stdout.splitlines()[-1] == os.devnull
+
+
+def test_a_key_that_the_locale_has_no_character_for_is_escaped() -> None:
+    script = "import service.__main__ as m; m._open_standard_streams(); print(chr(0x11F))"
+
+    assert _shell(f'PYTHONIOENCODING=ascii exec "$0" -c "{script}"').stdout == "\\u011f\n"
 
 
 def test_a_health_probe_imports_nothing_heavy() -> None:

@@ -1,0 +1,55 @@
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+import structlog
+
+from service.__main__ import main
+from service.cli import run
+from service.cli.exit_codes import CONFIGURATION, INTERNAL
+from service.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def fail(*_: Any, **__: Any) -> int:
+        raise ExceptionGroup("tasks", [error])
+
+    monkeypatch.setattr(run, "run_service", fail)
+
+
+def test_what_ends_the_service_is_an_entry_of_its_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _failing(monkeypatch, RuntimeError("no such luck"))
+
+    code = main(["run"])
+
+    assert code == INTERNAL
+    (line,) = capfd.readouterr().err.splitlines()
+    entry = orjson.loads(line)
+    assert (entry["level"], entry["event"]) == ("critical", "failed")
+    assert "RuntimeError: no such luck" in entry["exception"]
+
+
+def test_what_is_found_wrong_while_starting_is_told_as_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _failing(monkeypatch, ConfigurationError(["server: cannot listen: it is taken"]))
+
+    code = main(["run"])
+
+    assert code == CONFIGURATION
+    assert capfd.readouterr().err == "server: cannot listen: it is taken\n"
