@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from service.cli.exit_codes import USAGE
 
 SAMPLES = ("logs", "metrics", "tokens", "predictions")
+ERROR_CODES = ("decode", "schema", "version", "handler", "timeout", "too_large", "poison", "batch")
+"""What the header ``headrace-error`` of a dead letter says."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -214,7 +216,13 @@ def _state_commands(commands: Any) -> None:
 
 
 def _dead_letter_filters(action: Any) -> None:
-    action.add_argument("--error", metavar="CODE", action="append", help="only this error code")
+    action.add_argument(
+        "--error",
+        metavar="CODE",
+        choices=ERROR_CODES,
+        action="append",
+        help=f"only this error code: {', '.join(ERROR_CODES)}; may be repeated",
+    )
     action.add_argument("--key", metavar="KEY", help="only this key")
     action.add_argument("--handler", metavar="NAME", help="only this handler")
     action.add_argument("--since", metavar="TIME", help="written at or after this time")

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from service.cli.arguments import ERROR_CODES
 from service.cli.exit_codes import OK
 from service.cli.topology import DEAD_LETTER, DELAY, INPUT, OUTPUT, topic_roles
 from service.settings import Settings, WebSocketSourceSettings, load_settings
@@ -152,18 +153,7 @@ _RECORDS: dict[str, dict[str, Any]] = {
             "type": "object",
             "required": ["headrace-error", "headrace-origin"],
             "properties": {
-                "headrace-error": {
-                    "enum": [
-                        "decode",
-                        "schema",
-                        "version",
-                        "handler",
-                        "timeout",
-                        "too_large",
-                        "poison",
-                        "batch",
-                    ]
-                },
+                "headrace-error": {"enum": list(ERROR_CODES)},
                 "headrace-error-detail": {**_TEXT, "maxLength": 1024},
                 "headrace-stage": _TEXT,
                 "headrace-handler": _TEXT,

@@ -19,8 +19,8 @@ from service.cli.redrive import Letter, redrive
 from service.cli.tail import as_event, readable
 from service.cli.times import parse_time
 from service.cli.topology import dead_letter_topics
+from service.cli.usage import UsageError
 from service.delivery.dead_letters import DeadLetterInfo, parse_dead_letter
-from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
 
 
@@ -28,7 +28,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run one of the actions.
 
     Raises:
-        ConfigurationError: If the configuration, the topic or a time is wrong.
+        ConfigurationError: If the configuration is wrong.
+        UsageError: If the topic or a time is.
         BrokerUnavailableError: If no broker answers.
     """
     settings = load_settings(arguments.config, os.environ)
@@ -40,13 +41,13 @@ def dead_letter_topic(settings: Settings, asked: str | None) -> str:
     """The topic to work on.
 
     Raises:
-        ConfigurationError: If none was asked for and there are several.
+        UsageError: If none was asked for and there are several.
     """
     if asked is not None:
         return asked
     topics = dead_letter_topics(settings)
     if len(topics) > 1:
-        raise ConfigurationError([f"--topic: name one of {', '.join(topics)}"])
+        raise UsageError(f"--topic: name one of {', '.join(topics)}")
     return topics[0]
 
 
@@ -75,7 +76,7 @@ def filters_of(arguments: argparse.Namespace) -> Filters:
     """The filters of a command line.
 
     Raises:
-        ConfigurationError: If a time is none.
+        UsageError: If a time is none.
     """
     return Filters(
         errors=None if arguments.error is None else frozenset(arguments.error),

@@ -14,6 +14,8 @@ from service.cli.exit_codes import OK, TEMPORARY
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read from the configuration, not bound
 
+_LAST_PORT = 65535
+
 
 def main(arguments: argparse.Namespace) -> int:
     """Ask ``/readyz``; 0 if it says ready, 75 with the reason if not."""
@@ -30,15 +32,24 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def admin_address(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, int]:
-    """Where the admin port is: of the environment, else of the files, else the default."""
+    """Where the admin port is: of the environment, else of the files, else the default.
+
+    Raises:
+        ConfigurationError: If the files or the environment name no port.
+    """
     host, port = "127.0.0.1", 8081
-    if arguments.config:
+    if arguments.config or "HEADRACE_ADMIN" in environ:
         from service.settings import load_settings  # noqa: PLC0415 -- only when files are given
 
         admin = load_settings(arguments.config, environ).admin
         host, port = admin.host, admin.port
     host = environ.get("HEADRACE_ADMIN__HOST", host)
-    port = int(environ.get("HEADRACE_ADMIN__PORT", port))
+    text = environ.get("HEADRACE_ADMIN__PORT", str(port))
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _LAST_PORT):
+        from service.errors import ConfigurationError  # noqa: PLC0415 -- only when it is wrong
+
+        raise ConfigurationError([f"HEADRACE_ADMIN__PORT: {text!r} is no port to ask"])
+    port = int(text)
     return _EVERYWHERE.get(host, host), port
 
 

@@ -5,6 +5,7 @@ import keyword
 from pathlib import Path
 
 from service.cli.exit_codes import OK
+from service.cli.usage import UsageError
 from service.errors import ConfigurationError
 
 _HANDLER = '''\
@@ -65,14 +66,15 @@ def main(arguments: argparse.Namespace) -> int:
     """Write both files; existing ones are left alone.
 
     Raises:
-        ConfigurationError: If the name is no Python name, or a file is there or cannot be written.
+        UsageError: If the name is no Python name.
+        ConfigurationError: If a file is there or cannot be written.
     """
     name: str = arguments.name
     if keyword.iskeyword(name):
-        raise ConfigurationError([f"{name!r} is no Python name: it is a word of the language"])
+        raise UsageError(f"{name!r} is no Python name: it is a word of the language")
     if not name.isidentifier() or not name.isascii():
         rule = "letters, digits and _ only, no digit first"
-        raise ConfigurationError([f"{name!r} is no Python name: {rule}"])
+        raise UsageError(f"{name!r} is no Python name: {rule}")
     directory: Path = arguments.directory
     handler, test = directory / f"{name}.py", directory / f"test_{name}.py"
     for file in (handler, test):

@@ -16,8 +16,8 @@ from service.cli.exit_codes import OK
 from service.cli.kafka_tools import KafkaTools, kafka_tools
 from service.cli.progress import progress
 from service.cli.samples import KEY_FIELDS, SAMPLES
+from service.cli.usage import UsageError
 from service.clock import wall_clock_ms
-from service.errors import ConfigurationError
 from service.settings import load_settings
 
 T = TypeVar("T")
@@ -32,7 +32,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Send them; ends when the broker has acknowledged the last one.
 
     Raises:
-        ConfigurationError: If the configuration or the file cannot be read.
+        ConfigurationError: If the configuration cannot be read.
+        UsageError: If the file cannot.
         BrokerUnavailableError: If no broker answers.
     """
     settings = load_settings(arguments.config, os.environ)
@@ -67,7 +68,7 @@ def _events(arguments: argparse.Namespace) -> Generator[Iterator[bytes]]:
         try:
             file = Path(arguments.file).open("rb")  # noqa: SIM115 -- closed below
         except OSError as error:
-            raise ConfigurationError([f"--file {arguments.file}: {error.strerror}"]) from error
+            raise UsageError(f"--file {arguments.file}: {error.strerror}") from error
         with file:
             yield islice(lines_of(file), arguments.count)
 

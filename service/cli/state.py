@@ -12,6 +12,7 @@ import orjson
 from service.app.state import changelogs_of
 from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
+from service.cli.usage import UsageError
 from service.errors import ConfigurationError
 from service.settings import KafkaSourceSettings, Settings, load_settings
 from service.settings.chains import group_of
@@ -47,7 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run one of the actions.
 
     Raises:
-        ConfigurationError: If the configuration or what was asked for is wrong.
+        ConfigurationError: If the configuration is wrong.
+        UsageError: If what was asked for is not there.
         BrokerUnavailableError: If no broker answers.
     """
     settings = load_settings(arguments.config, os.environ)
@@ -61,17 +63,16 @@ def topics_of(
     """The changelog topics that are meant, by state.
 
     Raises:
-        ConfigurationError: If there are none.
+        UsageError: If there is no such pipeline, handler or state.
+        ConfigurationError: If the handler has no durable state.
     """
     known = settings.pipelines.get(pipeline)
     if known is None:
         pipelines = ", ".join(settings.pipelines)
-        raise ConfigurationError([f"there is no pipeline {pipeline!r}, only {pipelines}"])
+        raise UsageError(f"there is no pipeline {pipeline!r}, only {pipelines}")
     if handler not in known.handlers:
         handlers = ", ".join(known.handlers)
-        raise ConfigurationError(
-            [f"pipelines.{pipeline}.handlers: there is no {handler!r}, only {handlers}"]
-        )
+        raise UsageError(f"pipelines.{pipeline}.handlers: there is no {handler!r}, only {handlers}")
     topics = changelogs_of(pipeline, known, group_of(settings, pipeline)).get(handler)
     if topics is None:
         problem = (
@@ -82,7 +83,7 @@ def topics_of(
     if state is None:
         return topics
     if state not in topics:
-        raise ConfigurationError([f"{handler} has no state {state!r}, only {', '.join(topics)}"])
+        raise UsageError(f"{handler} has no state {state!r}, only {', '.join(topics)}")
     return {state: topics[state]}
 
 

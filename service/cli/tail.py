@@ -13,7 +13,7 @@ import orjson
 from service.cli.exit_codes import OK
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.times import parse_time
-from service.errors import ConfigurationError
+from service.cli.usage import UsageError
 from service.settings import Settings, load_settings
 from service.where import Where, WhereError, compile_where
 
@@ -24,8 +24,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Print until stopped, or until ``--count`` events are printed.
 
     Raises:
-        ConfigurationError: If the configuration, the time or the filter is wrong, or there is
-            no such topic.
+        UsageError: If the time or the filter is wrong.
+        ConfigurationError: If the configuration is wrong, or there is no such topic.
         BrokerUnavailableError: If no broker answers.
     """
     settings = load_settings(arguments.config, os.environ)
@@ -38,7 +38,7 @@ def parse_where(text: str | None) -> Where | None:
     """The filter of a command line: JSON as in the configuration, else JMESPath.
 
     Raises:
-        ConfigurationError: If it is neither.
+        UsageError: If it is neither.
     """
     if text is None:
         return None
@@ -47,7 +47,7 @@ def parse_where(text: str | None) -> Where | None:
             return compile_where(orjson.loads(text))
         return compile_where({"expression": text})
     except (WhereError, orjson.JSONDecodeError) as error:
-        raise ConfigurationError([f"--where: {error}"]) from error
+        raise UsageError(f"--where: {error}") from error
 
 
 async def _tail(settings: Settings, arguments: argparse.Namespace, where: Where | None) -> None:
@@ -74,7 +74,8 @@ async def read_from(
     """Chunks of ``topic`` from ``earliest``, ``latest`` or a time on, for ever.
 
     Raises:
-        ConfigurationError: If there is no such topic or time.
+        ConfigurationError: If there is no such topic.
+        UsageError: If there is no such time.
     """
     starts = await start_offsets(kafka, topic, start)
     async with aclosing(kafka.read(topic, starts)) as chunks:
@@ -86,7 +87,8 @@ async def start_offsets(kafka: KafkaTools, topic: str, start: str) -> Mapping[in
     """First offset to read, per partition.
 
     Raises:
-        ConfigurationError: If there is no such topic or time.
+        ConfigurationError: If there is no such topic.
+        UsageError: If there is no such time.
     """
     at_ms = None if start in {"earliest", "latest"} else parse_time(start)
     partitions = await kafka.partitions_of(topic)

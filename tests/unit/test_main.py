@@ -38,6 +38,27 @@ def test_an_internal_error_ends_with_70_and_its_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("dlq list --since bogus", id="since"),
+        pytest.param("dlq show --until bogus", id="until"),
+        pytest.param("dlq purge --before bogus", id="before"),
+        pytest.param("tail logs.raw --from bogus", id="from"),
+        pytest.param("tail logs.raw --where {", id="where"),
+        pytest.param("produce logs.raw --file /no/such/file", id="file"),
+        pytest.param("state show nope nope", id="pipeline"),
+        pytest.param("state show logs nope", id="handler"),
+        pytest.param("new-handler 1st", id="name"),
+    ],
+)
+def test_a_wrong_argument_is_wrong_usage_and_not_the_configurations_fault(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_an_interrupted_command_ends_quietly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ from service.cli.exit_codes import USAGE
         "explain --format png",
         "dlq",
         "dlq purge",
+        "dlq list --error nope",
+        "dlq redrive --error decode --error Schema",
     ],
 )
 def test_wrong_usage_ends_with_its_own_exit_code(

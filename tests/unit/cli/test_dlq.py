@@ -11,8 +11,8 @@ from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
 from service.cli.redrive import Letter, redrive
 from service.cli.redriven import Redriven
+from service.cli.usage import UsageError
 from service.delivery.dead_letters import dead_letter, parse_dead_letter
-from service.errors import ConfigurationError
 from service.events import Failure, Headers
 from service.settings import build_settings
 
@@ -304,7 +304,7 @@ def test_the_topic_has_to_be_named_when_there_are_several() -> None:
 
     assert dead_letter_topic(one, None) == "logs.dead"
     assert dead_letter_topic(several, "other.dead") == "other.dead"
-    with pytest.raises(ConfigurationError, match=r"logs\.dead, other\.dead"):
+    with pytest.raises(UsageError, match=r"logs\.dead, other\.dead"):
         dead_letter_topic(several, None)
 
 

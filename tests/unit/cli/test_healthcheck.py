@@ -7,7 +7,7 @@ import pytest
 
 from service.__main__ import main
 from service.cli.arguments import parse_arguments
-from service.cli.exit_codes import OK, TEMPORARY
+from service.cli.exit_codes import CONFIGURATION, OK, TEMPORARY
 from service.cli.healthcheck import admin_address
 
 
@@ -50,6 +50,22 @@ def test_the_answer_of_readyz_is_the_exit_code(
         assert main(["healthcheck"]) == code
 
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("port", ["", "abc", "0", "65536", "8081 "])
+def test_a_port_that_is_none_is_told(
+    port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADRACE_ADMIN__PORT", port)
+
+    assert main(["healthcheck"]) == CONFIGURATION
+    assert capsys.readouterr().err == f"HEADRACE_ADMIN__PORT: {port!r} is no port to ask\n"
+
+
+def test_the_address_may_be_in_one_variable() -> None:
+    arguments = parse_arguments(["healthcheck"])
+
+    assert admin_address(arguments, {"HEADRACE_ADMIN": '{"port": 9000}'}) == ("127.0.0.1", 9000)
 
 
 def test_an_address_for_everyone_is_asked_on_loopback() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.__main__ import main
-from service.cli.exit_codes import CONFIGURATION, OK
+from service.cli.exit_codes import CONFIGURATION, OK, USAGE
 
 
 def test_the_written_handler_passes_its_written_test(
@@ -38,7 +38,7 @@ def test_the_written_files_are_clean(tmp_path: Path) -> None:
 def test_a_name_has_to_be_one_of_python(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["new-handler", name, "--directory", str(tmp_path)]) == CONFIGURATION
+    assert main(["new-handler", name, "--directory", str(tmp_path)]) == USAGE
     assert "is no Python name" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -46,7 +46,7 @@ def test_a_name_has_to_be_one_of_python(
 def test_a_word_of_the_language_is_told_as_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["new-handler", "class", "--directory", str(tmp_path)]) == CONFIGURATION
+    assert main(["new-handler", "class", "--directory", str(tmp_path)]) == USAGE
     assert "word of the language" in capsys.readouterr().err
 
 

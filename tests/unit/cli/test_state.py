@@ -8,6 +8,7 @@ import pytest
 from service.cli.arguments import parse_arguments
 from service.cli.kafka_tools import KafkaTools, StoredRecord
 from service.cli.state import entries, export, reset, show, topics_of
+from service.cli.usage import UsageError
 from service.errors import ConfigurationError
 from service.settings import Settings
 from service.testing.harness import pipeline_of
@@ -134,7 +135,7 @@ async def test_reset_leaves_a_tombstone_where_each_key_was(kafka: FakeKafka) -> 
 def test_what_does_not_exist_is_named(asked: tuple[str, str, str | None], problem: str) -> None:
     settings = Settings.model_validate(pipeline_of("progress"))
 
-    with pytest.raises(ConfigurationError, match=problem):
+    with pytest.raises(UsageError, match=problem):
         topics_of(settings, *asked)
     assert topics_of(settings, "test", "handler", "jobs") == TOPICS
 

@@ -2,7 +2,7 @@ import pytest
 
 from service.cli.kafka_tools import StoredRecord
 from service.cli.tail import as_event, parse_where
-from service.errors import ConfigurationError
+from service.cli.usage import UsageError
 
 
 def test_a_record_is_shown_with_its_place_and_headers() -> None:
@@ -39,5 +39,5 @@ def test_a_filter_is_jmespath_or_json(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["level ==", '{"field": "x"}', "{broken"])
 def test_what_is_no_filter_is_a_configuration_error(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--where"):
+    with pytest.raises(UsageError, match="--where"):
         parse_where(text)

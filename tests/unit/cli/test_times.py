@@ -1,7 +1,7 @@
 import pytest
 
 from service.cli.times import parse_time
-from service.errors import ConfigurationError
+from service.cli.usage import UsageError
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,9 @@ from service.errors import ConfigurationError
         ("1970-01-01T00:00:01Z", 1000),
         ("1970-01-01T01:00:01+01:00", 1000),
         ("1970-01-02", 86_400_000),
+        ("1969-12-31T23:59:59.999Z", 0),
+        ("0001-01-01", 0),
+        ("999999999999999", 253_402_300_799_999),
     ],
 )
 def test_a_time_is_milliseconds_or_iso_in_utc(text: str, expected: int) -> None:
@@ -22,7 +25,7 @@ def test_now_is_now() -> None:
     assert parse_time("now") > parse_time("2026-01-01")
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "-5", "12:00"])
+@pytest.mark.parametrize("text", ["", "yesterday", "-5", "12:00", "9" * 30])
 def test_anything_else_is_no_time(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no time"):
+    with pytest.raises(UsageError, match="is no time"):
         parse_time(text)
