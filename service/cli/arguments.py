@@ -96,6 +96,9 @@ def _configuration_commands(commands: Any) -> None:
     check.add_argument(
         "--connect", action="store_true", help="also check brokers, topics, access and sizes"
     )
+    check.add_argument(
+        "--resolved", action="store_true", help="print every value, defaults too, with its source"
+    )
     explain = _configured(commands, "explain", "Print the topology.")
     explain.add_argument(
         "--format", choices=("text", "mermaid"), default="text", help="what to print it as (text)"

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,11 +12,18 @@ import orjson
 
 from service.cli.components import component_problems
 from service.cli.exit_codes import CONFIGURATION, OK
+from service.cli.explain import describe_source, targets_of
+from service.cli.masking import shown
+from service.cli.unaddressed import unaddressed_results
 from service.errors import ConfigurationError
-from service.settings import LoadedSettings, load
+from service.settings import LoadedSettings, Settings, load
 
 _DEFAULT = "default"
 _COLUMN = 60
+_WORD = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_NO_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
+
+Origins = Mapping[tuple[str | int, ...], str]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,15 +36,26 @@ def main(arguments: argparse.Namespace) -> int:
         return _refuse(problems)
     if problems:
         return _refuse(problems)
-    for line in resolved_lines(loaded):
+    for line in resolved_lines(loaded) if arguments.resolved else short_lines(loaded):
         print(line)
+    for warning in unaddressed_results(loaded.settings):
+        print(f"warning: {warning}", file=sys.stderr)
     if arguments.connect:
-        from service.cli.preflight import preflight_problems  # noqa: PLC0415 -- a Kafka client
+        return asyncio.run(_connect(loaded.settings))
+    return OK
 
-        problems = asyncio.run(preflight_problems(loaded.settings))
-        if problems:
-            return _refuse(problems)
-        print("# brokers, topics, access and sizes: ok")
+
+async def _connect(settings: Settings) -> int:
+    from service.cli.preflight import preflight  # noqa: PLC0415 -- a Kafka client
+
+    found = await preflight(settings)
+    for topic, partitions in found.partitions.items():
+        if partitions is not None:
+            several = "" if partitions == 1 else "s"
+            print(f"# topic {topic}: {partitions} partition{several}")
+    if found.problems:
+        return _refuse(found.problems)
+    print("# brokers, topics, access and sizes: ok")
     return OK
 
 
@@ -50,24 +69,65 @@ def _refuse(problems: list[str]) -> int:
 
 def resolved_lines(loaded: LoadedSettings) -> Iterator[str]:
     """The configuration as YAML, secrets masked, with the source of each value as a comment."""
-    yield from _lines(loaded.settings.model_dump(mode="json"), loaded.origins, ())
+    yield from _lines(shown(loaded.settings), loaded.origins)
+
+
+def short_lines(loaded: LoadedSettings) -> Iterator[str]:
+    """What a person looks for, in comments, and what has been set, as :func:`resolved_lines`."""
+    yield from (f"# {line}" for line in _summary(loaded.settings))
+    lines = list(resolved_lines(loaded))
+    yield from _lines(shown(loaded.settings), loaded.origins, set_only=True)
+    defaults = sum(line.endswith(f"  # {_DEFAULT}") for line in lines)
+    yield f"# {defaults} more values are defaults; --resolved prints them too"
+
+
+def _summary(settings: Settings) -> Iterator[str]:
+    """Each pipeline from its sources to its topics."""
+    for name, pipeline in settings.pipelines.items():
+        yield f"pipeline {name} ({pipeline.delivery.replace('_', ' ')}, {pipeline.normalizer})"
+        for source_name, source in pipeline.sources.items():
+            yield f"  source {source_name}: {describe_source(source)}"
+        for handler_name, handler in pipeline.handlers.items():
+            targets = targets_of(settings, name, handler_name)
+            yield f"  handler {handler_name}: {handler.use} -> {targets}"
+        yield f"  dead letters -> {pipeline.dead_letter}"
 
 
 def _lines(
-    section: Mapping[str, Any], origins: Mapping[tuple[str | int, ...], str], path: tuple[str, ...]
+    section: Mapping[str, Any],
+    origins: Origins,
+    path: tuple[str, ...] = (),
+    *,
+    set_only: bool = False,
 ) -> Iterator[str]:
     indent = "  " * len(path)
     for key, value in section.items():
         here = (*path, key)
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{key}:"
-            yield from _lines(value, origins, here)
-        else:
-            text = f"{indent}{key}: {orjson.dumps(value).decode()}"
-            yield f"{text:<{_COLUMN}}  # {_origin(origins, here)}"
+            below = list(_lines(value, origins, here, set_only=set_only))
+            if below:
+                yield f"{indent}{_shown(key)}:"
+                yield from below
+            continue
+        origin = _origin(origins, here)
+        if not set_only or origin != _DEFAULT:
+            text = f"{indent}{_shown(key)}: {_json(value)}"
+            yield f"{text:<{_COLUMN}}  # {origin}"
 
 
-def _origin(origins: Mapping[tuple[str | int, ...], str], path: tuple[str, ...]) -> str:
+def _shown(key: str) -> str:
+    """A key as YAML reads it back: quoted where it would be something else than text."""
+    return key if _WORD.fullmatch(key) and key.lower() not in _NO_TEXT else _json(key)
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a whole number beyond 64 bits, among free options
+        return str(value)
+
+
+def _origin(origins: Origins, path: tuple[str, ...]) -> str:
     for length in range(len(path), 0, -1):
         if path[:length] in origins:
             return origins[path[:length]]

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -53,7 +53,7 @@ def text(settings: Settings) -> Iterator[str]:
         yield f"  normalizer  {pipeline.normalizer}"
         for handler_name, handler in pipeline.handlers.items():
             yield from _handler_text(
-                handler_name, handler, fed=fed_by(settings, name, handler_name)
+                handler_name, handler, targets_of(settings, name, handler_name)
             )
         yield f"  dead letters -> {pipeline.dead_letter}"
         yield ""
@@ -62,7 +62,15 @@ def text(settings: Settings) -> Iterator[str]:
     yield f"live page and subscriptions on {host}, topics: {topics}"
 
 
-def _handler_text(name: str, handler: HandlerSettings, fed: Sequence[str] = ()) -> Iterator[str]:
+def targets_of(settings: Settings, pipeline: str, handler: str) -> str:
+    """Where the results of a handler go: its topic, other pipelines, or what they say."""
+    output = settings.pipelines[pipeline].handlers[handler].output
+    fed = [f"pipeline {each}" for each in fed_by(settings, pipeline, handler)]
+    targets = fed if output is None else [output, *fed]
+    return ", ".join(targets) or "the topics that its results name"
+
+
+def _handler_text(name: str, handler: HandlerSettings, targets: str) -> Iterator[str]:
     yield f"  handler     {name}: {handler.use}{_where_text(handler)}"
     retry = handler.retry
     yield (
@@ -74,8 +82,7 @@ def _handler_text(name: str, handler: HandlerSettings, fed: Sequence[str] = ()) 
     )
     for delay in retry.delay_topics:
         yield f"              then waits {delay.delay_s:g} s in {delay.topic}"
-    targets = [*([handler.output] if handler.output else []), *(f"pipeline {each}" for each in fed)]
-    yield f"              -> {', '.join(targets) or 'the topics that its results name'}"
+    yield f"              -> {targets}"
 
 
 def _where_text(handler: HandlerSettings) -> str:

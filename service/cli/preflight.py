@@ -4,6 +4,7 @@ Looks and does not touch: nothing is written, no group is joined.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 
 from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
@@ -14,8 +15,22 @@ _BATCH_OVERHEAD_BYTES = 1024
 _MAX_EXACTLY_ONCE_PARTITIONS = 32
 
 
-async def preflight_problems(settings: Settings) -> list[str]:
-    """One line per thing that would fail.
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the brokers say.
+
+    Attributes:
+        partitions: How many each topic has that the configuration names; ``None`` if it does not
+            exist.
+        problems: One line per thing that would fail.
+    """
+
+    partitions: Mapping[str, int | None]
+    problems: list[str]
+
+
+async def preflight(settings: Settings) -> Preflight:
+    """Ask them.
 
     Raises:
         BrokerUnavailableError: If no broker answers.
@@ -25,7 +40,7 @@ async def preflight_problems(settings: Settings) -> list[str]:
         try:
             found = await kafka.partitions(roles)
         except AccessDeniedError as error:
-            return [f"kafka: {error}"]
+            return Preflight({}, [f"kafka: {error}"])
         problems = [
             f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])}) does not "
             "exist; `headrace topics --create` makes it"
@@ -37,7 +52,7 @@ async def preflight_problems(settings: Settings) -> list[str]:
         problems += _size_problems(settings, roles, configs)
         problems += _exactly_once_problems(settings, present)
         problems += [problem async for problem in _access_problems(settings, kafka, roles, present)]
-    return problems
+    return Preflight(found, problems)
 
 
 def _named_at(settings: Settings, topic: str) -> str:

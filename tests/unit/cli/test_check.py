@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from service.__main__ import main
-from service.cli.check import resolved_lines
+from service.cli import preflight
+from service.cli.check import resolved_lines, short_lines
 from service.cli.exit_codes import CONFIGURATION, OK
 from service.settings import load
 
@@ -88,6 +89,89 @@ def test_a_type_of_input_that_nothing_can_be_checked_against_is_found(
 
     assert main(["check", "--config", str(file)]) == CONFIGURATION
     assert "pipelines.p.handlers.a.use: Order is no type of input" in capsys.readouterr().err
+
+
+def test_what_is_set_is_printed_and_defaults_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("server: {port: 9000}")
+    loaded = load([file], {"HEADRACE_WORKERS": "2"})
+
+    text = "\n".join(short_lines(loaded))
+
+    values = yaml.safe_load(text)
+    assert (values["server"], values["workers"]) == ({"port": 9000}, 2)
+    assert values.keys() == {"server", "workers", "pipelines", "subscriptions"}
+    assert text.startswith(
+        "# pipeline logs (at least once, log)\n"
+        "#   source kafka: topics logs.raw as group headrace-logs, from earliest\n"
+        "#   source websocket: clients of /ingest/logs\n"
+        "#   handler alerts: log_alerts -> alerts\n"
+        "#   dead letters -> logs.dead\n"
+    )
+    defaults = sum(line.endswith("# default") for line in resolved_lines(loaded))
+    assert text.endswith(f"# {defaults} more values are defaults; --resolved prints them too")
+    assert len(text.splitlines()) < 40
+
+
+def test_keys_and_numbers_come_out_as_they_went_in(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    options = {"no": 1, "a: b": 2, "7": 3, "x-y.z": 2**70, "": [1]}
+    pipeline = {
+        "sources": {"kafka": {"topics": ["in"], "group_id": "g"}},
+        "dead_letter": "dead",
+        "handlers": {"h": {"use": "log_alerts", "options": options}},
+    }
+    file.write_text(yaml.safe_dump({"pipelines": {"p": pipeline}}))
+
+    text = "\n".join(resolved_lines(load([file], {})))
+
+    assert yaml.safe_load(text)["pipelines"]["p"]["handlers"]["h"]["options"] == options
+
+
+def test_results_without_a_topic_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: dead, "
+        "handlers: {a: {use: log_alerts}}}}"
+    )
+
+    assert main(["check", "--config", str(file)]) == OK
+    assert capsys.readouterr().err.startswith("warning: pipelines.p.handlers.a.output: is not set")
+
+
+@pytest.mark.parametrize(
+    ("problems", "code", "last"),
+    [
+        ([], OK, "# brokers, topics, access and sizes: ok"),
+        (["kafka: no"], CONFIGURATION, "# topic alerts: 1 partition"),
+    ],
+)
+def test_the_topics_that_were_found_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    problems: list[str],
+    code: int,
+    last: str,
+) -> None:
+    async def asked(_settings: object) -> preflight.Preflight:
+        return preflight.Preflight({"logs.raw": 4, "logs.dead": None, "alerts": 1}, problems)
+
+    monkeypatch.setattr(preflight, "preflight", asked)
+
+    assert main(["check", "--connect"]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("# topic")] == [
+        "# topic logs.raw: 4 partitions",
+        "# topic alerts: 1 partition",
+    ]
+    assert lines[-1] == last
+
+
+def test_a_right_configuration_is_printed_in_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--resolved"]) == OK
+    assert yaml.safe_load(capsys.readouterr().out)["drain_timeout_s"] == 25
 
 
 def test_a_right_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

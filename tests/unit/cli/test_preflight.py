@@ -63,7 +63,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
 
 
 async def problems(**settings: Any) -> list[str]:
-    return await preflight.preflight_problems(build_settings(settings))
+    return (await preflight.preflight(build_settings(settings))).problems
 
 
 async def test_a_cluster_that_has_everything_is_no_problem(cluster: FakeCluster) -> None:
