@@ -40,16 +40,16 @@ Unknown keys, unknown `{prefix}*` variables and a key given twice in a file are 
 service starts only if nothing is wrong; otherwise it lists every problem with its path and the
 file or variable it came from, and exits with 78 before it connects to anything. `headrace check`
 does the same and prints where events come from and go to, and the resolved configuration with the
-source of each value that is not a default; `--resolved` prints the defaults too. It warns of handlers
-whose results would have no topic. `headrace check --connect` also asks the brokers and lists the topics that
-are there. `headrace schema` prints the JSON Schema.
+source of each value that is not a default; `--resolved` prints the defaults too. It warns of
+handlers whose results would have no topic. `headrace check --connect` also asks the brokers and
+lists the topics that are there. `headrace schema` prints the JSON Schema.
 
-YAML's anchors and merges (`<<: *defaults`) work. `yes`, `no`, `on` and `off` are booleans in YAML: quote them
-where they are meant as text.
+YAML's anchors and merges (`<<: *defaults`) work. `yes`, `no`, `on` and `off` are booleans in YAML:
+quote them where they are meant as text.
 
 Secrets are best given as files (`*_file`), which are read again when a client is rebuilt; they are
-masked wherever settings are shown. So are options of handlers that are declared secrets or called like
-one (`password`, `token`, `api_key` and the like), headers, and passwords in URLs.
+masked wherever settings are shown. So are options of handlers that are declared secrets or called
+like one (`password`, `token`, `api_key` and the like), headers, and passwords in URLs.
 
 With no pipeline configured, this one runs:
 

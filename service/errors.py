@@ -27,7 +27,19 @@
     * LaggedError           -- a broadcast receiver was too slow and missed `missed` items
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+ERROR_CODES: Final = (
+    "decode",
+    "schema",
+    "version",
+    "handler",
+    "timeout",
+    "too_large",
+    "poison",
+    "batch",
+)
+"""What the header ``headrace-error`` of a dead letter says."""
 
 
 class ServiceError(Exception):

@@ -1,6 +1,7 @@
 """The command line: every command and option, and nothing of what they do.
 
-Standard library only; a command's module is named in ``module`` and imported by the caller.
+Nothing that is slow to import; a command's module is named in ``module`` and imported by the
+caller.
 """
 
 import argparse
@@ -10,10 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from service.cli.exit_codes import USAGE
+from service.errors import ERROR_CODES
 
 SAMPLES = ("logs", "metrics", "tokens", "predictions")
-ERROR_CODES = ("decode", "schema", "version", "handler", "timeout", "too_large", "poison", "batch")
-"""What the header ``headrace-error`` of a dead letter says."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from service.cli.arguments import ERROR_CODES
 from service.cli.exit_codes import OK
 from service.cli.topology import DEAD_LETTER, DELAY, INPUT, OUTPUT, topic_roles
+from service.errors import ERROR_CODES
 from service.settings import Settings, WebSocketSourceSettings, load_settings
 
 _TEXT = {"type": "string"}

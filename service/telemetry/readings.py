@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from service.errors import ERROR_CODES
 from service.metrics import (
     Cause,
     HandlerCounters,
@@ -50,6 +51,8 @@ class Sources:
     spans_dropped: Callable[[], int] = int
     version: str = ""
 
+
+_NO_LETTERS = dict.fromkeys(ERROR_CODES, 0)
 
 Labels: TypeAlias = tuple[str, ...]
 """Values of a metric's labels, in the order of ``Metric.labels``."""
@@ -95,7 +98,9 @@ def _partitions(sources: Sources) -> Iterator[tuple[Labels, PartitionStatus]]:
 
 def _dead_letters(sources: Sources) -> Iterator[tuple[Labels, float]]:
     for counters in sources.counters():
-        for code, count in counters.dead_letters.copy().items():
+        # Those that there are not yet, too: a counter that first shows up as 1 has not increased
+        # for Prometheus, and the first dead letters would alert nobody.
+        for code, count in {**_NO_LETTERS, **counters.dead_letters}.items():
             yield (counters.name, code), count
 
 

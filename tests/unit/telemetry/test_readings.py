@@ -1,3 +1,4 @@
+from service.errors import ERROR_CODES
 from service.metrics import (
     METRICS,
     Blocking,
@@ -63,6 +64,16 @@ def test_labels_come_in_the_order_of_the_registry() -> None:
             assert len(labels) == len(metric.labels), metric.name
 
 
+def test_dead_letters_are_counted_from_0_on_for_each_code_that_there_may_be() -> None:
+    counters = PipelineCounters("logs")
+    counters.dead_lettered("of-a-handlers-own")
+    sources = Sources(counters=lambda: [counters])
+
+    read = dict(NUMBERS[registry.DEAD_LETTERS](sources))
+
+    assert read == {("logs", "of-a-handlers-own"): 1} | {("logs", code): 0 for code in ERROR_CODES}
+
+
 def test_numbers_are_those_of_the_counters_and_the_snapshot() -> None:
     sources = _sources()
 
@@ -70,7 +81,7 @@ def test_numbers_are_those_of_the_counters_and_the_snapshot() -> None:
         return dict(NUMBERS[metric](sources))
 
     assert read(registry.CONSUMED) == {("logs",): 100}
-    assert read(registry.DEAD_LETTERS) == {("logs", "decode"): 3}
+    assert read(registry.DEAD_LETTERS)["logs", "decode"] == 3
     assert read(registry.RETRIES) == {("logs", "alerts"): 7}
     assert read(registry.STAGE_TIME)["logs", "handle"] == 1.5
     assert read(registry.LAG) == {("logs", "g", "logs.raw", "2"): 55}
