@@ -1,6 +1,8 @@
 """What the chart makes of its values, object by object."""
 
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +272,82 @@ def test_spread_constraints_select_the_pods_of_this_release() -> None:
     for constraint in pod_of(manifests)["topologySpreadConstraints"]:
         assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
         assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+def test_a_spread_constraint_with_a_selector_of_its_own_keeps_it() -> None:
+    ours = {"matchLabels": {"team": "streams"}}
+    constraint = {
+        "maxSkew": 2,
+        "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": ours,
+    }
+
+    pod = pod_of(render({"topologySpreadConstraints": [constraint]}))
+
+    assert pod["topologySpreadConstraints"] == [constraint]
+
+
+@pytest.mark.parametrize(
+    "name", ["OTEL_RESOURCE_ATTRIBUTES", "POD_NAME", "POD_NAMESPACE", "HEADRACE_WORKERS"]
+)
+def test_no_variable_is_there_twice(name: str) -> None:
+    # a server-side apply, as Helm 4 does, refuses a list with the same name twice
+    own = {"name": name, "value": "x"}
+
+    variables = container_of(render({"extraEnv": [own]}))["env"]
+
+    names = [variable["name"] for variable in variables]
+    assert len(names) == len(set(names))
+    assert own in variables
+
+
+def test_labels_are_short_enough_whatever_the_name() -> None:
+    def labels(node: Any) -> Iterator[Any]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in {"labels", "matchLabels"}:
+                    yield from value.values()
+                yield from labels(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from labels(value)
+
+    manifests = render({"nameOverride": "n" * 63}, feature="monitoring")
+
+    assert all(len(str(value)) <= 63 for value in labels(manifests))
+
+
+def test_keda_asks_for_the_pods_of_this_release_only() -> None:
+    manifests = render({"keda.prometheus.serverAddress": "http://prometheus"}, feature="keda")
+    (query,) = [
+        trigger["metadata"]["query"]
+        for trigger in of_kind(manifests, "ScaledObject")["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+    (pods,) = re.findall(r'pod=~"([^"]*)"', query)
+
+    assert re.fullmatch(pods, "headrace-7d9c5b8f6c-x2x4z")
+    assert not re.fullmatch(pods, "headrace-eu-7d9c5b8f6c-x2x4z")
+
+
+def test_keda_counts_lag_from_where_a_source_begins() -> None:
+    pipeline = {
+        "sources": {
+            "kafka": {"topics": ["old"], "group_id": "g"},
+            "new": {"type": "kafka", "topics": ["new"], "group_id": "h", "start": "latest"},
+        },
+        "dead_letter": "dead",
+        "handlers": {"h": {"use": "log_alerts", "output": "out"}},
+    }
+
+    manifests = render({"keda.enabled": True, "config.pipelines": {"p": pipeline}})
+
+    triggers = [each["metadata"] for each in of_kind(manifests, "ScaledObject")["spec"]["triggers"]]
+    assert {each["topic"]: each["offsetResetPolicy"] for each in triggers} == {
+        "old": "earliest",
+        "new": "latest",
+    }
 
 
 def test_names_ports_and_objects_of_ones_own_are_taken() -> None:

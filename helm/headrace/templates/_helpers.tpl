@@ -15,6 +15,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The pod of `helm test`: a label of its own, at most 63 characters long. */}}
+{{- define "headrace.testName" -}}
+{{- include "headrace.name" . | trunc 58 | trimSuffix "-" -}}-test
+{{- end -}}
+
 {{- define "headrace.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "headrace.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -112,19 +117,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml (mergeOverwrite $pod (deepCopy .Values.config)) -}}
 {{- end -}}
 
-{{/* Every Kafka source of the configuration: a list of {group, topics}. */}}
+{{/* Every Kafka source of the configuration: a list of {group, topics, start}. */}}
 {{- define "headrace.kafkaSources" -}}
 {{- $found := list -}}
 {{- if .Values.config.pipelines -}}
 {{- range $pipeline := .Values.config.pipelines -}}
 {{- range $name, $source := $pipeline.sources -}}
 {{- if eq "kafka" ($source.type | default $name) -}}
-{{- $found = append $found (dict "group" $source.group_id "topics" $source.topics) -}}
+{{- $found = append $found (dict "group" $source.group_id "topics" $source.topics "start" ($source.start | default "earliest")) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- else -}}
-{{- $found = list (dict "group" "headrace-logs" "topics" (list "logs.raw")) -}}
+{{- $found = list (dict "group" "headrace-logs" "topics" (list "logs.raw") "start" "earliest") -}}
 {{- end -}}
 {{- toJson $found -}}
 {{- end -}}
@@ -192,6 +197,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if $values.autoscaling.enabled -}}{{- $most = int $values.autoscaling.maxReplicas -}}{{- end -}}
 {{- if and $values.partitions (gt $most (int $values.partitions)) -}}
 {{- fail (printf "%d replicas are more than the %d partitions: the rest would never have work" $most (int $values.partitions)) -}}
+{{- end -}}
+{{- range $variable := .Values.extraEnv -}}
+{{- $setting := get (dict
+      "HEADRACE_ADMIN__HOST" "admin.host"
+      "HEADRACE_ADMIN__PORT" "admin.port"
+      "HEADRACE_SERVER__PORT" "server.port"
+      "HEADRACE_DRAIN_TIMEOUT_S" "drain_timeout_s"
+      "HEADRACE_GRACE_PERIOD_S" "grace_period_s") $variable.name -}}
+{{- if $setting -}}
+{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes and the grace period are made from config" $setting $variable.name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (or $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not (dig "telemetry" "prometheus" true $values.config)) -}}
+{{- fail "monitoring.podMonitor and monitoring.serviceMonitor read /metrics, which config.telemetry.prometheus turns off" -}}
 {{- end -}}
 {{- include "headrace.validateFiles" (dict "node" $values.config "path" "config" "root" .) -}}
 {{- end -}}
