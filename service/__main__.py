@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = parse_arguments(argv)
     if arguments.module == "run":
+        # SIGHUP waits until the service takes it for a reload; by itself it would end the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         # Until the service listens for it: nothing has begun, so everything is drained.
         signal.signal(signal.SIGTERM, _leave)
     try:

@@ -58,6 +58,7 @@ async def run_service(
         if load is not None:
             reloader = Reloader(application, load)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         edge = application.open_to_public(

@@ -51,6 +51,13 @@ def bounded(value: Any) -> Any:
         return value if -(2**63) <= value < 2**64 else str(value)[:VALUE_MAX_BYTES]
     if isinstance(value, bytes | bytearray | memoryview):
         return _text(bytes(value[:VALUE_MAX_BYTES]).decode("utf-8", "backslashreplace"))
+    try:
+        return _shown(value)
+    except Exception as error:  # noqa: BLE001 -- somebody's __repr__ must not fail who logs
+        return f"<{type(value).__name__} without text: {type(error).__name__}>"
+
+
+def _shown(value: Any) -> list[Any] | str:
     if isinstance(value, Mapping):
         return _text(repr(dict(list(value.items())[:_MAX_ITEMS])))
     if isinstance(value, list | tuple | set | frozenset):

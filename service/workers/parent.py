@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import itertools
 import os
 import signal
 import sys
@@ -124,13 +125,18 @@ class Workers:
         """Run worker ``index`` until drained, starting it again when it dies."""
         loop = asyncio.get_running_loop()
         backoff_s = RESTART_FIRST_S
-        while True:
+        for life in itertools.count():
             began_s = loop.time()
             code = await self._run_once(index)
             if self._draining.is_set():
                 self._codes.append(drained_code(code))
                 return
             if code == CONFIGURATION and not self._others_are_stable(index, loop.time()):
+                self._codes.append(code)
+                self.drain()
+                return
+            if code == TEMPORARY and life == 0:
+                # The deadline of the start has passed, for all of them: the platform decides.
                 self._codes.append(code)
                 self.drain()
                 return
@@ -284,6 +290,7 @@ async def run_workers(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, workers.drain)
     loop.add_signal_handler(signal.SIGHUP, workers.reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     return await workers.run()
 
 

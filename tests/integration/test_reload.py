@@ -57,3 +57,14 @@ async def test_a_filter_changes_while_running_and_a_mistake_does_not(
     assert exit_code == 0
     (reloaded,) = service.events("configuration reloaded")
     assert reloaded["changed"] == ["pipelines.logs.handlers.alerts.where.in"]
+
+
+async def test_a_reload_that_is_asked_for_while_the_service_starts_is_done_later(
+    tmp_path: Path,
+) -> None:
+    config = log_pipeline(source="in", output="out", dead_letter="dead", group="g")
+
+    async with ServiceProcess("127.0.0.1:9", config, tmp_path) as service:
+        await service.wait_hearing(signal.SIGTERM)
+        service.signal(signal.SIGHUP)
+        await service.wait_logged("configuration reloaded")

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -87,6 +88,29 @@ def test_a_service_that_is_asked_to_stop_while_it_starts_ends_with_0(
         signal.signal(signal.SIGTERM, before)
 
     assert ended.value.code == OK
+
+
+def test_a_reload_that_is_asked_for_while_the_service_starts_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def starting(_name: str) -> object:
+        # to this thread: those that other tests have left here would take it
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+        return schema
+
+    monkeypatch.setattr(importlib, "import_module", starting)
+    monkeypatch.setattr(schema, "main", lambda _arguments: signal.SIGHUP in signal.sigpending())
+    term = signal.getsignal(signal.SIGTERM)
+
+    try:
+        waits = main(["run"])
+    finally:
+        signal.signal(signal.SIGTERM, term)
+        hup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        signal.signal(signal.SIGHUP, hup)
+
+    assert waits is True
 
 
 def test_the_service_can_be_run_as_a_module() -> None:

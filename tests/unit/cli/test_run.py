@@ -1,4 +1,5 @@
 import logging
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +14,17 @@ from service.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
-def _keep_logging() -> Iterator[None]:
+def _keep_logging_and_signals() -> Iterator[None]:
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
+    term = signal.getsignal(signal.SIGTERM)
     yield
     structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.setLevel(level)
     root.handlers[:] = handlers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    signal.signal(signal.SIGTERM, term)
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

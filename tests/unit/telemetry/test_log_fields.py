@@ -98,3 +98,20 @@ def test_an_entry_inside_a_span_carries_its_identifiers() -> None:
 
 def test_an_entry_outside_of_spans_carries_none() -> None:
     assert add_trace_ids(None, "", {}) == {}
+
+
+class _Detached:
+    def __repr__(self) -> str:
+        raise LookupError("the session is closed")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(_Detached(), "<_Detached without text: LookupError>", id="object"),
+        pytest.param({"a": _Detached()}, "<dict without text: LookupError>", id="map"),
+        pytest.param([_Detached()], ["<_Detached without text: LookupError>"], id="list"),
+    ],
+)
+def test_a_value_that_cannot_be_shown_fails_nobody(value: object, shown: object) -> None:
+    assert bounded(value) == shown

@@ -146,6 +146,16 @@ async def test_a_file_that_is_wrong_for_now_does_not_end_workers_that_have_run_f
     assert workers._codes == [75]
 
 
+async def test_a_start_deadline_that_passes_ends_the_service() -> None:
+    give_up = [sys.executable, "-c", "raise SystemExit(75)"]
+    workers = Workers(build_settings({"workers": 2}), give_up)
+
+    await workers._keep(0)
+
+    assert workers._draining.is_set()
+    assert workers._codes == [75]
+
+
 async def test_a_configuration_that_was_never_right_ends_the_service() -> None:
     refuse = [sys.executable, "-c", "raise SystemExit(78)"]
     workers = Workers(build_settings({"workers": 2}), refuse)
