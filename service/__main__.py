@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from service.cli.arguments import parse_arguments
 from service.cli.exit_codes import INTERNAL, OK, TEMPORARY, exit_code_of, message_of
 
+_ENDED_AS_BY_CTRL_C = frozenset({"dlq", "state", "tail"})
+"""Commands with something to finish, as a redrive's commit, and no ear of their own for SIGTERM."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; ``argv`` is the command line without the program's name.
@@ -42,6 +45,8 @@ def _run(argv: Sequence[str] | None) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         # Until the service listens for it: nothing has begun, so everything is drained.
         signal.signal(signal.SIGTERM, _leave)
+    elif arguments.module in _ENDED_AS_BY_CTRL_C:
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         command = importlib.import_module(f"service.cli.{arguments.module}")
         code: int = command.main(arguments)
@@ -93,6 +98,10 @@ def _flushed() -> bool:
 def _close_output() -> None:
     """Send standard output nowhere, so that the last flush of Python's does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _leave(_number: int, _frame: object) -> None:

@@ -3,24 +3,24 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import orjson
 
 from service.cli.exit_codes import OK
+from service.cli.feed import Feed
 from service.cli.kafka_tools import KafkaTools, kafka_tools
 from service.cli.progress import progress
 from service.cli.samples import KEY_FIELDS, SAMPLES
 from service.cli.usage import UsageError
 from service.clock import wall_clock_ms
 from service.settings import load_settings
-
-T = TypeVar("T")
 
 _WINDOW = 1000
 """Records in flight before their acknowledgements are awaited."""
@@ -63,7 +63,10 @@ def _events(arguments: argparse.Namespace) -> Generator[Iterator[bytes]]:
         made = SAMPLES[arguments.sample](arguments.seed, wall_clock_ms)
         yield islice(map(orjson.dumps, made), arguments.count)
     elif arguments.file == "-":
-        yield islice(lines_of(sys.stdin.buffer), arguments.count)
+        # A reader of our own that nobody closes: a thread may still wait for it, and closing the
+        # one that Python has, as its end does, would wait for that thread.
+        lines = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+        yield islice(lines_of(lines), arguments.count)
     else:
         try:
             file = Path(arguments.file).open("rb")  # noqa: SIM115 -- closed below
@@ -95,36 +98,52 @@ def key_of(value: bytes, field: str | None) -> bytes | None:
     return found.encode() if isinstance(found, str) else orjson.dumps(found)
 
 
-def take(records: Iterator[T], count: int) -> list[T]:
-    """The next ``count`` of ``records``, or what is left."""
-    return list(islice(records, count))
-
-
 async def _produce(
     kafka: Any, arguments: argparse.Namespace, records: Iterator[tuple[bytes | None, bytes]]
 ) -> int:
     async with kafka_tools(kafka) as tools:
         await tools.partitions_of(arguments.topic)  # or the client would wait for it for long
+        feed = Feed(records, chunk_size(arguments.rate))
+        _stop_on_signals(feed)
         with progress(arguments.topic, total=arguments.count) as bar:
-            return await send_all(tools, arguments.topic, records, rate=arguments.rate, bar=bar)
+            return await send_all(tools, arguments.topic, feed, rate=arguments.rate, bar=bar)
+
+
+def _stop_on_signals(feed: Feed[Any]) -> None:
+    """At the first Ctrl-C or SIGTERM send what was read; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        feed.stop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+def chunk_size(rate: float | None) -> int:
+    """How many records are sent together."""
+    return _WINDOW if rate is None else max(1, min(_WINDOW, int(rate * _SLICE_S)))
 
 
 async def send_all(
     tools: KafkaTools,
     topic: str,
-    records: Iterator[tuple[bytes | None, bytes]],
+    records: Feed[tuple[bytes | None, bytes]],
     *,
     rate: float | None = None,
     bar: Any = None,
 ) -> int:
-    """Send ``records`` in order, at most ``rate`` a second; how many were acknowledged."""
+    """Send ``records`` in order, at most ``rate`` a second; how many were acknowledged.
+
+    What is there is sent at once, however little it is: it may be all that comes for a while.
+    """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     sent = 0
     while True:
-        size = _WINDOW if rate is None else max(1, min(_WINDOW, int(rate * _SLICE_S)))
-        # reading standard input may wait for whoever writes it
-        chunk = await asyncio.to_thread(take, records, size)
+        chunk = await records.take(chunk_size(rate))
         if not chunk:
             return sent
         futures = [await tools.send(topic, key, value) for key, value in chunk]

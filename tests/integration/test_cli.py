@@ -122,6 +122,38 @@ def test_thirteen_lines_become_five_alerts_and_a_signal_drains(cli: Cli) -> None
     assert code == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_line_is_sent_when_it_is_written_and_a_signal_ends_what_waits_for_more(
+    cli: Cli, number: signal.Signals
+) -> None:
+    cli.run("topics", "--create", "--partitions", "1")
+    produce, tail = (
+        subprocess.Popen(  # noqa: S603 -- ourselves
+            [sys.executable, "-m", "service", *command],
+            env=cli.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for command in (("produce", cli.input), ("tail", cli.input, "--from", "earliest"))
+    )
+    with produce, tail:
+        assert produce.stdin is not None
+        assert tail.stdout is not None
+        assert produce.stderr is not None
+        produce.stdin.write(b"one\n")
+        produce.stdin.flush()
+        seen = orjson.loads(tail.stdout.readline())
+        produce.send_signal(number)
+        tail.send_signal(number)
+        codes = produce.wait(timeout=20), tail.wait(timeout=20)
+        said = produce.stderr.read()
+
+    assert seen["value"] == "one"
+    assert codes == (0, 0)
+    assert said == b"1 events to %b\n" % cli.input.encode()
+
+
 def test_tail_filters_and_starts_where_it_is_told(cli: Cli) -> None:
     cli.run("topics", "--create", "--partitions", "1")
     cli.run("produce", cli.input, "--sample", "metrics", "--count", "50", "--rate", "1000")
