@@ -39,8 +39,8 @@ header; `null` is null.
 Unknown keys, unknown `{prefix}*` variables and a key given twice in a file are errors. The
 service starts only if nothing is wrong; otherwise it lists every problem with its path and the
 file or variable it came from, and exits with 78 before it connects to anything. `headrace check`
-does the same and prints where events come from and go to, and the resolved configuration with the
-source of each value that is not a default; `--resolved` prints the defaults too. It warns of
+does the same and prints the resolved configuration with the source of each value, and below it
+where events come from and go to; `--brief` leaves the defaults out. It warns of
 handlers whose results would have no topic. `headrace check --connect` also asks the brokers and
 lists the topics that are there. `headrace schema` prints the JSON Schema.
 

@@ -97,7 +97,7 @@ def _configuration_commands(commands: Any) -> None:
         "--connect", action="store_true", help="also check brokers, topics, access and sizes"
     )
     check.add_argument(
-        "--resolved", action="store_true", help="print every value, defaults too, with its source"
+        "--brief", action="store_true", help="print what is set, and only count the defaults"
     )
     explain = _configured(commands, "explain", "Print the topology.")
     explain.add_argument(

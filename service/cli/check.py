@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _refuse(problems)
     if problems:
         return _refuse(problems)
-    for line in resolved_lines(loaded) if arguments.resolved else short_lines(loaded):
+    for line in brief_lines(loaded) if arguments.brief else whole_lines(loaded):
         print(line)
     for warning in unaddressed_results(loaded.settings):
         print(f"warning: {warning}", file=sys.stderr)
@@ -72,25 +72,30 @@ def resolved_lines(loaded: LoadedSettings) -> Iterator[str]:
     yield from _lines(shown(loaded.settings), loaded.origins)
 
 
-def short_lines(loaded: LoadedSettings) -> Iterator[str]:
-    """What a person looks for, in comments, and what has been set, as :func:`resolved_lines`."""
-    yield from (f"# {line}" for line in _summary(loaded.settings))
-    lines = list(resolved_lines(loaded))
+def whole_lines(loaded: LoadedSettings) -> Iterator[str]:
+    """:func:`resolved_lines`, and below them, where a terminal ends, what a person looks for."""
+    yield from resolved_lines(loaded)
+    yield from _summary(loaded.settings)
+
+
+def brief_lines(loaded: LoadedSettings) -> Iterator[str]:
+    """Of :func:`whole_lines` what has been set; the defaults are only counted."""
+    defaults = sum(line.endswith(f"  # {_DEFAULT}") for line in resolved_lines(loaded))
     yield from _lines(shown(loaded.settings), loaded.origins, set_only=True)
-    defaults = sum(line.endswith(f"  # {_DEFAULT}") for line in lines)
-    yield f"# {defaults} more values are defaults; --resolved prints them too"
+    yield f"# {defaults} more values are defaults"
+    yield from _summary(loaded.settings)
 
 
 def _summary(settings: Settings) -> Iterator[str]:
-    """Each pipeline from its sources to its topics."""
+    """Each pipeline from its sources to its topics, in comments."""
     for name, pipeline in settings.pipelines.items():
-        yield f"pipeline {name} ({pipeline.delivery.replace('_', ' ')}, {pipeline.normalizer})"
+        yield f"# pipeline {name} ({pipeline.delivery.replace('_', ' ')}, {pipeline.normalizer})"
         for source_name, source in pipeline.sources.items():
-            yield f"  source {source_name}: {describe_source(source)}"
+            yield f"#   source {source_name}: {describe_source(source)}"
         for handler_name, handler in pipeline.handlers.items():
             targets = targets_of(settings, name, handler_name)
-            yield f"  handler {handler_name}: {handler.use} -> {targets}"
-        yield f"  dead letters -> {pipeline.dead_letter}"
+            yield f"#   handler {handler_name}: {handler.use} -> {targets}"
+        yield f"#   dead letters -> {pipeline.dead_letter}"
 
 
 def _lines(
