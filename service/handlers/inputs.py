@@ -9,7 +9,7 @@ never its content: error details end up in headers and logs.
 import dataclasses
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import orjson
@@ -21,6 +21,9 @@ _Checker: TypeAlias = Literal["pydantic", "msgspec"]
 
 Converter = Callable[[Any], Any]
 
+_OBJECTS = frozenset({dict, Mapping, MutableMapping})
+_ANYTHING: tuple[tuple[Any, ...], ...] = ((), (str, Any), (str, object))
+
 _MSGSPEC_PATH = re.compile(r" - at `(?:key in )?\$?\.?([^`]*)`$")
 _QUOTED = re.compile(r"'[^']*'")
 
@@ -28,8 +31,8 @@ _QUOTED = re.compile(r"'[^']*'")
 def is_data_type(annotation: Any) -> bool:
     """Whether ``annotation`` is a type of data that is checked.
 
-    That is a pydantic model, a dataclass, a msgspec struct or a ``TypedDict``, or a union of some
-    of the former two or of the latter two, with or without ``None`` (a tombstone).
+    That is a pydantic model, a dataclass, a msgspec struct, a ``TypedDict`` or a ``dict``, or a
+    union of some of the former two or of the latter three, with or without ``None`` (a tombstone).
     """
     return _checker(annotation) is not None
 
@@ -66,7 +69,7 @@ def _checker(annotation: Any) -> _Checker | None:
     owner = get_origin(annotation) or annotation  # of a generic one: what has been filled in
     if not isinstance(owner, type) or issubclass(owner, Event):
         return None
-    if hasattr(owner, "__struct_fields__") or is_typeddict(owner):
+    if hasattr(owner, "__struct_fields__") or is_typeddict(owner) or owner in _OBJECTS:
         return "msgspec"
     checked = hasattr(owner, "model_validate") or dataclasses.is_dataclass(owner)
     return "pydantic" if checked else None
@@ -98,8 +101,13 @@ def _msgspec_converter(input_type: Any) -> Converter:
     import msgspec  # noqa: PLC0415 -- an extra, present if the handler declares a struct
 
     decode = msgspec.json.Decoder(input_type).decode
+    # of a dict nothing is to be checked but that it is one
+    plain = (get_origin(input_type) or input_type) in _OBJECTS
+    plain = plain and get_args(input_type) in _ANYTHING
 
     def convert(data: Any) -> Any:
+        if plain and type(data) is dict:
+            return data
         try:
             if isinstance(data, bytes):
                 return decode(data)

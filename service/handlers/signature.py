@@ -33,8 +33,8 @@ _ONLY: Final = (
     "the first parameter is what it handles, and only these two may follow it, by these names"
 )
 _MEND: Final = (
-    "write Event and read event.data, or a pydantic model, a msgspec struct, a dataclass or a "
-    "TypedDict, to have the data checked"
+    "write Event and read event.data, or a pydantic model, a msgspec struct, a dataclass, a "
+    "TypedDict or a dict, to have the data checked"
 )
 
 

@@ -1,8 +1,10 @@
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
 import msgspec
+import orjson
 import pytest
 from pydantic import BaseModel
 
@@ -99,7 +101,7 @@ def test_bytes_that_are_no_json_are_a_schema_error(input_type: Any) -> None:
 
 def test_only_models_structs_and_dataclasses_are_data_types() -> None:
     assert all(map(is_data_type, (_Order, _StructOrder, _DataOrder)))
-    assert not any(map(is_data_type, (Event, dict, str, list[_Order], None)))
+    assert not any(map(is_data_type, (Event, str, list[_Order], None, dict | _Order)))
 
 
 class _Row(TypedDict):
@@ -123,6 +125,30 @@ def test_a_typed_dict_is_checked_and_stays_a_dict() -> None:
     assert convert({"id": "a", "more": 1}) == {"id": "a"}
     with pytest.raises(SchemaError, match="id"):
         convert({"id": 1})
+
+
+@pytest.mark.parametrize(
+    "input_type", [dict, dict[str, Any], Mapping[str, object], MutableMapping[str, Any]], ids=str
+)
+def test_any_object_is_a_dict_and_nothing_else_is(input_type: Any) -> None:
+    data = {"n": 1, "more": [None]}
+    convert = converter(input_type)
+
+    assert is_data_type(input_type)
+    assert convert(data) is data
+    assert convert(orjson.dumps(data)) == data
+    for other in ([data], "text", 1, None):
+        with pytest.raises(SchemaError):
+            convert(other)
+
+
+def test_what_a_dict_holds_is_checked_where_it_says_so() -> None:
+    convert = converter(dict[str, int] | None)
+
+    assert convert({"n": 1}) == {"n": 1}
+    assert convert(None) is None
+    with pytest.raises(SchemaError):
+        convert({"n": "1"})
 
 
 @pytest.mark.parametrize("input_type", [_DataLine | None, _StructLine | None])
