@@ -8,6 +8,14 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop of this thread; ``None`` if it runs none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def run_on_loop(
     loop: asyncio.AbstractEventLoop | None,
     operation: Callable[_P, Coroutine[Any, Any, _R]],
@@ -24,11 +32,7 @@ def run_on_loop(
         RuntimeError: If this thread runs an event loop, which would wait for itself; or if
             ``loop`` is None (the channel was made outside of one) or not running.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if running_loop() is not None:
         raise RuntimeError("a blocking call would stop this thread's event loop: await instead")
     if loop is None or not loop.is_running():
         raise RuntimeError("the channel's event loop is not running")

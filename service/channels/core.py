@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Generic, TypeVar
 
+from service.channels.blocking import running_loop
 from service.channels.lane import BUDGET, Lane
 from service.channels.overflow import Overflow
 from service.channels.semaphore import Semaphore
@@ -68,7 +69,7 @@ class Core(Generic[T]):
         self.slots = Semaphore(capacity)
         self.overflow = overflow
         self.receiver: asyncio.Future[None] | None = None
-        self.loop = _running_loop()
+        self.loop = running_loop()
         self.senders = 0
         self.weak_senders = 0
         self.dropped = False
@@ -400,11 +401,3 @@ class Core(Generic[T]):
             receiver_waiting=self.receiver is not None,
             closed=self.slots.closed,
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that blocking calls from other threads will be sent to."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
