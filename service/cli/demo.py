@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import orjson
 
 from service.app import run_service
 from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
+from service.cli.feed import Ready
 from service.cli.kafka_tools import KafkaTools, kafka_tools
 from service.cli.produce import key_of, send_all
 from service.cli.progress import progress
@@ -241,7 +242,7 @@ class _Demo:
             self._stopped.set()
 
     async def _feed(self) -> None:
-        def records() -> Any:
+        def records() -> Iterator[tuple[bytes | None, bytes]]:
             for event in logs(os.getpid(), wall_clock_ms):
                 if self._full:
                     return
@@ -249,7 +250,7 @@ class _Demo:
                 yield key_of(value, KEY_FIELDS["logs"]), value
 
         await send_all(
-            self._tools, self._input, records(), rate=self._rate, bar=_Counter(self._tally)
+            self._tools, self._input, Ready(records()), rate=self._rate, bar=_Counter(self._tally)
         )
 
     async def _watch(self, starts: Mapping[int, int]) -> None:

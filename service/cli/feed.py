@@ -8,9 +8,29 @@ import asyncio
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Takes(Protocol[T]):
+    """Whoever gives items, a few at a time."""
+
+    async def take(self, count: int) -> list[T]:
+        """The next items, at most ``count``; none at the end."""
+        ...
+
+
+class Ready(Generic[T]):
+    """What an iterator gives that never waits; each item is made when it is taken."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+
+    async def take(self, count: int) -> list[T]:
+        """See :class:`Takes`."""
+        return list(islice(self._items, count))
 
 
 class Feed(Generic[T]):
@@ -25,6 +45,7 @@ class Feed(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._read: queue.Queue[T] = queue.Queue(ahead)
         self._changed = asyncio.Event()
+        self._awaited = False  # or the loop would be woken for every item
         self._ended = False
         self._error: Exception | None = None
         threading.Thread(target=self._run, args=(items,), name="feed", daemon=True).start()
@@ -44,6 +65,7 @@ class Feed(Generic[T]):
         """
         while self._read.empty() and not self._ended:
             self._changed.clear()
+            self._awaited = True
             # not lost between the two: the thread puts first and tells then
             if self._read.empty() and not self._ended:
                 await self._changed.wait()
@@ -63,7 +85,9 @@ class Feed(Generic[T]):
                 self._read.put(item)
                 if self._ended:
                     return
-                self._loop.call_soon_threadsafe(self._changed.set)
+                if self._awaited:
+                    self._awaited = False
+                    self._loop.call_soon_threadsafe(self._changed.set)
         except Exception as error:  # noqa: BLE001 -- raised where the items are taken
             self._error = error
         try:

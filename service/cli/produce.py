@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from service.cli.exit_codes import OK
-from service.cli.feed import Feed
+from service.cli.feed import Feed, Takes
 from service.cli.kafka_tools import KafkaTools, kafka_tools
 from service.cli.progress import progress
 from service.cli.samples import KEY_FIELDS, SAMPLES
@@ -130,7 +130,7 @@ def chunk_size(rate: float | None) -> int:
 async def send_all(
     tools: KafkaTools,
     topic: str,
-    records: Feed[tuple[bytes | None, bytes]],
+    records: Takes[tuple[bytes | None, bytes]],
     *,
     rate: float | None = None,
     bar: Any = None,
