@@ -21,8 +21,9 @@ from tests.kafka.server import KafkaServer
 
 _RESULTS = Path(__file__).parents[1] / "results"
 _JOBS = (
-    "logs", "keyed", "io", "fanout", "exactly_once", "windows", "latency", "scale", "memory",
-    "telemetry", "telemetry_latency", "library",
+    "logs", "unique_keys", "single_records", "compressed", "keyed", "io", "fanout",
+    "exactly_once", "windows", "latency", "scale", "memory", "telemetry", "telemetry_latency",
+    "library",
 )  # fmt: skip
 _QUICK_JOBS = ("logs", "io")
 _ROUNDS, _QUICK_ROUNDS = 5, 2

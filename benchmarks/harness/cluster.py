@@ -8,10 +8,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from benchmarks.harness.model import Output
+from benchmarks.harness.model import BATCH_BYTES, Output
 from tests.kafka.client import Kafka
 
-_BATCH_BYTES = 64 * 1024
 _IN_FLIGHT = 16
 
 
@@ -45,13 +44,16 @@ class Cluster:
         partitions: int,
         count: int,
         record: Callable[[int], tuple[bytes | None, bytes]],
+        *,
+        batch_bytes: int = BATCH_BYTES,
+        compression: str | None = None,
     ) -> None:
-        """Write the records 0 to `count` - 1 in order, in batches of 64 KiB.
+        """Write the records 0 to `count` - 1 in order, in full batches.
 
         Keys choose the partition as every Kafka client does (murmur2); without keys the records
         go to the partitions in turn.
         """
-        async with _producer(self.bootstrap) as producer:
+        async with _producer(self.bootstrap, batch_bytes, compression) as producer:
             partition_of: dict[bytes, int] = {}
             builders = [producer.create_batch() for _ in range(partitions)]
             sent: list[Any] = []
@@ -118,12 +120,15 @@ async def connect(bootstrap: str) -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def _producer(bootstrap: str) -> AsyncIterator[Any]:
+async def _producer(
+    bootstrap: str, batch_bytes: int, compression: str | None
+) -> AsyncIterator[Any]:
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
-        max_batch_size=_BATCH_BYTES,
+        max_batch_size=batch_bytes,
+        compression_type=compression,
         linger_ms=0,
     )
     await producer.start()

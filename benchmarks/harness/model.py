@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+BATCH_BYTES: Final = 64 * 1024
+"""Largest stored batch of an input, where a job does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,8 @@ class Job:
         multiple: Events come in multiples of so many.
         contenders: Who competes; the first one is the one all ratios refer to.
         pinned: Whether a contender gets one processor of its own; else all of them.
+        batch_bytes: Largest stored batch of the input.
+        compression: Of the stored batches, by Kafka's names; ``None`` for none.
     """
 
     name: str
@@ -114,6 +120,8 @@ class Job:
     by_commits: bool = False
     multiple: int = 1
     pinned: bool = True
+    batch_bytes: int = BATCH_BYTES
+    compression: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,14 @@ async def _load(
         events = events_for(task, contender, count)
         if (task.name, events) not in sources:
             topic = await cluster.create_topic(f"{task.name}.in", task.partitions)
-            await cluster.load(topic, task.partitions, events, task.record)
+            await cluster.load(
+                topic,
+                task.partitions,
+                events,
+                task.record,
+                batch_bytes=task.batch_bytes,
+                compression=task.compression,
+            )
             sources[task.name, events] = (topic, expected_fingerprint(task, events))
     return sources
 
