@@ -113,7 +113,7 @@ class Assignment:
             if (held := member.held[name]).phase is Phase.PREPARING
             and not held.suspended
             and held.doubt.may_ask(_now())
-            and not self._committer.patience.rests(name, _now())
+            and not self._committer.rests.rests(name, _now())
             and (held.settled or _now() - held.assigned_at_s > SETTLE_TIMEOUT_S)
             and self._opening.opened(held)
         ]

@@ -12,11 +12,12 @@ from service.consumers.base import (
     ClientFailedError,
     CommitRefusedError,
     CommittedOffset,
+    TopicPartition,
     Transactions,
 )
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
-from service.consumers.kafka_patience import Patience
+from service.delivery.rests import Rests
 from service.errors import (
     BrokerUnavailableError,
     FencedError,
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 COMMIT_RETRY_S: Final = 0.5
 """Wait before another attempt of a commit that something has to wait for."""
+REST_FIRST_S: Final = 0.1
+REST_MAX_S: Final = 5.0
+"""Longest rest of a partition whose transaction fails: a new producer does all of it again."""
 
 
 class Committer:
@@ -38,12 +42,12 @@ class Committer:
 
     Attributes:
         failing_since_s: ``loop.time()`` of the first commit that failed since one succeeded.
-        patience: Which partitions are at rest since their transaction failed.
+        rests: Which partitions are at rest since their transaction failed.
     """
 
     def __init__(self, member: Member) -> None:
         self.failing_since_s: float | None = None
-        self.patience = Patience()
+        self.rests = Rests[TopicPartition](REST_FIRST_S, REST_MAX_S)
         self._member = member
         self._lock = asyncio.Lock()
 
@@ -152,13 +156,13 @@ class Committer:
         except TransactionFailedError as exc:
             member.counters.commit_failures += 1
             log.warning("transaction failed", source=member.name, error=str(exc))
-            self.patience.failed(name, _now())
+            self.rests.failed(name, _now())
             if held.epoch == epoch and name in member.assigned:
                 member.drop([name])
                 held.assign(_now())
             return True
         if committed:
-            self.patience.worked(name)
+            self.rests.worked(name)
             member.counters.commits += 1
             now_s = member.last_contact_s = _now()
             if held.epoch == epoch and held.phase is Phase.RUNNING:

@@ -7,10 +7,11 @@ topics are sent to: what is for a topic in trouble stays where it is, and the ot
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
+from service.delivery.rests import Rests
 from service.errors import BrokerUnavailableError
 from service.publishers.base import ProducerClient
 
@@ -21,13 +22,6 @@ LOOK_MAX_S: Final = 5.0
 REFUSED_FIRST_S: Final = 0.2
 REFUSED_MAX_S: Final = 30.0
 """Longest pause of a topic that refuses what it gets, each time at the price of the producer."""
-
-
-class _Refusal(NamedTuple):
-    """A topic has refused something."""
-
-    until_s: float
-    pause_s: float
 
 
 class Availability:
@@ -47,7 +41,7 @@ class Availability:
         self._producer: ProducerClient | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._looking: dict[str, asyncio.Task[None]] = {}
-        self._refusals: dict[str, _Refusal] = {}
+        self._refused = Rests[str](REFUSED_FIRST_S, REFUSED_MAX_S)
 
     def begin(self, producer: ProducerClient, tasks: asyncio.TaskGroup) -> None:
         """From now on ``producer`` sends; it has not heard of any topic."""
@@ -66,8 +60,7 @@ class Availability:
 
         To be asked again in a while, or when there was a change.
         """
-        refusal = self._refusals.get(topic)
-        if refusal is not None and refusal.until_s > asyncio.get_running_loop().time():
+        if self._refused.rests(topic, asyncio.get_running_loop().time()):
             return False
         if self.there(topic, partition):
             return True
@@ -102,15 +95,8 @@ class Availability:
 
     def refused(self, topic: str) -> None:
         """``topic`` has refused a batch; the next one waits, longer from time to time."""
-        now_s = asyncio.get_running_loop().time()
-        last = self._refusals.get(topic)
-        if last is None:
-            self._refusals[topic] = _Refusal(now_s + REFUSED_FIRST_S, REFUSED_FIRST_S)
-        elif last.until_s <= now_s:  # not another batch of the same moment
-            pause_s = min(REFUSED_MAX_S, 2 * last.pause_s)
-            self._refusals[topic] = _Refusal(now_s + pause_s, pause_s)
+        self._refused.failed(topic, asyncio.get_running_loop().time())
 
     def stored(self, topic: str) -> None:
         """``topic`` has taken a batch."""
-        if self._refusals:
-            self._refusals.pop(topic, None)
+        self._refused.worked(topic)

@@ -5,7 +5,8 @@ from typing import Any
 
 from service import Event, handler
 from service.consumers.base import TopicPartition
-from service.consumers.kafka_patience import REST_FIRST_S, REST_MAX_S, Patience
+from service.consumers.kafka_committer import REST_FIRST_S, REST_MAX_S
+from service.delivery.rests import Rests
 from service.testing.harness import OUTPUT, Harness, pipeline_of
 
 OURS = TopicPartition("in", 0)
@@ -16,21 +17,26 @@ def passed(event: Event) -> dict[str, Any]:
     return {**event.data}
 
 
-def test_a_partition_rests_longer_each_time_and_as_ever_when_it_has_worked() -> None:
-    patience = Patience()
+def test_each_rest_is_longer_and_the_first_again_when_it_has_worked() -> None:
+    rests = Rests[TopicPartition](REST_FIRST_S, REST_MAX_S)
     lengths_s: list[float] = []
 
+    now_s = 0.0
     for _ in range(8):
-        patience.failed(OURS, 0.0)
-        lengths_s.append(next(at / 10 for at in range(100) if not patience.rests(OURS, at / 10)))
-    patience.worked(OURS)
-    worked = patience.rests(OURS, 0.0)
-    patience.failed(OURS, 0.0)
+        rests.failed(OURS, now_s)
+        rests.failed(OURS, now_s)  # what was under way at the time
+        lengths_s.append(
+            next(at / 10 for at in range(100) if not rests.rests(OURS, now_s + at / 10 + 1e-9))
+        )
+        now_s += 100.0
+    rests.worked(OURS)
+    worked = rests.rests(OURS, now_s)
+    rests.failed(OURS, now_s)
 
     assert lengths_s == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, REST_MAX_S, REST_MAX_S]
     assert not worked
-    assert not patience.rests(OURS, REST_FIRST_S)
-    assert not patience.rests(TopicPartition("in", 1), 0.0)
+    assert not rests.rests(OURS, now_s + REST_FIRST_S)
+    assert not rests.rests(TopicPartition("in", 1), now_s)
 
 
 async def test_a_transaction_that_fails_again_and_again_is_begun_ever_more_rarely() -> None:
