@@ -9,13 +9,15 @@ until its channel is full.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from service.channels import Receiver, Sender, channel
 from service.dispatch import Dispatcher, Normalize, lane_of
-from service.events import EventBatch, RecordBatch
+from service.events import CHUNK_BYTES, CHUNK_RECORDS, EventBatch, RecordBatch
 from service.publishers.results import ResultWriter
-from service.streams import ReceiverStream, Stream
+from service.streams import Stream, WeighedStream
+
+T = TypeVar("T")
 
 PREPARE_POLL_S: Final = 0.1
 PLAIN_LIMIT: Final = 4096
@@ -53,6 +55,15 @@ class Branch:
 
 def _records(events: EventBatch) -> int:
     return len(events)
+
+
+def _size_bytes(events: EventBatch) -> int:
+    return events.batch.size_bytes
+
+
+def _small_together(receiver: Receiver[T]) -> Stream[T]:
+    """What a channel brings, batch by batch; small batches that are there already at once."""
+    return WeighedStream(receiver, slots=CHUNK_RECORDS, size_bytes=CHUNK_BYTES)
 
 
 class Pipeline:
@@ -119,18 +130,16 @@ class Pipeline:
         """
         if not await self._prepared():
             return
-        events = ReceiverStream(self.inbox, chunk=1).map_chunks(self._normalize)
+        events = _small_together(self.inbox).map_chunks(self._normalize)
         if len(self.branches) == 1:
             await self.branches[0].run(events, max_waiting=self._capacity)
             return
         async with asyncio.TaskGroup() as tasks:
             senders: list[Sender[EventBatch]] = []
             for branch in self.branches:
-                sender, receiver = channel(self._capacity, items_of=_records)
+                sender, receiver = channel(self._capacity, items_of=_records, bytes_of=_size_bytes)
                 senders.append(sender)
-                tasks.create_task(
-                    branch.run(ReceiverStream(receiver, chunk=1), max_waiting=self._capacity)
-                )
+                tasks.create_task(branch.run(_small_together(receiver), max_waiting=self._capacity))
 
             async def fan_out(chunk: list[EventBatch]) -> None:
                 for sender in senders:

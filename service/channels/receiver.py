@@ -92,6 +92,25 @@ class Receiver(Closing, Generic[T]):
             return self._core.take_many(buffer, limit)
         return 0
 
+    async def recv_weighed(self, buffer: list[T], slots: int, size_bytes: int) -> int:
+        """:meth:`recv_many`, bounded by what the items weigh: small ones come together.
+
+        Takes one item, whatever it weighs, and those behind it that take no more than ``slots``
+        slots and ``size_bytes`` bytes with it, as the channel's ``items_of`` and ``bytes_of`` tell.
+
+        Cancel safety: a cancelled call has taken nothing.
+
+        Raises:
+            ValueError: If ``slots`` is less than 1.
+            ChannelBusyError: If another task is waiting on this receiver.
+        """
+        if slots < 1:
+            raise ValueError(f"slots must be at least 1: {slots}")
+        if (self._turn > 0 and self._lane.buffer) or await self._ready():
+            self._turn -= 1
+            return self._core.take_weighed(buffer, slots, size_bytes)
+        return 0
+
     def try_recv(self) -> T:
         """Receive an item if one is buffered.
 

@@ -125,6 +125,17 @@ class WeighedCore(Core[T]):
         self._free(slots, size_bytes)
         return count
 
+    def take_weighed(self, into: list[T], slots: int, size_bytes: int) -> int:
+        """Pop the oldest item, and those behind it that weigh no more than so much with it."""
+        count = 0
+        for item_slots, item_bytes in self._weights:
+            slots -= item_slots
+            size_bytes -= item_bytes
+            if count and (slots < 0 or size_bytes < 0):
+                break
+            count += 1
+        return self.take_many(into, count)
+
     def destroy(self) -> None:
         """Drop everything buffered: the receiver is gone."""
         self.dropped = True

@@ -172,6 +172,10 @@ class ConsumerClient(Protocol):
         """Leave the group and close, whatever state the client is in.  Never raises."""
         ...
 
+    def arrived(self) -> Collection[TopicPartition]:
+        """Partitions that :meth:`take` may have something of; it has nothing of others."""
+        ...
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """What has been fetched for ``partitions`` since the last call; does not wait.
 

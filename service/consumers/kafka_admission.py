@@ -15,7 +15,7 @@ from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition
 from service.delivery.suspicion import UNLIMITED
 from service.errors import ChannelClosedError
-from service.events import Permission, Record, RecordBatch
+from service.events import CHUNK_BYTES, CHUNK_RECORDS, Permission, Record, RecordBatch
 
 SUSPECT_POLL_S: Final = 0.002
 
@@ -62,6 +62,9 @@ class Admission:
 
     def __init__(self, member: Member, committer: Committer) -> None:
         self.blocked_since_s: float | None = None
+        # What was sent on since the pipeline last had a turn.
+        self._records_sent = 0
+        self._bytes_sent = 0
         self._member = member
         self._committer = committer
 
@@ -215,8 +218,16 @@ class Admission:
         except ChannelClosedError:
             member.stopping.set()
         self.blocked_since_s = None
-        # Let the pipeline take it while it is warm in the processor's cache.
-        await asyncio.sleep(0)
+        self._records_sent += count
+        self._bytes_sent += size_bytes
+        if (
+            not counters.more_in_hand
+            or self._records_sent >= CHUNK_RECORDS
+            or self._bytes_sent >= CHUNK_BYTES
+        ):
+            # Let the pipeline take it while it is warm in the processor's cache.
+            self._records_sent = self._bytes_sent = 0
+            await asyncio.sleep(0)
         waited_s = _now() - began_s
         counters.backpressure_s += waited_s
 

@@ -185,6 +185,10 @@ class KafkaConsumerClient:
         # stop() can fail before it reaches this, and then leaves the sockets open
         await _quietly(consumer._client.close(), STOP_TIMEOUT_S)  # noqa: SLF001
 
+    def arrived(self) -> Collection[TopicPartition]:
+        """See :meth:`service.consumers.base.ConsumerClient.arrived`."""
+        return self._tap.arrived() if self._tap is not None else ()
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         return self._tap.take(partitions) if self._tap is not None else []

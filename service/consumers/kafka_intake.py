@@ -26,17 +26,10 @@ from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.delays import not_before_ms
-from service.events import Failure, Record, RecordBatch, SourceRecord
+from service.events import CHUNK_BYTES, CHUNK_RECORDS, Failure, Record, RecordBatch, SourceRecord
 
 log = structlog.get_logger(__name__)
 
-CHUNK_RECORDS: Final = 384
-"""Records in one batch of ours; small stored batches are merged up to it, large ones are cut.
-
-So few that what is made of them is still in the processor's cache when the next step looks at it:
-between 256 and 512 are alike, 1,024 took twice as long an event (`docs/performance.md`).
-"""
-CHUNK_BYTES: Final = 512 * 1024
 NEXT_RECORDS: Final = 1024
 """Records that must still find room in the commit's metadata before more are taken."""
 POLL_WAIT_S: Final = 0.1
@@ -80,7 +73,9 @@ class Intake:
         counters.more_in_hand = False
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
-            ready = {name for name in member.assigned if self.has_room(name)}
+            # asked of what has come only, as a fetch brings a few of perhaps many partitions
+            come = {*client.arrived(), *self._kept} & member.assigned
+            ready = {name for name in come if self.has_room(name)}
             epochs = {name: member.held[name].epoch for name in ready}
             try:
                 fetched = client.take(ready.difference(self._kept))
@@ -109,10 +104,9 @@ class Intake:
         held = member.held[name]
         if held.phase is not Phase.RUNNING or held.closing or not member.lease_valid():
             return False
-        if held.hold_until_s > _now():
+        if held.hold_until_s and held.hold_until_s > _now():
             return False
-        records, size_bytes = member.budget.room_for(name)
-        return records > 0 and size_bytes > 0 and held.has_metadata_room(NEXT_RECORDS)
+        return member.budget.has_room(name) and held.has_metadata_room(NEXT_RECORDS)
 
     def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
         """What was kept for partitions that have room now, as far as it still is ours."""

@@ -94,7 +94,7 @@ class Member:
         if client is None:
             return False
         now_s = (self._clock or self._find_clock())()
-        if self.assigned and self.lease.held(now_s):
+        if now_s < self.lease.expires_at_s and self.assigned:
             return True  # whatever was heard since can only make it longer
         heard_at_s = client.health().last_heartbeat_at_s
         self.lease.renew(heard_at_s)

@@ -323,6 +323,8 @@ class HeldPartition:
         offsets = self.offsets
         if offsets is None:
             return False
+        if offsets.span + records <= ALWAYS_FIT:  # do not look at batches
+            return True
         low, end = offsets.next_offset, offsets.expected_offset
         if end + records - low <= ALWAYS_FIT:  # do not compute ranges
             return True

@@ -58,6 +58,10 @@ PRIVATE_NAMES: Final = {
 class Tap(Protocol):
     """Where fetched batches come out of the client."""
 
+    def arrived(self) -> Collection[TopicPartition]:
+        """See :meth:`service.consumers.base.ConsumerClient.arrived`."""
+        ...
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         ...
@@ -86,6 +90,11 @@ class PrefetchTap:
         # Where a checksum differed.  What was damaged on its way is whole when it is read again.
         self._doubted: dict[TopicPartition, int] = {}
 
+    def arrived(self) -> Collection[TopicPartition]:
+        """What is in the buffer, errors too; the client's names of partitions equal ours."""
+        names: Collection[TopicPartition] = self._fetcher._records.keys()  # noqa: SLF001
+        return names
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """Take everything fetched for ``partitions``; the client fetches on at once."""
         if self._coordinator is not None:
@@ -99,6 +108,8 @@ class PrefetchTap:
             return []
         buffer = self._fetcher._records  # noqa: SLF001
         taken: list[Fetched] = []
+        if not partitions:
+            return taken
         wanted = [key for key in buffer if key in partitions]
         # errors first: one that was raised behind a batch already taken would lose that batch
         wanted.sort(key=lambda key: type(buffer[key]) is FetchResult)
@@ -249,6 +260,10 @@ class GetmanyTap:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._buffer: dict[TopicPartition, list[Any]] = {}
+
+    def arrived(self) -> Collection[TopicPartition]:
+        """What :meth:`wait` has read anything of."""
+        return self._buffer.keys()
 
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """What :meth:`wait` has read for ``partitions``."""

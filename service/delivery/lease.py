@@ -27,15 +27,20 @@ class Lease:
 
     Raises:
         ValueError: If ``ratio`` is not between 0 and 1, both excluded.
+
+    Attributes:
+        expires_at_s: When it ends unless renewed; minus infinity when there is none.
     """
 
-    __slots__ = ("_duration_s", "_renewed_at_s")
+    __slots__ = ("_duration_s", "_renewed_at_s", "expires_at_s")
 
     def __init__(self, session_timeout_s: float, *, ratio: float = 0.7) -> None:
         if not 0 < ratio < 1:
             raise ValueError("ratio must be above 0 and below 1")
         self._duration_s = ratio * session_timeout_s
         self._renewed_at_s: float | None = None
+        # kept, not computed: it is asked for at every batch, several times
+        self.expires_at_s = float("-inf")
 
     def renew(self, sent_at_s: float) -> None:
         """A heartbeat or a join was accepted.
@@ -46,17 +51,12 @@ class Lease:
         """
         if self._renewed_at_s is None or sent_at_s > self._renewed_at_s:
             self._renewed_at_s = sent_at_s
+            self.expires_at_s = sent_at_s + self._duration_s
 
     def give_up(self) -> None:
         """The group no longer knows this member; only a new join can renew the lease."""
         self._renewed_at_s = None
-
-    @property
-    def expires_at_s(self) -> float:
-        """When it ends unless renewed; minus infinity when there is none."""
-        return (
-            float("-inf") if self._renewed_at_s is None else self._renewed_at_s + self._duration_s
-        )
+        self.expires_at_s = float("-inf")
 
     def held(self, now_s: float) -> bool:
         """Whether dispatch and commit are allowed at ``now_s``."""

@@ -159,6 +159,14 @@ class PartitionOffsets:
             batches.popleft()
         return self._next_offset
 
+    @property
+    def span(self) -> int:
+        """At most so many positions are between :attr:`next_offset` and what was delivered.
+
+        Does not look at what has been acknowledged since :attr:`next_offset` was asked for.
+        """
+        return self._expected_offset - self._next_offset
+
     def commit_due(self, committed: int | None) -> bool:
         """Whether there is something to commit that ``committed`` does not say yet.
 

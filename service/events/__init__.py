@@ -9,13 +9,15 @@ What is made per record is a msgspec struct: making one costs a fifth of what it
 ``__init__`` in Python.  Treat them as immutable all the same.
 """
 
-from service.events.batch import Permission, RecordBatch
+from service.events.batch import CHUNK_BYTES, CHUNK_RECORDS, Permission, RecordBatch
 from service.events.event import Event, EventBatch
 from service.events.failure import Failure
 from service.events.outcomes import SAME_KEY, Handled, Outcome, Result, Results, SameKey
 from service.events.records import TRACEPARENT_MAX_BYTES, Headers, Record, SourceRecord
 
 __all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_RECORDS",
     "SAME_KEY",
     "TRACEPARENT_MAX_BYTES",
     "Event",

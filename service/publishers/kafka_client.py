@@ -80,6 +80,7 @@ class KafkaProducerClient:
         self._producer: AIOKafkaProducer | None = None
         self._gate: ProduceGate | None = None
         self._settings: dict[str, Mapping[str, str]] = {}
+        self._counts: dict[str, int | None] = {}
         self._heard_s = 0.0
 
     async def start(self) -> None:
@@ -99,7 +100,7 @@ class KafkaProducerClient:
             raise
         if "transactional_id" in self._options:
             wait_briefly_for_markers(producer)
-        producer.client.cluster.add_listener(self._hear)
+        producer.client.cluster.add_listener(self._hear_of_topics)
         self._gate = ProduceGate(producer, self._hear)
         self._producer = producer
 
@@ -131,8 +132,12 @@ class KafkaProducerClient:
         """See :meth:`service.publishers.base.ProducerClient.partitions`."""
         if self._producer is None:
             return None
-        known = self._producer.client.cluster.partitions_for_topic(topic)
-        return None if known is None else len(known)
+        try:
+            return self._counts[topic]
+        except KeyError:
+            known = self._producer.client.cluster.partitions_for_topic(topic)
+            count = self._counts[topic] = None if known is None else len(known)
+            return count
 
     async def _read_settings(self, topic: str) -> Mapping[str, str]:
         """The topic's settings; none where we may not read them."""
@@ -161,7 +166,12 @@ class KafkaProducerClient:
         """See :attr:`service.publishers.base.ProducerClient.heard_s`."""
         return self._heard_s
 
-    def _hear(self, _: object = None) -> None:
+    def _hear_of_topics(self, _: object) -> None:
+        """A broker has told of the topics; the client makes a set for each question."""
+        self._counts.clear()
+        self._hear()
+
+    def _hear(self) -> None:
         """A broker has answered."""
         self._heard_s = asyncio.get_running_loop().time()
 

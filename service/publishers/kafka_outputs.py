@@ -24,6 +24,9 @@ class KafkaOutputs(OutputTopics):
     def __init__(self) -> None:
         super().__init__()
         self._outputs: dict[tuple[str, int], OutputPartition] = {}
+        # Those with records that are not on the wire, in the order in which they got them: of
+        # perhaps hundreds there are few, and they are looked at for every chunk of results.
+        self._unsent: dict[OutputPartition, None] = {}
         self._shares = Shares()
         self._dirty = asyncio.Event()
 
@@ -75,6 +78,7 @@ class KafkaOutputs(OutputTopics):
         What was added while there was none is in no writer: it goes first, as a batch of its own,
         or it would be acknowledged with this one without ever having been sent.
         """
+        self._unsent[output] = None
         output.since_s = _now()
         if not output.waiting_since_s:
             output.waiting_since_s = output.since_s
@@ -88,7 +92,7 @@ class KafkaOutputs(OutputTopics):
         if not self._shares.records:
             return
         if urgent:
-            for output in self._outputs.values():
+            for output in self._unsent:
                 if output.runs:
                     output.urgent = True
         self._shares.look()

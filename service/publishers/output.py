@@ -6,7 +6,7 @@ A record's bytes are kept once, in the batch that is to be sent; beside it stand
 input records it came from.  Knows neither the producer nor a clock: the publisher drives it.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -22,6 +22,11 @@ RECORD_OVERHEAD_BYTES: Final = 128
 """Kafka's own bytes of a record and its batch, beside key, value and headers; an upper bound."""
 NOT_COUNTED: Final = Shares().of("")
 """The share of outputs that are counted by whoever drives them."""
+
+# Named once, and never looked for in a set: Python 3.11 takes longer for either than for asking.
+_GO: Final = Permission.GO
+_WAIT: Final = Permission.WAIT
+_NEVER: Final = Permission.NEVER
 
 
 class EntryOwner(Protocol):
@@ -92,11 +97,11 @@ class Run:
         return Run(self.batch, self.places[start:end], self.owner, failed=self.failed)
 
 
-def count_by_owner(runs: Sequence[Run]) -> Counter[EntryOwner]:
+def count_by_owner(runs: Sequence[Run]) -> dict[EntryOwner, int]:
     """How many records each owner has among ``runs``."""
-    counts: Counter[EntryOwner] = Counter()
+    counts: dict[EntryOwner, int] = {}
     for run in runs:
-        counts[run.owner] += len(run.places)
+        counts[run.owner] = counts.get(run.owner, 0) + len(run.places)
     return counts
 
 
@@ -346,6 +351,11 @@ class OutputPartition:
         self.sealed = deque(batch.unsent() for batch in self.sealed)
 
     @property
+    def held(self) -> bool:
+        """Whether it has records that are not on the wire."""
+        return bool(self.runs or self.sealed)
+
+    @property
     def pending(self) -> int:
         """Records that are not acknowledged."""
         on_wire = 0 if self.on_wire is None else self.on_wire.count
@@ -374,10 +384,18 @@ def by_partition(
 
 def permission_of(runs: Sequence[Run]) -> Permission:
     """What may become of all of ``runs``, which travel together: the worst of the answers."""
-    answers = {run.batch.permission() for run in runs}
-    if Permission.NEVER in answers:
-        return Permission.NEVER
-    return Permission.WAIT if Permission.WAIT in answers else Permission.GO
+    worst = _GO
+    asked: RecordBatch | None = None
+    for run in runs:
+        if run.batch is asked:
+            continue
+        asked = run.batch
+        answer = asked.permission()
+        if answer is _NEVER:
+            return _NEVER
+        if answer is _WAIT:
+            worst = _WAIT
+    return worst
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:

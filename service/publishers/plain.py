@@ -9,7 +9,7 @@ that is not known) is not touched, and goes the long way, one by one.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -27,6 +27,7 @@ from service.publishers.encoding import (
 from service.publishers.output import EntryOwner, Run, by_partition
 from service.publishers.protocols import Publisher
 
+_RUNS = {Handled}
 _key_of = attrgetter("key")
 _headers_of = attrgetter("headers")
 _serial_of = attrgetter("serial")
@@ -163,6 +164,8 @@ def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Ou
     """
     if len(items) == 1:
         return [item for item in items if item is not None]
+    if set(map(type, items)) == _RUNS:
+        return cast("Sequence[Handled]", items)  # of one pass over their batches each, in order
     groups: dict[RecordBatch, list[Handled | Outcome]] = {}
     for item in items:
         if item is not None:

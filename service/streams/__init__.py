@@ -17,7 +17,7 @@ from service.streams.constructors import (
 from service.streams.generators import from_async, stream, try_unfold, unfold
 from service.streams.lanes import Lanes
 from service.streams.peekable import Peekable
-from service.streams.receiver import ReceiverStream
+from service.streams.receiver import ReceiverStream, WeighedStream
 from service.streams.result import Err, Ok, Partial, Result
 from service.streams.selection import interval, select, select_all, select_biased
 from service.streams.shared import BroadcastStream, WatchStream
@@ -42,6 +42,7 @@ __all__ = [
     "Stream",
     "StreamMap",
     "WatchStream",
+    "WeighedStream",
     "Work",
     "empty",
     "from_async",

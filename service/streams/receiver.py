@@ -1,8 +1,13 @@
-"""``ReceiverStream``: the default way to make a stream of a channel."""
+"""The ways to make a stream of a channel: the default one, and one that looks at weights."""
 
 from typing import TypeVar
 
-from service.streams.sources import BatchReceiver, ReceiverSource
+from service.streams.sources import (
+    BatchReceiver,
+    ReceiverSource,
+    WeighedReceiver,
+    WeighedSource,
+)
 from service.streams.stage import CHUNK
 from service.streams.stream import Stream
 
@@ -36,3 +41,26 @@ class ReceiverStream(Stream[T]):
         Works also after the stream was moved into a combinator, to drain a running pipeline.
         """
         self._receiver.close()
+
+
+class WeighedStream(Stream[T]):
+    """The items of a channel that weighs them; ends when the channel is closed and drained.
+
+    As a :class:`ReceiverStream`, but items go through it one by one or, while they are small and
+    come quicker than they are taken, several at once: what is done for a chunk is done once then.
+
+    Cancel safety: no item is lost.
+
+    Args:
+        receiver: The receiving end of a channel; the stream owns it.
+        slots: Most slots that items moved at once may take; at least 1.  One alone may take more.
+        size_bytes: Most bytes that they may weigh, likewise.
+
+    Raises:
+        ValueError: If ``slots`` is less than 1.
+    """
+
+    def __init__(self, receiver: WeighedReceiver[T], *, slots: int, size_bytes: int) -> None:
+        if slots < 1:
+            raise ValueError(f"slots must be at least 1, not {slots}")
+        super().__init__(WeighedSource(receiver, slots, size_bytes))

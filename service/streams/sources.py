@@ -69,6 +69,14 @@ class BatchReceiver(Protocol[T]):
         ...
 
 
+class WeighedReceiver(BatchReceiver[T], Protocol[T]):
+    """The receiving end of a channel that weighs its items."""
+
+    async def recv_weighed(self, buffer: list[T], slots: int, size_bytes: int) -> int:
+        """:meth:`recv_many`, of one item or of several that weigh no more together."""
+        ...
+
+
 class ReceiverSource(Stage[T]):
     """The items of a channel, up to ``chunk`` at a time, until it is closed and drained."""
 
@@ -82,6 +90,34 @@ class ReceiverSource(Stage[T]):
         await self._budget.renew()
         items: list[T] = []
         count = await self._receiver.recv_many(items, min(limit, self._chunk))
+        self._budget.spend(count)
+        return items if count else None
+
+    async def _release(self) -> None:
+        await self._receiver.aclose()
+
+
+class WeighedSource(Stage[T]):
+    """The items of a channel, small ones together, until it is closed and drained.
+
+    Args:
+        receiver: Its receiving end.
+        slots: How many slots of the channel those handed out at once may take; one may take more.
+        size_bytes: How many bytes they may weigh.
+    """
+
+    def __init__(self, receiver: WeighedReceiver[T], slots: int, size_bytes: int) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._slots = slots
+        self._size_bytes = size_bytes
+        self._budget = Budget()
+
+    async def _pull(self, limit: int) -> list[T] | None:
+        await self._budget.renew()
+        items: list[T] = []
+        slots = min(limit, self._slots)
+        count = await self._receiver.recv_weighed(items, slots, self._size_bytes)
         self._budget.spend(count)
         return items if count else None
 

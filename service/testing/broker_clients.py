@@ -88,6 +88,10 @@ class MemoryConsumer:
         if member is not None:
             await self._group.leave(member)
 
+    def arrived(self) -> Collection[TopicPartition]:
+        """See :meth:`service.consumers.base.ConsumerClient.arrived`."""
+        return self._assignment()
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         if self._failed is not None:

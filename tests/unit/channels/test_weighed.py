@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.channels import Overflow, channel
-from service.errors import ChannelClosedError, ChannelFullError
+from service.errors import ChannelBusyError, ChannelClosedError, ChannelFullError
 
 OthersRun = Callable[[], Awaitable[None]]
 
@@ -199,3 +199,63 @@ async def test_what_found_room_in_one_bound_only_is_no_peak() -> None:
             tx.try_send("d")
 
         assert tx.statistics().peak == 1
+
+
+@pytest.mark.parametrize(
+    ("slots", "size_bytes", "come"),
+    [
+        pytest.param(100, 100, [["aa", "b", "cccc", "d"]], id="all"),
+        pytest.param(3, 100, [["aa", "b"], ["cccc"], ["d"]], id="slots"),
+        pytest.param(100, 30, [["aa", "b"], ["cccc"], ["d"]], id="bytes"),
+        pytest.param(5, 49, [["aa", "b"], ["cccc"], ["d"]], id="both"),
+        pytest.param(1, 1, [["aa"], ["b"], ["cccc"], ["d"]], id="one, whatever it weighs"),
+        pytest.param(1, 0, [["aa"], ["b"], ["cccc"], ["d"]], id="no bytes"),
+    ],
+)
+async def test_small_items_come_together_as_far_as_their_weight_allows(
+    slots: int, size_bytes: int, come: list[list[str]]
+) -> None:
+    tx, rx = channel[str](100, items_of=len, bytes_of=lambda item: 10 * len(item))
+    with tx, rx:
+        for item in ("aa", "b", "cccc", "d"):
+            await tx.send(item)
+        received: list[list[str]] = []
+        while len(rx):
+            chunk: list[str] = []
+            assert await rx.recv_weighed(chunk, slots, size_bytes) == len(chunk)
+            received.append(chunk)
+
+        assert received == come
+        assert (tx.capacity, rx.statistics().buffered_bytes) == (100, 0)
+        with pytest.raises(ValueError, match="at least 1"):
+            await rx.recv_weighed([], 0, 100)
+        tx.close()
+        assert await rx.recv_weighed([], 1, 1) == 0
+
+
+async def test_where_items_weigh_nothing_each_takes_a_slot() -> None:
+    tx, rx = channel[int](10)
+    with tx, rx:
+        await tx.send_many([1, 2, 3])
+        chunk: list[int] = []
+        assert await rx.recv_weighed(chunk, 2, 0) == 2
+        assert chunk == [1, 2]
+
+
+async def test_whoever_waits_for_a_weighed_item_has_taken_nothing_when_cancelled(
+    others_run: OthersRun,
+) -> None:
+    tx, rx = channel[bytes](10, bytes_of=len)
+    with tx, rx:
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(rx.recv_weighed([], 5, 5))
+            await others_run()
+            with pytest.raises(ChannelBusyError):
+                await rx.recv_weighed([], 5, 5)
+            await tx.send(b"1")
+            waiting.cancel()
+            await others_run()
+            chunk: list[bytes] = []
+            assert await rx.recv_weighed(chunk, 5, 5) == 1
+
+        assert chunk == [b"1"]

@@ -37,6 +37,9 @@ class Client:
         self.answers = list(answers)
         self.asked: list[set[TopicPartition]] = []
 
+    def arrived(self) -> Collection[TopicPartition]:
+        return {answer.partition for answer in self.answers}
+
     def take(self, partitions: Collection[TopicPartition]) -> list[Fetched]:
         self.asked.append(set(partitions))
         taken = [answer for answer in self.answers if answer.partition in partitions]
@@ -128,6 +131,37 @@ async def test_it_is_known_whether_more_of_an_answer_comes() -> None:
     assert len(reading.sent) == 4
     assert reading.more == [True, True, True, False]
     assert not reading.counters.more_in_hand
+
+
+async def test_only_what_has_come_is_asked_about_its_room() -> None:
+    reading = Reading(Client(_answer(HERE, 1)), max_bytes=10_000_000)
+    asked: list[TopicPartition] = []
+    has_room = reading.intake.has_room
+
+    def look(name: TopicPartition) -> bool:
+        asked.append(name)
+        return has_room(name)
+
+    reading.intake.has_room = look  # type: ignore[method-assign]
+
+    await reading.run(1.0)
+
+    assert reading.sent == [(HERE, 0)]
+    assert set(asked) == {HERE}
+    # nothing to take is asked for all the same: the client learns so that it is in use
+    assert reading.client.asked[0] == {HERE}
+    assert reading.client.asked.count(set()) > 5
+
+
+async def test_what_comes_for_a_partition_that_is_not_assigned_stays_with_the_client() -> None:
+    elsewhere = TopicPartition("elsewhere", 0)
+    reading = Reading(Client(_answer(elsewhere, 1), _answer(HERE, 1)), max_bytes=10_000_000)
+
+    await reading.run(1.0)
+
+    assert reading.sent == [(HERE, 0)]
+    assert {HERE} in reading.client.asked
+    assert not any(elsewhere in asked for asked in reading.client.asked)
 
 
 async def test_what_there_is_no_room_for_is_not_in_hand() -> None:

@@ -248,6 +248,22 @@ def test_batches_come_out_whole_and_the_client_reads_on_behind_them(codec: int) 
     assert PrefetchTap(client).take({OURS}) == []
 
 
+def test_what_has_arrived_is_known_without_taking_it() -> None:
+    client = Client()
+    client.fetched(batch(0, [b"a"]))
+    client._fetcher._records[OTHER] = FetchError(error=KafkaError("denied"), backoff=0.0)
+    tap = PrefetchTap(client)
+
+    assert set(tap.arrived()) == {OURS, TopicPartition("other", 0)}
+    assert tap.take(()) == []
+    assert client.notified == 0
+
+    with pytest.raises(ClientFailedError, match="denied"):
+        tap.take(set(tap.arrived()))
+    tap.take(set(tap.arrived()))
+    assert not tap.arrived()
+
+
 @pytest.mark.parametrize("ours", [True, False], ids=["read", "thrown away"])
 def test_what_was_fetched_is_freed_without_the_collector_of_cycles(*, ours: bool) -> None:
     client = Client()

@@ -175,6 +175,10 @@ class MemoryBudgetMachine(RuleBasedStateMachine):
         assert self.budget.used_records <= self.max_records
         assert self.budget.used_bytes <= self.max_bytes
 
+    @rule(name=names)
+    def ask(self, name: str) -> None:
+        assert self.budget.has_room(name) == (self.budget.room_for(name) != NO_ROOM)
+
     @invariant()
     def a_partition_that_holds_nothing_has_its_share(self) -> None:
         """Or what is left, where a rebalance found memory in use under the old shares."""

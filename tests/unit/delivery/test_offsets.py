@@ -315,6 +315,10 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
         batch, index = self.existing[offset]
         batch.ack(index)
         self.unfinished.discard(offset)
+        exact = self.end - min(self.unfinished, default=self.end)
+        assert self.offsets.span >= exact  # nobody has looked since
+        assert self.offsets.next_offset == self.end - exact
+        assert self.offsets.span == exact
 
     @rule()
     def compact(self) -> None:

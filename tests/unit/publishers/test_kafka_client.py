@@ -1,12 +1,12 @@
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from service.publishers.base import Row
-from service.publishers.kafka_client import _close, _Writer
+from service.publishers.kafka_client import KafkaProducerClient, _close, _Writer
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,27 @@ def test_a_batch_gives_back_what_was_put_into_it(compression: int, *, sent: bool
 
 def test_an_empty_batch_gives_back_nothing() -> None:
     assert _Writer(BatchBuilder(10_000, 0)).rows() == []
+
+
+async def test_how_many_partitions_there_are_is_asked_once_until_the_brokers_tell_anew() -> None:
+    client = KafkaProducerClient({}, {})
+    known: dict[str, set[int] | None] = {"out": {0, 1}, "later": None}
+    asked: list[str] = []
+
+    def partitions_for_topic(topic: str) -> set[int] | None:
+        asked.append(topic)
+        return known[topic]
+
+    cluster = SimpleNamespace(partitions_for_topic=partitions_for_topic)
+    client._producer = cast("Any", SimpleNamespace(client=SimpleNamespace(cluster=cluster)))
+
+    assert [client.partitions(topic) for topic in ("out", "later", "out", "later")] == [
+        2, None, 2, None,
+    ]  # fmt: skip
+    assert asked == ["out", "later"]
+    known |= {"out": {0, 1, 2}, "later": {0}}
+    client._hear_of_topics(cluster)
+    assert (client.partitions("out"), client.partitions("later")) == (3, 1)
 
 
 async def test_a_producer_that_does_not_stop_has_its_sockets_closed() -> None:

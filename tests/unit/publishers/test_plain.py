@@ -253,6 +253,13 @@ async def test_nothing_of_a_lost_partition_is_published() -> None:
     assert lost.in_flight == 0
 
 
+def test_runs_that_were_made_as_such_stay_as_they_are() -> None:
+    first, second = batch_of(None, None, None), batch_of(None)
+    runs = [run_of(first, [{"n": 0}]), run_of(first, [{"n": 2}]), run_of(second, [{"n": 3}])]
+
+    assert list(gathered(runs)) == runs
+
+
 def test_what_is_plain_is_gathered_by_batch_in_the_order_of_reading() -> None:
     first, second = batch_of(None, None, None, None), batch_of(None, None)
     failure = Outcome(first, 2, failure=Failure("handler", "", stage="handle"))
