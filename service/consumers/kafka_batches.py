@@ -1,25 +1,11 @@
-"""Stored batches of the client, checked and not yet decoded, as the intake takes them.
-
-Producers that do not wait for more write batches of one record or few.  What is done for each of
-them costs as much as a record does, so small ones that lie side by side are taken as one.
-"""
+"""Stored batches of the client, checked and not yet decoded, as the intake takes them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from service.consumers.base import (
-    CorruptBatchError,
-    MixedBatchError,
-    StoredBatch,
-    TopicPartition,
-)
+from service.consumers.base import CorruptBatchError, TopicPartition
 from service.consumers.kafka_decompress import decoded_bytes
 from service.events import Record
-
-RUN_BATCHES: Final = 64
-"""Most stored batches that are taken as one."""
-RUN_OFFSETS: Final = 128
-"""A batch that covers as many offsets is taken by itself, a run ends when it covers as many."""
 
 _COMPRESSION_MASK: Final = 0x07
 
@@ -63,59 +49,6 @@ class Batch:
 
     def _corrupt(self, reason: str) -> CorruptBatchError:
         return CorruptBatchError(self._partition, self.first_offset, self.next_offset, reason)
-
-
-class Run:
-    """Small stored batches side by side, none of them compressed.
-
-    Args:
-        partition: Whose.
-        raw: The first; more are added to ``raws``, and ``next_offset`` is moved on.
-        first_offset: The first that it covers.
-        next_offset: One past the last.
-    """
-
-    __slots__ = ("_partition", "first_offset", "next_offset", "raws", "size_bytes")
-
-    def __init__(
-        self, partition: TopicPartition, raw: Any, first_offset: int, next_offset: int
-    ) -> None:
-        self._partition = partition
-        self.raws = [raw]
-        self.first_offset = first_offset
-        self.next_offset = next_offset
-        self.size_bytes = 0
-
-    def decode(self) -> Sequence[Record]:
-        """See :meth:`service.consumers.base.StoredBatch.decode`.
-
-        Raises:
-            MixedBatchError: If one of them cannot be decoded; the others can be had one by one.
-        """
-        raws, self.raws = self.raws, []
-        records: list[Record] = []
-        for place, raw in enumerate(raws):
-            whole = len(records)
-            try:
-                records.extend(raw)
-            except Exception as exc:  # the decoder raises whatever it likes
-                del records[whole:]
-                raise MixedBatchError(self._apart(records, raws[place:], repr(exc))) from exc
-        return records
-
-    def _apart(self, before: list[Record], rest: list[Any], reason: str) -> list[StoredBatch]:
-        """What was decoded, the batch that cannot be, and those behind it."""
-        bad, *behind = rest
-        parts: list[StoredBatch] = [Decoded(before)] if before else []
-        parts.append(self._one(bad, reason))
-        parts += map(self._one, behind)
-        return parts
-
-    def _one(self, raw: Any, damage: str | None = None) -> Batch:
-        one = Batch(self._partition, raw, raw.base_offset, raw.next_offset, damage)
-        covered = one.next_offset - one.first_offset
-        one.size_bytes = self.size_bytes * covered // (self.next_offset - self.first_offset)
-        return one
 
 
 class Decoded:

@@ -39,22 +39,42 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
 
     Args:
         data: What was fetched.
+
+    Attributes:
+        data: The same.
+        at: Where the next batch begins in it.
     """
 
-    __slots__ = ("_data", "_end", "_start")
+    __slots__ = ("_skipped", "_start", "at", "data")
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)  # pyright: ignore[reportAbstractUsage]
-        self._data = data
-        self._start = self._end = 0
+        self.data = data
+        self.at = self._start = self._skipped = 0
+
+    def has_next(self) -> bool:
+        """Whether there is another one, as a whole."""
+        left = len(self.data) - self.at
+        if left < _LENGTH_COVERS_FROM:
+            return False
+        (length,) = _LENGTH.unpack_from(self.data, self.at + _LENGTH_AT)
+        return bool(left >= _LENGTH_COVERS_FROM + length)
+
+    def skip(self, count: int, at: int) -> None:
+        """Pass over the next ``count`` batches, which the caller has found to end at ``at``."""
+        self._skipped += count
+        self.at = at
 
     def next_batch(self) -> Any:
         """The next stored batch; ``None`` if the rest is none."""
+        while self._skipped:  # only now: usually all that follows is skipped too
+            _next_batch(self)
+            self._skipped -= 1
         batch = _next_batch(self)
         if batch is not None:
-            start = self._start = self._end
-            (length,) = _LENGTH.unpack_from(self._data, start + _LENGTH_AT)
-            self._end = start + _LENGTH_COVERS_FROM + length
+            start = self._start = self.at
+            (length,) = _LENGTH.unpack_from(self.data, start + _LENGTH_AT)
+            self.at = start + _LENGTH_COVERS_FROM + length
         return batch
 
     def is_whole(self, batch: Any) -> bool:
@@ -62,10 +82,10 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
 
         False also where that is not known: for small batches, old formats, other platforms.
         """
-        start, end = self._start, self._end
+        start, end = self._start, self.at
         if end - start < MIN_BYTES or crc32c is None:
             return False
-        data = self._data
+        data = self.data
         offset, _, _, magic, checksum = _HEAD.unpack_from(data, start)
         return bool(
             magic == _MAGIC

@@ -25,16 +25,10 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
-from service.consumers.kafka_batches import (
-    RUN_BATCHES,
-    RUN_OFFSETS,
-    Batch,
-    Decoded,
-    Run,
-    is_compressed,
-)
-from service.consumers.kafka_checksum import is_whole, remember_bytes
+from service.consumers.kafka_batches import Batch, Decoded
+from service.consumers.kafka_checksum import StoredBatches, is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
+from service.consumers.kafka_runs import Run, take_whole
 
 PRIVATE_NAMES: Final = {
     "AIOKafkaConsumer": ("_fetcher", "_coordinator", "_subscription", "_client"),
@@ -169,9 +163,14 @@ def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition,
     size_bytes: int = stored.size_in_bytes()
     aborted = _may_hold_aborted(source)
     batches: list[Batch | Run] = []
-    run: Run | None = None
     end = position
+    cut_by_us = type(stored) is StoredBatches
     while stored.has_next():
+        # what belongs to an aborted transaction only the client can tell, batch by batch
+        if cut_by_us and not aborted and (whole := take_whole(partition, stored, end, limit)):
+            batches += whole
+            end = whole[-1].next_offset
+            continue
         raw, damage = _next(stored, end, limit)
         if damage is not None:
             if doubted.get(partition) == end:
@@ -185,19 +184,10 @@ def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition,
         wanted = not raw.is_control_batch
         if aborted and raw.producer_id is not None and raw.producer_id >= 0:
             wanted = _committed(source, raw) and wanted
+            aborted = _may_hold_aborted(source)  # no longer, once the last one has ended
         first_offset = getattr(raw, "base_offset", end)  # batches of old formats do not tell it
         end = raw.next_offset
-        if not wanted or end - first_offset >= RUN_OFFSETS or is_compressed(raw):
-            run = None
-            batches.append(Batch(partition, raw if wanted else None, first_offset, end))
-        elif run is None:
-            run = Run(partition, raw, first_offset, end)
-            batches.append(run)
-        else:
-            run.raws.append(raw)
-            run.next_offset = end
-            if len(run.raws) >= RUN_BATCHES or end - run.first_offset >= RUN_OFFSETS:
-                run = None
+        batches.append(Batch(partition, raw if wanted else None, first_offset, end))
     if batches:
         source.next_fetch_offset = end
         span = max(1, end - batches[0].first_offset)

@@ -1,5 +1,7 @@
 """Checksums of stored batches: the same verdict as the client's, whoever computes it."""
 
+import struct
+
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import Fetcher
@@ -25,6 +27,40 @@ def test_batches_are_cut_as_the_client_cuts_them(sizes: list[int]) -> None:
         assert size < MIN_BYTES or stored.is_whole(ours)
         assert is_whole(stored, ours)
     assert stored.next_batch() is None
+
+
+@given(sizes=SIZES, passed=st.integers(0, 3), data=st.data())
+def test_what_the_caller_has_passed_over_is_not_cut_again(
+    sizes: list[int], passed: int, data: st.DataObject
+) -> None:
+    batches = [batch(10 * at, [b"x" * size]) for at, size in enumerate(sizes)]
+    stored = StoredBatches(b"".join(batches))
+    first = data.draw(st.integers(0, len(batches)))
+    passed = min(passed, len(batches) - first)
+    for _ in range(first):
+        stored.next_batch()
+
+    stored.skip(passed, sum(map(len, batches[: first + passed])))
+
+    for at in range(first + passed, len(batches)):
+        assert stored.has_next()
+        ours = stored.next_batch()
+        assert ours.base_offset == 10 * at
+        assert is_whole(stored, ours)
+    assert not stored.has_next()
+    assert stored.next_batch() is None
+
+
+@given(cut=st.integers(0, 200), length=st.integers(-(2**31), 2**31 - 1) | st.integers(-20, 80))
+def test_there_is_another_batch_where_the_client_says_so(cut: int, length: int) -> None:
+    whole = batch(0, [b"x"])
+    data = (whole + whole[:8] + struct.pack(">i", length) + whole[12:])[: len(whole) + cut]
+    stored, theirs = StoredBatches(data), MemoryRecords(data)
+
+    assert stored.has_next() == theirs.has_next()
+    stored.next_batch()
+    theirs.next_batch()
+    assert stored.has_next() == theirs.has_next()
 
 
 @given(sizes=SIZES, data=st.data())

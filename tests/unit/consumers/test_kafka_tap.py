@@ -31,6 +31,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -411,12 +412,39 @@ def test_aborted_transactions_and_markers_hold_no_records_but_cover_offsets() ->
     assert fetched.batches[-1].next_offset == client.position == 5
 
 
+def test_behind_the_last_aborted_transaction_small_batches_are_taken_as_one_again() -> None:
+    client = Client()
+    client.fetched(
+        batch(0, [b"aborted"], producer_id=7, transactional=True),
+        control(1, producer_id=7, abort=True),
+        *(batch(offset, [b"committed"], producer_id=7, transactional=True) for offset in (2, 3)),
+        aborted=[(7, 0)],
+    )
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+
+    assert [stored.next_offset for stored in fetched.batches] == [1, 2, 4]
+    assert read_out([fetched]) == [b"committed", b"committed"]
+
+
 def test_an_answer_cut_off_in_the_middle_of_a_batch_gives_what_is_whole() -> None:
     client = Client()
     client.fetched(batch(0, [b"a"]) + batch(1, [b"b" * 1000])[:-10])
 
     assert values_of(client) == [b"a"]
     assert client.position == 1
+
+
+def test_an_answer_that_the_client_has_cut_itself_is_read_batch_by_batch() -> None:
+    client = Client()
+    log = batch(0, [b"a"]) + batch(1, [b"b"])
+    client.fetched(log)
+    client._fetcher._records[PARTITION]._partition_records._records = MemoryRecords(log)
+
+    (fetched,) = PrefetchTap(client).take({OURS})
+
+    assert [stored.next_offset for stored in fetched.batches] == [1, 2]
+    assert read_out([fetched]) == [b"a", b"b"]
 
 
 def test_a_position_that_is_gone_is_named() -> None:
