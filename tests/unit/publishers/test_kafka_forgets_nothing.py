@@ -128,7 +128,8 @@ def test_what_was_added_is_stored_in_order(runs: list[Added], refused: frozenset
     added: list[list[tuple[int, bool]]] = [[] for _ in range(PARTITIONS)]
     first = 0
     for run in runs:
-        added[run.partition] += [(place, run.doubtful) for place in range(first, first + run.records)]
+        places = range(first, first + run.records)
+        added[run.partition] += [(place, run.doubtful) for place in places]
         first += run.records
     for partition, log in enumerate(broker.topics["out"].logs):
         stored = [int(record.value or b"") for record in log.records]
