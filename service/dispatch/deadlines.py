@@ -9,6 +9,8 @@ cancelled again at every look.
 import asyncio
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from service.streams import cancelled_by_others
+
 RESOLUTION: Final = 0.1
 """Share of the timeout between two looks."""
 
@@ -51,7 +53,7 @@ class Deadlines(Generic[TimedT]):
             self._timer = loop.call_later(self._interval_s, self._look, loop)
 
     def timed_out(self, call: TimedT) -> bool:
-        """Whether the cancellation that ``call`` has just got is ours, and nobody else's too."""
+        """Whether the cancellation that ``call`` has just got is ours, and of no third one too."""
         return call in self._expired and self._taken_back(call) == 0
 
     def leave(self, call: TimedT) -> None:
@@ -62,14 +64,17 @@ class Deadlines(Generic[TimedT]):
             del self._expired[call]
 
     def _taken_back(self, call: TimedT) -> int:
-        """Take our cancellations of ``call`` back; returns how many others asked for."""
+        """Take our cancellations of ``call`` back; returns how many others asked for.
+
+        Those that the call itself has asked for are nobody's wish to end it from outside.
+        """
         task = call.task
         if task is None:
             return 0
         for _ in range(self._expired[call]):
             task.uncancel()
         self._expired[call] = 0
-        return task.cancelling()
+        return cancelled_by_others(task)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()

@@ -17,7 +17,7 @@ from collections.abc import (
 from enum import Enum
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
@@ -30,7 +30,7 @@ from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.publishers.changelog import Changelog
-from service.streams import Begun, Eager, Later
+from service.streams import Begun, Child, Eager, Later, cancelled_by_others
 from service.telemetry import Tracing
 
 CIRCUIT_POLL_S: Final = 0.05
@@ -199,7 +199,7 @@ class Runner:
             circuit.succeeded(ticket)
         return item
 
-    def _begin(  # noqa: C901 -- a hot loop, as _run is
+    def _begin(  # noqa: C901, PLR0915 -- a hot loop, as _run is
         self, queue: "deque[tuple[Hashable | None, Any]]", busy: Container[Hashable], most: int
     ) -> "tuple[list[Outcome | None], tuple[Hashable | None, Any] | None]":
         """See :class:`~service.streams.Eager`: what :meth:`_run` does, as far as nothing waits.
@@ -209,6 +209,7 @@ class Runner:
         results: list[Outcome | None] = []
         rest: tuple[Hashable | None, Any] | None = None
         loop = self._loop or self._find_loop()
+        worker = cast("Child", asyncio.current_task(loop))
         began_s = loop.time()
         traced = self._tracing.active
         handle, changelog = self._call, self._changelog
@@ -230,6 +231,8 @@ class Runner:
                 try:
                     waits_for = started.send(None) if type(started) is CoroutineType else None
                 except StopIteration as ended:
+                    if worker.by_itself:
+                        raise asyncio.CancelledError from None  # see _run
                     returned = ended.value
                     done: Results = returned if type(returned) is dict else to_results(returned)
                     results.append(
@@ -239,14 +242,15 @@ class Runner:
                     )
                     continue
             except (Exception, asyncio.CancelledError) as exc:
-                call.task = asyncio.current_task(loop)
+                call.task = worker
                 error = exc if isinstance(exc, Exception) else self._cancelled(call)
                 if error is None:
                     raise
                 failed = self._failed(call, error, loop)
-                if isinstance(failed, Outcome):
+                if isinstance(failed, Outcome) and not worker.by_itself:
                     results.append(failed)
                     continue
+                # a cancellation that waits for the next await must not meet another call there
                 rest = lane, partial(_given, failed)
             else:
                 call.since_s = loop.time() if results else began_s
@@ -289,6 +293,8 @@ class Runner:
                     returned = await self._call(event)
             else:
                 returned = await self._call(event)
+            if self._is_async and _is_over(call.task):
+                raise asyncio.CancelledError  # noqa: TRY301 -- as its task would end
             results: Results = returned if type(returned) is dict else to_results(returned)
             outcome = (
                 Outcome(batch, event.index, results)
@@ -322,8 +328,8 @@ class Runner:
         """What a cancelled attempt failed of; ``None`` if somebody wants the call to end."""
         if self._deadlines.timed_out(call):
             return HandlerTimeoutError(_late(self._deadlines.timeout_s))
-        if call.task is not None and call.task.cancelling() == 0:
-            return TransientError(FROM_INSIDE)  # it awaited something that was cancelled
+        if call.task is not None and cancelled_by_others(call.task) == 0:
+            return TransientError(FROM_INSIDE)  # it, or something that it awaited
         return None
 
     def _failed(
@@ -369,8 +375,13 @@ class Runner:
         return Later(max(CIRCUIT_POLL_S, wait_s), call)
 
 
-async def _given(later: "Later[Outcome | None]") -> "Later[Outcome | None]":
-    return later
+async def _given(failed: "Outcome | Later[Outcome | None]") -> "Outcome | Later[Outcome | None]":
+    return failed
+
+
+def _is_over(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a coroutine has cancelled its task and returned before that could arrive."""
+    return isinstance(task, Child) and task.by_itself > 0 and task.undelivered
 
 
 def _note_begun(call: Call, batch: RecordBatch) -> None:

@@ -6,6 +6,7 @@ cancellation.  Usable alone: it knows nothing of Kafka or of events.
 
 from service.streams.begun import Begun
 from service.streams.calls import Call, Eager, Later, Work
+from service.streams.children import Child, cancelled_by_others
 from service.streams.constructors import (
     empty,
     iter,  # noqa: A004 - the name that the field knows it by
@@ -29,6 +30,7 @@ __all__ = [
     "Begun",
     "BroadcastStream",
     "Call",
+    "Child",
     "Eager",
     "Err",
     "Lanes",
@@ -44,6 +46,7 @@ __all__ = [
     "WatchStream",
     "WeighedStream",
     "Work",
+    "cancelled_by_others",
     "empty",
     "from_async",
     "interval",

@@ -8,10 +8,65 @@ it promises is what a task group promises: none outlives its owner, and none fai
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, cast
 
 
 def _nobody() -> None:
     """Nobody waits for news."""
+
+
+class Child(asyncio.Task[object]):
+    """A task that tells its own cancellations, by the code that it runs, from everybody else's.
+
+    Args:
+        work: What it runs.
+        family: Those it belongs to; once they are told to stop, every cancellation is theirs.
+
+    Attributes:
+        by_itself: How many of the cancellations that count (``cancelling()``) are its own.
+    """
+
+    # No __slots__: a task has a dictionary anyway.
+    def __init__(self, work: Coroutine[object, object, object], family: "Children") -> None:
+        self.by_itself = 0
+        self._family = family
+        super().__init__(work, loop=asyncio.get_running_loop())
+
+    def cancel(self, msg: object = None) -> bool:
+        """See ``asyncio.Task.cancel``."""
+        # the loop by name: whoever ends a loop cancels its tasks while none runs
+        if asyncio.current_task(self.get_loop()) is self and not self._family.stopped:
+            self.by_itself += 1
+        return super().cancel(msg)
+
+    def uncancel(self) -> int:
+        """See ``asyncio.Task.uncancel``."""
+        left = super().uncancel()
+        self.by_itself = min(self.by_itself, left)
+        return left
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether a cancellation waits for the next ``await``."""
+        # typeshed leaves it out; both implementations of a task have it, 3.11 to 3.14
+        waits: bool = cast("Any", self)._must_cancel  # noqa: SLF001 -- our own
+        return waits
+
+    async def take_back(self) -> None:
+        """Let its own cancellations be over, also the one that waits for the next ``await``.
+
+        Raises:
+            CancelledError: If somebody else has cancelled it too.
+        """
+        for _ in range(self.by_itself):
+            self.uncancel()
+        if not self.undelivered:
+            return
+        try:
+            await asyncio.sleep(0)  # nothing else clears it before Python 3.13
+        except asyncio.CancelledError:
+            if self.cancelling():
+                raise
 
 
 class Children:
@@ -43,7 +98,7 @@ class Children:
         """
         # Not a TaskGroup: the owner is a stage, whose life is not that of one block of code.
         # Not the loop's factory: an eager one would run the work before its owner waits for it.
-        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        task = Child(work, self)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -104,3 +159,9 @@ def was_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def cancelled_by_others(task: asyncio.Task[Any]) -> int:
+    """How often ``task`` was cancelled, its own cancellations left out."""
+    cancelled = task.cancelling()
+    return cancelled - task.by_itself if isinstance(task, Child) else cancelled

@@ -10,11 +10,11 @@ do wait are all started within one pass through the event loop.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from service.errors import StreamError
 from service.streams.calls import drop
-from service.streams.children import Children, was_cancelled
+from service.streams.children import Child, Children, was_cancelled
 
 Tag = TypeVar("Tag")
 R = TypeVar("R")
@@ -86,11 +86,12 @@ class Workers(Generic[Tag, R]):
                 drop(call)
             calls.clear()
 
-    async def _run(self) -> None:  # noqa: C901, PLR0912 -- the hot loop of every call
+    async def _run(self) -> None:  # noqa: C901, PLR0912, PLR0915 -- the hot loop of every call
         queue, ahead, idle = self.queue, self.ahead, self._idle
         finished, admit, drained = self._finished, self._admit, self._drained
         eager, children = self._eager, self._children
         loop = asyncio.get_running_loop()
+        child = cast("Child", asyncio.current_task(loop))
         while True:
             self._waking = False
             while (ahead or queue) and self.slots > 0:
@@ -114,6 +115,8 @@ class Workers(Generic[Tag, R]):
                     result = await call()
                     if finished(tag, result):
                         self.slots += 1
+                    if child.by_itself:
+                        await child.take_back()  # of a call that has a result all the same
                 except asyncio.CancelledError as error:
                     if children.stopped:
                         raise

@@ -1,8 +1,10 @@
-"""A handler that lets a cancellation of its own out, as one of something that it awaited."""
+"""A handler that lets a cancellation of its own out: of what it awaited, or of its own task."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from service import Event, handler
 from service.testing.harness import Harness
@@ -35,6 +37,46 @@ async def once(event: Event) -> dict[str, Any]:
     return {"n": event.data["n"]}
 
 
+def _cancel_own_task() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.cancel()
+
+
+@handler("cancelled.itself")
+async def itself(event: Event) -> dict[str, Any]:
+    """Cancels its task, before or after it has waited, in the way that ``does`` says."""
+    does = event.data.get("does", "")
+    if "late" in does:
+        await asyncio.sleep(0.1)
+    if does:
+        _cancel_own_task()
+    if "raises" in does:
+        raise ValueError("as asked")
+    if "returns" not in does:
+        await asyncio.sleep(0.1)
+    return {"n": event.data["n"]}
+
+
+@handler("cancelled.itself.quick")
+async def quick(event: Event) -> dict[str, Any]:
+    if "does" in event.data:
+        _cancel_own_task()
+    elif event.data["n"] == 2:  # the one behind it, which waits
+        await asyncio.sleep(0.1)
+    return {"n": event.data["n"]}
+
+
+@handler("cancelled.itself.taken_back")
+async def taken_back(event: Event) -> dict[str, Any]:
+    _cancel_own_task()
+    try:
+        await asyncio.sleep(10)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.1)
+    return {"n": event.data["n"]}
+
+
 async def _dead_letters(headrace: Headrace, use: Any) -> list[tuple[str, bytes | None]]:
     async with headrace(use, retry=RETRY) as service:
         await service.send_all({"n": n} for n in range(3))
@@ -59,3 +101,81 @@ async def test_it_is_tried_again_like_any_other_failure(headrace: Headrace) -> N
 
         assert [output["n"] for output in service.outputs()] == [1]
         assert service.dead_letters() == []
+
+
+@pytest.mark.parametrize("waits", ["", "late "])
+@pytest.mark.parametrize("how", ["waits", "returns", "raises"])
+@pytest.mark.parametrize("circuit", [0, 100], ids=["no circuit", "circuit"])
+async def test_a_coroutine_that_cancels_its_own_task_fails_alone(
+    headrace: Headrace, waits: str, how: str, circuit: int
+) -> None:
+    async with headrace(itself, retry=RETRY, circuit_breaker={"failures": circuit}) as service:
+        await service.send_all([{"n": 0}, {"n": 1, "does": waits + how}, {"n": 2}, {"n": 3}])
+        await service.settle()
+
+        assert sorted(output["n"] for output in service.outputs()) == [0, 2, 3]
+        (letter,) = service.dead_letters()
+        wanted = "ValueError" if how == "raises" else "the handler was cancelled from inside"
+        assert wanted in letter.detail
+
+
+async def test_a_call_that_ends_at_once_with_its_task_cancelled_leaves_those_behind_it_alone(
+    headrace: Headrace,
+) -> None:
+    retry = {"attempts": 1, "initial_s": 0.5, "jitter": 0}
+    async with headrace(quick, retry=retry, ordering="none") as service:
+        await service.send_all([{"n": 0}, {"n": 1, "does": "returns"}, {"n": 2}, {"n": 3}])
+        await service.settle()
+
+        assert sorted(output["n"] for output in service.outputs()) == [0, 2, 3]
+        assert [letter.value for letter in service.dead_letters()] == [b'{"n":1,"does":"returns"}']
+
+
+async def test_a_handler_that_survives_its_own_cancellation_has_succeeded(
+    headrace: Headrace,
+) -> None:
+    async with headrace(taken_back, retry=RETRY) as service:
+        await service.send_all({"n": n} for n in range(3))
+        await service.settle()
+
+        assert [output["n"] for output in service.outputs()] == [0, 1, 2]
+        assert service.dead_letters() == []
+
+
+async def test_the_timeout_of_one_that_has_survived_it_is_a_timeout(headrace: Headrace) -> None:
+    @handler("cancelled.itself.hangs")
+    async def hangs(event: Event) -> None:  # noqa: ARG001 -- the framework's signature
+        _cancel_own_task()
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    async with headrace(hangs, retry=RETRY, timeout_s=1) as service:
+        await service.send({"n": 0})
+        await service.settle()
+
+        assert [letter.code for letter in service.dead_letters()] == ["timeout"]
+
+
+async def test_a_stop_finds_a_handler_that_has_cancelled_itself_and_goes_on(
+    headrace: Headrace,
+) -> None:
+    """The process ends; what was under way is neither acknowledged nor a failed attempt."""
+    going = asyncio.Event()
+
+    @handler("cancelled.itself.goes_on")
+    async def goes_on(event: Event) -> None:  # noqa: ARG001 -- the framework's signature
+        _cancel_own_task()
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            going.set()
+            await asyncio.Event().wait()
+
+    async with headrace(goes_on, retry=RETRY, timeout_s=1000) as service:
+        await service.send({"n": 0})
+        await going.wait()
+
+    assert service.dead_letters() == []
+    assert service.lag() == 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.streams.children import Children
+from service.streams.children import Child, Children, cancelled_by_others
 from tests.unit.streams.feed import settle
 
 
@@ -108,3 +108,64 @@ async def test_a_task_that_closes_its_family_does_not_wait_for_itself() -> None:
     await children.aclose()
 
     assert events == ["cleaned up"]
+
+
+def _child() -> Child:
+    task = asyncio.current_task()
+    assert isinstance(task, Child)
+    return task
+
+
+async def test_a_cancellation_of_its_own_can_be_taken_back_before_it_arrives() -> None:
+    async def work() -> None:
+        child = _child()
+        child.cancel()
+        seen.append((child.cancelling(), cancelled_by_others(child)))
+        await child.take_back()
+        await asyncio.sleep(1)
+        seen.append((child.cancelling(), cancelled_by_others(child)))
+
+    seen: list[tuple[int, int]] = []
+    children = Children()
+
+    children.start(work())
+    await asyncio.sleep(2)
+
+    assert seen == [(1, 0), (0, 0)]
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+async def test_a_cancellation_of_somebody_else_cannot_be_taken_back(swallowed: bool) -> None:  # noqa: FBT001 -- of parametrize
+    async def work() -> None:
+        child = _child()
+        child.cancel()
+        if swallowed:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(child.cancel)
+        seen.append("begun")
+        await child.take_back()
+        await asyncio.sleep(1)
+        seen.append("not reached")
+
+    seen: list[str] = []
+    children = Children()
+
+    children.start(work())
+    await asyncio.sleep(2)
+
+    assert seen == ["begun"]
+
+
+async def test_to_be_told_to_stop_by_itself_is_the_wish_of_its_owner() -> None:
+    async def work() -> None:
+        children.cancel()
+        seen.append(cancelled_by_others(_child()))
+
+    seen: list[int] = []
+    children = Children()
+
+    children.start(work())
+    await settle()
+
+    assert seen == [1]
