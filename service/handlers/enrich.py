@@ -21,7 +21,8 @@ from service.handlers.state import KeyedState, Partition
 ANSWER_MAX_BYTES = 1024 * 1024
 """Largest answer of a lookup that is read: no topic takes more by default."""
 
-_NOT_FOUND = 404
+_NOTHING_KNOWN = frozenset((204, 404))
+"""No content, and not found."""
 _NO_KEYS = frozenset(("", ".", ".."))
 """What a path leaves out or goes up by: the question would be about something else."""
 
@@ -154,7 +155,7 @@ class _Question(asyncio.Event):
 
 
 class RemoteTable:
-    """A lookup over HTTP with a cache; 404 means that nothing is known, and is remembered too.
+    """A lookup over HTTP with a cache; that nothing is known (404, 204) is remembered too.
 
     Calls for a key that is being asked for wait for that answer instead of asking again.
 
@@ -215,7 +216,7 @@ class RemoteTable:
             async with self._session.get(
                 url, headers=self._options.headers, timeout=self._timeout, allow_redirects=False
             ) as answer:
-                if answer.status == _NOT_FOUND:
+                if answer.status in _NOTHING_KNOWN:
                     return None
                 check_status(answer.status, answer.headers)
                 body = await _read(answer.content)

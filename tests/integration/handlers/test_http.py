@@ -117,6 +117,46 @@ async def test_a_lookup_is_remembered(peer: _Peer) -> None:
     assert len(peer.requests) == 2
 
 
+@pytest.mark.parametrize("status", [204, 404], ids=["no content", "not found"])
+@pytest.mark.parametrize(
+    ("missing", "outputs", "details"),
+    [
+        ("pass", [{"id": "a", "found": None}] * 2, []),
+        ("drop", [], []),
+        ("dead_letter", [], ["PermanentError: nothing is known about id"] * 2),
+    ],
+    ids=["passed", "dropped", "dead-lettered"],
+)
+async def test_nothing_that_is_known_is_handled_as_the_options_say_and_remembered(
+    peer: _Peer, status: int, missing: str, outputs: list[Any], details: list[str]
+) -> None:
+    peer.answers = [web.Response(status=status)]
+    http = {"url": f"{peer.url}/{{key}}"}
+    config = pipeline_of(
+        "enrich", options={"field": "id", "into": "found", "missing": missing, "http": http}
+    )
+    async with Harness(config) as service:
+        await service.send_all([{"id": "a"}, {"id": "a"}])
+        await service.settle()
+
+    assert service.outputs() == outputs
+    assert [letter.detail for letter in service.dead_letters()] == details
+    assert len(peer.requests) == 1
+
+
+async def test_a_success_that_is_empty_is_no_json(peer: _Peer) -> None:
+    peer.answers = [web.Response(status=200)]
+    config = pipeline_of(
+        "enrich", options={"field": "id", "into": "found", "http": {"url": f"{peer.url}/{{key}}"}}
+    )
+    async with Harness(config) as service:
+        await service.send({"id": "a"})
+        await service.settle()
+
+    (letter,) = service.dead_letters()
+    assert letter.detail == "PermanentError: the lookup answers no JSON"
+
+
 async def test_an_answer_that_no_topic_would_take_is_not_read_to_its_end(peer: _Peer) -> None:
     peer.answers = [web.json_response("x" * ANSWER_MAX_BYTES), web.json_response("x" * 1000)]
     config = pipeline_of(
