@@ -36,8 +36,10 @@ from service.handlers.spec import handler
 POOL_SIZE: Final = 4
 """Connections, and so batches written at a time."""
 
-_PERMANENT_CLASSES: Final = ("22", "23", "42")
-"""SQLSTATE classes that no retry heals: data exception, constraint violation, wrong statement."""
+_PERMANENT_CLASSES: Final = ("22", "23", "3F", "42")
+"""SQLSTATE classes that no retry heals: data exception, constraint violation, no such schema, wrong
+statement.
+"""
 
 _INSERTS: Final[dict[str, Callable[..., Any]]] = {
     "postgresql": postgresql.insert,
@@ -86,7 +88,10 @@ class DatabaseOptions(BaseModel):
         default=None, description="`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`."
     )
     url_file: Path | None = Field(default=None, description="A file that holds the URL.")
-    table: str = Field(min_length=1, description="Name of the table.")
+    table: str = Field(
+        min_length=1,
+        description="Name of the table, or `schema.table`; the schema has to be there.",
+    )
     id_field: fields.Path | None = Field(
         default=None, description="Field of the event's id; its place in the topic if not given."
     )
@@ -104,6 +109,7 @@ class DatabaseOptions(BaseModel):
             raise ValueError("give either url or url_file")
         if "id" in self.columns:
             raise ValueError("the column id is the event's id")
+        schema, name = self.place()
         try:
             url = make_url(self.database_url())
             dialect = url.get_backend_name()
@@ -115,7 +121,16 @@ class DatabaseOptions(BaseModel):
         if url.drivername.partition("+")[2] not in _DRIVERS[dialect]:
             wanted = f"{dialect}+{_DRIVERS[dialect][0]}://"
             raise ValueError(f"the URL's driver cannot wait without blocking: write {wanted}…")
+        if schema not in {None, "main"} and dialect == "sqlite":
+            raise ValueError(f"table: SQLite has no schema {schema}: write {name}")
         return self
+
+    def place(self) -> tuple[str | None, str]:
+        """The schema, if one is named, and the name of the table."""
+        schema, dot, name = self.table.rpartition(".")
+        if "." in schema or not name.strip() or (dot and not schema.strip()):
+            raise ValueError("table: write table or schema.table")
+        return schema or None, name
 
     def database_url(self) -> str:
         """The URL, read anew if it is in a file."""
@@ -229,7 +244,8 @@ def _table(options: DatabaseOptions) -> Table:
             Column("timestamp", BigInteger),
             Column("data", _SQL_TYPES["json"]()),
         ]
-    return Table(options.table, MetaData(), *columns)
+    schema, name = options.place()
+    return Table(name, MetaData(), *columns, schema=schema)
 
 
 def _upsert(table: Table, dialect: str, on_conflict: str) -> Any:

@@ -110,6 +110,39 @@ async def test_json_that_is_not_there_is_null_as_any_other_column(
     assert [row["id"] for row in rows] == ["a", "b"]
 
 
+@pytest.mark.parametrize("table", ["created", "there"])
+async def test_a_table_of_a_schema_is_that_one(postgres: PostgresServer, table: str) -> None:
+    await _rows(postgres, 'create schema "Sales; drop"')
+    if table == "there":
+        await _rows(postgres, 'create table "Sales; drop"."a""b" (id text primary key, n bigint)')
+    config = _config(postgres)
+    options = config["pipelines"]["test"]["handlers"]["handler"]["options"]
+    options |= {
+        "table": 'Sales; drop.a"b',
+        "columns": {"n": {"field": "n", "type": "integer"}},
+        "create_table": table == "created",
+    }
+    async with Harness(config) as service:
+        await service.send_all([{"id": "x", "n": 1}, {"id": "x", "n": 2}])
+        await service.settle()
+
+        assert service.dead_letters() == []
+    rows = await _rows(postgres, 'select id, n from "Sales; drop"."a""b"')
+    assert [tuple(row) for row in rows] == [("x", 2)]
+
+
+async def test_a_schema_that_is_not_there_is_not_waited_for(postgres: PostgresServer) -> None:
+    config = _config(postgres, retry={"attempts": 1000, "initial_s": 60, "max_s": 60})
+    config["pipelines"]["test"]["handlers"]["handler"]["options"]["table"] = "elsewhere.events"
+    async with Harness(config) as service:
+        await service.send({"id": "a"})
+        await service.settle()
+        (letter,) = service.dead_letters()
+
+    assert "refuses it" in letter.detail
+    assert "3F000" in letter.detail
+
+
 async def test_batches_reach_ten_thousand_rows_a_second(
     postgres: PostgresServer, record_property: Callable[[str, object], None]
 ) -> None:

@@ -111,3 +111,11 @@ async def test_what_is_there_may_be_kept(file: Path) -> None:
         await service.settle()
 
     assert _rows(file, "select id, n from events") == [("a", 1)]
+
+
+async def test_the_schema_of_sqlite_is_main(file: Path) -> None:
+    async with Harness(_config(file, table="main.orders")) as service:
+        await service.send({"n": 1})
+        await service.settle()
+
+    assert _rows(file, "select id from orders") == [("input/0/0",)]

@@ -7,6 +7,8 @@ import pytest
 from service.errors import ConfigurationError
 from service.handlers import load_handler
 
+POSTGRES = "postgresql+asyncpg://u:secret@h/d"
+
 
 @pytest.mark.parametrize(
     ("options", "problem"),
@@ -18,9 +20,15 @@ from service.handlers import load_handler
         ({"table": "t", "url": "postgresql://u:secret@h/d"}, r"write postgresql\+asyncpg://"),
         ({"table": "t", "url": "postgresql+psycopg2://u:secret@h/d"}, "without blocking"),
         ({"table": "t", "url": "sqlite:///file"}, r"write sqlite\+aiosqlite://"),
+        ({"table": "a.b.c", "url": POSTGRES}, "table: write table or schema.table"),
+        ({"table": "a.", "url": POSTGRES}, "table: write table or schema.table"),
+        ({"table": ".b", "url": POSTGRES}, "table: write table or schema.table"),
+        ({"table": " .b", "url": POSTGRES}, "table: write table or schema.table"),
+        ({"table": "a.b", "url": "sqlite+aiosqlite://"}, "SQLite has no schema a"),
     ],
     ids=["no url", "unknown database", "no url at all", "id as a column", "no driver",
-         "a driver that blocks", "no driver for a file"],
+         "a driver that blocks", "no driver for a file", "a table of a database", "no table",
+         "no schema", "a blank schema", "a schema in SQLite"],
 )  # fmt: skip
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem) as caught:
