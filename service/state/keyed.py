@@ -6,11 +6,16 @@ state, so a key's state is wherever the key's events are.  A handler reads and w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from service.errors import StateTypeError
 
 PartitionId: TypeAlias = tuple[str, int]
+
+NOT_FINITE: Final = "a value of keyed state holds a number that is not finite (NaN or Infinity)"
+
+MAY_HOLD: Final = frozenset((float, dict, list, tuple))
+"""Types in which :func:`is_finite` finds a number that is not; exact ones."""
 
 
 class Place(Protocol):
@@ -48,6 +53,24 @@ def check_key(key: Any) -> None:
         raise StateTypeError("a key of keyed state holds half a character") from None
 
 
+def is_finite(value: Any) -> bool:
+    """Whether no number in a value of JSON is NaN or infinite, which JSON has no word for.
+
+    Asked of every value that is put, so it calls itself for what may hold a number only.
+    """
+    kind = type(value)
+    if kind is float:
+        return bool(value - value == 0)  # false for NaN and both infinities
+    if kind is dict:
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return True
+    for each in value:  # noqa: SIM110 -- a generator costs more than most values
+        if type(each) in MAY_HOLD and not is_finite(each):
+            return False
+    return True
+
+
 class Codec(NamedTuple):
     """Values that are not JSON themselves: how they become JSON and come back.
 
@@ -66,9 +89,9 @@ class KeyedState(Protocol):
     """Values by key within a partition.
 
     Values are JSON (mappings, lists, text, numbers, booleans) unless the state has a
-    :class:`Codec`, because that is how they are made durable.  A value got may be changed in
-    place, but only ``put`` makes the change count.  No call waits: what is not in memory is on a
-    local disk.
+    :class:`Codec`, because that is how they are made durable; JSON has no NaN or infinity.  A
+    value got may be changed in place, but only ``put`` makes the change count.  No call waits:
+    what is not in memory is on a local disk.
     """
 
     def get(self, place: Place, key: str) -> Any:
@@ -79,8 +102,8 @@ class KeyedState(Protocol):
         """Remember ``value`` (not ``None``) under ``key``; starts its time to live anew.
 
         Raises:
-            StateTypeError: If ``key`` is not text that UTF-8 can hold, or ``value`` is ``bytes``
-                and the state durable.
+            StateTypeError: If ``key`` is not text that UTF-8 can hold; in a durable state, if
+                ``value`` is ``bytes``, or holds a number that is not finite and there is no codec.
         """
         ...
 
@@ -92,7 +115,7 @@ class KeyedState(Protocol):
         ...
 
     def put_many(self, place: Place, values: Mapping[str, Any]) -> None:
-        """:meth:`put` for each of ``values``, in their order."""
+        """:meth:`put` for each of ``values``, in their order; none of them if one is refused."""
         ...
 
     def delete(self, place: Place, key: str) -> None:

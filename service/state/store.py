@@ -10,7 +10,17 @@ however many events have changed it since the last time.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from service.state.keyed import Codec, Partition, PartitionId, Place, check_key
+from service.errors import StateTypeError
+from service.state.keyed import (
+    MAY_HOLD,
+    NOT_FINITE,
+    Codec,
+    Partition,
+    PartitionId,
+    Place,
+    check_key,
+    is_finite,
+)
 from service.state.records import Serde, serde
 from service.state.table import Table
 
@@ -63,6 +73,7 @@ class LoggedState:
     ) -> None:
         self.name = name
         self.serde = serde(codec)
+        self._plain = codec is None
         self._changes = changes
         self._clock = clock
         self._ttl_s = ttl_s
@@ -78,6 +89,8 @@ class LoggedState:
         """See :meth:`service.state.keyed.KeyedState.put`."""
         if type(key) is not str or not key.isascii():
             check_key(key)
+        if type(value) in MAY_HOLD and self._plain and not is_finite(value):
+            raise StateTypeError(NOT_FINITE)
         table = self._table(place)
         self._changes.append((place, table, (key,), (table.put(key, value),)))
 
@@ -94,6 +107,8 @@ class LoggedState:
         if not usual:
             for key in values:
                 check_key(key)
+        if self._plain and not all(map(is_finite, values.values())):
+            raise StateTypeError(NOT_FINITE)
         table = self._table(place)
         # a copy as a dictionary, because that is what the keys are added to next
         self._changes.append((place, table, dict(values), table.put_many(values)))

@@ -1,6 +1,9 @@
+import json  # noqa: TID251 -- the judge of ours
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -54,6 +57,60 @@ def test_what_cannot_be_the_key_of_a_record_is_refused_at_once(key: Any, problem
         state.put_many(_HERE, {"a": 1, key: 2})
 
     assert list(state.items(_HERE)) == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "within",
+    [lambda n: n, lambda n: {"a": 1.5, "b": n}, lambda n: [{"a": ("x", [n])}]],
+    ids=["itself", "in a mapping", "deep"],
+)
+def test_a_number_that_json_does_not_have_is_refused_at_once(
+    within: Callable[[float], Any], number: float
+) -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+
+    with pytest.raises(StateTypeError, match=r"not finite \(NaN or Infinity\)"):
+        state.put(_HERE, "a", within(number))
+    with pytest.raises(StateTypeError, match=r"not finite \(NaN or Infinity\)"):
+        state.put_many(_HERE, {"b": 2, "a": within(number)})
+
+    assert dict(state.items(_HERE)) == {"a": 1}
+
+
+def test_a_codec_says_itself_what_becomes_of_any_number() -> None:
+    state = LoggedStore(lambda: 0.0).keyed(
+        "state", ttl_s=None, max_keys=100, codec=Codec(repr, float)
+    )
+
+    state.put(_HERE, "a", float("inf"))
+    state.put_many(_HERE, {"b": float("-inf")})
+
+    assert dict(state.items(_HERE)) == {"a": float("inf"), "b": float("-inf")}
+
+
+@given(st.recursive(st.none() | st.text() | st.integers() | st.floats(),
+                    lambda more: st.lists(more) | st.dictionaries(st.text(), more)))  # fmt: skip
+def test_what_is_refused_is_what_strict_json_does_not_have(value: Any) -> None:
+    state = opened(LoggedStore(lambda: 0.0))
+
+    try:
+        state.put(_HERE, "a", value)
+    except StateTypeError:
+        assert not _strict(value)
+    else:
+        assert _strict(value)
+
+
+def _strict(value: Any) -> bool:
+    """Whether the standard library makes JSON of it, without a number that JSON does not have."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def test_any_text_is_a_key() -> None:
