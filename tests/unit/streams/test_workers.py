@@ -107,6 +107,25 @@ async def test_a_call_that_cancels_its_own_task_ends_the_stream_with_an_error(
 
 
 @every_buffer
+async def test_a_cancellation_that_comes_too_late_for_its_call_meets_no_other(
+    buffer: Callable[[Stream[Any]], Stream[Any]],
+) -> None:
+    async def late() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return "returned before it could arrive"
+
+    async def next_one() -> str:
+        await asyncio.sleep(1)
+        return "next"
+
+    stream = buffer(streams.iter([late, next_one, next_one, next_one]))
+
+    assert await stream.collect() == ["returned before it could arrive", *["next"] * 3]
+
+
+@every_buffer
 async def test_a_worker_that_a_stranger_cancels_is_not_missing_unnoticed(
     buffer: Callable[[Stream[Any]], Stream[Any]],
 ) -> None:
