@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from service.channels import Receiver, Sender, channel
 from service.dispatch import Dispatcher, Normalize, lane_of
+from service.errors import FatalError
 from service.events import CHUNK_BYTES, CHUNK_RECORDS, EventBatch, RecordBatch
 from service.publishers.results import ResultWriter
 from service.streams import Stream, WeighedStream
@@ -39,18 +40,29 @@ class Branch:
     limit: int
 
     async def run(self, events: Stream[EventBatch], *, max_waiting: int) -> None:
-        """Handle and publish ``events`` until they end."""
+        """Handle and publish ``events`` until they end.
+
+        Raises:
+            FatalError: If a plain function has cancelled this task: the pipeline would stop without
+                a word, and its lag would grow.
+        """
         plain = not self.dispatcher.handler.is_async
-        await (
-            events.map_chunks(self.dispatcher.handle)
-            .buffer_unordered(
-                max(self.limit, PLAIN_LIMIT) if plain else self.limit,
-                ordered_by=lane_of,
-                max_waiting=max_waiting,
-                eager=self.dispatcher.calls.eager,
+        try:
+            await (
+                events.map_chunks(self.dispatcher.handle)
+                .buffer_unordered(
+                    max(self.limit, PLAIN_LIMIT) if plain else self.limit,
+                    ordered_by=lane_of,
+                    max_waiting=max_waiting,
+                    eager=self.dispatcher.calls.eager,
+                )
+                .for_each_chunk(self.writer.publish)
             )
-            .for_each_chunk(self.writer.publish)
-        )
+        except asyncio.CancelledError:
+            if self.dispatcher.cancelled_its_task:
+                name = self.dispatcher.name
+                raise FatalError(f"handler {name} has cancelled the task of its pipeline") from None
+            raise
 
 
 def _records(events: EventBatch) -> int:

@@ -6,10 +6,20 @@ Knows neither offsets nor the group: it is told which partitions come and go.
 import asyncio
 from collections.abc import Collection
 from functools import partial
+from typing import Final
+
+import structlog
 
 from service.consumers.base import StateKeeper, TopicPartition, Transactions
 from service.consumers.kafka_partition import HeldPartition
 from service.delivery.budget import MemoryBudget
+from service.errors import BrokerUnavailableError
+
+log = structlog.get_logger(__name__)
+
+AGAIN_FIRST_S: Final = 0.5
+AGAIN_MAX_S: Final = 30.0
+"""Wait before state that could not be read is asked for again: the first time, and in the end."""
 
 
 class Opening:
@@ -126,7 +136,28 @@ class Opening:
         if self._transactions is not None:
             await self._transactions.open(name, partial(self._charge, name))
         if self._state is not None:
-            await self._state.restore(name)
+            await self._restored(self._state, name)
+
+    async def _restored(self, state: StateKeeper, name: TopicPartition) -> None:
+        """Restore until it succeeds: what holds one partition up is no reason to stop the others.
+
+        A client that has no broker any more is found out by its own watchdog, which ends this too.
+        """
+        wait_s = AGAIN_FIRST_S
+        while True:
+            try:
+                await state.restore(name)
+            except BrokerUnavailableError as exc:
+                log.warning(
+                    "state cannot be restored yet",
+                    partition=str(name),
+                    error=str(exc),
+                    delay_s=wait_s,
+                )
+                await asyncio.sleep(wait_s)
+                wait_s = min(AGAIN_MAX_S, wait_s * 2)
+            else:
+                return
 
     def _charge(self, name: TopicPartition, size_bytes: int) -> None:
         """Count what is held in memory beside the input of a partition."""

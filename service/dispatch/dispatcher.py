@@ -59,6 +59,8 @@ class Dispatcher:
 
     Attributes:
         calls: What runs the calls that are made here.
+        cancelled_its_task: Whether a plain function has cancelled the task that it runs in, which
+            is its pipeline's.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Dispatcher:
             changelog=changelog,
         )
         self._lanes_under_way = self.calls.lanes
+        self.cancelled_its_task = False
 
     @property
     def where(self) -> Where | None:
@@ -124,6 +127,8 @@ class Dispatcher:
         as_calls = self.handler.is_async or self.calls.breaks
         plain = self._outcomes if self._many is None else self._runs
         run = self._calls if as_calls else plain
+        task = None if as_calls else asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         for events in batches:
             batch = events.batch
             begun = batch.begun
@@ -146,6 +151,9 @@ class Dispatcher:
                 self._wait(events, wanted, items)
             else:
                 run(events, wanted, items)
+        # nothing was awaited here, so nobody else can have done it
+        if task is not None and task.cancelling() > cancelled:
+            self.cancelled_its_task = True
         return items
 
     def _select(self, events: EventBatch) -> Sequence[int]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.app.state import changelog_topics, changelogs_of, check
-from service.errors import ConfigurationError
+from service.errors import BrokerUnavailableError, ConfigurationError
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
 from service.handlers.state import KeyedState, Partition
 from service.handlers.timers import Timer
 from service.settings import Settings
+from service.state.restore import Chunk
 from service.testing.broker import MemoryBroker
+from service.testing.broker_changelogs import MemoryChangelogs
 from service.testing.harness import Harness, pipeline_of
 
 load_handler("validate")  # importing reads files, which a coroutine must not do
@@ -188,6 +191,34 @@ async def test_a_partition_takes_its_state_along_to_another_member(delivery: str
             held = [_keys(harness) for harness in (first, second)]
 
         assert held == [1, 1]
+
+
+@BOTH
+async def test_a_changelog_partition_that_is_missing_holds_up_none_but_its_own(
+    delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = {1}
+    read = MemoryChangelogs.read
+
+    def look(
+        self: MemoryChangelogs, topic: str, partition: int, start: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        if partition in missing:
+            raise BrokerUnavailableError(f"{topic}/{partition}: no such partition")
+        return read(self, topic, partition, start)
+
+    monkeypatch.setattr(MemoryChangelogs, "read", look)
+    async with Harness(config(delivery), partitions=3) as service:
+        for partition in range(3):
+            await service.send({"key": "a", "tell": True}, partition=partition)
+        await service.advance(60)
+        before = dict(service.committed())
+        missing.clear()
+        await service.settle()
+
+        assert before == {0: 1, 2: 1}
+        assert service.committed() == {0: 1, 1: 1, 2: 1}
+        assert service.outputs() == [{"key": "a", "count": 1}] * 3
 
 
 @BOTH

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from service import Event, handler
-from service.testing.harness import Harness
+from service.errors import FatalError
+from service.testing.harness import Harness, pipeline_of
 
 Headrace = Callable[..., Harness]
 
@@ -179,3 +180,43 @@ async def test_a_stop_finds_a_handler_that_has_cancelled_itself_and_goes_on(
 
     assert service.dead_letters() == []
     assert service.lag() == 1
+
+
+@handler("cancelled.pipeline")
+def pipeline(event: Event) -> dict[str, Any]:
+    if event.data["n"] == 1:
+        _cancel_own_task()
+    return {"n": event.data["n"]}
+
+
+@pytest.mark.parametrize("handlers", [1, 2], ids=["alone", "beside another"])
+async def test_a_function_that_cancels_the_task_of_its_pipeline_ends_the_process(
+    handlers: int,
+) -> None:
+    config = pipeline_of(pipeline)
+    if handlers > 1:
+        config["pipelines"]["test"]["handlers"]["other"] = {
+            "use": "cancelled.coroutine",
+            "output": "output",
+        }
+
+    async def serve() -> None:
+        async with Harness(config, partitions=1) as service:
+            await service.send_all([{"n": 2}, {"n": 1}, {"n": 3}])
+            await service.advance(60)
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await serve()
+
+    (error,) = leaves_of(raised.value)
+    assert isinstance(error, FatalError)
+    assert "has cancelled the task of its pipeline" in str(error)
+
+
+def leaves_of(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in ``group``, of whatever depth."""
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
