@@ -6,6 +6,7 @@ clients; who holds a cursor into its views is the hub's business.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,6 +38,17 @@ _log = structlog.get_logger(__name__)
 
 _SLICE_S = 0.005
 """Longest run of encoding before the loop is let go."""
+
+_SLICE_SHARE = 0.25
+"""Most of a view that one run may fill: one answer of the broker can hold more than a view, and
+clients that keep up would lose what they had no chance to get.  A pass takes that much of it."""
+
+PATIENCE_S = 1.0
+"""Longest that reading waits for the passes to catch up with a burst.  What comes faster than they
+can write is dropped from then on, and the clients stay in the present."""
+
+_PATIENCE_SHARE = 0.1
+"""What of that is regained in the time that passes."""
 
 
 class ViewKey(NamedTuple):
@@ -82,7 +94,7 @@ class TopicFeed:
         bounds: What is kept.
         share: What encoding and filtering may take of the loop.
         on_events: Called when views have new events; told whether it is urgent, as a view is
-            half full.  Must not wait.
+            half full.  Must not wait.  Returns what is set when the next pass has ended.
         on_lost: Called with the number of records that the log lost before they were read.
     """
 
@@ -93,7 +105,7 @@ class TopicFeed:
         *,
         bounds: Bounds,
         share: LoopShare,
-        on_events: Callable[[bool], None],
+        on_events: Callable[[bool], asyncio.Event],
         on_lost: Callable[["TopicFeed", int], None],
     ) -> None:
         self.topic = topic
@@ -112,6 +124,8 @@ class TopicFeed:
         self._asking = asyncio.Lock()
         self._questions = 0
         self._extent: tuple[dict[int, int], dict[int, int]] | None = None
+        self._waited_s = 0.0
+        self._waited_at_s = 0.0
 
     async def run(self) -> None:
         """Read until cancelled; failures are waited out and never raised."""
@@ -255,7 +269,10 @@ class TopicFeed:
 
     async def _take(self, runs: list[Run]) -> None:
         loop, cpu_clock = asyncio.get_running_loop(), self._share.cpu_clock
+        most_events = self._bounds.queue_events * _SLICE_SHARE
+        most_bytes = self._bounds.queue_bytes * _SLICE_SHARE
         began_s, began_cpu_s = loop.time(), cpu_clock()
+        events = size_bytes = 0
         for run in runs:
             for record in run.records:
                 if record.offset < self.window.positions.get(run.partition, 0):
@@ -265,15 +282,35 @@ class TopicFeed:
                 for filtered in self.views.values():
                     if filtered.passes is None or filtered.passes(data):
                         filtered.view.append(event)
-                if loop.time() - began_s > _SLICE_S:
-                    self._on_events(self._crowded())
-                    await self._share.used(cpu_clock() - began_cpu_s)
+                events += 1
+                size_bytes += event.size_bytes
+                full = events > most_events or size_bytes > most_bytes
+                if full or loop.time() - began_s > _SLICE_S:
+                    await self._let_go(cpu_clock() - began_cpu_s)
                     began_s, began_cpu_s = loop.time(), cpu_clock()
+                    events = size_bytes = 0
             self.window.advance(run.partition, run.next_offset)
         if runs:
-            self._on_events(self._crowded())
             self._note_progress()
-            await self._share.used(cpu_clock() - began_cpu_s)
+            await self._let_go(cpu_clock() - began_cpu_s)
+
+    async def _let_go(self, work_s: float) -> None:
+        """Let everybody else have a turn, above all the passes when a view is half full."""
+        crowded = self._crowded()
+        passed = self._on_events(crowded)
+        await self._share.used(work_s)
+        if not crowded:
+            return
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        regained_s = (began_s - self._waited_at_s) * _PATIENCE_SHARE
+        waited_s = max(0.0, self._waited_s - regained_s)
+        if waited_s < PATIENCE_S:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S - waited_s):
+                    await passed.wait()
+        self._waited_at_s = loop.time()
+        self._waited_s = waited_s + self._waited_at_s - began_s
 
     def _crowded(self) -> bool:
         return any(filtered.view.crowded for filtered in self.views.values())

@@ -79,6 +79,7 @@ class SubscriptionHub:
         self._following: dict[Subscription, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._passed = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._pass_task: asyncio.Task[None] | None = None
 
@@ -212,6 +213,8 @@ class SubscriptionHub:
             self._urgent.clear()
             began_s = loop.time()
             behind = await self._pass()
+            self._passed.set()
+            self._passed = asyncio.Event()
             if began_s >= checkpoint_at_s:
                 checkpoint_at_s = began_s + CHECKPOINT_S
                 for group in self._groups.values():
@@ -234,7 +237,8 @@ class SubscriptionHub:
                 behind = True
         return behind
 
-    def _on_events(self, urgent: bool) -> None:  # noqa: FBT001 -- a fact, not an option
+    def _on_events(self, urgent: bool) -> asyncio.Event:  # noqa: FBT001 -- a fact, not an option
         self._wake.set()
         if urgent:
             self._urgent.set()
+        return self._passed

@@ -40,7 +40,9 @@ class RingView:
 
     Args:
         max_items: Most events kept.
-        max_bytes: Most bytes kept, as ``EncodedEvent.size_bytes`` counts them.
+        max_bytes: Most bytes kept, as ``EncodedEvent.size_bytes`` counts them.  A newest event
+            that is larger by itself comes on top: no client could ever get it otherwise, however
+            quick it is.
     """
 
     def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> None:
@@ -66,7 +68,8 @@ class RingView:
         self._events.append(event)
         self._bytes += event.size_bytes
         self.end += 1
-        while len(self._events) > self._max_items or self._bytes > self._max_bytes:
+        most_bytes = _bound(self._max_bytes, event)
+        while len(self._events) > self._max_items or self._bytes > most_bytes:
             self._pop()
 
     def take(self, cursor: int, max_bytes: int) -> Slice:
@@ -126,7 +129,8 @@ class LatestView:
         self._events[self.end] = event
         self._bytes += event.size_bytes
         self.end += 1
-        while len(self._events) > self._max_items or self._bytes > self._max_bytes:
+        most_bytes = _bound(self._max_bytes, event)
+        while len(self._events) > self._max_items or self._bytes > most_bytes:
             self._evicted.append(self._pop())
 
     def take(self, cursor: int, max_bytes: int) -> Slice:
@@ -166,6 +170,11 @@ class LatestView:
         if event.key is not None and self._numbers.get(event.key) == number:
             del self._numbers[event.key]
         return number
+
+
+def _bound(max_bytes: int, newest: EncodedEvent) -> int:
+    """Most bytes that may be kept now that ``newest`` has come."""
+    return max_bytes if newest.size_bytes <= max_bytes else max_bytes + newest.size_bytes
 
 
 def _fit(events: Iterator[EncodedEvent], max_bytes: int) -> Iterator[EncodedEvent]:

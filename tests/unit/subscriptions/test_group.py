@@ -1,5 +1,7 @@
 """One pass over the clients of a view: who gets what when the pass takes long."""
 
+import asyncio
+
 import pytest
 
 from service.events import SourceRecord
@@ -25,7 +27,7 @@ class Topic:
         share = LoopShare(1.0)
         self.feed = TopicFeed(
             "alerts", FakeLog(alerts=1), bounds=Bounds(), share=share,
-            on_events=lambda _: None, on_lost=lambda _feed, _count: None,
+            on_events=lambda _: asyncio.Event(), on_lost=lambda _feed, _count: None,
         )  # fmt: skip
         view = self.feed.view(VIEW, None)
         assert isinstance(view, RingView)

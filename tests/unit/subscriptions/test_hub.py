@@ -223,6 +223,23 @@ async def test_a_stuck_client_is_told_how_much_it_missed_and_costs_the_others_no
     assert hub.counters.dropped == 20
 
 
+@pytest.mark.parametrize("overflow", Overflow, ids=str)
+async def test_whoever_keeps_up_misses_nothing_of_a_burst_that_no_queue_holds(
+    overflow: Overflow,
+) -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest(), overflow=overflow))
+        await settle()
+        for n in range(20 * SMALL.queue_events):
+            log.append("alerts", {"n": n, "pad": "x" * (2 * SMALL.queue_bytes if n == 90 else 0)})
+        await settle()
+
+    assert peer.closed is None
+    assert peer.offsets() == list(range(20 * SMALL.queue_events))
+
+
 async def test_a_stuck_client_that_asked_for_it_is_disconnected() -> None:
     log = FakeLog(alerts=1)
     async with running_hub(log) as hub:

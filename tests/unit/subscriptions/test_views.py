@@ -1,5 +1,6 @@
 """Each view is compared with the obvious model: a list per client."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,13 +48,22 @@ def test_the_oldest_events_go_when_they_hold_too_many_bytes() -> None:
     assert (offsets(taken.events), taken.dropped) == ([2, 3, 4], 2)
 
 
-def test_an_event_above_the_bound_is_dropped_rather_than_kept() -> None:
-    view = RingView(max_bytes=1000)
-    view.append(event(0, size=5000))
+@pytest.mark.parametrize("view", [RingView, LatestView], ids=["ring", "latest"])
+def test_an_event_above_the_bound_is_kept_until_the_next_comes_and_costs_no_other(
+    view: type[RingView | LatestView],
+) -> None:
+    small_then_large = view(max_bytes=1000)
+    small_then_large.append(event(0))
+    small_then_large.append(event(1, size=5000))
+    and_another = view(max_bytes=1000)
+    and_another.append(event(0, size=5000))
+    and_another.append(event(1))
 
-    taken = view.take(0, UNBOUNDED)
+    taken = small_then_large.take(0, UNBOUNDED)
+    too_late = and_another.take(0, UNBOUNDED)
 
-    assert (taken.events, taken.cursor, taken.dropped) == ([], 1, 1)
+    assert (offsets(taken.events), taken.cursor, taken.dropped) == ([0, 1], 2, 0)
+    assert (offsets(too_late.events), too_late.dropped) == ([1], 1)
 
 
 def test_a_portion_is_bounded_but_never_empty() -> None:
