@@ -125,7 +125,7 @@ class CatchUp:
     def _opening(self, subscription: Subscription, resolved: Resolved) -> bytes:
         """What the client is told first."""
         frames = subscribed_frame(subscription.id_json, resolved.positions)
-        if resolved.lost:
+        if resolved.lost or resolved.beyond:
             self._counters.dropped += resolved.lost
             frames += gap_frame(subscription.id_json, resolved.lost, resolved.positions)
         return frames

@@ -153,6 +153,8 @@ class SubscriptionHub:
             filtered = subscription.where is not None
             group = self._groups[key] = Group(feed, view, self.counters, filtered=filtered)
         group.join(subscription)
+        if subscription.gap_due:
+            self._wake.set()
 
     def _end(self, subscription: Subscription, code: str, message: str) -> None:
         """Tell the client that its subscription is over; it may try again."""
@@ -195,6 +197,10 @@ class SubscriptionHub:
             for subscription in group.subscriptions:
                 subscription.missed += count
                 subscription.gap_due = True
+        for subscription in self._following:
+            # What it has missed is counted where it reads.  But a topic that was made anew has
+            # offsets that it believes to have: it would pass them over without a word.
+            subscription.gap_due |= subscription.topic == feed.topic
         self._wake.set()
 
     def _groups_of(self, feed: TopicFeed) -> Iterator[Group]:

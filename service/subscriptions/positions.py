@@ -73,10 +73,13 @@ class Resolved:
     Attributes:
         positions: Next offset of every partition.
         lost: Records that were asked for but are no longer stored, by count of offsets.
+        beyond: Whether a position was asked for that the log has not reached: it is another log,
+            or has been cut, and nobody knows what the client has missed.
     """
 
     positions: Positions
     lost: int = 0
+    beyond: bool = False
 
 
 def clamp(
@@ -84,15 +87,18 @@ def clamp(
 ) -> Resolved:
     """Move ``wanted`` into what is stored, and count what is gone.
 
-    An offset beyond the end (a topic that was made anew, or a forged position) becomes the end;
-    one before the beginning becomes the beginning, and the offsets between are counted as lost.
+    An offset beyond the end (a topic that was made anew, or a forged position) becomes the end,
+    which is noted; one before the beginning becomes the beginning, and the offsets between are
+    counted as lost.
     """
     positions: Positions = {}
     lost = 0
+    beyond = False
     for partition, last in end.items():
         first = beginning.get(partition, 0)
         position = wanted.get(partition, last)
         if position < first:
             lost += first - position
+        beyond |= position > last
         positions[partition] = min(max(position, first), last)
-    return Resolved(positions=positions, lost=lost)
+    return Resolved(positions=positions, lost=lost, beyond=beyond)

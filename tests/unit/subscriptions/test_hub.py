@@ -179,7 +179,7 @@ async def test_a_position_that_is_gone_is_said_as_a_gap() -> None:
     assert peer.offsets() == list(range(12, 30))
 
 
-async def test_a_position_beyond_the_end_becomes_the_end() -> None:
+async def test_a_position_beyond_the_end_becomes_the_end_and_is_said_as_a_gap() -> None:
     log = FakeLog(alerts=1)
     log.append("alerts", {"n": 0})
     async with running_hub(log) as hub:
@@ -189,7 +189,35 @@ async def test_a_position_beyond_the_end_becomes_the_end() -> None:
         log.append("alerts", {"n": 1})
         await settle()
 
+    assert peer.heard("gap") == [{"type": "gap", "id": 1, "dropped": 0, "next": {"0": 1}}]
     assert peer.offsets() == [1]
+
+
+async def test_a_topic_made_anew_while_a_client_catches_up_is_said_as_a_gap() -> None:
+    class Slow(FakePeer):
+        def write(self, frames: bytes) -> None:
+            super().write(frames)
+            self.stuck = len(self.heard("events")) == 1
+
+    log = FakeLog(alerts=1)
+    for n in range(20):
+        log.append("alerts", {"n": n, "pad": "x" * 40_000})
+    async with running_hub(log) as hub:
+        peer = Slow()
+        hub.subscribe(peer, wish(FromEarliest()))
+        await settle()
+        had = peer.offsets()
+        log.break_readers()
+        log.topics["alerts"] = {0: []}
+        log.append("alerts", {"n": "anew"})
+        await asyncio.sleep(1)
+        log.mend()
+        await asyncio.sleep(20)
+        peer.unstick()
+        await settle()
+
+    assert had == [0, 1]
+    assert [gap["dropped"] for gap in peer.heard("gap")] == [0]
 
 
 async def test_a_partition_added_while_the_client_was_away_is_read_from_its_beginning() -> None:

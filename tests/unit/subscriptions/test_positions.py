@@ -25,6 +25,11 @@ def test_what_is_gone_is_counted_and_what_never_was_is_the_end() -> None:
 
     assert resolved.positions == {0: 5, 1: 4, 2: 8}
     assert resolved.lost == 3
+    assert resolved.beyond
+
+
+def test_the_end_itself_is_not_beyond_it() -> None:
+    assert not clamp({0: 9}, {0: 5}, {0: 9, 1: 4}).beyond
 
 
 @given(
