@@ -3,6 +3,7 @@
  *
  *     import { subscribe } from "/client.js";
  *     const subscription = subscribe({
+ *       url: "wss://headrace.example.com/subscribe",     // this module's own server by default
  *       topic: "alerts",
  *       from: "latest",                                  // "earliest", {timestamp}, {offsets}
  *       where: { field: "level", in: ["ERROR"] },        // filtered by the server
@@ -21,14 +22,18 @@ const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
 const STABLE_MS = 10_000;
 const PING_MS = 20_000;
-const SILENCE_MS = 50_000;
+const ANSWER_MS = 15_000;
+const UNAUTHORIZED = 4401;
 
 /** Close codes after which coming back with the same token is pointless. */
 const FATAL_CLOSES = new Map([
   [4400, "the server did not understand this client"],
-  [4401, "the token is missing, wrong or has expired"],
+  [UNAUTHORIZED, "the token is missing, wrong or has expired"],
   [4403, "this token may not do that"],
 ]);
+
+/** What a subprotocol may consist of (RFC 9110, token), in which a browser sends its token. */
+const SENDABLE = /^[\w!#$%&'*+.^`|~-]*$/;
 
 /** The `/subscribe` address beside this module. */
 export function defaultUrl() {
@@ -46,7 +51,8 @@ export function defaultUrl() {
  * @param {"latest"|"earliest"|{timestamp: number}|{offsets: Object<string, number>}} [options.from]
  * @param {object} [options.where] Filter that runs on the server.
  * @param {"drop_oldest"|"conflate"|"disconnect"} [options.overflow]
- * @param {string|function(): (string|Promise<string>)} [options.token] Bearer token, or what gets one.
+ * @param {string|function(): (string|Promise<string>)} [options.token] Bearer token, or what gets
+ *   one: it is asked before each connection, so also when the last token has expired.
  * @param {function(Array<object>, object): void} [options.onEvents] Events, and the position after them.
  * @param {function({dropped: number, next: object}): void} [options.onGap]
  * @param {function({state: string, detail: string}): void} [options.onStatus]
@@ -63,6 +69,7 @@ class Subscription {
   #delayMs = FIRST_DELAY_MS;
   #timers = new Set();
   #closed = false;
+  #refused = new Map();
 
   constructor(options) {
     if (!options.topic) throw new TypeError("subscribe: topic is missing");
@@ -85,27 +92,41 @@ class Subscription {
 
   async #connect() {
     this.#status("connecting");
+    const { token, url } = this.#options;
+    let value;
+    try {
+      value = typeof token === "function" ? await token() : token;
+    } catch (error) {
+      return this.#retry(`no token: ${error}`);
+    }
+    if (this.#closed) return;
+    if (this.#refused.has(value)) return this.#fail(this.#refused.get(value));
+    if (value && !SENDABLE.test(value)) {
+      return this.#fail("the token has characters that a browser cannot send, such as / or =");
+    }
     let socket;
     try {
-      const { token, url } = this.#options;
-      const value = typeof token === "function" ? await token() : token;
-      if (this.#closed) return;
-      const protocols = value ? [PROTOCOL, `token.${value}`] : [PROTOCOL];
-      socket = new WebSocket(url ?? defaultUrl(), protocols);
+      socket = new WebSocket(url ?? defaultUrl(), value ? [PROTOCOL, `token.${value}`] : [PROTOCOL]);
     } catch (error) {
-      this.#retry(String(error));
-      return;
+      return this.#fail(String(error));
     }
     this.#socket = socket;
     let openedAt = 0;
     let heardAt = performance.now();
+    let pingedAt = 0;
     socket.onopen = () => {
       openedAt = heardAt = performance.now();
       socket.send(JSON.stringify(this.#request()));
-      // A dead connection can stay open for minutes; only silence tells.
+      // A dead connection can stay open for minutes; only a ping without an answer tells.  Silence
+      // does not: in the background timers run once a minute, and so do the pings.
       this.#every(PING_MS, () => {
-        if (performance.now() - heardAt > SILENCE_MS) this.#lost(socket, "no answer");
-        else if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}');
+        const now = performance.now();
+        if (pingedAt > heardAt) {
+          if (now - pingedAt > ANSWER_MS) this.#lost(socket, "no answer");
+        } else if (socket.readyState === WebSocket.OPEN) {
+          pingedAt = now;
+          socket.send('{"type":"ping"}');
+        }
       });
     };
     socket.onmessage = ({ data }) => {
@@ -114,10 +135,14 @@ class Subscription {
       if (this.#socket === socket) this.#receive(JSON.parse(data), socket);
     };
     socket.onclose = ({ code, reason }) => {
-      const fatal = FATAL_CLOSES.get(code);
       if (this.#socket !== socket || this.#closed) return;
-      if (fatal) this.#fail(reason || fatal);
-      else this.#lost(socket, reason || `closed (${code})`);
+      const fatal = FATAL_CLOSES.get(code);
+      if (code === UNAUTHORIZED && typeof token === "function") {
+        this.#refused.set(value, reason || fatal); // perhaps there is a new one
+        this.#lost(socket, reason || fatal);
+      } else if (fatal) this.#fail(reason || fatal);
+      else if (openedAt) this.#lost(socket, reason || `closed (${code})`);
+      else this.#lost(socket, "the server cannot be reached, or refuses this page or its token");
     };
   }
 
