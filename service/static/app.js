@@ -10,6 +10,7 @@ const TOKEN = "headrace-token";
 let token = sessionStorage.getItem(TOKEN);
 const tail = new Tail(() => token);
 let tailing = false;
+let asking = false;
 
 class UnauthorizedError extends Error {}
 
@@ -38,6 +39,7 @@ async function poll() {
   } catch (error) {
     if (error instanceof UnauthorizedError) {
       tailing = false;
+      showNothing();
       await askForToken();
     } else {
       showNothing();
@@ -71,8 +73,11 @@ function askForToken() {
   problem.hidden = token === null;
   setText(problem, "That token is not valid, or no longer.");
   byId("token-button").hidden = false;
+  asking = true;
+  notice("This server needs a token.");
   return new Promise((resolve) => {
     byId("token-form").onsubmit = () => {
+      asking = false;
       token = byId("token").value.trim();
       byId("token").value = "";
       sessionStorage.setItem(TOKEN, token);
@@ -83,6 +88,7 @@ function askForToken() {
 }
 
 byId("token-button").addEventListener("click", () => {
+  if (asking) return byId("token-dialog").showModal(); // it was closed without a token
   tailing = false;
   token = null;
   sessionStorage.removeItem(TOKEN);

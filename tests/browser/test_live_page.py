@@ -134,3 +134,21 @@ async def test_a_token_is_asked_for_and_kept_out_of_the_address(tmp_path: Path) 
         address = page.page.url
 
     assert READER not in address
+
+
+async def test_the_token_dialog_can_be_closed_without_one_and_opened_again(tmp_path: Path) -> None:
+    settings = {"tokens_file": token_file(tmp_path)}
+    async with (
+        serving(status=Figures(), settings=settings) as edge,
+        browsing(edge, viewport=DESKTOP) as page,
+    ):
+        await page.until("document.getElementById('token-dialog').open")
+        await page.page.keyboard.press("Escape")
+        await page.until("!document.getElementById('token-dialog').open")
+        said = await page.text("#notice")
+        await page.page.click("#token-button")
+        await page.page.fill("#token", READER, timeout=3000)
+        await page.page.keyboard.press("Enter")
+        await page.live()
+
+    assert "needs a token" in said
