@@ -53,6 +53,8 @@ export function defaultUrl() {
  * @param {"drop_oldest"|"conflate"|"disconnect"} [options.overflow]
  * @param {string|function(): (string|Promise<string>)} [options.token] Bearer token, or what gets
  *   one: it is asked before each connection, so also when the last token has expired.
+ * @param {function(string): object} [options.parse] Reads a frame; `JSON.parse` by default, which rounds
+ *   integers beyond 2^53.
  * @param {function(Array<object>, object): void} [options.onEvents] Events, and the position after them.
  * @param {function({dropped: number, next: object}): void} [options.onGap]
  * @param {function({state: string, detail: string}): void} [options.onStatus]
@@ -73,7 +75,7 @@ class Subscription {
 
   constructor(options) {
     if (!options.topic) throw new TypeError("subscribe: topic is missing");
-    this.#options = { from: "latest", ...options };
+    this.#options = { from: "latest", parse: JSON.parse, ...options };
     this.#connect();
   }
 
@@ -92,7 +94,7 @@ class Subscription {
 
   async #connect() {
     this.#status("connecting");
-    const { token, url } = this.#options;
+    const { token, url, parse } = this.#options;
     let value;
     try {
       value = typeof token === "function" ? await token() : token;
@@ -132,7 +134,7 @@ class Subscription {
     socket.onmessage = ({ data }) => {
       heardAt = performance.now();
       if (openedAt && heardAt - openedAt > STABLE_MS) this.#delayMs = FIRST_DELAY_MS;
-      if (this.#socket === socket) this.#receive(JSON.parse(data), socket);
+      if (this.#socket === socket) this.#receive(parse(data), socket);
     };
     socket.onclose = ({ code, reason }) => {
       if (this.#socket !== socket || this.#closed) return;

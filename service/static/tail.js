@@ -1,6 +1,7 @@
 /** The tail of a topic: filter, pause, expand; what is not shown is said. */
 import { subscribe } from "/client.js";
 import { byId, count, h, setText } from "/dom.js";
+import { number, parse } from "/numbers.js";
 
 const MAX_ROWS = 200;
 const MAX_PAUSED = 1000;
@@ -68,14 +69,14 @@ export class Tail {
       from = readFrom();
       where = readWhere(byId("where").value);
     } catch (error) {
-      return this.#complain(error.message);
+      return this.#complain(error);
     }
     this.#complain(null);
     this.#subscription?.close();
     this.#clear();
     this.#pause(false);
     this.#subscription = subscribe({
-      topic, from, where, token: this.#token,
+      topic, from, where, parse, token: this.#token,
       onEvents: (events) => this.#take(events),
       onGap: ({ dropped }) => this.#take([{ gap: dropped }]),
       onStatus: (state) => this.#show(state),
@@ -151,10 +152,20 @@ export class Tail {
   }
 
   #complain(problem) {
-    const help = byId("where-help");
-    help.classList.toggle("problem", problem !== null);
-    byId("where").setAttribute("aria-invalid", String(problem !== null));
-    if (problem !== null) help.textContent = problem;
+    const element = byId("problem");
+    element.hidden = problem === null;
+    setText(element, problem?.message ?? "");
+    for (const id of ["where", "at-time", "at-offsets"]) {
+      byId(id).setAttribute("aria-invalid", String(problem?.input === id));
+    }
+  }
+}
+
+/** Something that cannot be asked for; `input` is where it was entered. */
+class Complaint extends Error {
+  constructor(input, message) {
+    super(message);
+    this.input = input;
   }
 }
 
@@ -208,6 +219,7 @@ function keyText(key) {
 function preview(value) {
   if (value && typeof value === "object" && typeof value.message === "string") {
     const { message, level, ...rest } = value;
+    if (typeof level !== "string") rest.level = level; // else it has been shown
     return Object.keys(rest).length ? `${message}  ${JSON.stringify(rest)}`.slice(0, 400) : message.slice(0, 400);
   }
   if (value === null) return "deleted (tombstone)";
@@ -225,38 +237,40 @@ function readFrom() {
   const kind = byId("from").value;
   if (kind === "timestamp") {
     const time = new Date(byId("at-time").value).getTime();
-    if (Number.isNaN(time)) throw new Error("Choose a time to start from.");
+    if (Number.isNaN(time)) throw new Complaint("at-time", "Choose a time to start from.");
     return { timestamp: time };
   }
   if (kind === "offsets") {
     const pairs = byId("at-offsets").value.split(/[\s,]+/).filter(Boolean).map((pair) => pair.split(":"));
     if (!pairs.length || pairs.some(([p, o]) => !/^\d+$/.test(p) || !/^\d+$/.test(o ?? ""))) {
-      throw new Error("Offsets are written partition:offset, for example 0:120, 1:87.");
+      throw new Complaint("at-offsets", "Offsets are written partition:offset, for example 0:120, 1:87.");
     }
     return { offsets: Object.fromEntries(pairs.map(([p, o]) => [p, Number(o)])) };
   }
   return kind;
 }
 
-const OPERATORS = { "=": "equals", "!=": "not_equals", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" };
+const ORDERS = { ">": "gt", ">=": "gte", "<": "lt", "<=": "lte" };
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+const WORDS = { true: true, false: false, null: null };
 
 /** `field = a, b`, `field > 5` as structured filters (fast); anything else as JMESPath. */
 export function readWhere(text) {
   text = text.trim();
   if (!text) return undefined;
-  const simple = /^([A-Za-z_][\w.-]*)\s*(!=|>=|<=|=|>|<)\s*([^=<>!&|()'"`]+)$/.exec(text);
+  const simple = /^([A-Za-z_][\w.-]*)\s*(!=|>=|<=|==?|>|<)\s*([^=<>!&|()'"`]+)$/.exec(text);
   if (!simple) return { expression: text };
   const [, field, operator, rest] = simple;
-  const values = rest.split(",").map((value) => scalar(value.trim()));
-  if (values.length > 1) {
-    if (operator === "=") return { field, in: values };
-    if (operator === "!=") return { field, not_in: values };
-    throw new Error(`${operator} compares with one value.`);
+  const texts = rest.split(",").map((value) => value.trim());
+  if (operator in ORDERS) {
+    if (texts.length > 1) throw new Complaint("where", `${operator} compares with one value.`);
+    return { field, [ORDERS[operator]]: NUMBER.test(texts[0]) ? number(texts[0]) : texts[0] };
   }
-  return { field, [OPERATORS[operator]]: values[0] };
+  return { field, [operator === "!=" ? "not_in" : "in"]: texts.flatMap(meanings) };
 }
 
-function scalar(text) {
-  if (/^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text)) return Number(text);
-  return { true: true, false: false, null: null }[text] ?? (text === "null" ? null : text);
+/** What may be stored where a reader sees `text`: events have 7 as well as "7". */
+function meanings(text) {
+  if (NUMBER.test(text)) return [number(text), text];
+  return Object.hasOwn(WORDS, text) ? [WORDS[text], text] : [text];
 }

@@ -152,3 +152,38 @@ async def test_the_token_dialog_can_be_closed_without_one_and_opened_again(tmp_p
         await page.live()
 
     assert "needs a token" in said
+
+
+async def test_filters_find_what_is_meant_and_every_digit_of_a_number() -> None:
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+
+        async def apply(where: str) -> None:
+            await page.page.fill("#where", where)
+            await page.page.keyboard.press("Enter")
+
+        async def found(where: str) -> list[int]:
+            await apply(where)
+            await page.until("document.querySelectorAll('#tail li').length > 0")
+            return await page.offsets()
+
+        await page.live()
+        append(edge, 0, "WARN", id=9007199254740993)
+        append(edge, 1, id=9007199254740992)
+        append(edge, 2, id="7")
+        append(edge, 3, id=7)
+        await page.page.select_option("#from", "offsets")
+        await apply("")
+        wrong = await page.text("#problem")
+        await page.page.select_option("#from", "earliest")
+        offsets = [
+            await found(where) for where in ("level == WARN", "id = 7", "id = 9007199254740993")
+        ]
+        await page.page.locator("#tail summary").first.click()
+        expanded = await page.text("#tail pre")
+        complains = await page.page.locator("#problem").is_visible()
+
+    assert wrong.startswith("Offsets are written")
+    assert not complains
+    assert offsets == [[0], [2, 3], [0]]
+    assert '"id": 9007199254740993' in expanded
+    assert page.problems == []
