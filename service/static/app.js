@@ -1,5 +1,5 @@
 /** The live page: polls the figures, tails a topic, asks for a token where one is needed. */
-import { byId, h, seconds, setText } from "/dom.js";
+import { byId, seconds, setText } from "/dom.js";
 import { showNothing, showPipelines } from "/pipelines.js";
 import { Tail } from "/tail.js";
 
@@ -49,15 +49,15 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
+/** Only the phase is read out: the rest changes every second. */
 function showService(status) {
-  const parts = [h("b", {}, status.phase ?? "unknown")];
-  if (status.uptime_s !== undefined) parts.push(` for ${seconds(status.uptime_s)}`);
-  if (status.reason) parts.push(` · ${status.reason}`);
-  if (status.dashboards) parts.push(` · ${status.dashboards} watching`);
-  if (status.version) parts.push(` · ${status.version}`);
-  const element = byId("service");
-  const text = parts.map((part) => part.textContent ?? part).join("");
-  if (element.textContent !== text) element.replaceChildren(...parts);
+  const phase = status.phase ?? "unknown";
+  setText(byId("phase"), status.reason ? `${phase}: ${status.reason}` : phase);
+  const facts = [""];
+  if (status.uptime_s !== undefined) facts.push(`up ${seconds(status.uptime_s)}`);
+  if (status.dashboards) facts.push(`${status.dashboards} watching`);
+  if (status.version) facts.push(status.version);
+  setText(byId("facts"), facts.join(" · "));
 }
 
 function notice(text) {

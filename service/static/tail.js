@@ -174,7 +174,7 @@ function row(event) {
   const dead = event.headers?.["headrace-error"];
   const details = h("details", {},
     h("summary", {},
-      h("time", {}, clock(event.timestamp)),
+      clock(event.timestamp),
       h("span", { class: "place" }, `${event.partition}:${event.offset}`),
       h("span", { class: "key" }, keyText(event.key)),
       h("span", { class: "what" },
@@ -226,11 +226,15 @@ function preview(value) {
   return (typeof value === "string" ? value : JSON.stringify(value)).slice(0, 400);
 }
 
+/** The time of day here, with the date where it is not today's; the title has the time zone. */
 function clock(timestamp) {
   const time = new Date(timestamp);
-  if (timestamp < 0 || Number.isNaN(time.getTime())) return "no time";
+  if (timestamp < 0 || Number.isNaN(time.getTime())) return h("time", {}, "no time");
   const pad = (value, width = 2) => String(value).padStart(width, "0");
-  return `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}.${pad(time.getMilliseconds(), 3)}`;
+  const date = `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())} `;
+  const clock = `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}.${pad(time.getMilliseconds(), 3)}`;
+  const today = time.toDateString() === new Date().toDateString();
+  return h("time", { datetime: time.toISOString(), title: time.toString() }, today ? clock : date + clock);
 }
 
 function readFrom() {

@@ -42,6 +42,7 @@ class Figures:
     def __init__(self) -> None:
         self.calls = 0
         self.blocking: dict[str, Any] | None = None
+        self.reason: str | None = None
 
     def __call__(self) -> dict[str, Any]:
         self.calls += 1
@@ -50,7 +51,7 @@ class Figures:
             "version": "0.1.0",
             "phase": "running",
             "uptime_s": 754.0 + self.calls,
-            "reason": None,
+            "reason": self.reason,
             "stale": False,
             "dashboards": 1,
             "pipelines": {

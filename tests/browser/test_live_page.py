@@ -102,11 +102,14 @@ async def test_dead_letters_say_why_and_where_from() -> None:
 
 
 async def test_the_page_fits_a_phone_in_the_dark() -> None:
+    figures = Figures()
+    figures.reason = "no answer of broker-0.kafka-headless.messaging.svc.cluster.local:9092"
     async with (
-        serving(status=Figures()) as edge,
+        serving(status=figures) as edge,
         browsing(edge, viewport=PHONE, dark=True) as page,
     ):
         await page.live()
+        await page.until("document.getElementById('phase').innerText.includes('cluster.local')")
         for n in range(8):
             append(edge, n, ["ERROR", "WARN"][n % 2])
         await page.until("document.querySelectorAll('#tail li').length === 8")
@@ -187,3 +190,33 @@ async def test_filters_find_what_is_meant_and_every_digit_of_a_number() -> None:
     assert offsets == [[0], [2, 3], [0]]
     assert '"id": 9007199254740993' in expanded
     assert page.problems == []
+
+
+async def test_what_is_read_out_stays_still_and_old_events_have_a_date() -> None:
+    figures = Figures()
+    async with serving(status=figures) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.live()
+        await page.until("document.querySelector('.figure .value') !== null")
+        await page.page.evaluate(
+            """() => {
+              window.changed = new Set();
+              const id = (node) => (node.closest ? node : node.parentElement).closest("[id]")?.id;
+              const seen = (changes) => changes.forEach(({ target }) => changed.add(id(target)));
+              const all = { subtree: true, childList: true, characterData: true };
+              for (const region of document.querySelectorAll("[role=status],[aria-live]")) {
+                new MutationObserver(seen).observe(region, all);
+              }
+            }"""
+        )
+        append(edge, 0)
+        edge.log.append("alerts", {"n": 1}, timestamp=1_700_000_000_000)
+        shown = figures.calls + 2
+        await page.until("document.querySelectorAll('#tail li').length === 2")
+        while figures.calls < shown:
+            await asyncio.sleep(0.05)
+        changed = await page.page.evaluate("[...changed]")
+        old, new = await page.page.locator("#tail time").all_inner_texts()
+
+    assert changed == []
+    assert old.startswith("2023-11-14 ")
+    assert "-" not in new
