@@ -5,6 +5,7 @@ WebSocket library.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ SUBPROTOCOL: Final = "headrace.v1"
 FATAL_CLOSES: Final = frozenset((4400, 4401, 4403))
 FATAL_STATUSES: Final = frozenset((400, 401, 403, 404))
 
+_log = logging.getLogger(__name__)
+
 
 class SubscriptionError(Exception):
     """The server will not serve this subscription, now or later.
@@ -30,6 +33,10 @@ class SubscriptionError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class _ComeBackError(Exception):
+    """The server cannot serve this subscription now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ async def subscribe(
 ) -> AsyncGenerator[Batch]:
     """Watch ``topic`` for as long as the caller iterates, through lost connections.
 
+    Why it has to connect again is logged as a warning of ``service.client``.
+
     Args:
         url: ``ws://`` or ``wss://`` address of ``/subscribe``.
         topic: Its name.
@@ -78,6 +87,7 @@ async def subscribe(
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     delay_s = 0.25
     while True:
+        reason = "closed"
         try:
             async with connect(
                 url,
@@ -96,18 +106,27 @@ async def subscribe(
         except ConnectionClosed as error:
             if error.rcvd is not None and error.rcvd.code in FATAL_CLOSES:
                 raise SubscriptionError(str(error.rcvd.code), error.rcvd.reason) from error
+            reason = str(error)
         except InvalidStatus as error:
             if error.response.status_code in FATAL_STATUSES:
-                reason = error.response.reason_phrase
-                raise SubscriptionError(str(error.response.status_code), reason) from error
-        except (InvalidHandshake, OSError, TimeoutError):
-            pass
-        await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 -- jitter
+                phrase = error.response.reason_phrase
+                raise SubscriptionError(str(error.response.status_code), phrase) from error
+            reason = str(error)
+        except (_ComeBackError, InvalidHandshake, OSError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+        wait_s = random.uniform(delay_s / 2, delay_s)  # noqa: S311 -- jitter
+        _log.warning("%s: %s; trying again in %.1f s", url, reason, wait_s)
+        await asyncio.sleep(wait_s)
         delay_s = min(delay_s * 2, max_delay_s)
 
 
 async def _batches(socket: ClientConnection) -> AsyncIterator[Batch]:
-    """What the server says until it closes; returns when it asks to come back."""
+    """What the server says until it closes.
+
+    Raises:
+        SubscriptionError: If it refuses for good.
+        _ComeBackError: If it does so for now.
+    """
     while True:
         message = orjson.loads(await socket.recv(decode=False))
         match message["type"]:
@@ -118,7 +137,7 @@ async def _batches(socket: ClientConnection) -> AsyncIterator[Batch]:
             case "gap":
                 yield Batch(dropped=message["dropped"], position=message["next"])
             case "error" if message["retryable"]:
-                return
+                raise _ComeBackError(message["message"])
             case "error":
                 raise SubscriptionError(message["code"], message["message"])
             case _:

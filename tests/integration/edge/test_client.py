@@ -54,3 +54,18 @@ async def test_a_token_is_needed_where_the_server_wants_one(
 
     assert refused.value.code == "401"
     assert [event["value"] for event in first.events] == [{"n": 0}]
+
+
+async def test_what_keeps_it_from_connecting_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as edge:
+        url = edge.url()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):  # nobody listens there any more
+            await anext(subscribe(url, "alerts"))
+
+    [first, *_] = caplog.records
+    assert first.name == "service.client"
+    assert first.getMessage().startswith(f"{url}: ")
+    assert "onnect" in first.getMessage()
+    assert "trying again in 0." in first.getMessage()
