@@ -7,10 +7,20 @@ const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
 const TOKEN = "headrace-token";
 
-let token = sessionStorage.getItem(TOKEN);
+const kept = storage();
+let token = kept?.getItem(TOKEN) ?? null;
 const tail = new Tail(() => token);
 let tailing = false;
 let asking = false;
+
+/** What outlives a reload of this tab; null where the browser lets pages keep nothing. */
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}
 
 class UnauthorizedError extends Error {}
 
@@ -80,7 +90,7 @@ function askForToken() {
       asking = false;
       token = byId("token").value.trim();
       byId("token").value = "";
-      sessionStorage.setItem(TOKEN, token);
+      kept?.setItem(TOKEN, token);
       resolve();
     };
     if (!dialog.open) dialog.showModal();
@@ -91,7 +101,7 @@ byId("token-button").addEventListener("click", () => {
   if (asking) return byId("token-dialog").showModal(); // it was closed without a token
   tailing = false;
   token = null;
-  sessionStorage.removeItem(TOKEN);
+  kept?.removeItem(TOKEN);
 });
 
 poll();

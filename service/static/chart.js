@@ -20,6 +20,7 @@ export class Chart {
     this.#canvas = document.createElement("canvas");
     this.#canvas.className = "plot";
     this.#canvas.setAttribute("role", "img");
+    this.#name(names.map(() => null));
     this.#canvas.addEventListener("pointermove", (event) => {
       const box = this.#canvas.getBoundingClientRect();
       this.#hover = Math.round(((event.clientX - box.left) / box.width) * (SAMPLES - 1));
@@ -47,10 +48,13 @@ export class Chart {
       kept.push(value);
       if (kept.length > SAMPLES) kept.shift();
     });
-    if (values.every((value) => value !== null)) {
-      this.#canvas.setAttribute("aria-label", this.#describe(values));
-    }
+    this.#name(values);
     this.draw();
+  }
+
+  #name(values) {
+    const known = values.every((value) => value !== null);
+    this.#canvas.setAttribute("aria-label", known ? this.#describe(values) : `${this.#series.join(", ")}: no figures`);
   }
 
   draw() {

@@ -43,6 +43,7 @@ class Figures:
         self.calls = 0
         self.blocking: dict[str, Any] | None = None
         self.reason: str | None = None
+        self.latency_ms: dict[str, float | None] | None = None
 
     def __call__(self) -> dict[str, Any]:
         self.calls += 1
@@ -58,7 +59,7 @@ class Figures:
                 "logs": {
                     "rate_in": 1180.0 + 37 * wave,
                     "rate_out": 402.0 + 11 * wave,
-                    "latency_ms": {"p50": 4.2 + wave / 10, "p99": 18.0 + wave},
+                    "latency_ms": self.latency_ms or {"p50": 4.2 + wave / 10, "p99": 18.0 + wave},
                     "dead_letters": {"decode": 3 + self.calls // 5},
                     "in_flight": 40 + wave,
                     "parked": 0,

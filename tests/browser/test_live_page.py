@@ -1,6 +1,7 @@
 """The live page in a real Chromium, against a real server over an in-memory log."""
 
 import asyncio
+import re
 from pathlib import Path
 
 from tests.browser.browsing import DESKTOP, MARKS, PHONE, Figures, append, browsing
@@ -210,7 +211,7 @@ async def test_what_is_read_out_stays_still_and_old_events_have_a_date() -> None
         )
         append(edge, 0)
         edge.log.append("alerts", {"n": 1}, timestamp=1_700_000_000_000)
-        shown = figures.calls + 2
+        shown = figures.calls + 1
         await page.until("document.querySelectorAll('#tail li').length === 2")
         while figures.calls < shown:
             await asyncio.sleep(0.05)
@@ -220,3 +221,50 @@ async def test_what_is_read_out_stays_still_and_old_events_have_a_date() -> None
     assert changed == []
     assert old.startswith("2023-11-14 ")
     assert "-" not in new
+
+
+async def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same() -> None:
+    denied = """Object.defineProperty(window, "sessionStorage", {
+      get() { throw new DOMException("denied", "SecurityError"); },
+    });"""
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.page.add_init_script(denied)
+        await page.page.reload()
+        await page.live()
+        await page.until("document.querySelector('.figure .value') !== null")
+
+    assert page.problems == []
+
+
+async def test_controls_can_be_made_out_and_charts_have_names() -> None:
+    figures = Figures()
+    figures.latency_ms = {"p50": None, "p99": None}
+    edges: list[tuple[str, str]] = []
+    async with serving(status=figures) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.until("document.querySelector('.figure .value') !== null")
+        names = await page.page.evaluate(
+            "[...document.querySelectorAll('canvas')].map(one => one.ariaLabel)"
+        )
+        for scheme in ("light", "dark"):
+            await page.page.emulate_media(color_scheme=scheme)
+            edges += await page.page.evaluate(
+                """[...document.querySelectorAll("#where, #topic, #pause")].map(one => [
+                  getComputedStyle(one).borderTopColor,
+                  getComputedStyle(one.closest("section")).backgroundColor,
+                ])"""
+            )
+
+    assert all(names)
+    assert min(contrast(*each) for each in edges) >= 3  # WCAG 2.2, 1.4.11
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, ``rgb(1, 2, 3)``, as WCAG 2.2 defines it."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * p for weight, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
