@@ -170,11 +170,11 @@ class Subscription {
       case "events":
         // remembered first: a callback that throws must not make the same events come again
         this.#remember(message.next);
-        if (message.events.length) onEvents?.(message.events, this.position);
+        if (message.events.length) this.#tell(onEvents, message.events, this.position);
         break;
       case "gap":
         this.#remember(message.next);
-        onGap?.({ dropped: message.dropped, next: message.next });
+        this.#tell(onGap, { dropped: message.dropped, next: message.next });
         break;
       case "error":
         if (message.retryable) this.#lost(socket, message.message);
@@ -222,6 +222,15 @@ class Subscription {
   }
 
   #status(state, detail = "") {
-    this.#options.onStatus?.({ state, detail });
+    this.#tell(this.#options.onStatus, { state, detail });
+  }
+
+  /** Call back; what that throws is reported as of any handler, and must not end the connection. */
+  #tell(callback, ...values) {
+    try {
+      callback?.(...values);
+    } catch (error) {
+      setTimeout(() => { throw error; });
+    }
   }
 }

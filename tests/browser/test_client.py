@@ -99,3 +99,24 @@ async def test_an_expired_token_is_replaced_where_a_function_gets_tokens() -> No
     assert renewed == ["connecting", *again, "live"]
     assert unsendable.startswith("failed: the token has characters that a browser cannot send")
     assert refused_for_good == ["connecting", *again, f"failed: {refused}"]
+
+
+async def test_a_callback_that_throws_ends_nothing_and_is_reported() -> None:
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        elsewhere = Elsewhere((1012, "restarting"))
+        await page.page.route_web_socket("ws://elsewhere.test/subscribe", elsewhere.serve)
+        await page.page.reload()
+        await page.page.evaluate(
+            """() => import("/client.js").then(({ subscribe }) => {
+              window.said = [];
+              const onStatus = ({ state }) => {
+                said.push(state);
+                throw new Error("in a callback");
+              };
+              subscribe({ url: "ws://elsewhere.test/subscribe", topic: "alerts", onStatus });
+            })"""
+        )
+        states = await said(page, "live")
+
+    assert states == ["connecting", "waiting", "connecting", "live"]
+    assert page.problems == ["in a callback"] * len(states)
