@@ -5,11 +5,13 @@ import { Tail } from "/tail.js";
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
+const HOLE_MS = 10_000;
 const TOKEN = "headrace-token";
 
 const kept = storage();
 let token = kept?.getItem(TOKEN) ?? null;
 const tail = new Tail(() => token);
+let shownAt = 0;
 let tailing = false;
 let asking = false;
 
@@ -43,6 +45,9 @@ async function poll() {
       tailing = true;
     }
     const status = await get("/api/status");
+    // in the background or asleep: a line through it would draw an hour as if it were seconds
+    if (performance.now() - shownAt > HOLE_MS) showNothing();
+    shownAt = performance.now();
     showService(status);
     showPipelines(status);
     notice(null);

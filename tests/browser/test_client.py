@@ -49,7 +49,7 @@ class Elsewhere:
             socket.on_message(answer)
 
 
-async def test_a_page_whose_timers_run_once_a_minute_keeps_its_connection() -> None:
+async def test_a_page_whose_timers_run_once_a_minute_keeps_its_connection_and_draws_holes() -> None:
     async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
         await page.live()
         sockets: list[Any] = []
@@ -57,11 +57,20 @@ async def test_a_page_whose_timers_run_once_a_minute_keeps_its_connection() -> N
         await page.page.clock.install()
         await page.page.reload()
         await page.live()
+        await page.until("document.querySelector('canvas')?.ariaLabel.includes('events in')")
+        await page.page.evaluate(
+            """() => {
+              window.labels = [];
+              new MutationObserver((changes) => labels.push(...changes.map((c) => c.oldValue)))
+                .observe(document.querySelector("canvas"), { attributeOldValue: true });
+            }"""
+        )
         for _ in range(2):
             async with sockets[0].expect_event(
                 "framereceived", lambda frame: "pong" in frame, timeout=5000
             ):
                 await page.page.clock.fast_forward(60_000)
+        await page.until("labels.filter((label) => label.endsWith('no figures')).length >= 2")
 
     assert len(sockets) == 1
 
