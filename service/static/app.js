@@ -10,6 +10,7 @@ const TOKEN = "headrace-token";
 
 const kept = storage();
 let token = kept?.getItem(TOKEN) ?? null;
+byId("token-button").hidden = token === null; // the one that is kept may be the wrong one
 const tail = new Tail(() => token);
 let shownAt = 0;
 let tailing = false;
