@@ -16,7 +16,10 @@ WATCH = """async (tokens) => {
     url: "ws://elsewhere.test/subscribe",
     topic: "alerts",
     token: () => tokens.length > 1 ? tokens.shift() : tokens[0],
-    onStatus: ({ state, detail }) => said.push(detail ? `${state}: ${detail}` : state),
+    onStatus: ({ state, detail }) => {
+      said.push(detail ? `${state}: ${detail}` : state);
+      throw new Error("in a callback"); // is reported, and ends nothing
+    },
   });
 }"""
 
@@ -107,25 +110,5 @@ async def test_an_expired_token_is_replaced_where_a_function_gets_tokens() -> No
     again = [f"waiting: {refused}", "connecting"]
     assert renewed == ["connecting", *again, "live"]
     assert unsendable.startswith("failed: the token has characters that a browser cannot send")
+    assert set(page.problems) == {"in a callback"}
     assert refused_for_good == ["connecting", *again, f"failed: {refused}"]
-
-
-async def test_a_callback_that_throws_ends_nothing_and_is_reported() -> None:
-    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
-        elsewhere = Elsewhere((1012, "restarting"))
-        await page.page.route_web_socket("ws://elsewhere.test/subscribe", elsewhere.serve)
-        await page.page.reload()
-        await page.page.evaluate(
-            """() => import("/client.js").then(({ subscribe }) => {
-              window.said = [];
-              const onStatus = ({ state }) => {
-                said.push(state);
-                throw new Error("in a callback");
-              };
-              subscribe({ url: "ws://elsewhere.test/subscribe", topic: "alerts", onStatus });
-            })"""
-        )
-        states = await said(page, "live")
-
-    assert states == ["connecting", "waiting", "connecting", "live"]
-    assert page.problems == ["in a callback"] * len(states)

@@ -120,48 +120,39 @@ async def test_the_page_fits_a_phone_in_the_dark() -> None:
     assert page.problems == []
 
 
-async def test_a_token_is_asked_for_and_kept_out_of_the_address(tmp_path: Path) -> None:
+async def test_a_token_is_asked_for_until_it_is_right_and_kept_out_of_the_address(
+    tmp_path: Path,
+) -> None:
     settings = {"tokens_file": token_file(tmp_path)}
     async with (
         serving(status=Figures(), settings=settings) as edge,
         browsing(edge, viewport=DESKTOP) as page,
     ):
-        await page.until("document.getElementById('token-dialog').open")
-        await page.page.fill("#token", "wrong")
-        await page.page.keyboard.press("Enter")
-        await page.until("!document.getElementById('token-problem').hidden")
-        await page.page.fill("#token", READER)
-        await page.page.keyboard.press("Enter")
-        await page.live()
-        append(edge, 1)
-        await page.until("document.querySelectorAll('#tail li').length === 1")
-        address = page.page.url
 
-    assert READER not in address
+        async def enter(token: str) -> None:
+            await page.until("document.getElementById('token-dialog').open")
+            await page.page.fill("#token", token)
+            await page.page.keyboard.press("Enter")
 
-
-async def test_the_token_dialog_can_be_closed_without_one_and_opened_again(tmp_path: Path) -> None:
-    settings = {"tokens_file": token_file(tmp_path)}
-    async with (
-        serving(status=Figures(), settings=settings) as edge,
-        browsing(edge, viewport=DESKTOP) as page,
-    ):
         await page.until("document.getElementById('token-dialog').open")
         await page.page.keyboard.press("Escape")
         await page.until("!document.getElementById('token-dialog').open")
         said = await page.text("#notice")
         await page.page.click("#token-button")
-        await page.page.fill("#token", "cut short…", timeout=3000)
-        await page.page.keyboard.press("Enter")
+        await enter("wrong")
+        await page.until("!document.getElementById('token-problem').hidden")
+        await enter("no header can carry this…")
         await page.until("document.getElementById('notice').innerText.includes('No figures')")
         await page.page.reload()
         await page.page.click("#token-button", timeout=3000)
-        await page.until("document.getElementById('token-dialog').open")
-        await page.page.fill("#token", READER)
-        await page.page.keyboard.press("Enter")
+        await enter(READER)
         await page.live()
+        append(edge, 1)
+        await page.until("document.querySelectorAll('#tail li').length === 1")
+        address = page.page.url
 
     assert "needs a token" in said
+    assert READER not in address
 
 
 async def test_filters_find_what_is_meant_and_every_digit_of_a_number() -> None:
