@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
 from service.consumers.backoff import Backoff
+from service.consumers.websocket_frames import CANNOT_CUT
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
 from service.settings import WebSocketClientSourceSettings
@@ -202,13 +203,13 @@ class _Watch:
 def _events(message: bytes) -> list[bytes]:
     """One message is one event, an array one each; what is no JSON is one for the normalizer."""
     if message.lstrip()[:1] == b"[":
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(*CANNOT_CUT):
             return [bytes(item) for item in _items.decode(message)]
     return [message]
 
 
 def _field(value: bytes | None, path: str) -> str | None:
-    """The field at a dotted ``path`` as text; ``None`` where there is none."""
+    """The field at a dotted ``path`` as text; ``None`` where there is none that can be written."""
     try:
         found: Any = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
@@ -217,7 +218,10 @@ def _field(value: bytes | None, path: str) -> str | None:
         found = found.get(name) if isinstance(found, dict) else None
     if found is None or isinstance(found, str):
         return found
-    return orjson.dumps(found).decode()
+    try:
+        return orjson.dumps(found).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        return None
 
 
 def _headers(settings: WebSocketClientSourceSettings) -> Mapping[str, str]:

@@ -80,6 +80,34 @@ async def test_it_says_hello_and_reads_events_and_arrays() -> None:
     ]
 
 
+async def test_what_is_nested_too_deep_to_be_cut_up_is_one_event_and_not_the_end() -> None:
+    deep = "[" * 20_000 + "]" * 20_000
+
+    async def feed(client: ServerConnection) -> None:
+        await client.send(deep)
+        await client.send('{"n":1}')
+        await client.wait_closed()
+
+    async with reading(feed) as (_, inbox):
+        found = await records(inbox, 2)
+
+    assert [value for _, value in found] == [deep.encode(), b'{"n":1}']
+
+
+async def test_an_event_whose_key_is_nested_too_deep_has_none() -> None:
+    deep = '{"symbol":' + "[" * 500 + "]" * 500 + "}"
+
+    async def feed(client: ServerConnection) -> None:
+        await client.send(deep)
+        await client.send('{"symbol":"A"}')
+        await client.wait_closed()
+
+    async with reading(feed, key_field="symbol", resume_field="symbol") as (_, inbox):
+        found = await records(inbox, 2)
+
+    assert found == [(None, deep.encode()), (b"A", b'{"symbol":"A"}')]
+
+
 async def test_it_reconnects_and_resumes_after_the_last_event() -> None:
     paths: list[str] = []
 

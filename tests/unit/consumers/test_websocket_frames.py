@@ -33,6 +33,21 @@ def test_what_is_no_batch_and_no_envelope_is_one_event_unchanged(message: bytes)
     assert split(message) == [Submission(message, None)]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"%s%s" % (b"[" * 20_000, b"]" * 20_000),
+        b"[" * 20_000,
+        b'{"id":1,"event":%s%s}' % (b"[" * 20_000, b"]" * 20_000),
+        b'{"id":%s%s,"event":1}' % (b"[" * 20_000, b"]" * 20_000),
+        b'[{"id":1,"event":{}},%s%s]' % (b'{"a":' * 20_000, b"}" * 20_000),
+    ],
+    ids=["arrays", "only opened", "within an event", "within an id", "within a batch"],
+)
+def test_what_is_nested_deeper_than_can_be_followed_is_one_event_unchanged(message: bytes) -> None:
+    assert split(message) == [Submission(message, None)]
+
+
 def test_an_envelope_has_exactly_an_id_and_an_event() -> None:
     plain = b'{"id":1,"event":"login","user":7}'
 
