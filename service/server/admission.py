@@ -143,7 +143,7 @@ class Admission:
         problem = self._limits.acquire(principal.name, address)
         if problem is not None:
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, problem)
-        connection.on_lost = lambda: self._limits.release(principal.name, address)
+        connection.give_back = lambda: self._limits.release(principal.name, address)
         connection.principal = principal
         connection.token = token
 

@@ -7,7 +7,7 @@ is called a few times a second and decides from what it sees.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
@@ -102,8 +102,10 @@ class EdgeConnection(ServerConnection):
     def __init__(self, *args: Any, registry: ConnectionRegistry, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._registry = registry
-        self.on_lost: Callable[[], None] | None = None
+        self.give_back: Callable[[], None] | None = None
+        """Returns what the connection takes of the limits."""
         self.lost = False
+        self._served = False
         self.principal: Principal = ANYBODY
         self.token: str | None = None
         self.may_go_on: Callable[[], bool] = lambda: True
@@ -267,6 +269,27 @@ class EdgeConnection(ServerConnection):
         self._heard_at_s = self.loop.time()
         self._written = False
 
+    # -- what it takes of the limits -------------------------------------------------------
+
+    async def serve(self, route: Callable[["EdgeConnection"], Awaitable[None]]) -> None:
+        """Run ``route``; the connection counts until it ends, however long the client is gone.
+
+        What a producer has sent waits for room in the pipeline without it.  Would it not count any
+        more, one that comes back again and again could fill the memory.
+        """
+        self._served = True
+        try:
+            await route(self)
+        finally:
+            self._served = False
+            if self.lost:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        give_back, self.give_back = self.give_back, None
+        if give_back is not None:
+            give_back()
+
     # -- the library's callbacks -----------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -276,12 +299,12 @@ class EdgeConnection(ServerConnection):
             self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give back what the connection took of the limits."""
+        """Give back what the connection took of the limits, unless its route still has work."""
         super().connection_lost(exc)
         self.lost = True
         self._registry.discard(self)
-        if self.on_lost is not None:
-            self.on_lost()
+        if not self._served:
+            self._give_back()
 
     def process_event(self, event: Event) -> None:
         """Note signs of life."""

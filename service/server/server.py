@@ -219,7 +219,7 @@ class PublicServer:
         rate = settings.max_messages_per_s
         connection.messages_allowed = TokenBucket(rate, rate, connection.loop.time())
         connection.write_timeout_s = settings.write_timeout_s
-        await self._routes[connection.path].serve(connection)
+        await connection.serve(self._routes[connection.path].serve)
 
     # -- supervision -----------------------------------------------------------------------
 

@@ -334,6 +334,21 @@ async def test_clients_that_go_while_they_wait_for_their_turn_do_not_count() -> 
     assert counted == 0
 
 
+async def test_a_producer_that_is_gone_counts_until_what_it_sent_is_taken() -> None:
+    async with serving(settings={"max_connections": 2}, capacity=1) as edge:
+        for n in range(2):  # the second one waits for room, which is memory like any other
+            async with edge.connect("/ingest/logs") as producer:
+                await producer.send(f'{{"n":{n}}}')
+                await producer.send(f'{{"n":{n}}}')
+        await edge.server._registry.empty()
+        while_full = await status_of(edge)
+        taken = [await edge.inbox.recv() for _ in range(4)]
+        after = await status_of(edge)
+
+    assert len(taken) == 4
+    assert (while_full, after) == (429, 101)
+
+
 async def test_connections_are_limited_per_address() -> None:
     async with serving(settings={"max_connections_per_address": 1}) as edge:
         async with edge.connect():
