@@ -21,6 +21,7 @@ import structlog
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
 from service.consumers.backoff import Backoff
+from service.consumers.room import send_when_there_is_room
 from service.errors import ChannelClosedError, ServiceError
 from service.events import RecordBatch, SourceRecord
 from service.settings import LlmSourceSettings
@@ -132,7 +133,8 @@ class LlmSource:
             try:
                 async with aclosing(self._pieces(prompt, session)) as answer:
                     async for pieces in answer:
-                        await inbox.send(self._batch(conversation, index, pieces))
+                        batch = self._batch(conversation, index, pieces)
+                        await send_when_there_is_room(inbox, batch)
                         index += len(pieces)
             except (StreamBrokenError, aiohttp.ClientError, TimeoutError) as error:
                 delay_s = backoff.next_s()

@@ -20,6 +20,7 @@ from aio_pika.exceptions import AMQPError
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
 from service.consumers.backoff import Backoff
+from service.consumers.room import send_when_there_is_room
 from service.errors import ChannelClosedError
 from service.events import Headers, RecordBatch, SourceRecord
 from service.settings import RabbitMqSourceSettings
@@ -218,7 +219,7 @@ class RabbitMqSource:
             batch = self._batch(messages, finished)
             finished.live.add(batch)
             try:
-                await inbox.send(batch)
+                await send_when_there_is_room(inbox, batch)
             except ChannelClosedError:
                 self._stopping.set()
                 return

@@ -31,7 +31,7 @@ class ChannelSettings(Section):
     overflow: Literal["wait", "reject", "drop_newest", "drop_oldest"] = Field(
         default="wait",
         description="What a full channel does to a source: make it wait, refuse the event, or "
-        "drop one.  Kafka sources always wait.",
+        "drop one.  Kafka, RabbitMQ and LLM sources always wait.",
     )
 
 

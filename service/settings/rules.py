@@ -270,6 +270,14 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
             (*here, "channel", "overflow"),
             "would drop Kafka records that delivery promises to process; use wait or reject",
         )
+    elif pipeline.channel.overflow == "drop_oldest" and any(
+        isinstance(source, RabbitMqSourceSettings) for source in pipeline.sources.values()
+    ):
+        yield Problem(
+            (*here, "channel", "overflow"),
+            "would drop messages that RabbitMQ waits for, and gets no others while it does; "
+            "use another",
+        )
     if pipeline.dead_letter in kafka_topics:
         yield Problem(
             (*here, "dead_letter"), "is a topic that this pipeline reads: a bad record would loop"

@@ -1,13 +1,27 @@
+import asyncio
 import itertools
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
+import aiohttp
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyHttpUrl
 from structlog.testing import capture_logs
 
-from service.consumers.llm import LINE_MAX_BYTES, ServerSentEvents, StreamBrokenError, _prompts
+from service.channels import Overflow, channel
+from service.consumers.llm import (
+    LINE_MAX_BYTES,
+    LlmSource,
+    Piece,
+    Prompt,
+    ServerSentEvents,
+    StreamBrokenError,
+    _prompts,
+)
+from service.events import RecordBatch
 from service.settings import LlmSourceSettings
 
 _STREAM = (
@@ -54,3 +68,36 @@ def test_a_line_that_is_no_prompt_is_skipped(tmp_path: Path) -> None:
 
     assert [prompt.id for prompt in prompts] == ["1", "4"]
     assert [entry["where"] for entry in logs] == [f"{file}:{number}" for number in (2, 3, 4)]
+
+
+class Saying(LlmSource):
+    """Gets one answer of three pieces."""
+
+    async def _pieces(
+        self, prompt: Prompt, session: aiohttp.ClientSession
+    ) -> AsyncGenerator[Sequence[Piece]]:
+        del session
+        for word in prompt.text.split():
+            yield [Piece(word, done=False)]
+        yield [Piece("", done=True)]
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+async def test_a_full_channel_makes_the_answer_wait_whatever_it_does_to_others(
+    overflow: Overflow,
+) -> None:
+    sender, inbox = channel[RecordBatch](1, overflow=overflow)
+    settings = LlmSourceSettings(
+        url=AnyHttpUrl("http://127.0.0.1:9"), model="m", prompts=("one two",)
+    )
+
+    with sender, inbox:
+        async with asyncio.TaskGroup() as tasks:
+            source = Saying("model", settings)
+            tasks.create_task(source.run(sender))
+            await asyncio.sleep(1)
+            batches = [await inbox.recv() for _ in range(3)]
+            source.stop_intake()
+
+    events = [orjson.loads(record.value or b"") for batch in batches for record in batch.records]
+    assert [event["delta"] for event in events] == ["one", "two", ""]

@@ -286,6 +286,14 @@ MISCONFIGURATIONS = {
         "pipelines.p.channel.overflow",
         "would drop Kafka records",
     ),
+    "dropping what RabbitMQ waits for": (
+        pipeline(
+            "channel: {overflow: drop_oldest}",
+            source="rabbitmq: {url: 'amqp://localhost', queue: q}",
+        ),
+        "pipelines.p.channel.overflow",
+        "would drop messages that RabbitMQ waits for",
+    ),
     "a channel smaller than a record": (
         pipeline("channel: {max_bytes: 1000}"),
         "pipelines.p.channel.max_bytes",
