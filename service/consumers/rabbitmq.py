@@ -9,7 +9,7 @@ rebalance; what was published already comes again (at least once).
 import asyncio
 import random
 from collections import deque
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 import aio_pika
@@ -103,37 +103,50 @@ class RabbitMqSource:
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._finished = _Finished()
+        self._opening: asyncio.Timeout | None = None
         self.connected = False
         """Whether the queue is being consumed now."""
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:
         """See :meth:`service.consumers.base.Source.run`; returns after :meth:`close`."""
-        settings = self._settings
-        backoff = Backoff(initial_s=settings.reconnect_initial_s, max_s=settings.reconnect_max_s)
-        loop = asyncio.get_running_loop()
         try:
-            while not self._stopping.is_set():
-                began_s = loop.time()
-                try:
-                    await self._live(inbox)
-                    continue
-                except* _LOST as group:
-                    reason = repr(group.exceptions[0])
-                finally:
-                    self.connected = False
-                    self._finished.revoke()
-                if loop.time() - began_s > STABLE_S:
-                    backoff.reset()
-                delay_s = backoff.next_s()
-                _log.warning(
-                    "queue lost", source=self.name, reason=reason, delay_s=round(delay_s, 3)
-                )
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(delay_s):
-                        await self._stopping.wait()
+            async with asyncio.TaskGroup() as tasks:
+                ending = tasks.create_task(self._end_intake(inbox))
+                await self._live_forever(inbox)
+                ending.cancel()
         finally:
             inbox.close()
             self._closed.set()
+
+    async def _end_intake(self, inbox: Sender[RecordBatch]) -> None:
+        """Let the pipeline end when intake is stopped, whatever the broker takes its time for."""
+        await self._stopping.wait()
+        inbox.close()
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
+
+    async def _live_forever(self, inbox: Sender[RecordBatch]) -> None:
+        """One connection after the other, until intake is stopped."""
+        settings = self._settings
+        backoff = Backoff(initial_s=settings.reconnect_initial_s, max_s=settings.reconnect_max_s)
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            began_s = loop.time()
+            try:
+                await self._live(inbox)
+                continue
+            except* _LOST as group:
+                reason = repr(group.exceptions[0])
+            finally:
+                self.connected = False
+                self._finished.revoke()
+            if loop.time() - began_s > STABLE_S:
+                backoff.reset()
+            delay_s = backoff.next_s()
+            _log.warning("queue lost", source=self.name, reason=reason, delay_s=round(delay_s, 3))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
 
     def stop_intake(self) -> None:
         """See :meth:`service.consumers.base.Source.stop_intake`."""
@@ -152,19 +165,28 @@ class RabbitMqSource:
     async def _live(self, inbox: Sender[RecordBatch]) -> None:
         """One connection's life."""
         address = await asyncio.to_thread(self._settings.address)
-        connection = await aio_pika.connect(address, timeout=CONNECT_TIMEOUT_S)
-        async with connection:
-            channel = await connection.channel(publisher_confirms=False)
-            await channel.set_qos(prefetch_count=self._settings.prefetch)
-            queue = await channel.get_queue(self._settings.queue)
+        async with AsyncExitStack() as stack:
             arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
             lost = asyncio.Event()
-            channel.close_callbacks.add(lambda *_: lost.set())
             cancelled = asyncio.Event()
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(lambda *_: cancelled.set())
-            finished = self._finished = _Finished()
-            tag = await queue.consume(arrived.put)
+            try:
+                async with asyncio.timeout(0 if self._stopping.is_set() else None) as self._opening:
+                    connection = await aio_pika.connect(address, timeout=CONNECT_TIMEOUT_S)
+                    await stack.enter_async_context(connection)
+                    channel = await connection.channel(publisher_confirms=False)
+                    await channel.set_qos(prefetch_count=self._settings.prefetch)
+                    queue = await channel.get_queue(self._settings.queue)
+                    channel.close_callbacks.add(lambda *_: lost.set())
+                    underlay = await channel.get_underlay_channel()
+                    underlay.on_consumer_cancel_callbacks.add(lambda *_: cancelled.set())
+                    finished = self._finished = _Finished()
+                    tag = await queue.consume(arrived.put)
+            except TimeoutError:
+                if self._stopping.is_set():
+                    return
+                raise
+            finally:
+                self._opening = None
             self.connected = True
             _log.info("queue connected", source=self.name, queue=self._settings.queue)
             async with asyncio.TaskGroup() as tasks:
@@ -175,7 +197,6 @@ class RabbitMqSource:
                 await self._stopping.wait()
                 reading.cancel()
                 await queue.cancel(tag)
-                inbox.close()
                 await self._closing.wait()
                 # not cancelled: what it would leave of a batch is delivered again
                 finished.end()

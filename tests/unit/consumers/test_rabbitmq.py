@@ -1,8 +1,9 @@
 """What is acknowledged to RabbitMQ, and in which order; the rest is tested with a real one."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, Self, cast
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
@@ -80,3 +81,60 @@ async def test_a_full_channel_makes_the_queue_wait_whatever_it_does_to_others(
 
     bodies = [record.value for batch in batches for record in batch.records]
     assert bodies == [b"1", b"2"]
+
+
+class HungBroker:
+    """Answers everything up to a step, and from there on nothing."""
+
+    def __init__(self, hangs_at: str) -> None:
+        self._hangs_at = hangs_at
+        self.reached = asyncio.Event()
+        self.consumed = asyncio.Event()
+        self.close_callbacks: set[Any] = set()
+        self.on_consumer_cancel_callbacks: set[Any] = set()
+
+    async def _step(self, name: str) -> Self:
+        if name == "consume":
+            self.consumed.set()
+        if name == self._hangs_at:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return self
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Self]]:
+        return lambda *_, **__: self._step(name)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._step("close")
+
+
+@pytest.mark.parametrize("hangs_at", ["connect", "get_queue", "cancel"])
+async def test_a_broker_that_hangs_does_not_hold_up_the_end_of_intake(
+    hangs_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = HungBroker(hangs_at)
+    monkeypatch.setattr("service.consumers.rabbitmq.aio_pika", broker)
+    sender, inbox = channel[RecordBatch](1)
+    settings = RabbitMqSourceSettings(url=SecretStr("amqp://localhost"), queue="queue")
+    source = RabbitMqSource("queue", settings)
+    loop = asyncio.get_running_loop()
+
+    with sender, inbox:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(source.run(sender))
+            if hangs_at == "cancel":
+                await broker.consumed.wait()
+                await asyncio.sleep(0)  # lets the source begin to wait for the end
+            else:
+                await broker.reached.wait()
+            began_s = loop.time()
+            source.stop_intake()
+            left = [batch async for batch in inbox]
+            ended_s = loop.time()
+            running.cancel()
+
+    assert left == []
+    assert ended_s == began_s
