@@ -127,9 +127,7 @@ class Admission:
     async def _open(self, connection: EdgeConnection, request: Request, route: Route) -> None:
         if self.closed:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down")
-        principal, token = self._identify(request)
-        if not route.allowed(principal):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "not allowed for this token")
+        principal, token = self._identify_for(route, request)
         wait_s = self._pace.take_in(connection.loop.time())
         if wait_s > MAX_PACE_WAIT_S:
             self._pace.give_back()
@@ -139,6 +137,8 @@ class Admission:
             if connection.lost or self.closed:
                 # nobody would give back what a client that has gone meanwhile is counted for
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too late")
+            # revoked meanwhile, a token would be looked at again only when its file changes again
+            principal, token = self._identify_for(route, request)
         address = connection.address
         problem = self._limits.acquire(principal.name, address)
         if problem is not None:
@@ -146,6 +146,12 @@ class Admission:
         connection.give_back = lambda: self._limits.release(principal.name, address)
         connection.principal = principal
         connection.token = token
+
+    def _identify_for(self, route: Route, request: Request) -> tuple[Principal, str | None]:
+        principal, token = self._identify(request)
+        if not route.allowed(principal):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "not allowed for this token")
+        return principal, token
 
     def _topics_of(self, principal: Principal) -> list[dict[str, Any]]:
         return [

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from service.server.admission import HANDSHAKE_BURST, HANDSHAKES_PER_S
 from tests.edge.serving import READER, WRITER, Edge, serving, token_file
 
 pytestmark = pytest.mark.real_loops
@@ -347,6 +348,24 @@ async def test_a_producer_that_is_gone_counts_until_what_it_sent_is_taken() -> N
 
     assert len(taken) == 4
     assert (while_full, after) == (429, 101)
+
+
+async def test_a_token_that_is_revoked_while_its_client_waits_for_its_turn_is_refused(
+    tokens: Path,
+) -> None:
+    async with serving(settings={"tokens_file": tokens}) as edge:
+        admission, authenticator = edge.server._admission, edge.server._authenticator
+        assert admission is not None
+        for _ in range(HANDSHAKE_BURST + HANDSHAKES_PER_S - 1):
+            admission._pace.take_in(asyncio.get_running_loop().time())
+        wait_s = admission._pace.take_in(asyncio.get_running_loop().time())
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(status_of(edge, **bearer(READER)))
+            await asyncio.sleep(wait_s / 2)
+            await asyncio.to_thread(tokens.write_text, "tokens: []")
+            await authenticator.refresh()
+
+    assert waiting.result() == 401
 
 
 async def test_connections_are_limited_per_address() -> None:
