@@ -109,15 +109,23 @@ class Authenticator:
             _log.info("tokens read again")
 
     def _load(self) -> None:
-        stamps = {path: _stamp(path) for path in self._paths()}
-        try:
-            if self._settings.tokens_file is not None:
+        """Read every file, and tell what is wrong after the last: each stands for itself."""
+        self._stamps = {path: _stamp(path) for path in self._paths()}
+        problems: list[str] = []
+        if self._settings.tokens_file is not None:
+            try:
                 self._tokens = load_tokens(self._settings.tokens_file)
-            if self._settings.jwt is not None:
+            except ConfigurationError as error:
+                problems += error.problems
+        if self._settings.jwt is not None:
+            try:
                 self._signed = load_signed_tokens(self._settings.jwt)
-        finally:
-            self._stamps = stamps  # a broken file is reported once, not every second
+            except ConfigurationError as error:
+                problems += error.problems
         self.revision += 1
+        if problems:
+            # reported once, not every second: the stamps are those of the broken file
+            raise ConfigurationError(problems)
 
     def _paths(self) -> list[Path]:
         paths = [self._settings.tokens_file]

@@ -14,6 +14,8 @@ from jwt.algorithms import ECAlgorithm
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.server.admission import HANDSHAKE_BURST, HANDSHAKES_PER_S
+from service.server.authentication import Authenticator, RefusedError
+from service.settings import ServerSettings
 from tests.edge.serving import READER, WRITER, Edge, serving, token_file
 
 pytestmark = pytest.mark.real_loops
@@ -243,15 +245,22 @@ class Issuer:
     def __init__(self, path: Path) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.other = ec.generate_private_key(ec.SECP256R1())
-        jwk = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": "k1"}
         self.file = path / "jwks.json"
-        self.file.write_bytes(orjson.dumps({"keys": [jwk]}))
+        self._write()
         self.settings = {
             "jwks_file": self.file,
             "audience": "headrace",
             "issuer": "https://issuer.example",
             "algorithms": ["ES256"],
         }
+
+    def replace_key(self) -> None:
+        self.key = self.other
+        self._write(end=b"\n")  # another size, where the clock of the files is coarse
+
+    def _write(self, end: bytes = b"") -> None:
+        jwk = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": "k1"}
+        self.file.write_bytes(orjson.dumps({"keys": [jwk]}) + end)
 
     def token(self, *, key: Any = None, algorithm: str = "ES256", **changes: Any) -> str:
         claims: dict[str, Any] = {
@@ -294,6 +303,27 @@ async def test_signed_tokens_are_checked_in_every_part(issuer: Issuer) -> None:
         }
 
     assert statuses == {name: status for name, (_, status) in cases.items()}
+
+
+async def test_a_broken_file_of_tokens_does_not_keep_the_keys_of_signed_ones_from_changing(
+    tokens: Path, issuer: Issuer
+) -> None:
+    settings = {"port": 0, "tokens_file": tokens, "jwt": issuer.settings}
+    authenticator = Authenticator(ServerSettings.model_validate(settings))
+    await authenticator.load()
+    before = issuer.token()
+    with tokens.open("a") as file:
+        file.write("broken: [")
+    await authenticator.refresh()
+    revision = authenticator.revision
+    issuer.replace_key()
+    await authenticator.refresh()
+
+    assert authenticator.identify(issuer.token()).name == "dash"
+    with pytest.raises(RefusedError):
+        authenticator.identify(before)
+    assert authenticator.identify(READER).name == "dashboard"
+    assert authenticator.revision > revision  # open connections are looked at again
 
 
 # -- limits and plain HTTP --------------------------------------------------------------------
