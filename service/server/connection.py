@@ -174,7 +174,10 @@ class EdgeConnection(ServerConnection):
         self._look_at_s = 0.0
 
     async def messages(self) -> AsyncIterator[str | bytes]:
-        """See :meth:`service.peer.Peer.messages`; too many a second cost the connection."""
+        """See :meth:`service.peer.Peer.messages`; too many a second cost the connection.
+
+        What came while the caller was busy, as with a full pipeline, counts for all of that time.
+        """
         while True:
             self._consumer_waits = True
             try:
@@ -182,10 +185,13 @@ class EdgeConnection(ServerConnection):
             except ConnectionClosed:
                 return
             self._consumer_waits = False
-            if self.messages_allowed and not self.messages_allowed.take(self.loop.time()):
+            allowed = self.messages_allowed
+            if allowed and not allowed.take(self.loop.time()):
                 self.close_soon(CloseCode.TOO_MANY, "too many messages")
                 return
             yield message
+            if allowed:
+                allowed.save(self.loop.time())
 
     # -- supervision -----------------------------------------------------------------------
 

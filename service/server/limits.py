@@ -38,10 +38,21 @@ class TokenBucket:
         """Undo a :meth:`take_in` that was not used."""
         self._level += 1
 
+    def save(self, now_s: float) -> None:
+        """Refill beyond the burst for the time since the last call of any kind.
+
+        For when nobody could take: what piled up meanwhile comes at once.  The average stays.
+        """
+        self._level += self._gained(now_s)
+
     def _refill(self, now_s: float) -> None:
+        filled = min(self._level + self._gained(now_s), self._burst)
+        self._level = max(self._level, filled)  # what was saved stays
+
+    def _gained(self, now_s: float) -> float:
         gained = (now_s - self._refilled_at_s) * self._rate_per_s
-        self._level = min(self._level + gained, self._burst)
         self._refilled_at_s = now_s
+        return gained
 
 
 class ConnectionLimits:

@@ -88,3 +88,18 @@ async def test_refusals_of_many_small_events_reach_a_producer_that_reads() -> No
 async def _send(client: ClientConnection, message: str, times: int) -> None:
     for _ in range(times):
         await client.send(message)
+
+
+async def test_what_piled_up_while_the_pipeline_was_full_is_not_taken_for_a_flood() -> None:
+    settings = {"max_messages_per_s": 100}
+    async with (
+        serving(settings=settings, capacity=1) as edge,
+        edge.connect("/ingest/logs") as client,
+    ):
+        for n in range(150):
+            await client.send(f'{{"n":{n}}}')
+        await asyncio.sleep(1)  # so long nothing is read, and they were sent within their rate
+        async with asyncio.timeout(10):
+            taken = [(await edge.inbox.recv()).records[0].value for _ in range(150)]
+
+    assert taken == [b'{"n":%d}' % n for n in range(150)]

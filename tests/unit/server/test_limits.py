@@ -16,6 +16,18 @@ def test_a_bucket_allows_a_burst_and_then_the_rate() -> None:
     assert later == [True, True, False]
 
 
+def test_what_is_saved_while_nobody_could_take_is_allowed_beyond_the_burst_once() -> None:
+    bucket = TokenBucket(rate_per_s=2, burst=3, now_s=0)
+
+    bucket.save(5)
+    piled_up = [bucket.take(5) for _ in range(14)]
+    bucket.take(60)
+    later = [bucket.take(60) for _ in range(3)]
+
+    assert piled_up == [True] * 13 + [False]
+    assert later == [True, True, False]
+
+
 def test_taking_in_advance_says_how_long_to_wait() -> None:
     bucket = TokenBucket(rate_per_s=2, burst=1, now_s=0)
 
@@ -27,16 +39,20 @@ def test_taking_in_advance_says_how_long_to_wait() -> None:
 
 
 @given(
-    gaps_s=st.lists(st.floats(0, 2), max_size=100), rate=st.integers(1, 20), burst=st.integers(1, 9)
+    gaps=st.lists(st.tuples(st.floats(0, 2), st.booleans()), max_size=100),
+    rate=st.integers(1, 20),
+    burst=st.integers(1, 9),
 )
 def test_no_bucket_gives_more_than_burst_plus_rate(
-    gaps_s: list[float], rate: int, burst: int
+    gaps: list[tuple[float, bool]], rate: int, burst: int
 ) -> None:
     bucket = TokenBucket(rate, burst, 0.0)
     now_s, taken = 0.0, 0
 
-    for gap_s in gaps_s:
+    for gap_s, saved in gaps:
         now_s += gap_s
+        if saved:
+            bucket.save(now_s)
         taken += bucket.take(now_s)
 
     assert taken <= burst + rate * now_s + 1e-6
