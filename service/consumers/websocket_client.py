@@ -101,15 +101,7 @@ class WebSocketClientSource:
     async def _read_once(self, inbox: Sender[RecordBatch], tasks: asyncio.TaskGroup) -> None:
         settings = self._settings
         headers = await asyncio.to_thread(_headers, settings)
-        async with connect(
-            _with_resume(str(settings.url), self._resume),
-            additional_headers=headers,
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=1.0,
-            ping_interval=None,
-            max_size=settings.max_message_bytes,
-            max_queue=4,
-        ) as socket:
+        async with await _connect(settings, self._resume, headers) as socket:
             for message in settings.subscribe:
                 await socket.send(
                     message if isinstance(message, str) else orjson.dumps(message).decode()
@@ -198,6 +190,28 @@ class _Watch:
     def silent_since(self, asked_at_s: float) -> bool:
         """Whether it has read nothing since, though it was ready to."""
         return self.reading and self.heard_at_s <= asked_at_s
+
+
+async def _connect(
+    settings: WebSocketClientSourceSettings, resume: str | None, headers: Mapping[str, str]
+) -> ClientConnection:
+    """Connect, redirects included.
+
+    Raises:
+        InvalidHandshake: If the feed answers something else, as for the rest of what it can do.
+    """
+    try:
+        return await connect(
+            _with_resume(str(settings.url), resume),
+            additional_headers=headers,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=1.0,
+            ping_interval=None,
+            max_size=settings.max_message_bytes,
+            max_queue=4,
+        )
+    except (LookupError, ValueError) as error:  # a redirect to what is no address, or to two
+        raise InvalidHandshake(f"{type(error).__name__}: {error}") from error
 
 
 def _events(message: bytes) -> list[bytes]:

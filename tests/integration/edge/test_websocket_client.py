@@ -161,6 +161,48 @@ async def test_a_full_pipeline_is_not_taken_for_a_silent_feed() -> None:
     assert connections == 1
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "Location: ws://127.0.0.1:99999/",
+        "Location: ws://[::/",
+        f"Location: ws://{'x' * 70}.example/",
+        "Location: /a\r\nLocation: /b",
+        "Location: https://example.com/",
+    ],
+    ids=["port", "address", "name", "two", "no-websocket"],
+)
+async def test_a_feed_that_sends_us_nowhere_is_waited_for(location: str) -> None:
+    asked = 0
+    again = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 302 Found\r\n{location}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+        asked += 1
+        if asked == 2:
+            again.set()
+
+    sender, inbox = channel[RecordBatch](10)
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    source = WebSocketClientSource(
+        "feed",
+        WebSocketClientSourceSettings.model_validate(
+            {"url": f"ws://127.0.0.1:{port}/", "reconnect_initial_s": 0.05}
+        ),
+    )
+    with inbox:
+        async with server, asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+            tasks.create_task(source.run(sender))
+            await again.wait()
+            source.stop_intake()
+
+    assert asked >= 2
+
+
 async def test_a_feed_that_is_not_there_is_waited_for() -> None:
     sender, inbox = channel[RecordBatch](10)
     source = WebSocketClientSource(
