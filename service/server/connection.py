@@ -218,7 +218,7 @@ class EdgeConnection(ServerConnection):
             if now_s >= self._cut_at_s:
                 self.cut()
             return
-        if self.protocol.state is State.CLOSING:
+        if self._has_ended():
             self._cut_at_s = now_s + CLOSE_GRACE_S
         if self.protocol.state is not State.OPEN:
             return
@@ -227,6 +227,14 @@ class EdgeConnection(ServerConnection):
             self.close_soon(CloseCode.TOO_SLOW, "too slow; resume with the last next")
             return
         self._ping_if_due(now_s)
+
+    def _has_ended(self) -> bool:
+        """Whether it was open and has only to be taken down.
+
+        A client that ends its side and does not read keeps a closed one: what is unsent waits.
+        """
+        state = self.protocol.state
+        return state is State.CLOSING or (state is State.CLOSED and bool(self.path))
 
     def _is_stuck(self, now_s: float) -> bool:
         """Whether the socket has taken nothing more for too long."""

@@ -141,6 +141,26 @@ async def test_a_client_that_never_reads_is_cut_within_five_seconds_and_others_g
     assert offsets == list(range(70))
 
 
+@pytest.mark.parametrize("last", [b"", masked(0x88, b"\x03\xe8")], ids=["nothing", "close"])
+async def test_a_client_that_ends_its_side_and_reads_nothing_does_not_stay(last: bytes) -> None:
+    async with serving() as edge, raw(edge, limit=1024) as client:
+        for n in range(2):
+            edge.log.append("alerts", {"n": n, "padding": "x" * 900_000})
+        request = {"type": "subscribe", "id": 1, "topic": "alerts", "from": "earliest"}
+        client.writer.write(masked(0x81, orjson.dumps(request)))
+        [connection] = edge.server._registry.connections
+        async with asyncio.timeout(5):
+            while not connection.transport.get_write_buffer_size():
+                await asyncio.sleep(0.01)  # no event tells that the socket takes no more
+        client.writer.write(last)
+        client.writer.write_eof()
+        async with asyncio.timeout(4):
+            await edge.server._registry.empty()
+
+    assert edge.server._admission is not None
+    assert edge.server._admission._limits.open == 0
+
+
 async def test_a_client_that_reads_one_byte_at_a_time_is_cut() -> None:
     async with serving() as edge, raw(edge, limit=1024) as client:
         client.writer.write(
