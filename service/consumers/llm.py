@@ -218,12 +218,13 @@ class ServerSentEvents:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that ``chunk`` completes.
 
         Raises:
-            StreamBrokenError: If a line grows beyond :data:`LINE_MAX_BYTES`.
+            StreamBrokenError: If a line or an event grows beyond :data:`LINE_MAX_BYTES`.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LINE_MAX_BYTES:
@@ -233,9 +234,12 @@ class ServerSentEvents:
             text = line.rstrip(b"\r")
             if text.startswith(b"data:"):
                 self._data.append(text[5:].removeprefix(b" "))
+                self._data_bytes += len(text)
+                if self._data_bytes > LINE_MAX_BYTES:
+                    raise StreamBrokenError("an event without an end")
             elif not text and self._data:
                 events.append(b"\n".join(self._data))
-                self._data = []
+                self._data, self._data_bytes = [], 0
         return events
 
 

@@ -56,6 +56,15 @@ def test_a_line_without_an_end_is_given_up() -> None:
         ServerSentEvents().feed(b"x" * (LINE_MAX_BYTES + 1))
 
 
+def test_an_event_of_lines_without_an_end_is_given_up() -> None:
+    parser = ServerSentEvents()
+    half = b"data:" + b"x" * (LINE_MAX_BYTES // 2) + b"\n"
+
+    parser.feed(half)
+    with pytest.raises(StreamBrokenError):
+        parser.feed(half + half)
+
+
 def test_a_line_that_is_no_prompt_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(
