@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
 from service.channels.lane import Lane
+from service.channels.overflow import Overflow
 from service.channels.statistics import ChannelStatistics
 from service.errors import ChannelClosedError
 
@@ -71,6 +72,11 @@ class Handle(Closing, Generic[T]):
     def capacity(self) -> int:
         """Slots that are free right now: not taken, reserved, or promised to someone in line."""
         return self._core.free
+
+    @property
+    def overflow(self) -> Overflow:
+        """What becomes of an item that finds no room."""
+        return self._core.overflow
 
     @property
     def max_capacity(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What one fetch brings of several partitions is worked on together, as far as it is small."""
+"""What one fetch brings of several partitions: worked on together if it is small, never refused."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,3 +49,16 @@ async def test_small_batches_of_several_partitions_go_together(
     assert max(together) == most
     assert sum(together) >= PARTITIONS
     assert len(service.outputs()) == PARTITIONS * records
+
+
+async def test_kafka_waits_for_room_where_others_are_refused() -> None:
+    config = pipeline_of(passed)
+    config["pipelines"]["test"]["channel"] = {"capacity": 1, "overflow": "reject"}
+    async with Harness(config, partitions=PARTITIONS) as service:
+        for number in range(40):
+            await service.send({"n": number}, partition=number % PARTITIONS)
+        await service.settle()
+        counters = service.application.pipelines["test"].counters
+
+    assert sorted(value["n"] for value in service.outputs()) == [*range(40)]
+    assert counters.rebalances == 1
