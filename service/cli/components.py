@@ -1,9 +1,11 @@
 """Builds what the configuration names - handlers, options, normalizers - to see whether it can be.
 
-No connection is made and no handler is called.
+Of what comes with an extra it looks whether that is installed.  No connection is made and no
+handler is called.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 
 from service.errors import ConfigurationError
 from service.handlers import load_handler
@@ -12,15 +14,31 @@ from service.handlers.options import validate_options
 from service.normalizers import load_normalizer
 from service.settings import HandlerSettings, PipelineSettings, Settings
 
+_CLIENTS: Mapping[str, str] = {"rabbitmq": "aio_pika", "llm": "aiohttp"}
+"""The package that a source of this type needs; its extra is called like the type."""
+
 
 def component_problems(settings: Settings) -> list[str]:
-    """One line per handler, option or normalizer that does not exist or does not fit."""
+    """One line per handler, option, normalizer or extra that does not exist or does not fit."""
     problems: list[str] = []
+    if settings.server.jwt is not None:
+        problems += _extra("server.jwt: needs", "jwt", "jwt")
+    if settings.state.store == "rocksdb":
+        problems += _extra("state.store: rocksdb needs", "rocksdict", "rocksdb")
     for name, pipeline in settings.pipelines.items():
+        for source_name, source in pipeline.sources.items():
+            if source.type in _CLIENTS:
+                path = f"pipelines.{name}.sources.{source_name}"
+                problems += _extra(f"{path}: needs", _CLIENTS[source.type], source.type)
         problems += _normalizer(f"pipelines.{name}", pipeline)
         for handler_name, handler in pipeline.handlers.items():
             problems += _handler(f"pipelines.{name}.handlers.{handler_name}", handler)
     return problems
+
+
+def _extra(subject: str, package: str, extra: str) -> Iterator[str]:
+    if find_spec(package) is None:
+        yield f"{subject} the extra: pip install 'headrace[{extra}]'"
 
 
 def _normalizer(path: str, pipeline: PipelineSettings) -> Iterator[str]:

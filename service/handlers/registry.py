@@ -27,6 +27,9 @@ SHIPPED: Final = {
 }
 """The handlers that come with the service; a module is imported when one is used."""
 
+_EXTRAS: Final = {"aiohttp": "http", "jsonschema": "jsonschema", "sqlalchemy": "database"}
+"""The extra that brings a package which a shipped handler imports."""
+
 
 def load_handler(use: str) -> HandlerSpec:
     """The handler that ``use`` names.
@@ -92,7 +95,10 @@ def _imported(path: str, module_name: str) -> Any:
         raise  # a declaration in it
     except ModuleNotFoundError as error:
         problem = f"{path!r} cannot be imported: {error}"
-        if error.name == module_name.partition(".")[0]:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if path in SHIPPED.values() and extra is not None:
+            problem += f"; it needs the extra: pip install 'headrace[{extra}]'"
+        elif error.name == module_name.partition(".")[0]:
             problem += "; is the directory that it is in part of PYTHONPATH?"
         raise ConfigurationError([problem]) from error
     except ImportError as error:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ pipelines:
       b: {use: "no.such.module:f"}
       c: {use: log_alerts, options: {levles: [WARN]}}
     normalizer: "no.such.module:f"
+"""
+
+EXTRAS = """
+server: {{jwt: {{jwks_file: "{keys}", audience: a, issuer: i}}}}
+state: {{store: rocksdb}}
+pipelines:
+  p:
+    sources:
+      rabbitmq: {{url: "amqp://127.0.0.1/", queue: q}}
+      model: {{type: llm, url: "http://127.0.0.1/v1", model: m, prompts: [hello]}}
+    dead_letter: dead
+    handlers: {{a: {{use: log_alerts, output: out}}}}
 """
 
 
@@ -70,6 +83,28 @@ def test_handlers_options_and_normalizers_that_do_not_exist_are_found(
         "4 problems",
     ]
     assert output.out == ""
+
+
+def test_every_extra_that_is_not_installed_is_found_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    file = tmp_path / "extras.yaml"
+    file.write_text(EXTRAS.format(keys=keys))
+    for package in ("aio_pika", "aiohttp", "rocksdict", "jwt"):
+        monkeypatch.setitem(sys.modules, package, None)
+
+    code = main(["check", "--config", str(file)])
+
+    assert code == CONFIGURATION
+    assert capsys.readouterr().err.splitlines() == [
+        "server.jwt: needs the extra: pip install 'headrace[jwt]'",
+        "state.store: rocksdb needs the extra: pip install 'headrace[rocksdb]'",
+        "pipelines.p.sources.rabbitmq: needs the extra: pip install 'headrace[rabbitmq]'",
+        "pipelines.p.sources.model: needs the extra: pip install 'headrace[llm]'",
+        "4 problems",
+    ]
 
 
 def test_a_type_of_input_that_nothing_can_be_checked_against_is_found(

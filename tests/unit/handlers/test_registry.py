@@ -158,6 +158,27 @@ def test_a_module_that_fails_says_what_and_where(
         load_handler("broken:f")
 
 
+@pytest.mark.parametrize(
+    ("use", "package", "extra"),
+    [
+        ("validate", "jsonschema", "jsonschema"),
+        ("webhook", "aiohttp", "http"),
+        ("database", "sqlalchemy", "database"),
+    ],
+)
+def test_a_shipped_handler_without_its_packages_names_the_extra_that_has_them(
+    use: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [f"service.handlers.{use}", "service.handlers.http"]:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(ConfigurationError, match=rf"pip install 'headrace\[{extra}\]'$"):
+        load_handler(registry.SHIPPED[use])
+
+
 def test_a_module_that_is_not_found_asks_for_its_directory() -> None:
     with pytest.raises(ConfigurationError, match="part of PYTHONPATH"):
         load_handler("nowhere_at_all.inside:f")
