@@ -46,6 +46,9 @@ def _address(value: str) -> str:
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):  # noqa: PLR2004 -- the port range of TCP
         msg = "should look like host:port"
         raise ValueError(msg)
+    if "/" in host:
+        msg = "should look like host:port, without a scheme or a path"
+        raise ValueError(msg)
     return value
 
 

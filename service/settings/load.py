@@ -12,7 +12,7 @@ from service.errors import ConfigurationError
 from service.settings.booleans import boolean_problems
 from service.settings.layers import Layers, LocPath
 from service.settings.model import DEFAULT_PIPELINES, ENV_PREFIX, Settings
-from service.settings.problems import Problem, file_path, model_problems
+from service.settings.problems import MISSING, Problem, file_path, model_problems
 from service.settings.rules import rule_problems
 
 _ROUNDS = 5
@@ -93,9 +93,22 @@ def _names_other_pipelines(environ: Mapping[str, str]) -> bool:
 def _lines(problems: Sequence[Problem], layers: Layers) -> list[str]:
     lines = [
         problem.line(None if "(from " in problem.message else layers.origin(problem.path))
+        + _misspelt_section(problem, layers)
         for problem in problems
     ]
     return list(dict.fromkeys(lines))
+
+
+def _misspelt_section(problem: Problem, layers: Layers) -> str:
+    """Which variable has made the section that lacks a key, if it is only there by that one.
+
+    A name of one's own that is misspelt in a variable is a new section to us.
+    """
+    section = problem.path[:-1]
+    origin = layers.origin(section) if problem.message == MISSING else None
+    if origin is None or not origin.startswith(ENV_PREFIX):
+        return ""
+    return f"; all that sets {'.'.join(map(str, section))} is {origin}"
 
 
 def _validated(data: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:

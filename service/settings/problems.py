@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.settings.base import NAME_PATTERN, TOPIC_PATTERN, Section
+from service.settings.model import ENV_PREFIX
 from service.settings.pipelines import NORMALIZER_PATTERN
 from service.settings.sources import INGEST_PATTERN, SOURCE_TYPES
 
@@ -25,10 +26,12 @@ _PATTERN_WORDS: Mapping[str, str] = {
     NORMALIZER_PATTERN: 'should be json, log, cloudevents, raw, or "package.module:callable"',
 }
 
+MISSING = "is required"
+"""What is said of a key that has to be there and is not."""
 
 _KINDS_OF_SOURCE = ", ".join(SOURCE_TYPES)
 _KIND_WORDS: Mapping[str, str] = {
-    "missing": "is required",
+    "missing": MISSING,
     "too_short": "should not be empty",
     "string_too_short": "should not be empty",
     "union_tag_invalid": f"should be one of {_KINDS_OF_SOURCE}",
@@ -117,8 +120,26 @@ def _unknown_key(path: Sequence[str | int], model: type[BaseModel]) -> str:
     refused = section.refused if issubclass(section, Section) else {}
     if name in refused:
         return refused[name]
+    levels = _levels(name, section)
+    if levels:
+        meant = [*map(str, path[:-1]), *levels]
+        variable = ENV_PREFIX + "__".join(meant).upper()
+        return f"is no known key; did you mean {'.'.join(meant)}, in a variable {variable}?"
     near = difflib.get_close_matches(name, section.model_fields, n=1)
     return "is no known key" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _levels(name: str, section: type[BaseModel]) -> tuple[str, ...]:
+    """The keys, level by level, that ``name`` is with one underscore between them; else none."""
+    for key in section.model_fields:
+        below = model_at(section, [key]) if name.startswith(f"{key}_") else None
+        if below is None:
+            continue
+        rest = name.removeprefix(f"{key}_")
+        levels = (rest,) if rest in below.model_fields else _levels(rest, below)
+        if levels:
+            return (key, *levels)
+    return ()
 
 
 def model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:

@@ -6,6 +6,7 @@ from service.errors import ConfigurationError
 from service.settings import KafkaSourceSettings, Settings, build_settings, load, load_settings
 from service.settings.layers import SECRETS
 
+OUTPUT, DEAD_LETTER = "SENSORS__HANDLERS__G__OUTPUT", "SENSOR__DEAD_LETTER"
 BOOTSTRAP = {"HEADRACE_KAFKA__BOOTSTRAP_SERVERS": "a:9092,b:9092"}
 
 
@@ -95,6 +96,50 @@ def test_rules_are_checked_beside_a_pipeline_that_misses_a_key() -> None:
 
     paths = {line.partition(":")[0] for line in found}
     assert {"pipelines.other.sources", "pipelines.other.handlers"} <= paths
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA__BOOTSTRAP_SERVERS"),
+        ("KAFKA__CONSUMER_SESSION_TIMEOUT_MS", "KAFKA__CONSUMER__SESSION_TIMEOUT_MS"),
+        ("KAFKA_CONSUMER_SESSION_TIMEOUT_MS", "KAFKA__CONSUMER__SESSION_TIMEOUT_MS"),
+        ("LOGGING_LEVEL", "LOGGING__LEVEL"),
+    ],
+)
+def test_a_variable_with_one_underscore_between_levels_is_told_how_to_be_written(
+    variable: str, meant: str
+) -> None:
+    key, key_meant = (name.replace("__", ".").lower() for name in (variable, meant))
+
+    (problem,) = problems([], {f"HEADRACE_{variable}": "1"})
+
+    assert problem == (
+        f"{key}: is no known key; did you mean {key_meant}, in a variable HEADRACE_{meant}? "
+        f"(from HEADRACE_{variable})"
+    )
+
+
+def test_a_pipeline_that_variables_alone_have_made_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {sensors: {sources: {kafka: {topics: in, group_id: g}}, dead_letter: d, "
+        "handlers: {h: {use: x}}}}"
+    )
+
+    found = problems(
+        [file],
+        {f"HEADRACE_PIPELINES__{DEAD_LETTER}": "d", f"HEADRACE_PIPELINES__{OUTPUT}": "o"},
+    )
+
+    assert found == [
+        f"{path}: is required; all that sets {section} is HEADRACE_PIPELINES__{variable}"
+        for path, section, variable in (
+            ("pipelines.sensors.handlers.g.use", "pipelines.sensors.handlers.g", OUTPUT),
+            ("pipelines.sensor.sources", "pipelines.sensor", DEAD_LETTER),
+            ("pipelines.sensor.handlers", "pipelines.sensor", DEAD_LETTER),
+        )
+    ]
 
 
 def test_what_yaml_takes_for_a_boolean_is_no_number(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ MISCONFIGURATIONS = {
         "kafka.bootstrap_servers[0]",
         "host:port",
     ),
+    "a broker with a scheme and a port": (
+        "kafka: {bootstrap_servers: ['PLAINTEXT://b:9092']}",
+        "kafka.bootstrap_servers[0]",
+        "host:port, without a scheme or a path",
+    ),
     "no broker": ("kafka: {bootstrap_servers: []}", "kafka.bootstrap_servers", "not be empty"),
     "the same broker twice": (
         "kafka: {bootstrap_servers: ['a:1', 'a:1']}",
