@@ -5,6 +5,7 @@ So it is written without a log of its own, and whatever an earlier process has l
 the start, because only a changelog that was read to its end is known to be in step.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,6 +19,11 @@ _PREFIX: Final = "headrace-state-"
 _OWNER: Final = "owner"
 _WRITE_BUFFER_BYTES: Final = 8 * 1024 * 1024
 _BLOOM_BITS: Final = 10
+
+_MISPLACED: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
+)
+"""What the system says of a directory that nobody can write until the configuration changes."""
 
 
 class Disk:
@@ -51,10 +57,12 @@ class Disk:
         self.write_options: Any = None
 
     def open(self) -> None:
-        """Make the database, and remove those of processes that are gone; blocks."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned()
-        self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
+        """Make the database, and remove those of processes that are gone; blocks.
+
+        Raises:
+            ConfigurationError: If no directory can be made where it is to be.
+        """
+        self.directory = self._made()
         # a bare descriptor: it is given up with the process, and nobody else is to do so
         self._owner = os.open(self.directory / _OWNER, os.O_CREAT | os.O_WRONLY)
         fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,6 +91,18 @@ class Disk:
             self._owner = None
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _made(self) -> Path:
+        """A new directory, beside which none is left of a process that is gone."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
+        except OSError as error:
+            if error.errno not in _MISPLACED:
+                raise  # a full disk, say: somebody makes room, and the next start works
+            problem = f"state.directory: {self._root} cannot be written: {error.strerror}"
+            raise ConfigurationError([problem]) from error
 
     def _remove_abandoned(self) -> None:
         for directory in self._root.glob(f"{_PREFIX}*"):

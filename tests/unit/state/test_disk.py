@@ -1,7 +1,9 @@
 """The table on disk: whatever is true of the one in memory, with next to nothing in memory."""
 
+import errno
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,41 @@ def table(disk: Disk, **bounds: Any) -> DiskTable:
     made = DiskTable(disk, lambda: 1000.0, **{"ttl_s": None, "max_keys": 100, **bounds})
     made.logged = True
     return made
+
+
+@pytest.mark.parametrize("below", ["", "further/down"], ids=["a file", "below a file"])
+def test_a_directory_that_cannot_be_made_is_a_mistake_of_the_configuration(
+    below: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    opened = Disk(tmp_path / "file" / below, cache_bytes=1_000_000, cache_keys=2)
+
+    with pytest.raises(ConfigurationError, match=r"^state\.directory: .*/file.* cannot be written"):
+        opened.open()
+
+
+def test_a_directory_that_others_own_is_a_mistake_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(**_: Any) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", denied)
+
+    with pytest.raises(ConfigurationError, match=r"cannot be written: Permission denied$"):
+        Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2).open()
+
+
+def test_a_disk_that_is_full_is_no_mistake_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: Any) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2).open()
 
 
 def test_a_table_on_disk_agrees_with_the_model(disk: Disk) -> None:
