@@ -2,7 +2,8 @@
 
 With ``chained.yaml`` as its argument the stages are chained in process, with one acknowledgement
 across all of them, instead of by topics.  Against a real Kafka either file runs with
-``headrace run --config examples/stages/FILE``.
+``headrace topics --create --config examples/stages/FILE``, which makes its topics, and
+``headrace run --config examples/stages/FILE``; orders go to ``orders.raw``.
 """
 
 import asyncio

@@ -54,6 +54,16 @@ def test_a_page_names_every_option_and_shows_the_example_as_it_is(name: str) -> 
     assert (_EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8").strip() in page
 
 
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_the_commands_of_an_example_make_its_topics_before_anything_else(name: str) -> None:
+    text = (_EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+
+    commands = re.findall(r"^# headrace (\w+)", text, re.MULTILINE)
+
+    assert commands == ["topics", "run", "produce"]
+    assert f"# headrace topics --config examples/handlers/{name}.yaml --create\n" in text
+
+
 @pytest.mark.parametrize("name", sorted(set(_KEYS) - {*_WITH_A_PEER, "database"}))
 async def test_an_example_gives_the_results_beside_it(name: str) -> None:
     async with Harness(_config(name)) as service:
