@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from service.settings import Settings
 from service.settings.base import Section
+from service.settings.changes import RELOADABLE
 from service.settings.model import DEFAULT_PIPELINES, ENV_PREFIX
 from service.settings.sources import SOURCE_TYPES
 from service.where import OPERATORS
@@ -55,6 +56,20 @@ With no pipeline configured, this one runs:
 
 ```yaml
 {default}```
+"""
+
+_RELOAD = """\
+## Changing it while running
+
+After SIGHUP (`kill -HUP <pid>`; with `workers: N` the parent's) the service reads its files again
+and takes over what has changed of these, for whatever begins from then on:
+
+{reloadable}
+
+It takes over all of it or none. The log says `configuration reloaded` with the paths that have
+changed, or `reload refused` with the problems, or with what needs a restart, which is all the rest.
+The environment and the code of handlers stay those of the start. In Kubernetes nobody has to send
+it: the chart makes new pods when `config` changes.
 """
 
 _WHERE = """\
@@ -96,6 +111,8 @@ def reference() -> str:
     parts = [_HEAD.format(prefix=ENV_PREFIX, default=default), "## Top level\n"]
     parts.append(_table(Settings))
     parts += _sections(Settings, "")
+    reloadable = "\n".join(f"- `{'.'.join(path).replace('*', '<name>')}`" for path in RELOADABLE)
+    parts.append(_RELOAD.format(reloadable=reloadable))
     operators = ", ".join(f"`{operator}`" for operator in OPERATORS)
     parts.append(_WHERE.format(operators=operators))
     return "\n".join(parts)

@@ -1,5 +1,6 @@
 from docs.configuration_reference import TARGET, reference
 from service.settings import HandlerSettings, KafkaSettings, Settings
+from service.settings.changes import RELOADABLE
 from service.where import OPERATORS
 
 
@@ -19,3 +20,13 @@ def test_every_section_and_operator_has_its_place() -> None:
         assert f"## `{section}`" in page
     for operator in OPERATORS:
         assert f"`{operator}`" in page
+
+
+def test_what_may_change_while_running_is_told_with_the_signal_that_changes_it() -> None:
+    _, heading, rest = reference().partition("## Changing it while running\n")
+    section = rest.partition("\n## ")[0]
+
+    assert heading
+    assert "SIGHUP" in section
+    for path in RELOADABLE:
+        assert f"`{'.'.join(path).replace('*', '<name>')}`" in section
