@@ -93,7 +93,7 @@ def predictions(seed: int, now_ms: Callable[[], int]) -> Iterator[dict[str, Any]
         for model in pick.sample(("small", "medium", "large"), 3):
             yield {
                 "timestamp": now_ms(),
-                "request_id": f"r-{number}",
+                "request": f"r-{number}",
                 "model": model,
                 "prediction": round(min(1.0, max(0.0, truth + pick.gauss(0, 0.1))), 4),
             }
@@ -112,6 +112,6 @@ KEY_FIELDS: Mapping[str, str] = {
     "logs": "service",
     "metrics": "host",
     "tokens": "conversation",
-    "predictions": "request_id",
+    "predictions": "request",
 }
 """The field of each sample that is its natural key."""
