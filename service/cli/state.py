@@ -73,7 +73,14 @@ def topics_of(
     if handler not in known.handlers:
         handlers = ", ".join(known.handlers)
         raise UsageError(f"pipelines.{pipeline}.handlers: there is no {handler!r}, only {handlers}")
-    topics = changelogs_of(pipeline, known, group_of(settings, pipeline)).get(handler)
+    group = group_of(settings, pipeline)
+    topics = changelogs_of(pipeline, known, group).get(handler)
+    if topics is None and group is None:
+        problem = (
+            f"pipelines.{pipeline}.handlers.{handler}: keeps no durable state: none of its events "
+            "come from Kafka, so what it keeps ends with the process"
+        )
+        raise ConfigurationError([problem])
     if topics is None:
         problem = (
             f"pipelines.{pipeline}.handlers.{handler}: keeps no durable state; what it keeps "

@@ -147,6 +147,19 @@ def test_a_state_that_is_not_declared_says_how_it_would_be() -> None:
         topics_of(settings, "test", "handler", None)
 
 
+def test_a_declared_state_without_kafka_says_why_it_is_not_durable() -> None:
+    config = pipeline_of("progress")
+    config["pipelines"]["test"]["sources"] = {"websocket": {"path": "/ingest/jobs"}}
+    settings = Settings.model_validate(config)
+
+    with pytest.raises(
+        ConfigurationError,
+        match=r"handler: keeps no durable state: none of its events come from Kafka, so what it "
+        r"keeps ends with the process$",
+    ):
+        topics_of(settings, "test", "handler", None)
+
+
 def test_the_command_line_names_pipeline_and_handler() -> None:
     parsed = parse_arguments(["state", "reset", "test", "handler", "--yes"])
 
