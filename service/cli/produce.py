@@ -39,11 +39,41 @@ def main(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, os.environ)
     key_field = arguments.key_field or KEY_FIELDS.get(arguments.sample or "")
     with _events(arguments) as events:
-        default = file_key(arguments)
-        records = ((key_of(value, key_field) or default, value) for value in events)
+        keys = Keys(key_field, file_key(arguments))
+        records = ((keys.of(value), value) for value in events)
         sent = asyncio.run(_produce(settings.kafka, arguments, records))
     print(f"{sent} events to {arguments.topic}", file=sys.stderr)
+    if (warning := keys.warning()) is not None:
+        print(warning, file=sys.stderr)
     return OK
+
+
+class Keys:
+    """Gives each event its key, and counts those that lack the field which was asked for.
+
+    Args:
+        field: Field whose value becomes the key; ``None`` if nobody asked for one.
+        default: Key of events that have none of their own.
+    """
+
+    def __init__(self, field: str | None, default: bytes | None) -> None:
+        self._field = field
+        self._default = default
+        self._lacking = 0
+
+    def of(self, value: bytes) -> bytes | None:
+        """The key of ``value``."""
+        key = key_of(value, self._field)
+        if key is None and self._field is not None:
+            self._lacking += 1
+        return key or self._default
+
+    def warning(self) -> str | None:
+        """What to say of events without the field: all of them share one key, or have none."""
+        if not self._lacking:
+            return None
+        got = "no key" if self._default is None else f"the key {self._default.decode()!r}"
+        return f"{self._lacking} of them have no field {self._field!r}: they got {got}"
 
 
 def file_key(arguments: argparse.Namespace) -> bytes | None:
