@@ -42,7 +42,8 @@ service starts only if nothing is wrong; otherwise it lists every problem with i
 file or variable it came from, and exits with 78 before it connects to anything. `headrace check`
 does the same and prints the resolved configuration with the source of each value, and below it
 where events come from and go to; `--brief` leaves the defaults out. It warns of
-handlers whose results would have no topic. `headrace check --connect` also asks the brokers and
+handlers whose results would have no topic, and of pipelines whose results come back to them over
+others. `headrace check --connect` also asks the brokers and
 lists the topics that are there. `headrace schema` prints the JSON Schema.
 
 YAML's anchors and merges (`<<: *defaults`) work. `yes`, `no`, `on` and `off` are booleans in YAML:

@@ -13,6 +13,7 @@ import orjson
 from service.cli.components import component_problems
 from service.cli.exit_codes import CONFIGURATION, OK
 from service.cli.explain import describe_source, targets_of
+from service.cli.loops import loops
 from service.cli.masking import shown
 from service.cli.unaddressed import unaddressed_results
 from service.errors import ConfigurationError
@@ -38,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _refuse(problems)
     for line in brief_lines(loaded) if arguments.brief else whole_lines(loaded):
         print(line)
-    for warning in unaddressed_results(loaded.settings):
+    for warning in [*unaddressed_results(loaded.settings), *loops(loaded.settings)]:
         print(f"warning: {warning}", file=sys.stderr)
     if arguments.connect:
         return asyncio.run(_connect(loaded.settings))
