@@ -6,7 +6,8 @@ task waits and no timer is set, nothing can ever happen again, and the loop says
 tasks, instead of hanging.
 
 What the loop hands to a thread (``asyncio.to_thread``) takes no virtual time: the clock stands
-still until it is done.  Sockets and threads of other origin wake the loop too, but it does not
+still until it is done, and until a process of ``asyncio.create_subprocess_exec`` has answered whom
+it made wait for its output.  Sockets and threads of other origin wake the loop too, but it does not
 know of them beforehand, so a timer that races them wins: test such races on a real loop.  This
 module knows nothing of pytest.
 """
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
+from weakref import WeakSet
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -55,13 +57,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.now_s = 0.0
         self.horizon_s = math.inf
         self.calls_in_threads = 0
+        self.processes: WeakSet[asyncio.subprocess.SubprocessStreamProtocol] = WeakSet()
         self.turns_without_time = 0
 
     def select(self, timeout: float | None = None) -> _Ready:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        if self.calls_in_threads:
+        if self.calls_in_threads or any(map(_is_awaited, self.processes)):
             ready = super().select(THREAD_PATIENCE_S)
             if ready:
                 return ready
@@ -129,6 +132,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._clock.calls_in_threads += 1
         call.add_done_callback(self._call_has_ended)
         return call
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a process, for whose output the clock stands still while somebody awaits it."""
+        transport, protocol = await super().subprocess_exec(*args, **kwargs)
+        if isinstance(protocol, asyncio.subprocess.SubprocessStreamProtocol):
+            self._clock.processes.add(protocol)
+        return transport, protocol
 
     def _call_has_ended(self, call: asyncio.Future[Any]) -> None:
         del call
@@ -198,6 +208,13 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def _is_awaited(process: asyncio.subprocess.SubprocessStreamProtocol) -> bool:
+    """Whether a task waits for what ``process`` says next."""
+    outputs: tuple[Any, ...] = (process.stdout, process.stderr)
+    # asyncio has no public word for it, and an idle process must not hold the clock
+    return any(output is not None and output._waiter is not None for output in outputs)  # noqa: SLF001 -- see above
 
 
 def _describe(task: asyncio.Task[Any]) -> str:

@@ -1,7 +1,9 @@
 import asyncio
 import math
+import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 
 import pytest
 
@@ -201,3 +203,20 @@ async def test_a_year_passes_at_once_too() -> None:
 
     assert loop.time() == 365 * 86400 + 0.25
     assert fired == [365 * 86400.0]
+
+
+async def test_the_clock_stands_still_while_the_answer_of_a_process_is_awaited() -> None:
+    program = "import time; time.sleep(0.05); print('ready', flush=True); input()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    async with asyncio.timeout(1):
+        answer = await process.stdout.readline()
+
+    assert (answer, asyncio.get_running_loop().time()) == (b"ready\n", 0.0)
+    await asyncio.sleep(3_600)  # nobody asks it anything: time goes on as ever
+    process.stdin.write(b"\n")
+    assert await process.wait() == 0
