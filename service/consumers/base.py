@@ -132,6 +132,7 @@ class ClientHealth:
         generation: Group generation; negative when the group no longer knows this member.
         failed: Why one of the client's own tasks ended, or ``None``.
         rebalancing: A rebalance is under way.
+        missing: Topics that are to be read and that no broker knows of.
     """
 
     last_heartbeat_at_s: float
@@ -139,6 +140,7 @@ class ClientHealth:
     generation: int
     failed: str | None
     rebalancing: bool
+    missing: Collection[str] = ()
 
 
 class AssignmentListener(Protocol):

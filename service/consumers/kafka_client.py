@@ -282,7 +282,8 @@ class KafkaConsumerClient:
         consumer = self._require()
         coordinator: Any = consumer._coordinator  # noqa: SLF001
         # The client notes it by the wall clock, which can be set: when it changes is what counts.
-        refreshed_ms = consumer._client.cluster._last_successful_refresh_ms  # noqa: SLF001
+        cluster = consumer._client.cluster  # noqa: SLF001
+        refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
         if refreshed_ms != self._refreshed_ms:
             self._refreshed_ms, self._refreshed_at_s = refreshed_ms, _now()
         return ClientHealth(
@@ -291,6 +292,7 @@ class KafkaConsumerClient:
             generation=coordinator.generation,
             failed=_failure(consumer),
             rebalancing=consumer._subscription.reassignment_in_progress,  # noqa: SLF001
+            missing=[name for name in self._topics if cluster.partitions_for_topic(name) is None],
         )
 
     def _require(self) -> AIOKafkaConsumer:

@@ -5,16 +5,25 @@ It only looks and raises; who replaces the client is the source's business.
 
 import asyncio
 import gc
+from collections.abc import Collection
 from typing import Final
+
+import structlog
 
 from service.consumers.base import ClientFailedError, ConsumerClient
 from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_member import Member
 
+log = structlog.get_logger(__name__)
+
 WATCH_INTERVAL_S: Final = 0.5
 METADATA_MAX_AGE_S: Final = 60.0
 STALL_S: Final = 15.0
 """Rebuild the client when a partition has lag and nothing was fetched for this long."""
+MISSING_S: Final = 3.0
+"""A topic that nobody knows of for so long is told of; a new client has not heard of any."""
+MISSING_AGAIN_S: Final = 60.0
+"""Until it is told of again."""
 
 
 class Watchdog:
@@ -28,6 +37,7 @@ class Watchdog:
     def __init__(self, member: Member, intake: Intake) -> None:
         self._member = member
         self._intake = intake
+        self._tell_at_s: dict[str, float] = {}  # of topics that are missing, when to tell of them
 
     async def run(self, client: ConsumerClient) -> None:
         """Raise when the client has to be replaced.
@@ -43,6 +53,7 @@ class Watchdog:
             await asyncio.sleep(WATCH_INTERVAL_S)
             health = client.health()
             now_s = _now()
+            self._tell_missing(health.missing, now_s)
             if health.failed is not None:
                 raise ClientFailedError(health.failed)
             if now_s - health.last_metadata_at_s > METADATA_MAX_AGE_S:
@@ -60,6 +71,17 @@ class Watchdog:
                 last_records, progress_at_s = records, now_s
             elif now_s - progress_at_s > STALL_S:
                 raise ClientFailedError(f"nothing fetched for {STALL_S:g} s although there is lag")
+
+    def _tell_missing(self, missing: Collection[str], now_s: float) -> None:
+        """Say which topics are waited for; nothing else names them, as nothing fails."""
+        source = self._member.name
+        for topic in self._tell_at_s.keys() - set(missing):
+            del self._tell_at_s[topic]
+        for topic in missing:
+            tell_at_s = self._tell_at_s.setdefault(topic, now_s + MISSING_S)
+            if now_s >= tell_at_s:
+                log.warning("input topic does not exist", source=source, topic=topic)
+                self._tell_at_s[topic] = now_s + MISSING_AGAIN_S
 
     def _starved(self) -> bool:
         """Whether the poll loop waits for a fetch although a partition has room and lag."""

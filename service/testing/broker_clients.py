@@ -181,6 +181,7 @@ class MemoryConsumer:
             last_metadata_at_s=self._heard_at_s,
             generation=-1 if self._member is None else self._member.generation,
             failed=self._failed,
+            missing=sorted(self._topics - self._broker.topics.keys()),
             rebalancing=self._group.rebalancing,
         )
 

@@ -5,11 +5,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from service.consumers.base import ClientFailedError, ClientHealth, TopicPartition
 from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_member import Member
-from service.consumers.kafka_watchdog import METADATA_MAX_AGE_S, STALL_S, WATCH_INTERVAL_S, Watchdog
+from service.consumers.kafka_watchdog import (
+    METADATA_MAX_AGE_S,
+    MISSING_AGAIN_S,
+    MISSING_S,
+    STALL_S,
+    WATCH_INTERVAL_S,
+    Watchdog,
+)
 
 PARTITION = TopicPartition("logs", 0)
 
@@ -22,6 +30,7 @@ class Client:
         self.answering = True
         self.heard_at_s = 0.0
         self.end = 10
+        self.missing: list[str] = []
 
     def health(self) -> ClientHealth:
         now_s = asyncio.get_running_loop().time()
@@ -33,6 +42,7 @@ class Client:
             generation=1,
             failed=self.failed,
             rebalancing=False,
+            missing=self.missing,
         )
 
     def end_offset_seen(self, partition: TopicPartition) -> int:
@@ -47,6 +57,7 @@ class Watched:
         self.client = Client()
         self.counters = SimpleNamespace(records_in=0)
         self.member: Any = SimpleNamespace(
+            name="p.kafka",
             client=self.client,
             counters=self.counters,
             last_contact_s=None,
@@ -140,3 +151,38 @@ async def test_records_of_any_partition_are_progress(watched: Watched) -> None:
         after_s, _ = await watched.ends_after_s()
 
     assert after_s == pytest.approx(10 * STALL_S / 2 + STALL_S, abs=2 * WATCH_INTERVAL_S)
+
+
+async def test_an_input_topic_that_is_not_there_is_named_now_and_then() -> None:
+    watched = Watched()
+    watchdog = Watchdog(cast("Member", watched.member), cast("Intake", watched.intake))
+    watched.client.missing = ["lost"]
+    told: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def note(_logger: object, _method: str, event: Any) -> Any:
+        if event["event"] == "input topic does not exist":
+            assert (event["topic"], event["source"]) == ("lost", "p.kafka")
+            told.append(loop.time())
+        raise structlog.DropEvent
+
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[note])
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            began_s = loop.time()
+            watching = tasks.create_task(watchdog.run(cast("Any", watched.client)))
+            await asyncio.sleep(70)
+            watched.client.missing = []
+            await asyncio.sleep(10)
+            watched.client.missing = ["lost"]
+            await asyncio.sleep(2)
+            watched.client.missing = []  # a new client has heard of none for a moment
+            await asyncio.sleep(10)
+            watching.cancel()
+    finally:
+        structlog.configure(processors=before)
+
+    assert [at_s - began_s for at_s in told] == [
+        pytest.approx(MISSING_S, abs=1.1), pytest.approx(MISSING_S + MISSING_AGAIN_S, abs=1.6),
+    ]  # fmt: skip
