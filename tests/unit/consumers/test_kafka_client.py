@@ -55,7 +55,11 @@ class Consumer:
     def __init__(self, **_: Any) -> None:
         self._coordinator = Coordinator()
         self._client = SimpleNamespace(
-            cluster=SimpleNamespace(_last_successful_refresh_ms=1_000_000.0), _sync_task=None
+            cluster=SimpleNamespace(
+                _last_successful_refresh_ms=1_000_000.0,
+                partitions_for_topic={"logs": {0}}.get,
+            ),
+            _sync_task=None,
         )
         self._fetcher = SimpleNamespace(_fetch_task=None)
         self._subscription = SimpleNamespace(reassignment_in_progress=False)
@@ -162,6 +166,15 @@ async def test_metadata_is_as_old_as_its_last_change_whatever_the_wall_clock_say
     cluster._last_successful_refresh_ms -= 3_600_000.0  # read again, an hour earlier
 
     assert client.health().last_metadata_at_s == first_s + 20.0
+
+
+async def test_topics_that_no_broker_knows_of_are_named(client: KafkaConsumerClient) -> None:
+    cluster = consumer_of(client)._client.cluster
+    assert list(client.health().missing) == []
+
+    cluster.partitions_for_topic = {}.get
+
+    assert list(client.health().missing) == ["logs"]
 
 
 @pytest.mark.parametrize(
