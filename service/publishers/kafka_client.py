@@ -100,6 +100,7 @@ class KafkaProducerClient:
             raise
         if "transactional_id" in self._options:
             wait_briefly_for_markers(producer)
+        self._hear()  # it has, by now
         producer.client.cluster.add_listener(self._hear_of_topics)
         self._gate = ProduceGate(producer, self._hear)
         self._producer = producer
