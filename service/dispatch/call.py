@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.events import Event, Outcome
+from service.events import Event, Outcome, RecordBatch
 from service.streams import Later
 
 if TYPE_CHECKING:
@@ -48,3 +48,19 @@ class Call(msgspec.Struct, eq=False):
     async def _begin_later(self) -> "Later[Outcome | None]":
         wait_s, self.wait_s = self.wait_s, 0.0
         return Later(wait_s, self)
+
+
+def note_begun(call: Call, batch: RecordBatch) -> None:
+    """An attempt of ``call`` begins."""
+    if call.away:
+        batch.dispatched += 1
+        call.away = False
+    elif batch.begun is not None:
+        batch.begun[call.event.index] = 1
+    call.transient = False
+
+
+def has_begun(event: Event) -> bool:
+    """Whether another handler has begun this record of several handlers."""
+    begun = event.batch.begun
+    return begun is not None and bool(begun[event.index])

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
 from service.dispatch.attempts import Attempts
-from service.dispatch.call import Call
+from service.dispatch.call import Call, has_begun, note_begun
 from service.dispatch.deadlines import Deadlines
 from service.errors import HandlerTimeoutError, TransientError
 from service.events import Event, Outcome, Permission, RecordBatch, Results
@@ -225,7 +225,7 @@ class Runner:
                     break
                 allowed = batch
             queue.popleft()
-            _note_begun(call, batch)
+            note_begun(call, batch)
             try:
                 started = handle(event)
                 try:
@@ -275,11 +275,11 @@ class Runner:
                 return await self._hold(call)
             if self.parked:
                 self._unpark(call)
-            if batch.closing and (call.away or not _has_begun(event)):
+            if batch.closing and (call.away or not has_begun(event)):
                 self._leave(call)
                 return None
             call.since_s = loop.time()
-            _note_begun(call, batch)
+            note_begun(call, batch)
         began_s = call.since_s
         deadlines = self._deadlines
         deadlines.enter(call, loop, began_s)
@@ -382,22 +382,6 @@ async def _given(failed: "Outcome | Later[Outcome | None]") -> "Outcome | Later[
 def _is_over(task: asyncio.Task[Any] | None) -> bool:
     """Whether a coroutine has cancelled its task and returned before that could arrive."""
     return isinstance(task, Child) and task.by_itself > 0 and task.undelivered
-
-
-def _note_begun(call: Call, batch: RecordBatch) -> None:
-    """An attempt of ``call`` begins."""
-    if call.away:
-        batch.dispatched += 1
-        call.away = False
-    elif batch.begun is not None:
-        batch.begun[call.event.index] = 1
-    call.transient = False
-
-
-def _has_begun(event: Event) -> bool:
-    """Whether another handler has begun this record of several handlers."""
-    begun = event.batch.begun
-    return begun is not None and bool(begun[event.index])
 
 
 def _late(timeout_s: float) -> str:

@@ -16,8 +16,8 @@ from service.delivery.chained import ChainedBatch
 from service.delivery.identity import ID_HEADER
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
-from service.publishers.output import Entry, EntryOwner, Run
 from service.publishers.protocols import Publisher
+from service.publishers.runs import Entry, EntryOwner, Run
 
 RECORD_OVERHEAD_BYTES: Final = 200
 """About what the objects around one result take; counts towards the channel's bytes."""

@@ -20,8 +20,8 @@ from service.errors import OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
 from service.publishers.changes import Changes, take_changes
-from service.publishers.output import Entry, Run
 from service.publishers.protocols import Publisher
+from service.publishers.runs import Entry, Run
 from service.state.keyed import PartitionId
 from service.state.store import LoggedState, LoggedStore
 from service.state.table import Table
@@ -350,16 +350,16 @@ class Changelog:
     # -- as the owner of entries -------------------------------------------------------------
 
     def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        """See :class:`service.publishers.output.EntryOwner`; the checkpoint counts by itself."""
+        """See :class:`service.publishers.runs.EntryOwner`; the checkpoint counts by itself."""
 
     def failed(self) -> None:
-        """See :class:`service.publishers.output.EntryOwner`; it is sent again."""
+        """See :class:`service.publishers.runs.EntryOwner`; it is sent again."""
 
     def lost(self, run: Run) -> None:
-        """See :class:`service.publishers.output.EntryOwner`; the checkpoint goes on without."""
+        """See :class:`service.publishers.runs.EntryOwner`; the checkpoint goes on without."""
 
     def refused(self, entry: Entry, reason: str) -> None:
-        """See :class:`service.publishers.output.EntryOwner`.
+        """See :class:`service.publishers.runs.EntryOwner`.
 
         Raises:
             OutputTooLargeError: Always: values are measured before they are sent.

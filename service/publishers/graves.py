@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from service.errors import OutputTooLargeError
 from service.metrics import PipelineCounters
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 
 
 class Grave:
@@ -33,7 +33,7 @@ class Grave:
         self._counters.dead_lettered(self._code, count)
 
     def lost(self, run: Run) -> None:
-        """See :class:`service.publishers.output.EntryOwner`; nothing was counted yet."""
+        """See :class:`service.publishers.runs.EntryOwner`; nothing was counted yet."""
 
     def refused(self, entry: Entry, reason: str) -> None:
         """Cut it to what its topic takes; losing a dead letter is not an option.

@@ -26,14 +26,8 @@ from service.publishers.kafka_availability import Availability
 from service.publishers.kafka_outputs import KafkaOutputs
 from service.publishers.kafka_stuck import StuckWatch
 from service.publishers.kafka_topics import BACKOFF_FIRST_S, BACKOFF_MAX_S
-from service.publishers.output import (
-    FULL_BYTES,
-    OutputPartition,
-    Run,
-    Sealed,
-    count_by_owner,
-    permission_of,
-)
+from service.publishers.output import FULL_BYTES, OutputPartition, Sealed
+from service.publishers.runs import Run, count_by_owner, permission_of
 
 log = structlog.get_logger(__name__)
 

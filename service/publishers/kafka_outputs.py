@@ -12,7 +12,8 @@ import structlog
 from service.publishers.base import BatchWriter, Row
 from service.publishers.kafka_placement import placed_anew
 from service.publishers.kafka_topics import OutputTopics
-from service.publishers.output import Entry, OutputPartition, Run, Sealed
+from service.publishers.output import OutputPartition, Sealed
+from service.publishers.runs import Entry, Run
 from service.publishers.shares import Room, Shares
 
 log = structlog.get_logger(__name__)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from service.publishers.base import Row
-from service.publishers.output import OutputPartition, Run, by_partition
+from service.publishers.output import OutputPartition
+from service.publishers.runs import Run, by_partition
 
 
 def placed_anew(

@@ -17,7 +17,8 @@ import structlog
 from service.errors import ServiceError
 from service.events import Permission
 from service.publishers.base import ProducerClient, ProduceUnknownError
-from service.publishers.output import OutputPartition, Sealed, permission_of
+from service.publishers.output import OutputPartition, Sealed
+from service.publishers.runs import permission_of
 
 log = structlog.get_logger(__name__)
 

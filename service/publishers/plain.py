@@ -24,8 +24,8 @@ from service.publishers.encoding import (
     is_finite,
     passed_on,
 )
-from service.publishers.output import EntryOwner, Run, by_partition
 from service.publishers.protocols import Publisher
+from service.publishers.runs import EntryOwner, Run, by_partition
 
 _RUNS = {Handled}
 _key_of = attrgetter("key")

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from service.events import RecordBatch
 from service.publishers.base import OutputTracing, Row, TopicInfo
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 
 
 class Publisher(Protocol):

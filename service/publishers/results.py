@@ -42,9 +42,10 @@ from service.publishers.encoding import (
     passed_on,
 )
 from service.publishers.graves import Grave
-from service.publishers.output import Entry, Run, record_size
+from service.publishers.output import record_size
 from service.publishers.plain import PlainWriter, gathered
 from service.publishers.protocols import NO_TRACING, Changes, Publisher
+from service.publishers.runs import Entry, Run
 
 
 class ResultWriter:

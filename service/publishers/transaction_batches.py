@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final, cast
 
 from service.publishers.base import BatchWriter, ProduceFailedError, TransactionalClient
-from service.publishers.output import OutputPartition, Run, Sealed
+from service.publishers.output import OutputPartition, Sealed
+from service.publishers.runs import Run
 
 SEND_TIMEOUT_S: Final = 20.0
 """Longest wait for the broker's answers inside one transaction, below its own timeout."""

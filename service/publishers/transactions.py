@@ -28,7 +28,8 @@ from service.publishers.base import (
 )
 from service.publishers.changelog import Changelog
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, OutputPartition, Run, count_by_owner, record_size
+from service.publishers.output import OutputPartition, record_size
+from service.publishers.runs import Entry, Run, count_by_owner
 from service.publishers.shares import Room, Shares
 from service.publishers.transaction_batches import send_outputs
 

@@ -17,8 +17,8 @@ from service.dispatch.lanes import LANES
 from service.events import Outcome, Permission
 from service.publishers.base import Row
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, Run
 from service.publishers.results import ResultWriter
+from service.publishers.runs import Entry, Run
 from tests.faults.schedule import Schedule, Step
 
 _Queue: TypeAlias = Callable[[KafkaPublisher, str, int, Entry], None]

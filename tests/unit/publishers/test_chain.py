@@ -8,7 +8,7 @@ from service.delivery.identity import headrace_id, id_prefix
 from service.events import RecordBatch, SourceRecord
 from service.publishers.chain import ChainPublisher
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 

@@ -9,7 +9,7 @@ from service.errors import OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
 from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
 

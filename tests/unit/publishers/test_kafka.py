@@ -8,7 +8,7 @@ import pytest
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import BatchWriter, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import BatchWriter, ProduceFailedError, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Run
+from service.publishers.runs import Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 from service.testing.virtual_time import VirtualTimeLoop

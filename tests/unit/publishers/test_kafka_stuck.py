@@ -9,7 +9,8 @@ from service.errors import BrokerUnavailableError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import ProduceUnknownError
 from service.publishers.kafka_stuck import GRACE_S, LOOK_S, STUCK_S, StuckWatch
-from service.publishers.output import Entry, EntryOwner, OutputPartition, Run, Sealed
+from service.publishers.output import OutputPartition, Sealed
+from service.publishers.runs import Entry, EntryOwner, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 

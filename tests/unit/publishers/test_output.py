@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
-from service.publishers.output import Entry, OutputPartition, Run, Sealed, count_by_owner
+from service.publishers.output import OutputPartition, Sealed
+from service.publishers.runs import Entry, Run, count_by_owner
 
 
 class Owner:

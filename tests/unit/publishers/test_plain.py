@@ -17,9 +17,9 @@ from service.events import (
 )
 from service.metrics import PipelineCounters
 from service.publishers.base import Row, TopicInfo
-from service.publishers.output import Entry, Run
 from service.publishers.plain import gathered
 from service.publishers.results import ResultWriter
+from service.publishers.runs import Entry, Run
 
 STAMPS = {"headrace-failed-at"}
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -8,7 +8,7 @@ from service import Event, Result, handler
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import ProduceUnknownError, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import Entry, Run
+from service.publishers.runs import Entry, Run
 from service.publishers.transactions import TransactionalPublisher
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer

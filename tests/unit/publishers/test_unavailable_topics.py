@@ -13,7 +13,7 @@ from service.metrics import Cause
 from service.publishers.base import BatchWriter, ProduceFailedError
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_partitioner import Partitioner
-from service.publishers.output import Entry, EntryOwner, Run
+from service.publishers.runs import Entry, EntryOwner, Run
 from service.publishers.shares import COMMON_BYTES, OWN_BYTES
 from service.testing.broker import Log, MemoryBroker, Topic
 from service.testing.broker_clients import MemoryProducer
