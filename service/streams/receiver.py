@@ -1,20 +1,31 @@
 """The ways to make a stream of a channel: the default one, and one that looks at weights."""
 
+from functools import partial
 from typing import TypeVar
 
-from service.streams.sources import (
-    BatchReceiver,
-    ReceiverSource,
-    WeighedReceiver,
-    WeighedSource,
-)
-from service.streams.stage import CHUNK
+from service.streams.sources import BatchReceiver, ReceiverSource, WeighedReceiver
+from service.streams.stage import CHUNK, Stage
 from service.streams.stream import Stream
 
 T = TypeVar("T")
 
 
-class ReceiverStream(Stream[T]):
+class _ChannelStream(Stream[T]):
+    """What streams of a channel have in common: their intake can be ended."""
+
+    def __init__(self, stage: Stage[T], receiver: BatchReceiver[T]) -> None:
+        super().__init__(stage)
+        self._receiver = receiver
+
+    def close(self) -> None:
+        """Refuse new items; those in the channel still come, then the stream ends.
+
+        Works also after the stream was moved into a combinator, to drain a running pipeline.
+        """
+        self._receiver.close()
+
+
+class ReceiverStream(_ChannelStream[T]):
     """The items of a channel; ends when the channel is closed and drained.
 
     Closing the stream drops the receiver with what is buffered; ``close`` only ends the intake.
@@ -32,18 +43,10 @@ class ReceiverStream(Stream[T]):
     def __init__(self, receiver: BatchReceiver[T], *, chunk: int = CHUNK) -> None:
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1, not {chunk}")
-        super().__init__(ReceiverSource(receiver, chunk))
-        self._receiver = receiver
-
-    def close(self) -> None:
-        """Refuse new items; those in the channel still come, then the stream ends.
-
-        Works also after the stream was moved into a combinator, to drain a running pipeline.
-        """
-        self._receiver.close()
+        super().__init__(ReceiverSource(receiver, chunk), receiver)
 
 
-class WeighedStream(Stream[T]):
+class WeighedStream(_ChannelStream[T]):
     """The items of a channel that weighs them; ends when the channel is closed and drained.
 
     As a :class:`ReceiverStream`, but items go through it one by one or, while they are small and
@@ -63,4 +66,5 @@ class WeighedStream(Stream[T]):
     def __init__(self, receiver: WeighedReceiver[T], *, slots: int, size_bytes: int) -> None:
         if slots < 1:
             raise ValueError(f"slots must be at least 1, not {slots}")
-        super().__init__(WeighedSource(receiver, slots, size_bytes))
+        recv = partial(receiver.recv_weighed, size_bytes=size_bytes)
+        super().__init__(ReceiverSource(receiver, slots, recv), receiver)

@@ -1,6 +1,6 @@
 """Stages at the start of a stream that need no task: iterables, held items, receivers."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -78,46 +78,30 @@ class WeighedReceiver(BatchReceiver[T], Protocol[T]):
 
 
 class ReceiverSource(Stage[T]):
-    """The items of a channel, up to ``chunk`` at a time, until it is closed and drained."""
+    """The items of a channel, up to ``chunk`` at a time, until it is closed and drained.
 
-    def __init__(self, receiver: BatchReceiver[T], chunk: int) -> None:
+    Args:
+        receiver: Its receiving end.
+        chunk: Most that one call of ``recv`` is asked for.
+        recv: Appends items to a list and says how many; ``recv_many`` of ``receiver`` by default.
+    """
+
+    def __init__(
+        self,
+        receiver: BatchReceiver[T],
+        chunk: int,
+        recv: Callable[[list[T], int], Awaitable[int]] | None = None,
+    ) -> None:
         super().__init__()
         self._receiver = receiver
+        self._recv = receiver.recv_many if recv is None else recv
         self._chunk = chunk
         self._budget = Budget()
 
     async def _pull(self, limit: int) -> list[T] | None:
         await self._budget.renew()
         items: list[T] = []
-        count = await self._receiver.recv_many(items, min(limit, self._chunk))
-        self._budget.spend(count)
-        return items if count else None
-
-    async def _release(self) -> None:
-        await self._receiver.aclose()
-
-
-class WeighedSource(Stage[T]):
-    """The items of a channel, small ones together, until it is closed and drained.
-
-    Args:
-        receiver: Its receiving end.
-        slots: How many slots of the channel those handed out at once may take; one may take more.
-        size_bytes: How many bytes they may weigh.
-    """
-
-    def __init__(self, receiver: WeighedReceiver[T], slots: int, size_bytes: int) -> None:
-        super().__init__()
-        self._receiver = receiver
-        self._slots = slots
-        self._size_bytes = size_bytes
-        self._budget = Budget()
-
-    async def _pull(self, limit: int) -> list[T] | None:
-        await self._budget.renew()
-        items: list[T] = []
-        slots = min(limit, self._slots)
-        count = await self._receiver.recv_weighed(items, slots, self._size_bytes)
+        count = await self._recv(items, min(limit, self._chunk))
         self._budget.spend(count)
         return items if count else None
 
