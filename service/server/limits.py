@@ -1,6 +1,10 @@
 """How much one client, one address and all of them together may take.  Pure."""
 
 from collections import Counter
+from typing import Final
+
+SAVED_S: Final = 1.0
+"""What piled up is read without a pause as long as this one."""
 
 
 class TokenBucket:
@@ -41,13 +45,15 @@ class TokenBucket:
     def save(self, now_s: float) -> None:
         """Refill beyond the burst for the time since the last call of any kind.
 
-        For when nobody could take: what piled up meanwhile comes at once.  The average stays.
+        For when nobody could take: what piled up meanwhile comes at once.  The average stays.  What
+        of it is not taken at once was not needed, and lapses when nothing is taken for a while.
         """
         self._level += self._gained(now_s)
 
     def _refill(self, now_s: float) -> None:
+        lapsed = now_s - self._refilled_at_s > SAVED_S
         filled = min(self._level + self._gained(now_s), self._burst)
-        self._level = max(self._level, filled)  # what was saved stays
+        self._level = filled if lapsed else max(self._level, filled)
 
     def _gained(self, now_s: float) -> float:
         gained = (now_s - self._refilled_at_s) * self._rate_per_s

@@ -28,6 +28,20 @@ def test_what_is_saved_while_nobody_could_take_is_allowed_beyond_the_burst_once(
     assert later == [True, True, False]
 
 
+def test_what_was_saved_and_not_taken_at_once_lapses() -> None:
+    bucket = TokenBucket(rate_per_s=2, burst=3, now_s=0)
+    now_s = 0.0
+    for _ in range(100):  # a client that sends one at a time to a pipeline that is slow
+        assert bucket.take(now_s)
+        now_s += 10
+        bucket.save(now_s)
+        now_s += 2
+
+    flood = [bucket.take(now_s) for _ in range(10)]
+
+    assert flood == [True] * 3 + [False] * 7
+
+
 def test_taking_in_advance_says_how_long_to_wait() -> None:
     bucket = TokenBucket(rate_per_s=2, burst=1, now_s=0)
 
