@@ -1,20 +1,20 @@
 """Whatever fails, each record that was added is stored, in the order of its partition."""
 
 import asyncio
-from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.events import Permission, RecordBatch, SourceRecord
-from service.publishers.base import BatchWriter, ProduceFailedError, Row, TopicInfo
+from service.publishers.base import Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.runs import Run
 from service.testing.broker import MemoryBroker
-from service.testing.broker_clients import MemoryProducer
 from service.testing.virtual_time import VirtualTimeLoop
 from tests.unit.publishers.test_kafka import Owner, batch_of
+from tests.unit.publishers.test_unavailable_topics import Refused
 
 PARTITIONS = 3
 
@@ -40,37 +40,6 @@ class Doubted(RecordBatch):
         return self.answer
 
 
-class Failing(MemoryProducer):
-    """Refuses some of all the batches that the publisher ever sends.
-
-    Args:
-        broker: Where the others are stored.
-        sent: Counts them.
-        refused: Which of them to refuse, by number.
-    """
-
-    def __init__(self, broker: MemoryBroker, sent: list[int], refused: frozenset[int]) -> None:
-        super().__init__(broker)
-        self._sent = sent
-        self._refused = refused
-
-    async def send(
-        self,
-        topic: str,
-        partition: int,
-        batch: BatchWriter,
-        *,
-        permission: Callable[[], Permission] | None = None,
-    ) -> "asyncio.Future[int]":
-        number = len(self._sent)
-        self._sent.append(partition)
-        if number not in self._refused:
-            return await super().send(topic, partition, batch, permission=permission)
-        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        outcome.set_exception(ProduceFailedError("refused"))
-        return outcome
-
-
 RUNS = st.lists(
     st.builds(
         Added,
@@ -88,8 +57,8 @@ async def _publish(runs: list[Added], refused: frozenset[int]) -> tuple[MemoryBr
     broker = MemoryBroker()
     broker.produce_delay_s = 0.002
     broker.create_topic("out", PARTITIONS)
-    sent: list[int] = []
-    publisher = KafkaPublisher(lambda: Failing(broker, sent, refused))
+    numbers = count()
+    publisher = KafkaPublisher(lambda: Refused(broker, lambda _: next(numbers) in refused))
     publisher.topics["out"] = TopicInfo(PARTITIONS, 1_000_000)
     total = sum(run.records for run in runs)
     inputs = batch_of(total)
