@@ -8,12 +8,12 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from service.channels.blocking import running_loop
-from service.channels.lane import BUDGET, Lane
+from service.channels.lane import BUDGET
+from service.channels.lane_keeper import LaneKeeper
 from service.channels.overflow import Overflow
-from service.channels.semaphore import Semaphore
 from service.channels.statistics import ChannelStatistics
 from service.errors import ChannelClosedError, ChannelFullError
 
@@ -23,7 +23,7 @@ UNBOUNDED = 2**62
 """Slots of an unbounded channel: more items than any memory holds."""
 
 
-class Core(Generic[T]):
+class Core(LaneKeeper[T]):
     """A first-in, first-out buffer in which every item takes one slot.
 
     Args:
@@ -31,11 +31,6 @@ class Core(Generic[T]):
         overflow: What to do with an item that finds no slot.
 
     Attributes:
-        buffer: The items in line.
-        slots: Who may put one there.  Read it after :meth:`settle`.
-        lane: What the ends may do without asking.
-        receiver: Set while the receiver waits for an item or for the end.
-        put_turn: Puts left until senders have to call :meth:`share_the_loop`.
         loop: Where the channel lives; None if it was made outside of any loop.
         senders: Living senders, owned permits included.
         weak_senders: Living weak senders.
@@ -48,33 +43,22 @@ class Core(Generic[T]):
         "_destroyed",
         "_dropped_newest",
         "_dropped_oldest",
-        "_received",
         "_rejected",
         "_sharing",
-        "buffer",
         "dropped",
-        "lane",
         "loop",
         "overflow",
-        "put_turn",
-        "receiver",
         "senders",
-        "slots",
         "weak_senders",
     )
 
     def __init__(self, capacity: int, overflow: Overflow = Overflow.WAIT) -> None:
-        self.buffer: deque[T] = deque()
-        self.lane = Lane(self.buffer)
-        self.slots = Semaphore(capacity)
+        super().__init__(capacity)
         self.overflow = overflow
-        self.receiver: asyncio.Future[None] | None = None
         self.loop = running_loop()
         self.senders = 0
         self.weak_senders = 0
         self.dropped = False
-        self.put_turn = BUDGET
-        self._received = 0
         self._rejected = 0
         self._dropped_newest = 0
         self._dropped_oldest = 0
@@ -83,54 +67,7 @@ class Core(Generic[T]):
         self._sharing = 0  # puts that let others run first
         self._closed_event: asyncio.Event | None = None
 
-    # -- the fast lane ---------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Book what the fast lane did since it was last looked at."""
-        lane = self.lane
-        puts = lane.puts_given - lane.puts
-        takes = lane.takes_given - lane.takes
-        if puts or takes:
-            lane.puts_given = lane.puts
-            lane.takes_given = lane.takes
-            self._received += takes
-            self.slots.free += takes - puts
-
-    def shut_puts(self) -> None:
-        """Settle, and make the next put ask."""
-        self.settle()
-        self.lane.puts = self.lane.puts_given = 0
-
-    def shut_takes(self) -> None:
-        """Settle, and make the next take ask."""
-        self.settle()
-        self.lane.takes = self.lane.takes_given = 0
-
-    def shut_lane(self) -> None:
-        """Settle, and make the next operation of either end ask."""
-        self.settle()
-        lane = self.lane
-        lane.puts = lane.puts_given = lane.takes = lane.takes_given = 0
-
-    def open_puts(self) -> None:
-        """Let the senders put without asking, as far as nothing can happen on the way.
-
-        Not below the lowest number of free slots so far, so that every new peak is seen.
-        """
-        slots = self.slots
-        if self.receiver is None and not slots.closed and not slots.waiting:
-            count = min(self.put_turn, slots.free - slots.least_free)
-            if count > 0:
-                self.put_turn -= count
-                self.lane.puts = self.lane.puts_given = count
-
-    def open_takes(self, most: int) -> int:
-        """Let the receiver take up to ``most`` items without asking; return how many."""
-        if self.slots.waiting:
-            return 0
-        count = min(most, len(self.buffer))
-        self.lane.takes = self.lane.takes_given = count
-        return count
+    # -- putting ---------------------------------------------------------------------------
 
     async def share_the_loop(self) -> None:
         """Let other tasks run: senders have put enough in a row without waiting.
@@ -144,8 +81,6 @@ class Core(Generic[T]):
         finally:
             self._sharing -= 1
             self.wake_if_finished()
-
-    # -- putting ---------------------------------------------------------------------------
 
     def offer(self, item: T) -> bool:
         """Deal with ``item`` without waiting; False if its sender has to wait for a slot.
