@@ -5,6 +5,7 @@ source uses; the edge to the real client implements it, and so does the in-memor
 ``service.testing``.  In this module a ``position`` is the offset to be read next.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -187,8 +188,13 @@ class ConsumerClient(Protocol):
         """
         ...
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait until something may have been fetched, at most ``timeout_s``.  Cancel safe."""
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
+        """Wait until something may have been fetched, at most ``timeout_s``.  Cancel safe.
+
+        Args:
+            timeout_s: Longest wait.
+            until: Ends the wait too, when it is done; one that is not stays as it is.
+        """
         ...
 
     def seek(self, partition: TopicPartition, position: int) -> None:

@@ -36,6 +36,7 @@ from service.consumers.base import (
 )
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
+from service.consumers.room import first_of
 from service.errors import BrokerUnavailableError
 from service.pauses import pause_between_questions
 from service.topic_creation import create_no_topics
@@ -193,12 +194,12 @@ class KafkaConsumerClient:
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         return self._tap.take(partitions) if self._tap is not None else []
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.wait`."""
         if self._tap is None:
-            await asyncio.sleep(timeout_s)
+            await first_of((), until, timeout_s)
         else:
-            await self._tap.wait(timeout_s)
+            await self._tap.wait(timeout_s, until)
 
     def seek(self, partition: TopicPartition, position: int) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.seek`."""

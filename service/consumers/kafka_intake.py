@@ -86,7 +86,8 @@ class Intake:
             if not fetched:
                 began_s = _now()
                 self.fetching = True
-                await client.wait(POLL_WAIT_S)
+                # the client fetches nothing more of what it still has: no answer would end the wait
+                await client.wait(POLL_WAIT_S, member.room.wanted(come - ready))
                 self.fetching = False
                 counters.poll_s += _now() - began_s
                 continue

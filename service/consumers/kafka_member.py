@@ -13,6 +13,7 @@ from service.consumers.base import ConsumerClient, SourceTracing, TopicPartition
 from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
+from service.consumers.room import RoomWanted
 from service.delivery.budget import MemoryBudget
 from service.delivery.lease import Lease
 from service.delivery.quarantine import Quarantine
@@ -46,6 +47,7 @@ class Member:
         rebalancing_since_s: ``loop.time()`` of the revocation that no assignment has followed.
         last_contact_s: ``loop.time()`` of the last sign of life of a broker.
         finished_since_commit: Records that have become durable since the last commit.
+        room: Told of each batch that is done.
         stopping: Nothing more is to be taken from Kafka.
     """
 
@@ -79,6 +81,7 @@ class Member:
         self.rebalancing_since_s: float | None = None
         self.last_contact_s: float | None = None
         self.finished_since_commit = 0
+        self.room = RoomWanted()
         self.stopping = asyncio.Event()
         self._clock: Callable[[], float] | None = None
 
@@ -172,11 +175,9 @@ class Member:
             self.counters.stale_acks += 1
             return
         count = len(batch)
-        self.budget.give_back(
-            TopicPartition(batch.topic, batch.partition),
-            records=count,
-            size_bytes=batch.size_bytes,
-        )
+        name = TopicPartition(batch.topic, batch.partition)
+        self.budget.give_back(name, records=count, size_bytes=batch.size_bytes)
+        self.room.made(name)
         self.counters.acked += count
         self.counters.record_latency(_now() - batch.received_at_s, count)
         self.finished_since_commit += count

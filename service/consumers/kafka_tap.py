@@ -29,6 +29,7 @@ from service.consumers.kafka_batches import Batch, Decoded
 from service.consumers.kafka_checksum import StoredBatches, is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
 from service.consumers.kafka_runs import Run, take_whole
+from service.consumers.room import first_of
 
 PRIVATE_NAMES: Final = {
     "AIOKafkaConsumer": ("_fetcher", "_coordinator", "_subscription", "_client"),
@@ -60,7 +61,7 @@ class Tap(Protocol):
         """See :meth:`service.consumers.base.ConsumerClient.take`."""
         ...
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.wait`."""
         ...
 
@@ -123,11 +124,11 @@ class PrefetchTap:
                     taken.append(fetched)
         return taken
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
         """Wait for the next answer to a fetch."""
         waiter = self._fetcher._create_fetch_waiter()  # noqa: SLF001
         try:
-            await asyncio.wait([waiter], timeout=timeout_s)
+            await first_of((waiter,), until, timeout_s)
         finally:
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # the next take() reports it
@@ -264,10 +265,10 @@ class GetmanyTap:
             if (records := self._buffer.pop(partition))
         ]
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
         """Poll once; never cancelled half-way by us, since that would lose records."""
         if self._buffer:
-            await asyncio.sleep(timeout_s)
+            await first_of((), until, timeout_s)
             return
         try:
             answer = await self._consumer.getmany(

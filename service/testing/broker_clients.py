@@ -121,8 +121,9 @@ class MemoryConsumer:
         batch = MemoryStoredBatch(partition, records, next_offset, corrupt=bad == 0)
         return Fetched(partition, position, [batch])
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.wait`."""
+        del until  # what it would save is virtual time
         await self._broker.changed(timeout_s)
 
     def seek(self, partition: TopicPartition, position: int) -> None:

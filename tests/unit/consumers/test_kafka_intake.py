@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from service.consumers.base import Fetched, TopicPartition
-from service.consumers.kafka_intake import Intake
+from service.consumers.kafka_intake import POLL_WAIT_S, Intake
 from service.consumers.kafka_partition import Phase
+from service.consumers.room import RoomWanted, first_of
 from service.delivery.budget import MemoryBudget
 from service.events import SourceRecord
 from service.metrics import PipelineCounters
@@ -46,8 +47,8 @@ class Client:
         self.answers = [answer for answer in self.answers if answer not in taken]
         return taken
 
-    async def wait(self, timeout_s: float) -> None:
-        await asyncio.sleep(timeout_s)
+    async def wait(self, timeout_s: float, until: asyncio.Future[None] | None = None) -> None:
+        await first_of((), until, timeout_s)
 
 
 class Reading:
@@ -70,8 +71,9 @@ class Reading:
         member: Any = SimpleNamespace(
             held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
             stopping=asyncio.Event(), counters=self.counters, last_contact_s=0.0,
-            lease_valid=lambda: True, options=SimpleNamespace(delayed=False),
+            lease_valid=lambda: True, options=SimpleNamespace(delayed=False), room=RoomWanted(),
         )  # fmt: skip
+        self.room: RoomWanted = member.room
         assignment: Any = SimpleNamespace(prepare=self._prepare)
         admission: Any = SimpleNamespace(batch=self._batch, send=self._send)
         self.intake = Intake(member, assignment, admission)
@@ -83,6 +85,11 @@ class Reading:
                 await self.intake.run(self.client, None)  # type: ignore[arg-type]
         except TimeoutError:
             return
+
+    def done(self, name: TopicPartition, size_bytes: int = STORED_BYTES) -> None:
+        """A batch of one record is done."""
+        self.budget.give_back(name, records=1, size_bytes=size_bytes)
+        self.room.made(name)
 
     async def _prepare(self, client: Any) -> None:
         del client
@@ -218,3 +225,35 @@ async def test_an_answer_that_waited_behind_another_through_a_rebalance_is_not_s
     await reading.run(5.0)
 
     assert reading.sent == [(HERE, 0)]
+
+
+async def test_what_found_no_room_goes_on_as_soon_as_a_batch_of_its_partition_is_done() -> None:
+    reading = Reading(Client(_answer(HERE, 5)), max_bytes=2_000_000)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(reading.run(10.0))
+        await asyncio.sleep(2.35 * POLL_WAIT_S)  # it waits, and no answer will come
+        sent = len(reading.sent)
+        reading.done(HERE)
+        await asyncio.sleep(POLL_WAIT_S / 10)
+        running.cancel()
+
+    assert 0 < sent < 5
+    assert len(reading.sent) == sent + 1
+
+
+async def test_batches_of_other_partitions_do_not_wake_it() -> None:
+    client = Client(_answer(HERE, 5))
+    reading = Reading(client, max_bytes=2_000_000)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(reading.run(10.0))
+        await asyncio.sleep(2.35 * POLL_WAIT_S)
+        looks = len(client.asked)
+        for _ in range(10):
+            reading.budget.take(THERE, records=1, size_bytes=1)
+            reading.done(THERE, size_bytes=1)
+            await asyncio.sleep(POLL_WAIT_S / 100)
+        running.cancel()
+
+    assert len(client.asked) == looks
