@@ -89,7 +89,9 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def _wait_for_threads(self) -> _Ready:
         # A look even where there is no other thread: one may have woken the loop and ended since.
-        ready = super().select(THREAD_PATIENCE_S if threading.active_count() > 1 else 0)
+        # A process ends without a thread where the system tells of its end (Python 3.12 and later).
+        others = threading.active_count() > 1 or any(map(_is_running, self.processes))
+        ready = super().select(THREAD_PATIENCE_S if others else 0)
         if ready:
             return ready
         raise StalledError(self.now_s, [_describe(task) for task in asyncio.all_tasks()])
@@ -132,6 +134,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._clock.calls_in_threads += 1
         call.add_done_callback(self._call_has_ended)
         return call
+
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 -- asyncio's, since Python 3.12
+    ) -> None:
+        """Wait for the threads while the clock stands still, on which any timeout is over at once."""
+        del timeout
+        self._clock.calls_in_threads += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self._clock.calls_in_threads -= 1
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process, for whose output the clock stands still while somebody awaits it."""
@@ -215,6 +229,11 @@ def _is_awaited(process: asyncio.subprocess.SubprocessStreamProtocol) -> bool:
     outputs: tuple[Any, ...] = (process.stdout, process.stderr)
     # asyncio has no public word for it, and an idle process must not hold the clock
     return any(output is not None and output._waiter is not None for output in outputs)  # noqa: SLF001 -- see above
+
+
+def _is_running(process: asyncio.subprocess.SubprocessStreamProtocol) -> bool:
+    """Whether ``process`` has not ended."""
+    return not process._process_exited  # type: ignore[attr-defined] # noqa: SLF001 -- no public word
 
 
 def _describe(task: asyncio.Task[Any]) -> str:
