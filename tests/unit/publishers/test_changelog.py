@@ -1,4 +1,5 @@
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -221,10 +222,16 @@ async def test_changes_of_a_partition_that_went_are_dropped_and_the_others_count
     assert setting.changelog.pending == 0
 
 
-@pytest.mark.parametrize("value", ["x" * 2000, {1, 2}], ids=["too large", "no JSON"])
-async def test_a_value_that_cannot_be_stored_is_dropped_everywhere(value: Any) -> None:
+@pytest.mark.parametrize(
+    "late",
+    ["x" * 2000, {1, 2}, float("nan"), {"deep": defaultdict(float, a=float("-inf"))}],
+    ids=["too large", "no JSON", "NaN", "infinite, in a mapping of another kind"],
+)
+async def test_a_value_that_cannot_be_stored_is_dropped_everywhere(late: Any) -> None:
     setting = Setting()
+    value: list[Any] = [None]
     batch = await setting.change("a", value)
+    value[0] = late  # in place, so that nobody could refuse it
     setting.changelog.cover(batch, [0])
 
     await asyncio.sleep(CHECKPOINT_S)
