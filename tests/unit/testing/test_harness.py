@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, Result, TransientError, handler
+from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
 
@@ -182,6 +183,17 @@ async def test_a_whole_configuration_may_be_given(headrace: Headrace) -> None:
 async def test_a_function_that_is_no_handler_is_refused(headrace: Headrace) -> None:
     with pytest.raises(TypeError, match="not declared"):
         headrace(len)
+
+
+async def test_a_configuration_that_the_service_refuses_is_refused(headrace: Headrace) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        headrace(double, output="input", retry={"initial_s": 60})
+
+    handler_path = "pipelines.test.handlers.handler"
+    assert refused.value.problems == [
+        f"{handler_path}.output: is a topic that this pipeline reads: its results would loop",
+        f"{handler_path}.retry.initial_s: is above max_s (10 s)",
+    ]
 
 
 @handler("harness.parent")
