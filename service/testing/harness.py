@@ -326,7 +326,14 @@ class Harness(AbstractAsyncContextManager["Harness"]):
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 await poll()
         except TimeoutError:
-            raise TimeoutError(f"{complaint}; lag {self.lag()}") from None
+            raise TimeoutError(f"{complaint}; lag {self.lag()}{self._missing()}") from None
+
+    def _missing(self) -> str:
+        """What is said of topics that something waits for and that nobody has made."""
+        waited_for = self.application.publisher.unknown
+        missing = [topic for topic in waited_for if topic not in self.broker.topics]
+        names = ", ".join(missing)
+        return f"; there is no topic {names}" if missing else ""
 
 
 def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:

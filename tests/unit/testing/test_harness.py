@@ -218,3 +218,19 @@ async def test_a_service_that_could_not_be_entered_is_not_left_running(headrace:
             raise AssertionError("it takes longer than that")
 
     assert asyncio.all_tasks() == before
+
+
+@handler("harness.elsewhere")
+def elsewhere(event: Event) -> Result:
+    return Result(event.data, topic="elsewhere")
+
+
+async def test_what_settles_never_for_want_of_a_topic_names_the_topic(
+    headrace: Headrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.testing.harness.SETTLE_TIMEOUT_S", 2.0)
+    async with headrace(elsewhere) as service:
+        await service.send({"n": 1})
+
+        with pytest.raises(TimeoutError, match=r"; lag 1; there is no topic elsewhere$"):
+            await service.settle()
