@@ -129,7 +129,7 @@ class DiskTable(Table):
             batch.put(name, at + stored)
             batch.put(self._ages + at + name[start:], b"")
         if not batch.is_empty():
-            self._disk.db.write(batch)
+            self._disk.write(batch)
         if self._ttl_s is not None and now_s >= self._sweep_at_s:
             self.sweep()
         if self._count > self._max_keys:
@@ -256,7 +256,7 @@ class DiskTable(Table):
                 batch.put(self._ages + at + name, b"")
             written.append((entry, at))
         if not batch.is_empty():
-            self._disk.db.write(batch)
+            self._disk.write(batch)
         for entry, at in written:
             entry.fresh, entry.disk_at = False, at
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, FatalError
 from service.state.disk import Disk
 from service.state.disk_table import DiskTable
 from service.state.keyed import Codec
@@ -180,7 +180,7 @@ def test_what_a_full_disk_refuses_is_still_there_when_it_takes_it(disk: Disk) ->
     keys.put("a", 1)
     keys.put("b", 2)
     disk.db = full = _Full(disk.db)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FatalError, match=r"takes no state: .*No space left"):
         keys.put("c", 3)
 
     full.full = False
@@ -199,7 +199,7 @@ def test_a_put_that_a_full_disk_refuses_has_changed_nothing(
     disk.db = full = _Full(disk.db)
     keys._sweep_at_s = 0.0
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FatalError, match=r"takes no state: .*No space left"):
         keys.put("b", 2)
 
     full.full = False
