@@ -6,13 +6,14 @@ from typing import Any
 import orjson
 import pytest
 
-from service.errors import OutputTooLargeError
+from service.errors import FatalError, OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
 from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
 from service.publishers.runs import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
+from service.state.table import Table
 
 TOPIC = "changelog"
 _HERE = Partition("in", 2)
@@ -262,3 +263,21 @@ async def test_a_refused_change_is_never_passed_over() -> None:
 
     with pytest.raises(OutputTooLargeError):
         setting.changelog.refused(entry, "too large")
+
+
+async def test_what_a_checkpoint_fails_with_is_raised_where_somebody_hears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_table: Table, _keys: object) -> list[Any]:
+        raise FatalError("the disk takes nothing")
+
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+    monkeypatch.setattr(Table, "peek_many", full)
+
+    await asyncio.sleep(CHECKPOINT_S)
+
+    with pytest.raises(FatalError, match="takes nothing"):
+        setting.changelog.changed()  # as it is told once a second
+    assert batch.left == 1
