@@ -7,7 +7,7 @@ until its channel is full.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -63,6 +63,25 @@ class Branch:
                 name = self.dispatcher.name
                 raise FatalError(f"handler {name} has cancelled the task of its pipeline") from None
             raise
+
+
+async def none_cancelled(tasks: Collection["asyncio.Task[None]"]) -> None:
+    """Watch tasks of one task group from another task of it, until they have ended.
+
+    A group takes the cancellation of a task for the wish of whoever owns it.  A plain function
+    knows the task that it runs in, and so does a timer that it has set: the pipeline would stop
+    without a word, and its lag would grow.
+
+    Raises:
+        FatalError: If one of ``tasks`` was cancelled, and this one was not.
+    """
+    left: Collection[asyncio.Task[None]] = tasks
+    while left:
+        ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            if task.cancelled():
+                name = task.get_name()
+                raise FatalError(f"{name} was cancelled by a handler, or by what one has started")
 
 
 def _records(events: EventBatch) -> int:
@@ -148,10 +167,14 @@ class Pipeline:
             return
         async with asyncio.TaskGroup() as tasks:
             senders: list[Sender[EventBatch]] = []
+            running: list[asyncio.Task[None]] = []
             for branch in self.branches:
                 sender, receiver = channel(self._capacity, items_of=_records, bytes_of=_size_bytes)
                 senders.append(sender)
-                tasks.create_task(branch.run(_small_together(receiver), max_waiting=self._capacity))
+                work = branch.run(_small_together(receiver), max_waiting=self._capacity)
+                name = f"pipeline {self.name}, handler {branch.dispatcher.name}"
+                running.append(tasks.create_task(work, name=name))
+            tasks.create_task(none_cancelled(running), name="watch handlers")
 
             async def fan_out(chunk: list[EventBatch]) -> None:
                 for sender in senders:

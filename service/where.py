@@ -14,7 +14,12 @@ from operator import ge, gt, itemgetter, le, lt
 from typing import Any, Final, TypeAlias
 
 import jmespath
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import (
+    IncompleteExpressionError,
+    JMESPathError,
+    LexerError,
+    ParseError,
+)
 
 Predicate: TypeAlias = Callable[[Any], bool]
 
@@ -283,8 +288,7 @@ def _expression(text: Any, path: str) -> Predicate:
         compiled = jmespath.compile(text)
         copies = _copies(compiled.parsed)
     except (JMESPathError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WhereError(path, f"is no JMESPath expression: {reason}") from error
+        raise WhereError(path, f"is no JMESPath expression: {_complaint(error)}") from error
 
     if copies > MAX_COPIES:
         raise WhereError(path, f"holds the same data more than {MAX_COPIES} times")
@@ -296,6 +300,22 @@ def _expression(text: Any, path: str) -> Predicate:
             return False
 
     return matches
+
+
+def _complaint(error: JMESPathError | RecursionError) -> str:
+    """What is wrong, in one line: the library draws the place below the expression."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, IncompleteExpressionError):
+        return "it ends too early"
+    if isinstance(error, LexerError):
+        words, place = error.message, error.lexer_position
+    elif isinstance(error, ParseError):
+        token = f" {error.token_value}" if error.msg == "invalid token" else ""
+        words, place = f"{error.msg}{token}", error.lex_position
+    else:
+        return " ".join(str(error).split())
+    return f"{' '.join(words.split())}, at character {place + 1}"
 
 
 _CHAINED: Final = frozenset(

@@ -22,6 +22,7 @@ from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
 from service.metrics import Phase, ServiceStatus
+from service.pipeline import none_cancelled
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
 from service.settings.chains import fed_by, last_first
@@ -172,7 +173,8 @@ class Application:
                 for task in background:
                     task.cancel()
                 return await self._ended_early()
-            background.extend(self.handlers.ticks(tasks))
+            ticks = self.handlers.ticks(tasks)
+            background.extend(ticks)
             background.append(tasks.create_task(self._look_after_state(), name="state"))
             background.append(tasks.create_task(self._await_brokers(), name="start deadline"))
             if self.edge is not None:
@@ -188,9 +190,11 @@ class Application:
             ]
             for built in self.pipelines.values():
                 built.inbox.close()
+            watching = tasks.create_task(none_cancelled([*running, *ticks]), name="watch")
             self.phase = Phase.RUNNING
             log.info("running", pipelines=sorted(self.pipelines))
             await self._drain.wait()
+            watching.cancel()
             report = await self._drained(tasks, running, reading)
             for task in background:
                 task.cancel()

@@ -73,10 +73,12 @@ class HandlerLife:
     def ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
         """Begin to tell the time to those that want to know; cancel the tasks to end it."""
         return [
-            tasks.create_task(self._tick(built, branch.dispatcher.handler), name="ticks")
+            tasks.create_task(
+                self._tick(built, handler), name=f"tick of {built.name}.{handler.name}"
+            )
             for built in self._pipelines.values()
-            for branch in built.pipeline.branches
-            if branch.dispatcher.handler.tick is not None
+            for handler in (branch.dispatcher.handler for branch in built.pipeline.branches)
+            if handler.tick is not None
         ]
 
     async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
@@ -91,7 +93,8 @@ class HandlerLife:
                 results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
             except FatalError:
                 raise
-            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- user's code
+                # A cancellation too is what it has raised: nothing was awaited.
                 # Its events go on, and so do other handlers and pipelines.
                 log.error(  # noqa: TRY400 -- as timers that fail
                     "tick failed", pipeline=built.name, handler=handler.name, error=repr(exc)

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from service.app import run_service
+from service.cli.components import component_problems
 from service.cli.exit_codes import INTERNAL, exit_code_of
+from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logging
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
@@ -36,6 +38,9 @@ def main(arguments: argparse.Namespace) -> int:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files], load))
             return runner.run(run_service(settings, worker, load=load))
+    except ConfigurationError as error:
+        # what could not be built, in the words of `check`: all of it, and where it stands
+        raise ConfigurationError(component_problems(settings) or error.problems) from error
     except Exception as error:
         if exit_code_of(error) != INTERNAL:
             raise

@@ -92,19 +92,37 @@ async def _connected(consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[in
         BrokerUnavailableError: If no broker answers, or there is no such partition.
     """
     key = client_partition(at)
+    silent = "no answer in time"
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await consumer.start()
             # asked for all topics: asking for one by name would create it on brokers that do so
-            if at.topic not in await consumer.topics():
-                raise BrokerUnavailableError(f"{at.topic}: no such topic")
-            consumer.assign([key])
+            cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
+        if not _is_led(cluster, at):
+            silent += ": it has no leader"
+        consumer.assign([key])
         async with asyncio.timeout(CALL_TIMEOUT_S):
             begin: int = (await consumer.beginning_offsets([key]))[key]
             end: int = (await consumer.end_offsets([key]))[key]
-    except (KafkaError, OSError, TimeoutError) as exc:
+    except TimeoutError as exc:
+        raise BrokerUnavailableError(f"{at}: {silent}") from exc
+    except (KafkaError, OSError) as exc:
         raise BrokerUnavailableError(f"{at}: {exc!r}") from exc
     return begin, end
+
+
+def _is_led(cluster: Any, at: TopicPartition) -> bool:
+    """Whether a partition has a leader, who is the one to ask.
+
+    Raises:
+        BrokerUnavailableError: If there is no such partition: the client would wait for it.
+    """
+    there = cluster.partitions_for_topic(at.topic)
+    if there is None:
+        raise BrokerUnavailableError(f"{at.topic}: no such topic")
+    if at.partition not in there:
+        raise BrokerUnavailableError(f"{at}: no such partition, the topic has {len(there)}")
+    return at.partition in cluster.available_partitions_for_topic(at.topic)
 
 
 async def _chunks(tap: Tap, at: TopicPartition, begin: int, end: int) -> AsyncGenerator[Chunk]:

@@ -172,7 +172,12 @@ class Runner:
         """
         if call not in self.parked:
             self._park(call, asyncio.get_running_loop().time())
-        await asyncio.sleep(PERMISSION_POLL_S)
+        try:
+            await asyncio.sleep(PERMISSION_POLL_S)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or cancelled_by_others(task):
+                raise
         return Later(0.0, call)
 
     async def _run_through(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
@@ -231,7 +236,7 @@ class Runner:
                 try:
                     waits_for = started.send(None) if type(started) is CoroutineType else None
                 except StopIteration as ended:
-                    if worker.by_itself:
+                    if worker.from_inside:
                         raise asyncio.CancelledError from None  # see _run
                     returned = ended.value
                     done: Results = returned if type(returned) is dict else to_results(returned)
@@ -247,7 +252,7 @@ class Runner:
                 if error is None:
                     raise
                 failed = self._failed(call, error, loop)
-                if isinstance(failed, Outcome) and not worker.by_itself:
+                if isinstance(failed, Outcome) and not worker.from_inside:
                     results.append(failed)
                     continue
                 # a cancellation that waits for the next await must not meet another call there
@@ -329,7 +334,7 @@ class Runner:
         if self._deadlines.timed_out(call):
             return HandlerTimeoutError(_late(self._deadlines.timeout_s))
         if call.task is not None and cancelled_by_others(call.task) == 0:
-            return TransientError(FROM_INSIDE)  # it, or something that it awaited
+            return TransientError(FROM_INSIDE)  # its task, or something that it awaited
         return None
 
     def _failed(
@@ -380,8 +385,8 @@ async def _given(failed: "Outcome | Later[Outcome | None]") -> "Outcome | Later[
 
 
 def _is_over(task: asyncio.Task[Any] | None) -> bool:
-    """Whether a coroutine has cancelled its task and returned before that could arrive."""
-    return isinstance(task, Child) and task.by_itself > 0 and task.undelivered
+    """Whether a coroutine has had its task cancelled and returned before that could arrive."""
+    return isinstance(task, Child) and task.from_inside > 0 and task.undelivered
 
 
 def _late(timeout_s: float) -> str:

@@ -1,30 +1,21 @@
 """Events with what is known about one of their fields: from a file, over HTTP, or from a topic."""
 
-import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Self
-from urllib.parse import quote
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
 
-from service.errors import PermanentError, SchemaError, TransientError
+from service.errors import PermanentError, SchemaError
 from service.events import Event
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.http import CLIENT_KEY, RequestHeaders, check_status, open_session
+from service.handlers.http import CLIENT_KEY, RequestHeaders, open_session
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 
-ANSWER_MAX_BYTES = 1024 * 1024
-"""Largest answer of a lookup that is read: no topic takes more by default."""
-
-_NOTHING_KNOWN = frozenset((204, 404))
-"""No content, and not found."""
-_NO_KEYS = frozenset(("", ".", ".."))
-"""What a path leaves out or goes up by: the question would be about something else."""
+if TYPE_CHECKING:
+    from service.handlers.lookup import RemoteTable
 
 
 class HttpLookup(BaseModel):
@@ -37,6 +28,12 @@ class HttpLookup(BaseModel):
     request_timeout_s: float = Field(default=2.0, gt=0, description="Longest request.")
     cache_ttl_s: float = Field(default=300.0, ge=0, description="How long an answer is believed.")
     cache_keys: int = Field(default=10_000, ge=1, description="Answers remembered at most.")
+
+    @model_validator(mode="after")
+    def _client(self) -> Self:
+        if find_spec("aiohttp") is None:
+            raise ValueError("needs the extra: pip install 'headrace[http]'")
+        return self
 
 
 class EnrichOptions(BaseModel):
@@ -96,6 +93,8 @@ class Enrich:
         if self._options.topic is not None:
             self._state = context.state("table", max_keys=10_000_000)
         if self._options.http is not None:
+            from service.handlers.lookup import RemoteTable  # noqa: PLC0415 -- an extra
+
             session = await context.client(CLIENT_KEY, open_session)
             self._remote = RemoteTable(session, self._options.http)
 
@@ -133,96 +132,3 @@ class Enrich:
         if self._remote is not None:
             return await self._remote.get(key)
         return self._table.get(key)
-
-
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for piece in content.iter_any():
-        body += piece
-        if len(body) > ANSWER_MAX_BYTES:
-            raise PermanentError(f"the lookup answers more than {ANSWER_MAX_BYTES} bytes")
-    return bytes(body)
-
-
-class _Question(asyncio.Event):
-    """Set when it is answered, or nobody asks any more.
-
-    Attributes:
-        answer: What is known, in a tuple, if there was an answer.
-    """
-
-    answer: tuple[Any] | None = None
-
-
-class RemoteTable:
-    """A lookup over HTTP with a cache; that nothing is known (404, 204) is remembered too.
-
-    Calls for a key that is being asked for wait for that answer instead of asking again.
-
-    Args:
-        session: Shared with others.
-        options: What to ask.
-    """
-
-    def __init__(self, session: aiohttp.ClientSession, options: HttpLookup) -> None:
-        self._session = session
-        self._options = options
-        self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
-        self._cache: OrderedDict[str, tuple[float, Any]] = OrderedDict()
-        self._asking: dict[str, _Question] = {}
-        self._fetch: Callable[[str], Awaitable[Any]] = self._request
-
-    async def get(self, key: str) -> Any:
-        """What is known about ``key``, or ``None``.
-
-        Cancel safety: a cancelled call leaves the question to the next one that waits.
-
-        Raises:
-            TransientError: If the peer is busy, broken or away.
-            PermanentError: If it refuses the request or answers no JSON.
-        """
-        if key in _NO_KEYS:
-            return None
-        loop = asyncio.get_running_loop()
-        while True:
-            known = self._cache.get(key)
-            if known is not None and known[0] > loop.time():
-                return known[1]
-            question = self._asking.get(key)
-            if question is None:
-                break
-            await question.wait()
-            if question.answer is not None:  # whether or not it is believed for longer
-                return question.answer[0]
-        question = self._asking[key] = _Question()
-        try:
-            found = await self._fetch(key)
-            self._remember(key, found, loop.time())
-            question.answer = (found,)
-            return found
-        finally:
-            del self._asking[key]
-            question.set()
-
-    def _remember(self, key: str, found: Any, now_s: float) -> None:
-        self._cache.pop(key, None)
-        self._cache[key] = (now_s + self._options.cache_ttl_s, found)
-        if len(self._cache) > self._options.cache_keys:
-            self._cache.popitem(last=False)
-
-    async def _request(self, key: str) -> Any:
-        url = self._options.url.replace("{key}", quote(key, safe=""))
-        try:
-            async with self._session.get(
-                url, headers=self._options.headers, timeout=self._timeout, allow_redirects=False
-            ) as answer:
-                if answer.status in _NOTHING_KNOWN:
-                    return None
-                check_status(answer.status, answer.headers)
-                body = await _read(answer.content)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise TransientError(f"no answer: {type(error).__name__}") from error
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise PermanentError("the lookup answers no JSON") from None

@@ -9,13 +9,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
-import aiohttp
 from pydantic import AfterValidator
 
 from service.clock import wall_clock_s
 from service.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CLIENT_KEY: Final = "http"
 """Under which handlers share the session."""
@@ -49,8 +51,10 @@ RequestHeaders: TypeAlias = Annotated[dict[str, str], AfterValidator(_checked_he
 
 
 @asynccontextmanager
-async def open_session() -> AsyncGenerator[aiohttp.ClientSession]:
+async def open_session() -> "AsyncGenerator[aiohttp.ClientSession]":
     """A session for `HandlerContext.client`; it keeps no cookies."""
+    import aiohttp  # noqa: PLC0415 -- an extra, of which the rest has no need
+
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:

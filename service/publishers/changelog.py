@@ -39,7 +39,6 @@ RECHECK_S: Final = 0.005
 
 _PLACEHOLDER: Final = SourceRecord(None)
 
-
 Owner: TypeAlias = Callable[[str, int], Permission | None]
 """What may become of work on an input partition, of whoever reads it; ``None`` if he does not."""
 
@@ -79,7 +78,7 @@ class _Written(RecordBatch):
 
     def on_complete(self) -> None:
         """Tell the checkpoint."""
-        self.checkpoint.stored(self)
+        self.checkpoint.stored()
 
 
 class _Checkpoint:
@@ -99,9 +98,8 @@ class _Checkpoint:
         """How many changes it has."""
         return sum(len(written) for written in self.written)
 
-    def stored(self, written: _Written) -> None:
+    def stored(self) -> None:
         """The changes of one table are durable, or somebody else's."""
-        del written
         self.unstored -= 1
         if not self.unstored:
             self.changelog.stored_checkpoint(self)
@@ -147,9 +145,9 @@ class Changelog:
         self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._delay_s = CHECKPOINT_S
-        self._waiting = 0
+        self._waiting = self.pending = 0
+        self._failure: Exception | None = None
         self.unwritten: set[tuple[RecordBatch, int]] = set()
-        self.pending = 0
         self.owners: list[Owner] = []
 
     async def prepare(self) -> None:
@@ -193,7 +191,13 @@ class Changelog:
         self.unwritten.discard((batch, index))
 
     def changed(self) -> None:
-        """Something changed that belongs to no record: keys expired, a timer had no result."""
+        """Something changed that belongs to no record: keys expired, a timer had no result.
+
+        Raises:
+            Exception: What a checkpoint has failed with; its records would wait for ever.
+        """
+        if self._failure is not None:
+            raise self._failure
         if not self._transactional and any(
             table.dirty for state in self.store.states.values() for table in state.tables.values()
         ):
@@ -282,8 +286,11 @@ class Changelog:
             self._timer = loop.call_later(RECHECK_S, self._due)
             return
         began_s = loop.time()
-        self._seal()
-        self._send()
+        try:
+            self._seal()
+            self._send()
+        except Exception as exc:  # noqa: BLE001 -- raised where somebody hears it
+            self._failure = exc
         cost_s = loop.time() - began_s
         self._delay_s = min(CHECKPOINT_MAX_S, max(CHECKPOINT_S, cost_s / CHECKPOINT_COST_SHARE))
 

@@ -9,6 +9,7 @@ from service.clock import wall_clock_ms
 from service.errors import PermanentError
 from service.events import TRACEPARENT_MAX_BYTES, Headers
 from service.publishers.base import TopicInfo
+from service.state.keyed import all_finite
 
 CONTENT_TYPE: Final = ("content-type", b"application/json")
 BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
@@ -30,20 +31,9 @@ def encode(value: Any) -> bytes:
     except TypeError as exc:
         raise PermanentError(f"the result is no JSON: {exc}") from exc
     # orjson writes NaN and infinities as null without a word
-    if b"null" in encoded and not is_finite(value):
+    if b"null" in encoded and not all_finite(value):
         raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
     return encoded
-
-
-def is_finite(value: Any) -> bool:
-    """Whether no number in ``value`` is NaN or infinite."""
-    if isinstance(value, float):
-        return value - value == 0  # false for NaN and both infinities
-    if isinstance(value, Mapping):
-        return all(map(is_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(is_finite, value))
-    return True
 
 
 def check_acceptable(

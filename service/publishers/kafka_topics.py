@@ -163,13 +163,14 @@ class OutputTopics:
             return [spare % count] * len(keys)
         return self._partitioner.partitions(keys, count, spare % count)
 
+    @property
+    def unknown(self) -> list[str]:
+        """Topics that somebody waits for."""
+        return [topic for topic in self._unknown_since_s if topic not in self.topics]
+
     def unknown_since_s(self, but_for: Collection[str] = ()) -> list[float]:
         """Since when somebody waits for each topic that is not known yet, ``but_for`` some."""
-        return [
-            at_s
-            for topic, at_s in self._unknown_since_s.items()
-            if topic not in self.topics and topic not in but_for
-        ]
+        return [self._unknown_since_s[topic] for topic in self.unknown if topic not in but_for]
 
 
 async def _told_of(producer: ProducerClient, topic: str) -> None:

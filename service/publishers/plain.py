@@ -21,11 +21,11 @@ from service.publishers.encoding import (
     CONTENT_TYPE,
     OUR_HEADERS_BYTES,
     TRACE_HEADER,
-    is_finite,
     passed_on,
 )
 from service.publishers.protocols import Publisher
 from service.publishers.runs import EntryOwner, Run, by_partition
+from service.state.keyed import all_finite
 
 _RUNS = {Handled}
 _key_of = attrgetter("key")
@@ -212,5 +212,7 @@ def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:
     if b"\n".join(values).rfind(b"null") < 0:
         return True
     return all(
-        is_finite(result) for result, value in zip(results, values, strict=True) if b"null" in value
+        all_finite(result)
+        for result, value in zip(results, values, strict=True)
+        if b"null" in value
     )

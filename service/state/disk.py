@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, FatalError
 
 _PREFIX: Final = "headrace-state-"
 _OWNER: Final = "owner"
@@ -116,6 +116,18 @@ class Disk:
     def batch(self) -> Any:
         """Changes that are written together."""
         return self._rocksdict.WriteBatch(raw_mode=True)
+
+    def write(self, batch: Any) -> None:
+        """Write a :meth:`batch`, all of it or nothing.
+
+        Raises:
+            FatalError: If the disk takes it not, because it is full for one.  It is no event's
+                fault, and a process that begins anew has the room that this one leaves.
+        """
+        try:
+            self.db.write(batch)
+        except Exception as exc:
+            raise FatalError(f"state.directory: {self.directory} takes no state: {exc}") from exc
 
     def prefix(self) -> bytes:
         """What the keys of another table begin with."""

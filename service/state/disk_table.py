@@ -129,7 +129,7 @@ class DiskTable(Table):
             batch.put(name, at + stored)
             batch.put(self._ages + at + name[start:], b"")
         if not batch.is_empty():
-            self._disk.db.write(batch)
+            self._disk.write(batch)
         if self._ttl_s is not None and now_s >= self._sweep_at_s:
             self.sweep()
         if self._count > self._max_keys:
@@ -139,17 +139,19 @@ class DiskTable(Table):
         """See :meth:`service.state.table.Table.put`."""
         if type(value) is bytes:
             raise StateTypeError(NO_BYTES)
+        now_s = self._clock()
+        if self._ttl_s is not None and now_s >= self._sweep_at_s:
+            self.sweep()
         entry = self._entry(key)
+        if entry.value is None and self._count >= self._max_keys:
+            self._evict()
+            entry = self._entry(key)  # it may have left memory meanwhile
+        # whatever the disk refuses, it has by now: a put that fails has changed nothing
         before = None if self._over(entry) else entry.value
         self._count += entry.value is None
-        now_s = self._clock()
         self._turn += 1
         entry.value, entry.put_at_s, entry.turn = value, now_s, self._turn
         entry.fresh = True
-        if self._ttl_s is not None and now_s >= self._sweep_at_s:
-            self.sweep()
-        if self._count > self._max_keys:
-            self._evict()
         return before
 
     def reader(self) -> Callable[[str], Any]:
@@ -158,6 +160,8 @@ class DiskTable(Table):
 
     def put_many(self, values: Mapping[str, Any]) -> list[Any]:
         """See :meth:`service.state.table.Table.put_many`."""
+        if bytes in set(map(type, values.values())):
+            raise StateTypeError(NO_BYTES)
         return [self.put(key, value) for key, value in values.items()]
 
     def delete(self, key: str) -> Any:
@@ -220,30 +224,41 @@ class DiskTable(Table):
         return entry
 
     def _spill(self) -> None:
-        """Let half of the keys in memory leave it."""
+        """Let half of the keys in memory leave it, as far as they are on disk."""
         self._write()
         for key in list(self._cache)[: max(1, len(self._cache) // 2)]:
-            del self._cache[key]
+            if not self._cache[key].fresh:
+                del self._cache[key]
 
     def _write(self) -> None:
-        """Bring the disk up to date."""
+        """Bring the disk up to date, but for values that are no JSON.
+
+        These stay in memory until whoever writes the changelog drops them, and says so.  If the
+        disk takes nothing, everything stays.
+        """
         batch = self._disk.batch()
+        written: list[tuple[_Entry, bytes]] = []
         for key, entry in self._cache.items():
-            if entry.fresh:
-                entry.fresh = False
-                name = key.encode()
-                if entry.disk_at:
-                    batch.delete(self._ages + entry.disk_at + name)
-                if entry.value is None:
-                    batch.delete(self._values + name)
-                    entry.disk_at = b""
-                    continue
-                at = entry.at()
-                batch.put(self._values + name, at + self._serde.serialize(entry.value))
+            if not entry.fresh:
+                continue
+            try:
+                stored = None if entry.value is None else self._serde.serialize(entry.value)
+            except TypeError:
+                continue
+            name = key.encode()
+            at = b"" if stored is None else entry.at()
+            if entry.disk_at:
+                batch.delete(self._ages + entry.disk_at + name)
+            if stored is None:
+                batch.delete(self._values + name)
+            else:
+                batch.put(self._values + name, at + stored)
                 batch.put(self._ages + at + name, b"")
-                entry.disk_at = at
+            written.append((entry, at))
         if not batch.is_empty():
-            self._disk.db.write(batch)
+            self._disk.write(batch)
+        for entry, at in written:
+            entry.fresh, entry.disk_at = False, at
 
     def _scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         cursor = self._disk.db.iter()

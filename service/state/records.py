@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from service.state.keyed import Codec
+from service.errors import StateTypeError
+from service.state.keyed import NOT_FINITE, Codec, all_finite
 
 _SEPARATOR: Final = "/"
 """No topic's name contains it."""
@@ -47,9 +48,13 @@ def encode_value(value: Any) -> bytes:
     """A value of JSON.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is none; a number that is not finite is none either.
     """
-    return orjson.dumps(value)
+    encoded = orjson.dumps(value)
+    # orjson writes NaN and infinities as null without a word
+    if b"null" in encoded and not all_finite(value):
+        raise StateTypeError(NOT_FINITE)
+    return encoded
 
 
 def decode_value(encoded: bytes) -> Any:
@@ -81,7 +86,10 @@ def serde(codec: Codec | None) -> Serde:
     encode, decode = codec
 
     def serialize(value: Any) -> bytes:
-        encoded = encode(value)
-        return encoded if type(encoded) is bytes else encode_value(encoded)
+        try:
+            encoded = encode(value)
+        except Exception as exc:  # the codec is the handler's
+            raise StateTypeError(f"its codec raised {type(exc).__name__}") from exc
+        return encoded if type(encoded) is bytes else orjson.dumps(encoded)
 
     return Serde(serialize, lambda stored: decode(decode_value(stored)))

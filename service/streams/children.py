@@ -16,33 +16,37 @@ def _nobody() -> None:
 
 
 class Child(asyncio.Task[object]):
-    """A task that tells its own cancellations, by the code that it runs, from everybody else's.
+    """A task that tells the cancellations by those who own it from all others.
+
+    The others come from inside: of the code that it runs, or of a task or a timer that this code
+    has started; nobody else knows it.
 
     Args:
         work: What it runs.
         family: Those it belongs to; once they are told to stop, every cancellation is theirs.
 
     Attributes:
-        by_itself: How many of the cancellations that count (``cancelling()``) are its own.
+        from_inside: How many of the cancellations that count (``cancelling()``) are such others.
     """
 
     # No __slots__: a task has a dictionary anyway.
     def __init__(self, work: Coroutine[object, object, object], family: "Children") -> None:
-        self.by_itself = 0
+        self.from_inside = 0
         self._family = family
         super().__init__(work, loop=asyncio.get_running_loop())
 
     def cancel(self, msg: object = None) -> bool:
         """See ``asyncio.Task.cancel``."""
-        # the loop by name: whoever ends a loop cancels its tasks while none runs
-        if asyncio.current_task(self.get_loop()) is self and not self._family.stopped:
-            self.by_itself += 1
+        # whoever ends a loop cancels its tasks too, which he does while it does not run
+        if not self._family.stopped and self.get_loop().is_running():
+            self.from_inside += 1
         return super().cancel(msg)
 
     def uncancel(self) -> int:
         """See ``asyncio.Task.uncancel``."""
         left = super().uncancel()
-        self.by_itself = min(self.by_itself, left)
+        # what is taken back was asked for inside, by a timeout for one: an owner stays with it
+        self.from_inside = min(max(0, self.from_inside - 1), left)
         return left
 
     @property
@@ -53,20 +57,21 @@ class Child(asyncio.Task[object]):
         return waits
 
     async def take_back(self) -> None:
-        """Let its own cancellations be over, also the one that waits for the next ``await``.
+        """Let those from inside be over, also the one that waits for the next ``await``.
 
         Raises:
-            CancelledError: If somebody else has cancelled it too.
+            CancelledError: If its owner has cancelled it too.
         """
-        for _ in range(self.by_itself):
-            self.uncancel()
-        if not self.undelivered:
-            return
-        try:
-            await asyncio.sleep(0)  # nothing else clears it before Python 3.13
-        except asyncio.CancelledError:
-            if self.cancelling():
-                raise
+        while True:
+            for _ in range(self.from_inside):
+                self.uncancel()
+            if not self.undelivered:
+                return
+            try:
+                await asyncio.sleep(0)  # nothing else clears it before Python 3.13
+            except asyncio.CancelledError:
+                if cancelled_by_others(self):
+                    raise
 
 
 class Children:
@@ -162,6 +167,6 @@ def was_cancelled() -> bool:
 
 
 def cancelled_by_others(task: asyncio.Task[Any]) -> int:
-    """How often ``task`` was cancelled, its own cancellations left out."""
+    """How often ``task`` was cancelled, those cancellations left out that come from inside."""
     cancelled = task.cancelling()
-    return cancelled - task.by_itself if isinstance(task, Child) else cancelled
+    return cancelled - task.from_inside if isinstance(task, Child) else cancelled

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar, cast
 
 from service.errors import StreamError
 from service.streams.calls import drop
-from service.streams.children import Child, Children, was_cancelled
+from service.streams.children import Child, Children, cancelled_by_others, was_cancelled
 
 Tag = TypeVar("Tag")
 R = TypeVar("R")
@@ -115,7 +115,7 @@ class Workers(Generic[Tag, R]):
                     result = await call()
                     if finished(tag, result):
                         self.slots += 1
-                    if child.by_itself:
+                    if child.from_inside:
                         await child.take_back()  # of a call that has a result all the same
                 except asyncio.CancelledError as error:
                     if children.stopped:
@@ -134,10 +134,14 @@ class Workers(Generic[Tag, R]):
             try:
                 await wake
             except asyncio.CancelledError as error:
-                if not children.stopped:
+                if children.stopped:
+                    raise
+                if wake in idle:  # else it was about to go on
                     idle.remove(wake)
+                if cancelled_by_others(child):
                     self._fail(StreamError("a worker of a stream was cancelled"), error)
-                raise
+                    raise
+                await child.take_back()  # it was meant for a call that is over
 
     def _fail(self, error: Exception, cause: BaseException | None = None) -> None:
         """Start nothing more; the owner tells the consumer, who closes the stream."""

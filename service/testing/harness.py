@@ -20,7 +20,7 @@ from service.consumers.base import ConsumerClient
 from service.events import Headers
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec
 from service.publishers.base import ProducerClient, TransactionalClient
-from service.settings import KafkaSourceSettings, Settings
+from service.settings import KafkaSourceSettings, build_settings
 from service.state.restore import ChangelogReader
 from service.testing.broker import BrokerRecord, MemoryBroker
 from service.testing.broker_changelogs import MemoryChangelogs
@@ -94,6 +94,9 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         brokers: The clients that the service has made.
         application: The service itself.
         report: What was left when it had drained.
+
+    Raises:
+        ConfigurationError: If the service would refuse the configuration.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         broker: MemoryBroker | None = None,
         partitions: int = 1,
     ) -> None:
-        self.settings = Settings.model_validate(config)
+        self.settings = build_settings(config)
         self.broker = MemoryBroker() if broker is None else broker
         self.brokers = MemoryBrokers(self.broker)
         self.application: Application
@@ -323,7 +326,14 @@ class Harness(AbstractAsyncContextManager["Harness"]):
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 await poll()
         except TimeoutError:
-            raise TimeoutError(f"{complaint}; lag {self.lag()}") from None
+            raise TimeoutError(f"{complaint}; lag {self.lag()}{self._missing()}") from None
+
+    def _missing(self) -> str:
+        """What is said of topics that something waits for and that nobody has made."""
+        waited_for = self.application.publisher.unknown
+        missing = [topic for topic in waited_for if topic not in self.broker.topics]
+        names = ", ".join(missing)
+        return f"; there is no topic {names}" if missing else ""
 
 
 def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self,
         timeout: float | None = None,  # noqa: ASYNC109 -- asyncio's, since Python 3.12
     ) -> None:
-        """Wait for the threads while the clock stands still, on which any timeout is over at once."""
+        """Wait for the threads; the clock stands still, on which any timeout is over at once."""
         del timeout
         self._clock.calls_in_threads += 1
         try:

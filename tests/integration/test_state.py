@@ -8,6 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from service.consumers.kafka_changelog import KafkaChangelogs
+from service.errors import BrokerUnavailableError
 from tests.kafka.client import Kafka
 from tests.service_process import ServiceProcess
 from tests.windowed import (
@@ -89,3 +91,20 @@ async def _state(kafka: Kafka, directory: Path, action: str, *more: str) -> tupl
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
+
+
+async def test_a_changelog_that_lacks_the_partition_is_named_with_it(kafka: Kafka) -> None:
+    topic = await kafka.create_topic(kafka.unique("changelog"), partitions=1)
+    changelogs = KafkaChangelogs(lambda: {"bootstrap_servers": kafka.bootstrap})
+
+    for name, number, problem in (
+        (topic, 1, f"{topic}/1: no such partition, the topic has 1"),
+        (f"{topic}-other", 0, f"{topic}-other: no such topic"),
+    ):
+        with pytest.raises(BrokerUnavailableError, match=f"^{problem}$"):
+            await _opened(changelogs, name, number)
+
+
+async def _opened(changelogs: KafkaChangelogs, topic: str, partition: int) -> None:
+    async with changelogs.read(topic, partition, 0):
+        pass

@@ -95,6 +95,28 @@ def test_what_is_no_filter_is_refused_with_its_path(
     assert reason in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("level = 'WARN'", "Unknown token '=', at character 7"),
+        ("level ==", "it ends too early"),
+        ("level == 'WARN", "Unclosed ' delimiter, at character 10"),
+        ("level 'WARN'", "Unexpected token: WARN, at character 7"),
+        ("a.[b] ]", "Unexpected token: ], at character 7"),
+        ("a && || b", "invalid token ||, at character 6"),
+        ("f(a, \n]", "invalid token ], at character 7"),
+        ("!" * 999 + "a", "it is nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_said_in_one_whole_line(
+    expression: str, complaint: str
+) -> None:
+    with pytest.raises(WhereError) as caught:
+        compile_where({"expression": expression})
+
+    assert caught.value.reason == f"is no JMESPath expression: {complaint}"
+
+
 def test_nesting_is_bounded() -> None:
     where: dict[str, Any] = {"field": "a", "exists": True}
     for _ in range(MAX_DEPTH + 1):

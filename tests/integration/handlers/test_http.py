@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from service.handlers.enrich import ANSWER_MAX_BYTES
+from service.handlers.lookup import ANSWER_MAX_BYTES
 from service.testing.harness import Harness, pipeline_of
 
 pytestmark = pytest.mark.integration

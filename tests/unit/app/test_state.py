@@ -12,7 +12,7 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.app.state import changelog_topics, changelogs_of, check
-from service.errors import BrokerUnavailableError, ConfigurationError
+from service.errors import BrokerUnavailableError, ConfigurationError, FatalError
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
@@ -445,3 +445,34 @@ def _keys(service: Harness) -> int:
     service.application.pipelines["test"].state.look_after()
     keys: int = _counters(service).state_keys
     return keys
+
+
+async def test_a_full_disk_is_no_events_fault(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if store != "rocksdb":
+        pytest.skip("there is no disk")
+
+    class Full:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def write(self, _batch: Any) -> None:
+            raise RuntimeError("IO error: No space left on device")
+
+    broker = MemoryBroker()
+
+    async def serve() -> None:
+        async with Harness(config("at_least_once"), broker=broker) as service:
+            disk = service.application.disk
+            assert disk is not None
+            monkeypatch.setattr(disk, "db", Full(disk.db))
+            await service.send_all([{"key": str(n)} for n in range(5)])
+            await service.advance(60)
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await serve()
+
+    assert raised.group_contains(FatalError, match="takes no state")
+    assert broker.records("dead") == []

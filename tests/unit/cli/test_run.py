@@ -1,6 +1,8 @@
 import logging
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -57,3 +59,28 @@ def test_what_is_found_wrong_while_starting_is_told_as_a_configuration_error(
 
     assert code == CONFIGURATION
     assert capfd.readouterr().err == "server: cannot listen: it is taken\n"
+
+
+def test_a_service_that_cannot_be_built_names_all_that_is_missing_and_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {rabbitmq: {url: 'amqp://127.0.0.1/', queue: q}}, "
+        "dead_letter: dead, handlers: {a: {use: log_alerts}, b: {use: 'no.such.module:f'}}}}"
+    )
+    monkeypatch.setitem(sys.modules, "aio_pika", None)
+
+    async def build(*_: Any, **__: Any) -> int:
+        raise ConfigurationError(["p.rabbitmq: needs the extra `rabbitmq`"])
+
+    monkeypatch.setattr(run, "run_service", build)
+
+    code = main(["run", "--config", str(file)])
+
+    assert code == CONFIGURATION
+    source, handler = capfd.readouterr().err.splitlines()
+    assert (
+        source == "pipelines.p.sources.rabbitmq: needs the extra: pip install 'headrace[rabbitmq]'"
+    )
+    assert handler.startswith("pipelines.p.handlers.b.use: 'no.such.module:f' cannot be imported")

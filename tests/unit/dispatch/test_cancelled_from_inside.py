@@ -120,6 +120,57 @@ async def test_a_coroutine_that_cancels_its_own_task_fails_alone(
         assert wanted in letter.detail
 
 
+async def _cancel_after(delay_s: float, task: "asyncio.Task[Any] | None") -> None:
+    await asyncio.sleep(delay_s)
+    if task is not None:
+        task.cancel()
+
+
+@handler("cancelled.by_what_it_has_started")
+async def by_what_it_has_started(event: Event) -> dict[str, Any]:
+    """Has its task cancelled by a helper, after ``after_s``."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if (after_s := event.data.get("after_s")) is not None and task is not None:
+        if event.data.get("helper") == "timer":
+            loop.call_later(after_s, task.cancel)
+        else:
+            _helpers.append(loop.create_task(_cancel_after(after_s, task)))
+    await asyncio.sleep(event.data.get("takes_s", 0))
+    return {"n": event.data["n"]}
+
+
+_helpers: list["asyncio.Task[None]"] = []
+
+
+@pytest.mark.parametrize("helper", ["timer", "task"])
+@pytest.mark.parametrize("circuit", [0, 100], ids=["no circuit", "circuit"])
+async def test_a_coroutine_that_something_of_its_own_cancels_fails_alone(
+    headrace: Headrace, helper: str, circuit: int
+) -> None:
+    killed = {"n": 1, "after_s": 0.1, "takes_s": 1, "helper": helper}
+    breaker = {"failures": circuit}
+    async with headrace(by_what_it_has_started, retry=RETRY, circuit_breaker=breaker) as service:
+        await service.send_all([{"n": 0}, killed, {"n": 2, "takes_s": 1}, {"n": 3}])
+        await service.settle()
+
+        assert sorted(output["n"] for output in service.outputs()) == [0, 2, 3]
+        (letter,) = service.dead_letters()
+        assert letter.detail == "TransientError: the handler was cancelled from inside"
+
+
+async def test_a_timer_that_goes_off_when_its_call_is_over_does_no_harm(headrace: Headrace) -> None:
+    async with headrace(by_what_it_has_started, retry=RETRY, concurrency=1) as service:
+        await service.send({"n": 0, "after_s": 5, "helper": "timer"})
+        await service.settle()
+        await service.advance(10)  # the worker is between calls when it is cancelled
+        await service.send({"n": 1, "after_s": 2, "helper": "timer"})
+        await service.send({"n": 2, "takes_s": 4})  # is cancelled once, and tried again
+        await service.settle()
+
+        assert [output["n"] for output in service.outputs()] == [0, 1, 2]
+        assert service.dead_letters() == []
+
+
 async def test_a_call_that_ends_at_once_with_its_task_cancelled_leaves_those_behind_it_alone(
     headrace: Headrace,
 ) -> None:
@@ -211,6 +262,79 @@ async def test_a_function_that_cancels_the_task_of_its_pipeline_ends_the_process
     (error,) = leaves_of(raised.value)
     assert isinstance(error, FatalError)
     assert "has cancelled the task of its pipeline" in str(error)
+
+
+@handler("cancelled.pipeline.later")
+def pipeline_later(event: Event) -> dict[str, Any]:
+    if event.data["n"] == 1 and (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().call_later(1, task.cancel)
+    return {"n": event.data["n"]}
+
+
+@handler("cancelled.tick")
+class Tick:
+    """Cancels the task that it is told the time in."""
+
+    def __call__(self, event: Event) -> dict[str, Any]:
+        return {"n": event.data["n"]}
+
+    def tick(self, now_s: float) -> None:
+        del now_s
+        _cancel_own_task()
+
+
+@handler("cancelled.tick.raised")
+class TickRaised(Tick):
+    """Raises a cancellation when it is told the time."""
+
+    told = 0
+
+    def tick(self, now_s: float) -> None:
+        del now_s
+        TickRaised.told += 1
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("handlers", [1, 2], ids=["alone", "beside another"])
+@pytest.mark.parametrize(
+    ("use", "whose"),
+    [(pipeline_later, "pipeline test"), (Tick, "tick of test.handler")],
+    ids=["a timer", "a tick"],
+)
+async def test_a_task_that_is_cancelled_by_nobody_who_owns_it_ends_the_process(
+    use: Any, whose: str, handlers: int
+) -> None:
+    """It would stop without a word, while the process calls itself well."""
+    config = pipeline_of(use)
+    if handlers > 1:
+        config["pipelines"]["test"]["handlers"]["other"] = {
+            "use": "cancelled.coroutine",
+            "output": "output",
+        }
+
+    async def serve() -> None:
+        async with Harness(config, partitions=1) as service:
+            await service.send_all([{"n": 2}, {"n": 1}, {"n": 3}])
+            await service.advance(60)
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await serve()
+
+    (error,) = leaves_of(raised.value)
+    assert isinstance(error, FatalError)
+    assert str(error).startswith(whose)
+    assert "was cancelled by a handler" in str(error)
+
+
+async def test_a_tick_that_raises_a_cancellation_is_told_the_time_again(headrace: Headrace) -> None:
+    TickRaised.told = 0
+    async with headrace(TickRaised) as service:
+        await service.advance(5)
+        await service.send({"n": 1})
+        await service.settle()
+
+        assert TickRaised.told > 1
+        assert service.outputs() == [{"n": 1}]
 
 
 def leaves_of(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,9 @@ from service.errors import ConfigurationError, PermanentError, SchemaError, Tran
 from service.events import Event, RecordBatch, SourceRecord
 from service.handlers import load_handler
 from service.handlers.bound import BoundHandler
-from service.handlers.enrich import HttpLookup, RemoteTable
+from service.handlers.enrich import HttpLookup
+from service.handlers.lookup import RemoteTable
+from service.handlers.spec import _registered
 
 OpenHandler = Callable[..., Awaitable[Any]]
 
@@ -188,3 +191,25 @@ async def test_the_cache_is_bounded() -> None:
 def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load_handler("enrich").bind({"field": "a", "into": "b", **options})
+
+
+def test_only_a_lookup_over_http_needs_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "known.json"
+    file.write_text("{}")
+    for module in ("service.handlers.enrich", "service.handlers.http"):
+        monkeypatch.delitem(sys.modules, module)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "aiohttp"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(_registered, "enrich")
+    spec = load_handler("enrich")
+
+    spec.bind({"field": "a", "into": "b", "file": str(file)})
+
+    with pytest.raises(ConfigurationError) as refused:
+        spec.bind({"field": "a", "into": "b", "http": {"url": "http://x/{key}"}}, name="e")
+    assert refused.value.problems == [
+        "handlers.e.options.http: needs the extra: pip install 'headrace[http]'"
+    ]

@@ -1,17 +1,19 @@
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 import pytest
 
-from service.errors import OutputTooLargeError
+from service.errors import FatalError, OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
 from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
 from service.publishers.runs import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
+from service.state.table import Table
 
 TOPIC = "changelog"
 _HERE = Partition("in", 2)
@@ -221,10 +223,16 @@ async def test_changes_of_a_partition_that_went_are_dropped_and_the_others_count
     assert setting.changelog.pending == 0
 
 
-@pytest.mark.parametrize("value", ["x" * 2000, {1, 2}], ids=["too large", "no JSON"])
-async def test_a_value_that_cannot_be_stored_is_dropped_everywhere(value: Any) -> None:
+@pytest.mark.parametrize(
+    "late",
+    ["x" * 2000, {1, 2}, float("nan"), {"deep": defaultdict(float, a=float("-inf"))}],
+    ids=["too large", "no JSON", "NaN", "infinite, in a mapping of another kind"],
+)
+async def test_a_value_that_cannot_be_stored_is_dropped_everywhere(late: Any) -> None:
     setting = Setting()
+    value: list[Any] = [None]
     batch = await setting.change("a", value)
+    value[0] = late  # in place, so that nobody could refuse it
     setting.changelog.cover(batch, [0])
 
     await asyncio.sleep(CHECKPOINT_S)
@@ -255,3 +263,21 @@ async def test_a_refused_change_is_never_passed_over() -> None:
 
     with pytest.raises(OutputTooLargeError):
         setting.changelog.refused(entry, "too large")
+
+
+async def test_what_a_checkpoint_fails_with_is_raised_where_somebody_hears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_table: Table, _keys: object) -> list[Any]:
+        raise FatalError("the disk takes nothing")
+
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+    monkeypatch.setattr(Table, "peek_many", full)
+
+    await asyncio.sleep(CHECKPOINT_S)
+
+    with pytest.raises(FatalError, match="takes nothing"):
+        setting.changelog.changed()  # as it is told once a second
+    assert batch.left == 1

@@ -270,6 +270,8 @@ async def test_memory_of_what_waits_for_another_handler_counts_as_input() -> Non
 async def test_results_that_wait_for_a_slow_handler_stop_the_reading(headrace: Headrace) -> None:
     config = _exactly_once(fast="transactions.large", slow="transactions.held_up")
     config["memory"] = {"max_bytes": 4 * LARGE_BYTES}
+    fetched = ("fetch_max_bytes", "max_partition_fetch_bytes")
+    config["kafka"] = {"consumer": dict.fromkeys(fetched, 4 * LARGE_BYTES)}
     begun.clear()
     async with headrace(config) as service:
         for number in range(40):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, FatalError
 from service.state.disk import Disk
 from service.state.disk_table import DiskTable
 from service.state.keyed import Codec
@@ -143,6 +143,77 @@ def test_what_is_restored_twice_counts_once_and_not_at_all_when_it_was_deleted(d
 
     assert dict(keys.items()) == {"a": 3}
     assert len(keys) == 1
+
+
+def test_a_value_that_is_no_json_stays_in_memory_and_takes_no_other_with_it(disk: Disk) -> None:
+    keys = table(disk)
+    keys.put("a", 1)
+    keys.put("bad", {1, 2})
+    for number in range(10):
+        keys.put(f"k{number}", number)
+
+    assert (keys.get("a"), keys.get("bad")) == (1, {1, 2})
+    assert [keys.get(f"k{number}") for number in range(10)] == list(range(10))
+    assert keys.delete("bad") == {1, 2}  # as whoever writes the changelog does
+    assert dict(keys.items()) == {"a": 1, **{f"k{n}": n for n in range(10)}}
+    assert len(keys) == 11
+
+
+class _Full:
+    """A database that takes nothing for as long as it is told so."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.full = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def write(self, batch: Any) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._inner.write(batch)
+
+
+def test_what_a_full_disk_refuses_is_still_there_when_it_takes_it(disk: Disk) -> None:
+    keys = table(disk)
+    keys.put("a", 1)
+    keys.put("b", 2)
+    disk.db = full = _Full(disk.db)
+    with pytest.raises(FatalError, match=r"takes no state: .*No space left"):
+        keys.put("c", 3)
+
+    full.full = False
+    for number in range(10):
+        keys.put(f"k{number}", number)
+
+    assert (keys.get("a"), keys.get("b"), keys.get("c")) == (1, 2, None)
+
+
+@pytest.mark.parametrize("bounds", [{"max_keys": 1}, {"ttl_s": 1.0}], ids=["too many", "too old"])
+def test_a_put_that_a_full_disk_refuses_has_changed_nothing(
+    disk: Disk, bounds: dict[str, Any]
+) -> None:
+    keys = table(disk, **bounds)
+    keys.put("a", 1)
+    disk.db = full = _Full(disk.db)
+    keys._sweep_at_s = 0.0
+
+    with pytest.raises(FatalError, match=r"takes no state: .*No space left"):
+        keys.put("b", 2)
+
+    full.full = False
+    assert (keys.get("a"), keys.get("b")) == (1, None)
+    assert len(keys) == 1
+
+
+def test_of_many_values_none_is_put_if_one_of_them_is_bytes(disk: Disk) -> None:
+    keys = table(disk)
+
+    with pytest.raises(TypeError, match="base64"):
+        keys.put_many({"a": 1, "b": b"2"})
+
+    assert dict(keys.items()) == {}
 
 
 def test_bytes_are_refused_at_once_and_not_when_they_leave_memory(disk: Disk) -> None:

@@ -135,14 +135,14 @@ async def test_a_cancellation_of_its_own_can_be_taken_back_before_it_arrives() -
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
-async def test_a_cancellation_of_somebody_else_cannot_be_taken_back(swallowed: bool) -> None:  # noqa: FBT001 -- of parametrize
+async def test_a_cancellation_of_its_owner_cannot_be_taken_back(swallowed: bool) -> None:  # noqa: FBT001 -- of parametrize
     async def work() -> None:
         child = _child()
         child.cancel()
         if swallowed:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(child.cancel)
+        asyncio.get_running_loop().call_soon(children.cancel)
         seen.append("begun")
         await child.take_back()
         await asyncio.sleep(1)
@@ -167,5 +167,61 @@ async def test_to_be_told_to_stop_by_itself_is_the_wish_of_its_owner() -> None:
 
     children.start(work())
     await settle()
+
+    assert seen == [1]
+
+
+async def test_a_cancellation_by_something_that_it_has_started_comes_from_inside() -> None:
+    async def work() -> None:
+        child = _child()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.sleep(10)
+        seen.append((child.cancelling(), cancelled_by_others(child)))
+        asyncio.get_running_loop().call_later(1, child.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        seen.append((child.cancelling(), cancelled_by_others(child)))
+
+    seen: list[tuple[int, int]] = []
+    children = Children()
+
+    children.start(work())
+    await asyncio.sleep(5)
+
+    assert seen == [(0, 0), (1, 0)]
+
+
+async def test_what_is_taken_back_inside_is_not_the_wish_of_its_owner() -> None:
+    async def work() -> None:
+        child = _child()
+        child.cancel()
+        children.cancel()
+        child.uncancel()
+        seen.append((child.cancelling(), cancelled_by_others(child)))
+
+    seen: list[tuple[int, int]] = []
+    children = Children()
+
+    children.start(work())
+    await settle()
+
+    assert seen == [(1, 1)]
+
+
+def test_the_end_of_the_loop_is_the_wish_of_an_owner() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            seen.append(cancelled_by_others(_child()))
+
+    async def main() -> None:
+        Children().start(work())
+        await asyncio.sleep(0)  # lets it begin
+
+    seen: list[int] = []
+
+    asyncio.run(main())
 
     assert seen == [1]

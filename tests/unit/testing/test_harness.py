@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, Result, TransientError, handler
+from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
 
@@ -184,6 +185,17 @@ async def test_a_function_that_is_no_handler_is_refused(headrace: Headrace) -> N
         headrace(len)
 
 
+async def test_a_configuration_that_the_service_refuses_is_refused(headrace: Headrace) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        headrace(double, output="input", retry={"initial_s": 60})
+
+    handler_path = "pipelines.test.handlers.handler"
+    assert refused.value.problems == [
+        f"{handler_path}.output: is a topic that this pipeline reads: its results would loop",
+        f"{handler_path}.retry.initial_s: is above max_s (10 s)",
+    ]
+
+
 @handler("harness.parent")
 class _Parent:
     def __call__(self, event: Event) -> Any:
@@ -206,3 +218,19 @@ async def test_a_service_that_could_not_be_entered_is_not_left_running(headrace:
             raise AssertionError("it takes longer than that")
 
     assert asyncio.all_tasks() == before
+
+
+@handler("harness.elsewhere")
+def elsewhere(event: Event) -> Result:
+    return Result(event.data, topic="elsewhere")
+
+
+async def test_what_settles_never_for_want_of_a_topic_names_the_topic(
+    headrace: Headrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.testing.harness.SETTLE_TIMEOUT_S", 2.0)
+    async with headrace(elsewhere) as service:
+        await service.send({"n": 1})
+
+        with pytest.raises(TimeoutError, match=r"; lag 1; there is no topic elsewhere$"):
+            await service.settle()
