@@ -111,13 +111,15 @@ def _pipeline(
                 if isinstance(source, PipelineSourceSettings)
             )
         ),
+        # One process of several is that part of a replica, which is what an autoscaler adds.
         replicas_desired=built.demand.observe(
             now_s,
             acked=counters.acked,
             lag=sum(partition.lag for partition in partitions),
             lag_s=max((partition.lag_s for partition in partitions), default=0.0),
             partitions={(each.group, each.topic, each.partition) for each in partitions},
-        ),
+        )
+        / application.settings.workers,
     )
 
 

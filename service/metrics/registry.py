@@ -335,8 +335,8 @@ REPLICAS_DESIRED = Metric(
     name="service.replicas.desired",
     unit="{replica}",
     kind=Kind.GAUGE,
-    about="Replicas that the load of this process's partitions keeps busy; the sum over all "
-    "processes, rounded up, is how many the pipeline needs.",
+    about="Replicas, of `workers` processes each, that the load of this process's partitions keeps "
+    "busy; the sum over all processes, rounded up, is how many the pipeline needs.",
     labels=_PIPELINE,
 )
 

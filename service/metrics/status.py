@@ -105,7 +105,8 @@ class LatencyStatus:
 class PipelineStatus:
     """One pipeline; rates are per second over the last ten seconds.
 
-    ``replicas_desired`` is this process's share; see :mod:`service.metrics.demand`.  ``fed_by``
+    ``replicas_desired`` is this process's share, in replicas of as many processes as there are
+    ``workers``; see :mod:`service.metrics.demand`, which counts in processes.  ``fed_by``
     names the pipelines of the process whose results come here by channel: they have the
     partitions, and what blocks them may be a handler of this one.
     """
