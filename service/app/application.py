@@ -21,6 +21,7 @@ from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
+from service.health.standstill import Standstill
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
@@ -93,6 +94,7 @@ class Application:
             name: built[name] for name in settings.pipelines
         }
         self.handlers = HandlerLife(self.pipelines)
+        self.standstill = Standstill()
         for each in self.pipelines.values():
             for context in each.contexts.values():
                 context.unread = partial(self._unread, each)

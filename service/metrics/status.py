@@ -69,6 +69,8 @@ class PartitionStatus:
         paused: Intake is paused on purpose.
         blocking: What holds the commit back, or ``None``.
         group: Consumer group.
+        stands_still: Whether the record in front has been there for a while.  Behind a backlog
+            ``blocking`` names what records wait for, although one is done after the other.
     """
 
     topic: str
@@ -81,6 +83,7 @@ class PartitionStatus:
     paused: bool = False
     blocking: Blocking | None = None
     group: str = ""
+    stands_still: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

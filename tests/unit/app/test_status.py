@@ -1,10 +1,15 @@
 """What a snapshot of the whole service says."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from service import Event, handler
+from service.metrics import Cause
+from service.metrics.registry import BLOCKED
+from service.telemetry import Sources
+from service.telemetry.readings import NUMBERS
 from service.testing.harness import Harness, pipeline_of
 
 
@@ -23,3 +28,52 @@ async def test_the_processes_of_a_pod_ask_for_as_many_pods_together_as_one_alone
         share = service.application.snapshot().pipelines["test"].replicas_desired
 
     assert share * workers == 1
+
+
+@handler("status_tests_slow")
+async def slow(event: Event) -> dict[str, Any]:
+    """Takes a second, and some for ever."""
+    await asyncio.sleep(event.data.get("takes_s", 1))
+    return {"n": event.data["n"]}
+
+
+SLOW = pipeline_of(slow, concurrency=1, timeout_s=600)
+
+
+async def held_up(service: Harness, seconds: int) -> list[str]:
+    """The causes that the metric has 1 for, looked at once a second; most are none."""
+    found: list[str] = []
+    for _ in range(seconds):
+        sources = Sources(status=service.application.snapshot)
+        found.append(" ".join(labels[-1] for labels, one in NUMBERS[BLOCKED](sources) if one))
+        await asyncio.sleep(1)
+    return found
+
+
+async def test_a_backlog_that_is_worked_off_is_held_up_by_nothing() -> None:
+    """Every record has been in memory for a minute when its turn comes; the commits move on."""
+    async with Harness(SLOW) as service:
+        service.application.snapshot()
+        for n in range(200):
+            await service.send({"n": n}, key=f"key-{n}")
+
+        found = await held_up(service, 150)
+        (partition,) = service.application.snapshot().pipelines["test"].partitions
+        await service.kill()
+
+    assert set(found) == {""}
+    assert partition.blocking is not None  # what the others wait for
+    assert partition.blocking.cause is Cause.BACKPRESSURE
+
+
+async def test_a_record_that_a_backlog_does_not_get_past_holds_it_up() -> None:
+    async with Harness(SLOW) as service:
+        service.application.snapshot()
+        for n in range(200):
+            await service.send({"n": n, "takes_s": 100 if n == 60 else 1}, key=f"key-{n}")
+
+        found = await held_up(service, 150)
+        await service.kill()
+
+    assert 65 <= found.index("backpressure") <= 68
+    assert set(found[68:]) == {"backpressure", "slow_handler"}
