@@ -20,6 +20,7 @@ from service.app.worker import WORKER_VARIABLE
 from service.errors import ConfigurationError
 from service.health.routes import PROMETHEUS_TEXT
 from service.health.server import AdminServer, Response
+from service.metrics.registry import READY
 from service.settings import Settings
 from service.settings.changes import changed_paths, needs_restart
 from service.telemetry import set_level
@@ -34,6 +35,16 @@ STABLE_S: Final = 30.0
 ASK_TIMEOUT_S: Final = 2.0
 STOP_MARGIN_S: Final = 20.0
 """On top of the drain budget: what stopping takes after it, and a little."""
+NOT_READY: Final = (
+    f"# HELP {READY.prometheus_name} {READY.about}\n"
+    f"# TYPE {READY.prometheus_name} {READY.kind}\n"
+    f"{READY.prometheus_name} 0.0\n"
+)
+"""All that a worker which does not answer has to tell Prometheus.
+
+Without it one that dies again and again would be no series that an alert can look at, although the
+pod's probe says for as long that it is not ready.
+"""
 CONFIGURATION: Final = 78
 OK: Final = 0
 TEMPORARY: Final = 75
@@ -232,7 +243,7 @@ class Workers:
 
     def _metrics(self) -> Response:
         texts = [
-            body.decode() if status == HTTPStatus.OK else ""
+            body.decode() if status == HTTPStatus.OK else NOT_READY
             for status, body in self._ask("/metrics")
         ]
         return Response(content_type=PROMETHEUS_TEXT, body=merge_metrics(texts).encode())

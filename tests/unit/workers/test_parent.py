@@ -16,6 +16,8 @@ import structlog
 from service.errors import ConfigurationError
 from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
+from service.telemetry import Sources
+from service.telemetry.exposition import Exposition
 from service.workers.parent import STABLE_S, Workers, _get, drained_code
 
 
@@ -164,3 +166,27 @@ async def test_a_configuration_that_was_never_right_ends_the_service() -> None:
 
     assert workers._draining.is_set()
     assert workers._codes == [78]
+
+
+def test_a_worker_that_does_not_answer_is_not_ready_for_prometheus_either() -> None:
+    sources = Sources(ready=lambda: True, version="1")
+    metrics = Exposition(sources).text()
+    server = AdminServer("127.0.0.1", 0, {"/metrics": lambda: Response(body=metrics)})
+    server.start()
+    workers: Any = Workers(build_settings({"workers": 2}), [])
+    workers._ports = {0: server.port}
+
+    try:
+        lines = workers._metrics().body.decode().splitlines()
+    finally:
+        server.close()
+
+    assert [line for line in lines if "service_ready" in line] == [
+        "# HELP service_ready 1 while the readiness probe succeeds.",
+        "# TYPE service_ready gauge",
+        'service_ready{worker="0"} 1.0',
+        'service_ready{worker="1"} 0.0',
+    ]
+    assert [line for line in lines if line.startswith("service_build")] == [
+        'service_build{worker="0",version="1"} 1.0'
+    ]
