@@ -128,6 +128,12 @@ def test_a_rolling_update_adds_one_pod_before_it_takes_one() -> None:
     assert of_kind(render(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
+def test_an_update_that_ends_all_pods_first_is_one_that_kubernetes_takes() -> None:
+    manifests = render({"updateStrategy.type": "Recreate"})
+
+    assert of_kind(manifests, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_liveness_never_asks_what_depends_on_kafka() -> None:
     container = container_of(render())
 
