@@ -186,6 +186,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and $values.keda.enabled (not $values.keda.kafka.enabled) (not $values.keda.prometheus.serverAddress) -}}
 {{- fail "keda.enabled needs a trigger: keda.kafka.enabled or keda.prometheus.serverAddress" -}}
 {{- end -}}
+{{- if and $values.keda.enabled $values.keda.kafka.enabled (not $values.keda.authenticationRef) -}}
+{{- include "headrace.validateTrigger" . -}}
+{{- end -}}
 {{- if gt (int $values.keda.minReplicaCount) (int $values.keda.maxReplicaCount) -}}
 {{- fail "keda.minReplicaCount is above keda.maxReplicaCount" -}}
 {{- end -}}
@@ -213,6 +216,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor read /metrics, which config.telemetry.prometheus turns off" -}}
 {{- end -}}
 {{- include "headrace.validateFiles" (dict "node" $values.config "path" "config" "root" .) -}}
+{{- end -}}
+
+{{/* KEDA asks the brokers itself, and has nothing to log in with but what the Secret holds. */}}
+{{- define "headrace.validateTrigger" -}}
+{{- $kafka := .Values.config.kafka -}}
+{{- $mechanism := $kafka.sasl_mechanism | default "" -}}
+{{- if or (eq "OAUTHBEARER" $mechanism) (and $mechanism (not $kafka.sasl_plain_password_file)) -}}
+{{- fail (printf "keda with config.kafka.sasl_mechanism %s needs keda.authenticationRef: KEDA logs in by itself, and there is no sasl_plain_password_file for it" $mechanism) -}}
+{{- end -}}
+{{- $directory := include "headrace.secretsPath" . -}}
+{{- range $setting := list "sasl_plain_password_file" "ssl_cafile" "ssl_certfile" "ssl_keyfile" "ssl_password_file" -}}
+{{- $file := get $kafka $setting | default "" -}}
+{{- if and $file (not (hasPrefix $directory $file)) -}}
+{{- fail (printf "keda needs keda.authenticationRef, or config.kafka.%s in %s: KEDA gets its copy of it from secrets" $setting $directory) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Every file below the secrets' directory must be in the Secret, as far as the chart can know. */}}
