@@ -201,15 +201,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and $values.partitions (gt $most (int $values.partitions)) -}}
 {{- fail (printf "%d replicas are more than the %d partitions: the rest would never have work" $most (int $values.partitions)) -}}
 {{- end -}}
-{{- range $variable := .Values.extraEnv -}}
-{{- $setting := get (dict
+{{- $read := dict
       "HEADRACE_ADMIN__HOST" "admin.host"
       "HEADRACE_ADMIN__PORT" "admin.port"
+      "HEADRACE_SERVER__HOST" "server.host"
       "HEADRACE_SERVER__PORT" "server.port"
+      "HEADRACE_SERVER__TOKENS_FILE" "server.tokens_file"
+      "HEADRACE_SERVER__ANONYMOUS" "server.anonymous"
+      "HEADRACE_STATE__STORE" "state.store"
       "HEADRACE_DRAIN_TIMEOUT_S" "drain_timeout_s"
-      "HEADRACE_GRACE_PERIOD_S" "grace_period_s") $variable.name -}}
+      "HEADRACE_GRACE_PERIOD_S" "grace_period_s" -}}
+{{- if or $values.keda.enabled (and $values.networkPolicy.enabled (not $values.networkPolicy.extraBrokerPorts)) -}}
+{{- $_ := set $read "HEADRACE_KAFKA__BOOTSTRAP_SERVERS" "kafka.bootstrap_servers" -}}
+{{- end -}}
+{{- range $variable := .Values.extraEnv -}}
+{{- $setting := get $read $variable.name -}}
+{{- if hasPrefix "HEADRACE_SERVER__JWT" $variable.name -}}{{- $setting = "server.jwt" -}}{{- end -}}
 {{- if $setting -}}
-{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes and the grace period are made from config" $setting $variable.name) -}}
+{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes, the network policy, volumes and the grace period are made from config" $setting $variable.name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not (dig "telemetry" "prometheus" true $values.config)) -}}
