@@ -134,6 +134,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* Labels that Prometheus gives to what it scrapes of this release's pods, as a selector. */}}
+{{- define "headrace.ownPods" -}}
+namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" . }}-[a-z0-9]+(-[a-z0-9]{5})?"
+{{- end -}}
+
 {{/* Ports of the brokers, each once. */}}
 {{- define "headrace.brokerPorts" -}}
 {{- $ports := list -}}
