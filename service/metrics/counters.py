@@ -84,7 +84,7 @@ class PipelineCounters:
         rebalances: Assignments received.
         offset_resets: Positions that were out of the log's range.
         stale_acks: Acknowledgements of a revoked assignment, which are ignored.
-        publish_failures: Produce requests that failed and were tried again.
+        publish_failures: Produce requests that failed for good, so that the producer was replaced.
         more_in_hand: Whether a Kafka source has fetched more than it has sent on, now; what is
             published meanwhile can wait for what comes of that.
         poll_s: Seconds spent waiting for records.

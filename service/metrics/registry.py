@@ -80,7 +80,8 @@ PUBLISH_FAILURES = Metric(
     name="service.publish.failures",
     unit="{request}",
     kind=Kind.COUNTER,
-    about="Produce requests that failed and were tried again.",
+    about="Produce requests that failed for good and were sent again by another producer; what the "
+    "client tries again by itself is not counted.",
     labels=_PIPELINE,
 )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service import Event, handler
+from service import Event, TransientError, handler
 from service.metrics import Cause
 from service.metrics.registry import BLOCKED
 from service.telemetry import Sources
@@ -77,3 +77,25 @@ async def test_a_record_that_a_backlog_does_not_get_past_holds_it_up() -> None:
 
     assert 65 <= found.index("backpressure") <= 68
     assert set(found[68:]) == {"backpressure", "slow_handler"}
+
+
+@handler("status_tests_failing")
+async def failing(event: Event) -> None:
+    """Its service is away."""
+    del event
+    raise TransientError("away")
+
+
+async def test_what_waits_for_an_open_circuit_is_called_a_retry() -> None:
+    config = pipeline_of(
+        failing, circuit_breaker={"failures": 1, "reset_s": 600}, retry={"attempts": 99}
+    )
+    async with Harness(config) as service:
+        await service.send({"n": 0})
+        await asyncio.sleep(30)
+
+        (partition,) = service.application.snapshot().pipelines["test"].partitions
+        await service.kill()
+
+    assert partition.blocking is not None
+    assert (partition.blocking.cause, partition.blocking.offset) == (Cause.RETRY, 0)
