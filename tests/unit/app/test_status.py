@@ -99,3 +99,28 @@ async def test_what_waits_for_an_open_circuit_is_called_a_retry() -> None:
 
     assert partition.blocking is not None
     assert (partition.blocking.cause, partition.blocking.offset) == (Cause.RETRY, 0)
+
+
+async def test_a_source_that_waits_for_room_in_memory_does_not_count_as_idle() -> None:
+    """ "Mostly poll" tells an operator that the service has nothing to do."""
+    async with Harness({**SLOW, "memory": {"max_records": 20}}) as service:
+        for n in range(200):
+            await service.send({"n": n}, key=f"key-{n}")
+        counters = service.application.pipelines["test"].counters
+        poll_s = counters.poll_s
+
+        await asyncio.sleep(60)
+        busy_poll_s, waited_s = counters.poll_s - poll_s, counters.backpressure_s
+        await service.kill()
+
+    assert waited_s > 50
+    assert busy_poll_s < 5
+
+
+async def test_a_source_that_has_nothing_to_read_is_idle() -> None:
+    async with Harness(SLOW) as service:
+        await asyncio.sleep(60)
+        counters = service.application.pipelines["test"].counters
+
+        assert counters.poll_s > 50
+        assert counters.backpressure_s == 0
