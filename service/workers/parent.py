@@ -33,8 +33,8 @@ RESTART_MAX_S: Final = 10.0
 STABLE_S: Final = 30.0
 """A worker that lived so long starts the back-off anew."""
 ASK_TIMEOUT_S: Final = 2.0
-STOP_MARGIN_S: Final = 20.0
-"""On top of the drain budget: what stopping takes after it, and a little."""
+INSIST_BEFORE_S: Final = 2.0
+"""Of the grace period, for what the parent has to do after its workers."""
 NOT_READY: Final = (
     f"# HELP {READY.prometheus_name} {READY.about}\n"
     f"# TYPE {READY.prometheus_name} {READY.kind}\n"
@@ -206,15 +206,16 @@ class Workers:
             self._since_s.pop(index, None)
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for a worker; one that outstays the drain budget is killed."""
+        """Wait for a worker; one that would outstay the grace period is killed, and told of."""
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(process.wait())
             draining = tasks.create_task(self._draining.wait())
             await asyncio.wait((ending, draining), return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
-                budget_s = self._settings.drain_timeout_s + STOP_MARGIN_S
+                budget_s = self._settings.grace_period_s - INSIST_BEFORE_S
                 await asyncio.wait((ending,), timeout=budget_s)
                 if not ending.done():
+                    log.error("worker killed", pid=process.pid, waited_s=budget_s)
                     process.kill()
             code = await ending
             draining.cancel()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from service.errors import ConfigurationError
 from service.health.server import AdminServer, Response
@@ -190,3 +191,33 @@ def test_a_worker_that_does_not_answer_is_not_ready_for_prometheus_either() -> N
     assert [line for line in lines if line.startswith("service_build")] == [
         'service_build{worker="0",version="1"} 1.0'
     ]
+
+
+class Stubborn:
+    """A process that only ends when it is killed."""
+
+    pid = 4711
+    killed_at_s = 0.0
+
+    def __init__(self) -> None:
+        self._killed = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self._killed.wait()
+        return -signal.SIGKILL
+
+    def kill(self) -> None:
+        self.killed_at_s = asyncio.get_running_loop().time()
+        self._killed.set()
+
+
+async def test_a_worker_that_does_not_end_is_killed_before_the_platform_kills_everybody() -> None:
+    process: Any = Stubborn()
+    workers = Workers(build_settings({"workers": 2, "grace_period_s": 43}), [])
+    workers.drain()
+
+    with capture_logs() as logs:
+        code = await workers._ended(process)
+
+    assert (drained_code(code), process.killed_at_s) == (75, 41.0)
+    assert {"event": "worker killed", "pid": 4711, "waited_s": 41.0, "log_level": "error"} in logs
