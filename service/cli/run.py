@@ -3,17 +3,23 @@
 import argparse
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
 
 import structlog
 
 from service.app import run_service
 from service.cli.exit_codes import INTERNAL, exit_code_of
 from service.settings import Settings, load_settings
-from service.telemetry import configure_logging
+from service.telemetry import configure_logging, flush_log
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
 
 log = structlog.get_logger(__name__)
+
+LEAVE_S: Final = 1.0
+"""What is under way in threads has this long to end after everything else."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -31,11 +37,13 @@ def main(arguments: argparse.Namespace) -> int:
     worker = this_worker(os.environ)
     writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with ExitStack() as stack, asyncio.Runner(loop_factory=loop_factory()) as runner:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files], load))
-            return runner.run(run_service(settings, worker, load=load))
+            code = runner.run(run_service(settings, worker, load=load))
+            stack.callback(_end_within(LEAVE_S, code).cancel)
+            return code
     except Exception as error:
         if exit_code_of(error) != INTERNAL:
             raise
@@ -44,6 +52,25 @@ def main(arguments: argparse.Namespace) -> int:
         return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _end_within(seconds: float, code: int) -> threading.Timer:
+    """End the process with ``code`` after ``seconds``, unless that is cancelled.
+
+    What closes the loop waits for what ``asyncio.to_thread`` has begun, for ever on Python 3.11,
+    and so would Python's own end.  A coroutine that was given up at its deadline may have left a
+    call there that never returns.
+    """
+
+    def end() -> None:
+        log.warning("ended with a call under way in a thread")
+        flush_log()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

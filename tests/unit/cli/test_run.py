@@ -1,5 +1,7 @@
 import logging
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,3 +59,31 @@ def test_what_is_found_wrong_while_starting_is_told_as_a_configuration_error(
 
     assert code == CONFIGURATION
     assert capfd.readouterr().err == "server: cannot listen: it is taken\n"
+
+
+_LEAVES_A_CALL_BEHIND = """
+import argparse, asyncio, threading
+from service.cli import run
+
+async def serve(settings, worker, *, load):
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(asyncio.to_thread(threading.Event().wait))
+        await asyncio.sleep(0.01)
+        call.cancel()
+    return 75
+
+run.run_service = serve
+raise SystemExit(run.main(argparse.Namespace(config=[])))
+"""
+
+
+def test_a_call_in_a_thread_that_never_returns_does_not_keep_the_process() -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, "-c", _LEAVES_A_CALL_BEHIND],
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+
+    assert ended.returncode == 75
+    assert orjson.loads(ended.stderr)["event"] == "ended with a call under way in a thread"
