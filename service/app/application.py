@@ -11,7 +11,7 @@ import structlog
 from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
 from service.app.edge import Edge
-from service.app.handler_life import TICK_S, HandlerLife
+from service.app.handler_life import TICK_S, HandlerLife, closed
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
@@ -21,6 +21,7 @@ from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
+from service.health.standstill import Standstill
 from service.metrics import Phase, ServiceStatus
 from service.pipeline import none_cancelled
 from service.publishers.kafka import KafkaPublisher
@@ -41,6 +42,10 @@ START_POLL_S: Final = 0.2
 ACCEPTED_SHARE: Final = 0.2
 """Share of the drain budget in which what was accepted may still begin."""
 DRAIN_POLL_S: Final = 0.1
+AFTERWARDS_S: Final = 5.0
+"""Of the grace period, for what comes when handlers are closed: telemetry 2 s, the log 1 s."""
+CLOSE_LEAST_S: Final = 1.0
+"""What handlers have for closing in any case."""
 
 
 class Application:
@@ -90,6 +95,7 @@ class Application:
             name: built[name] for name in settings.pipelines
         }
         self.handlers = HandlerLife(self.pipelines)
+        self.standstill = Standstill()
         for each in self.pipelines.values():
             for context in each.contexts.values():
                 context.unread = partial(self._unread, each)
@@ -195,21 +201,26 @@ class Application:
             log.info("running", pipelines=sorted(self.pipelines))
             await self._drain.wait()
             watching.cancel()
+            asked_at_s = asyncio.get_running_loop().time()
             report = await self._drained(tasks, running, reading)
             for task in background:
                 task.cancel()
-        await self._stopped()
+        await self._stopped(asked_at_s)
         return report
 
     async def _ended_early(self) -> ExitReport:
         """Nothing was begun yet: there is nothing to finish."""
         log.info("ended before its handlers were open")
-        await self._stopped()
+        await self._stopped(asyncio.get_running_loop().time())
         return ExitReport()
 
-    async def _stopped(self) -> None:
-        await self.handlers.close()
-        await self.clients.aclose()
+    async def _stopped(self, asked_at_s: float) -> None:
+        """Close what handlers have opened, within what the platform gives since ``asked_at_s``."""
+        now_s = asyncio.get_running_loop().time()
+        until_s = asked_at_s + self.settings.grace_period_s - AFTERWARDS_S
+        until_s = max(until_s, now_s + CLOSE_LEAST_S)
+        await self.handlers.close(until_s)
+        await closed(self.clients.aclose(), until_s, what="clients")
         if self.disk is not None:
             await asyncio.to_thread(self.disk.close)
         self.phase = Phase.STOPPED

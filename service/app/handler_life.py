@@ -1,7 +1,7 @@
 """The life of the handlers: opened one after the other, told the time, closed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -15,6 +15,26 @@ log = structlog.get_logger(__name__)
 
 TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
+
+
+async def closed(closing: Awaitable[object], until_s: float, **what: str) -> None:
+    """Await ``closing`` until ``until_s`` (``loop.time()``), and log if that does not work.
+
+    Everything is done and committed by then: what the user's code makes of its end must neither
+    keep the process until it is killed nor have it end as if something had been left.
+
+    Args:
+        closing: What closes something of the user's.
+        until_s: ``loop.time()`` after which nobody waits for it.
+        what: What it is, for the log.
+    """
+    deadline = asyncio.timeout_at(until_s)
+    try:
+        async with deadline:
+            await closing
+    except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+        error = "not in time" if deadline.expired() else repr(exc)
+        log.error("close failed", error=error, **what)  # noqa: TRY400 -- as a tick that fails
 
 
 class HandlerLife:
@@ -65,10 +85,15 @@ class HandlerLife:
                 await handler.open(built.contexts[handler.name])
                 self._opened.append(handler)
 
-    async def close(self) -> None:
-        """Close those that are open."""
-        for handler in self._opened:
-            await handler.close()
+    async def close(self, until_s: float) -> None:
+        """Close those that are open, side by side, so that one that hangs holds up no other.
+
+        Args:
+            until_s: ``loop.time()`` after which nobody waits for them.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for handler in self._opened:
+                tasks.create_task(closed(handler.close(), until_s, handler=handler.name))
 
     def ticks(self, tasks: asyncio.TaskGroup) -> list["asyncio.Task[None]"]:
         """Begin to tell the time to those that want to know; cancel the tasks to end it."""

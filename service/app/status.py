@@ -9,7 +9,8 @@ from service.clock import wall_clock_ms
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.events import RecordBatch
-from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
+from service.health.standstill import Standstill
+from service.health.stuck import HELD_S, PartitionFacts, RecordFacts, RecordState, blocking
 from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, ServiceStatus
 from service.metrics import Phase as ServicePhase
 from service.settings import PipelineSourceSettings
@@ -78,7 +79,7 @@ def _pipeline(
     channel = built.pipeline.inbox.statistics()
     pending_s = application.publisher.oldest_pending_s(_of_others(application, built))
     partitions = tuple(
-        _partition(built, source, held, silent_s, pending_s, now_s)
+        _partition(built, source, held, silent_s, pending_s, now_s, application.standstill)
         for source in built.kafka_sources
         for held in source.partitions
     )
@@ -111,13 +112,15 @@ def _pipeline(
                 if isinstance(source, PipelineSourceSettings)
             )
         ),
+        # One process of several is that part of a replica, which is what an autoscaler adds.
         replicas_desired=built.demand.observe(
             now_s,
             acked=counters.acked,
             lag=sum(partition.lag for partition in partitions),
             lag_s=max((partition.lag_s for partition in partitions), default=0.0),
             partitions={(each.group, each.topic, each.partition) for each in partitions},
-        ),
+        )
+        / application.settings.workers,
     )
 
 
@@ -134,12 +137,14 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
     silent_s: float,
     publish_pending_s: float,
     now_s: float,
+    standstill: Standstill,
 ) -> PartitionStatus:
     offsets = None if held.phase is Phase.REVOKED else held.offsets
     lag = source.lag(held) or 0
     oldest = None if offsets is None else offsets.oldest_unfinished
     age_s = lag_s = 0.0
     record: RecordFacts | None = None
+    front_s = standstill.look(held.name, None if oldest is None else oldest.offset, now_s)
     if oldest is not None:
         age_s = now_s - oldest.batch.received_at_s
         stored = oldest.batch.records[oldest.index]
@@ -171,6 +176,7 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
         commit_age_s=commit_age_s,
         paused=held.phase is Phase.HALTED,
         blocking=blocking(facts),
+        stands_still=front_s > HELD_S,
     )
 
 

@@ -3,7 +3,10 @@
 import argparse
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
 
 import structlog
 
@@ -12,10 +15,13 @@ from service.cli.components import component_problems
 from service.cli.exit_codes import INTERNAL, exit_code_of
 from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
-from service.telemetry import configure_logging
+from service.telemetry import configure_logging, flush_log
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
 
 log = structlog.get_logger(__name__)
+
+LEAVE_S: Final = 1.0
+"""What is under way in threads has this long to end after everything else."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -33,11 +39,13 @@ def main(arguments: argparse.Namespace) -> int:
     worker = this_worker(os.environ)
     writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with ExitStack() as stack, asyncio.Runner(loop_factory=loop_factory()) as runner:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files], load))
-            return runner.run(run_service(settings, worker, load=load))
+            code = runner.run(run_service(settings, worker, load=load))
+            stack.callback(_end_within(LEAVE_S, code).cancel)
+            return code
     except ConfigurationError as error:
         # what could not be built, in the words of `check`: all of it, and where it stands
         raise ConfigurationError(component_problems(settings) or error.problems) from error
@@ -49,6 +57,25 @@ def main(arguments: argparse.Namespace) -> int:
         return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _end_within(seconds: float, code: int) -> threading.Timer:
+    """End the process with ``code`` after ``seconds``, unless that is cancelled.
+
+    What closes the loop waits for what ``asyncio.to_thread`` has begun, for ever on Python 3.11,
+    and so would Python's own end.  A coroutine that was given up at its deadline may have left a
+    call there that never returns.
+    """
+
+    def end() -> None:
+        log.warning("ended with a call under way in a thread")
+        flush_log()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

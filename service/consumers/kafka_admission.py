@@ -224,6 +224,7 @@ class Admission:
         except ChannelClosedError:
             member.stopping.set()
         self.blocked_since_s = None
+        counters.backpressure_s += _now() - began_s
         self._records_sent += count
         self._bytes_sent += size_bytes
         if (
@@ -234,8 +235,6 @@ class Admission:
             # Let the pipeline take it while it is warm in the processor's cache.
             self._records_sent = self._bytes_sent = 0
             await asyncio.sleep(0)
-        waited_s = _now() - began_s
-        counters.backpressure_s += waited_s
 
 
 def _now() -> float:

@@ -89,7 +89,10 @@ class Intake:
                 # the client fetches nothing more of what it still has: no answer would end the wait
                 await client.wait(POLL_WAIT_S, member.room.wanted(come - ready))
                 self.fetching = False
-                counters.poll_s += _now() - began_s
+                if any(map(self._may_be_read, come - ready)):
+                    counters.backpressure_s += _now() - began_s  # something is there, and no room
+                else:
+                    counters.poll_s += _now() - began_s
                 continue
             member.last_contact_s = _now()
             for place, answer in enumerate(fetched, 1):
@@ -101,13 +104,19 @@ class Intake:
 
     def has_room(self, name: TopicPartition) -> bool:
         """Whether a fetch of the partition could be taken now."""
+        if not self._may_be_read(name):
+            return False
         member = self._member
-        held = member.held[name]
-        if held.phase is not Phase.RUNNING or held.closing or not member.lease_valid():
+        return member.budget.has_room(name) and member.held[name].has_metadata_room(NEXT_RECORDS)
+
+    def _may_be_read(self, name: TopicPartition) -> bool:
+        """Whether nothing but room could be missing."""
+        held = self._member.held.get(name)
+        if held is None or held.phase is not Phase.RUNNING or held.closing:
             return False
-        if held.hold_until_s and held.hold_until_s > _now():
+        if not self._member.lease_valid():
             return False
-        return member.budget.has_room(name) and held.has_metadata_room(NEXT_RECORDS)
+        return not held.hold_until_s or held.hold_until_s <= _now()
 
     def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
         """What was kept for partitions that have room now, as far as it still is ours."""

@@ -126,9 +126,11 @@ class BoundHandler:
 
     async def close(self) -> None:
         """Let the handler close what it opened itself; once, after the last call."""
-        await self._lifecycle("close")
-        if self._elsewhere is not None:
-            await self._elsewhere.close()
+        try:
+            await self._lifecycle("close")
+        finally:
+            if self._elsewhere is not None:
+                await self._elsewhere.close()
 
     async def _lifecycle(self, method: str, *arguments: Any) -> None:
         call = getattr(self._instance, method, None)

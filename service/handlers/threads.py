@@ -6,11 +6,16 @@ that thread until it ends, so the pool is bounded by what it really runs.
 """
 
 import asyncio
+import queue
+import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
 
 from service.events import Event
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class ThreadCalls:
@@ -24,7 +29,7 @@ class ThreadCalls:
 
     def __init__(self, function: Callable[[Event], Any], *, threads: int, name: str) -> None:
         self._function = function
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"headrace-{name}")
+        self._pool = _Daemons(threads, f"headrace-{name}")
 
     def call(self, event: Event) -> Awaitable[Any]:
         """An awaitable of the function's result; what it raises comes out of it."""
@@ -41,3 +46,52 @@ class ThreadCalls:
     async def close(self) -> None:
         """Let the threads end after what they run; calls that wait for one are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Daemons(Executor):
+    """Threads that nobody waits for, started when first needed.
+
+    Not a ``ThreadPoolExecutor``: Python waits for its threads before it ends, so a call that never
+    returns, as a request without a timeout may, would keep a process that has drained.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._most = threads
+        self._name = name
+        self._started = 0
+        self._idle = threading.Semaphore(0)
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = (
+            queue.SimpleQueue()
+        )
+
+    def submit(  # the signature is the standard library's
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> "Future[_T]":
+        """Have a thread call ``fn``.  To be called from one thread only."""
+        result: Future[_T] = Future()
+        self._calls.put((result, lambda: fn(*args, **kwargs)))
+        if not self._idle.acquire(blocking=False) and self._started < self._most:
+            name = f"{self._name}_{self._started}"
+            self._started += 1
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        return result
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 -- the standard library's signature
+        """Let the threads end after what they run, which is not waited for."""
+        del wait
+        while cancel_futures and not self._calls.empty():
+            if (waiting := self._calls.get()) is not None:
+                waiting[0].cancel()
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (taken := self._calls.get()) is not None:
+            result, call = taken
+            if result.set_running_or_notify_cancel():
+                try:
+                    result.set_result(call())
+                except BaseException as error:  # noqa: BLE001 -- it is the caller's, whatever it is
+                    result.set_exception(error)
+            del taken, result, call  # or what they refer to stays until the next call
+            self._idle.release()

@@ -8,6 +8,7 @@ scraper that does not read cannot slow the loop.  Nothing here asks Kafka anythi
 from service.health.board import StatusBoard
 from service.health.routes import admin_routes
 from service.health.server import AdminServer, Response
+from service.health.standstill import Standstill
 from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
 from service.health.watchdog import LoopWatchdog
 
@@ -18,6 +19,7 @@ __all__ = [
     "RecordFacts",
     "RecordState",
     "Response",
+    "Standstill",
     "StatusBoard",
     "admin_routes",
     "blocking",

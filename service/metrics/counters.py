@@ -84,14 +84,14 @@ class PipelineCounters:
         rebalances: Assignments received.
         offset_resets: Positions that were out of the log's range.
         stale_acks: Acknowledgements of a revoked assignment, which are ignored.
-        publish_failures: Produce requests that failed and were tried again.
+        publish_failures: Produce requests that failed for good, so that the producer was replaced.
         more_in_hand: Whether a Kafka source has fetched more than it has sent on, now; what is
             published meanwhile can wait for what comes of that.
-        poll_s: Seconds spent waiting for records.
+        poll_s: Seconds that sources have waited for records.
         normalize_s: Seconds spent turning bytes into events.
         handle_s: Seconds spent in plain handlers, and waiting for asynchronous ones.
         publish_s: Seconds spent building batches and waiting for produce requests.
-        backpressure_s: Seconds spent waiting for room in a channel or for a permit.
+        backpressure_s: Seconds that sources have waited for room, in the channel or in memory.
         latency: From fetched to acknowledged.
         send_durations: Of produce requests, each counted once.
         commit_durations: Of commit requests.

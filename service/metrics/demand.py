@@ -1,8 +1,9 @@
 """How many replicas a pipeline needs, as far as one process can tell.
 
 A process sees only its own partitions, so it reports a *share*: how many replicas their load keeps
-busy.  The sum over all processes, rounded up, is the number to scale to.  Pure arithmetic on what
-it is told: no clock, no client, no knowledge of an autoscaler.
+busy.  The sum over all processes, rounded up, is the number to scale to.  A replica is one process
+here; where several make one, whoever reports the share divides it by their number.  Pure arithmetic
+on what it is told: no clock, no client, no knowledge of an autoscaler.
 
 ``share = arriving / (capacity * UTILIZATION)``, at most one replica per partition, where
 

@@ -80,7 +80,8 @@ PUBLISH_FAILURES = Metric(
     name="service.publish.failures",
     unit="{request}",
     kind=Kind.COUNTER,
-    about="Produce requests that failed and were tried again.",
+    about="Produce requests that failed for good and were sent again by another producer; what the "
+    "client tries again by itself is not counted.",
     labels=_PIPELINE,
 )
 
@@ -335,8 +336,8 @@ REPLICAS_DESIRED = Metric(
     name="service.replicas.desired",
     unit="{replica}",
     kind=Kind.GAUGE,
-    about="Replicas that the load of this process's partitions keeps busy; the sum over all "
-    "processes, rounded up, is how many the pipeline needs.",
+    about="Replicas, of `workers` processes each, that the load of this process's partitions keeps "
+    "busy; the sum over all processes, rounded up, is how many the pipeline needs.",
     labels=_PIPELINE,
 )
 

@@ -69,6 +69,8 @@ class PartitionStatus:
         paused: Intake is paused on purpose.
         blocking: What holds the commit back, or ``None``.
         group: Consumer group.
+        stands_still: Whether the record in front has been there for a while.  Behind a backlog
+            ``blocking`` names what records wait for, although one is done after the other.
     """
 
     topic: str
@@ -81,6 +83,7 @@ class PartitionStatus:
     paused: bool = False
     blocking: Blocking | None = None
     group: str = ""
+    stands_still: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,8 @@ class LatencyStatus:
 class PipelineStatus:
     """One pipeline; rates are per second over the last ten seconds.
 
-    ``replicas_desired`` is this process's share; see :mod:`service.metrics.demand`.  ``fed_by``
+    ``replicas_desired`` is this process's share, in replicas of as many processes as there are
+    ``workers``; see :mod:`service.metrics.demand`, which counts in processes.  ``fed_by``
     names the pipelines of the process whose results come here by channel: they have the
     partitions, and what blocks them may be a handler of this one.
     """

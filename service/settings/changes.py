@@ -12,12 +12,14 @@ from service.settings.model import Settings
 Path: TypeAlias = tuple[str, ...]
 """Keys from the top of the configuration to a value."""
 
+_RETRY_KEYS: Final = ("attempts", "initial_s", "max_s", "jitter")
 RELOADABLE: Final[tuple[Path, ...]] = (
     ("logging", "level"),
     ("drain_timeout_s",),
     ("pipelines", "*", "handlers", "*", "where"),
     ("pipelines", "*", "handlers", "*", "timeout_s"),
-    ("pipelines", "*", "handlers", "*", "retry"),
+    # not delay_topics: each is read by a source of its own, which is built at the start
+    *(("pipelines", "*", "handlers", "*", "retry", key) for key in _RETRY_KEYS),
 )
 """What may change while running, with all that lies below; ``*`` stands for any one name."""
 

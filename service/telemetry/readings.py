@@ -115,8 +115,9 @@ def _stage_times(sources: Sources) -> Iterator[tuple[Labels, float]]:
 
 def _blocked(sources: Sources) -> Iterator[tuple[Labels, float]]:
     for labels, each in _partitions(sources):
+        found = each.blocking.cause if each.blocking is not None and each.stands_still else None
         for cause in Cause:
-            held = each.blocking is not None and each.blocking.cause is cause
+            held = cause is found
             yield (*labels, str(cause)), float(held)
 
 

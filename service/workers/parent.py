@@ -20,6 +20,7 @@ from service.app.worker import WORKER_VARIABLE
 from service.errors import ConfigurationError
 from service.health.routes import PROMETHEUS_TEXT
 from service.health.server import AdminServer, Response
+from service.metrics.registry import READY
 from service.settings import Settings
 from service.settings.changes import changed_paths, needs_restart
 from service.telemetry import set_level
@@ -32,8 +33,18 @@ RESTART_MAX_S: Final = 10.0
 STABLE_S: Final = 30.0
 """A worker that lived so long starts the back-off anew."""
 ASK_TIMEOUT_S: Final = 2.0
-STOP_MARGIN_S: Final = 20.0
-"""On top of the drain budget: what stopping takes after it, and a little."""
+INSIST_BEFORE_S: Final = 2.0
+"""Of the grace period, for what the parent has to do after its workers."""
+NOT_READY: Final = (
+    f"# HELP {READY.prometheus_name} {READY.about}\n"
+    f"# TYPE {READY.prometheus_name} {READY.kind}\n"
+    f"{READY.prometheus_name} 0.0\n"
+)
+"""All that a worker which does not answer has to tell Prometheus.
+
+Without it one that dies again and again would be no series that an alert can look at, although the
+pod's probe says for as long that it is not ready.
+"""
 CONFIGURATION: Final = 78
 OK: Final = 0
 TEMPORARY: Final = 75
@@ -195,15 +206,16 @@ class Workers:
             self._since_s.pop(index, None)
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for a worker; one that outstays the drain budget is killed."""
+        """Wait for a worker; one that would outstay the grace period is killed, and told of."""
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(process.wait())
             draining = tasks.create_task(self._draining.wait())
             await asyncio.wait((ending, draining), return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
-                budget_s = self._settings.drain_timeout_s + STOP_MARGIN_S
+                budget_s = self._settings.grace_period_s - INSIST_BEFORE_S
                 await asyncio.wait((ending,), timeout=budget_s)
                 if not ending.done():
+                    log.error("worker killed", pid=process.pid, waited_s=budget_s)
                     process.kill()
             code = await ending
             draining.cancel()
@@ -232,7 +244,7 @@ class Workers:
 
     def _metrics(self) -> Response:
         texts = [
-            body.decode() if status == HTTPStatus.OK else ""
+            body.decode() if status == HTTPStatus.OK else NOT_READY
             for status, body in self._ask("/metrics")
         ]
         return Response(content_type=PROMETHEUS_TEXT, body=merge_metrics(texts).encode())

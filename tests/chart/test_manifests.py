@@ -128,6 +128,12 @@ def test_a_rolling_update_adds_one_pod_before_it_takes_one() -> None:
     assert of_kind(render(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
+def test_an_update_that_ends_all_pods_first_is_one_that_kubernetes_takes() -> None:
+    manifests = render({"updateStrategy.type": "Recreate"})
+
+    assert of_kind(manifests, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_liveness_never_asks_what_depends_on_kafka() -> None:
     container = container_of(render())
 
@@ -230,8 +236,18 @@ def test_pods_reach_only_dns_and_brokers_unless_told() -> None:
     assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == ["admin", "http"]
 
 
+def test_a_release_misses_its_own_pods_whatever_else_prometheus_scrapes() -> None:
+    (group,) = of_kind(render(feature="monitoring"), "PrometheusRule")["spec"]["groups"]
+    (expression,) = [rule["expr"] for rule in group["rules"] if rule["alert"] == "HeadraceAbsent"]
+
+    (pods,) = re.findall(r'namespace="streams",pod=~"([^"]*)"', expression)
+    assert re.fullmatch(pods, "headrace-7d9c5b8f6c-x2x4z")
+    assert not re.fullmatch(pods, "headrace-eu-7d9c5b8f6c-x2x4z")
+
+
 def test_alerts_and_dashboard_are_installed_unchanged() -> None:
-    manifests = render(feature="monitoring")
+    # scraped by somebody else, by whatever labels
+    manifests = render({"monitoring.podMonitor.enabled": False}, feature="monitoring")
     rules = Path("helm/headrace/rules/headrace.yaml").read_text()
     dashboard = Path("helm/headrace/dashboards/headrace.json").read_text()
 

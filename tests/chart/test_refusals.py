@@ -51,6 +51,16 @@ def test_a_wrong_value_is_refused_by_its_path(values: dict[str, Any], words: str
         ({"config.grace_period_s": 60, "terminationGracePeriodSeconds": 65}, "the same thing"),
         ({"keda.enabled": True, "keda.kafka.enabled": False}, "needs a trigger"),
         ({"keda.enabled": True, "keda.minReplicaCount": 7}, "minReplicaCount is above"),
+        ({"keda.enabled": True, "config.kafka.security_protocol": "SASL_SSL",
+          "config.kafka.sasl_mechanism": "OAUTHBEARER",
+          "config.kafka.sasl_oauth_token_file": "/var/run/secrets/token"},
+         "OAUTHBEARER needs keda.authenticationRef"),
+        ({"keda.enabled": True, "config.kafka.security_protocol": "SASL_SSL",
+          "config.kafka.sasl_mechanism": "PLAIN", "config.kafka.sasl_plain_username": "u"},
+         "PLAIN needs keda.authenticationRef"),
+        ({"keda.enabled": True, "config.kafka.security_protocol": "SSL",
+          "config.kafka.ssl_cafile": "/etc/ssl/ours/ca.crt"},
+         "keda.authenticationRef, or config.kafka.ssl_cafile in /etc/headrace/secrets/"),
         ({"autoscaling.enabled": True, "autoscaling.minReplicas": 7}, "minReplicas is above"),
         ({"keda.enabled": True, "partitions": 5}, "6 replicas are more than the 5 partitions"),
         ({"replicaCount": 4, "partitions": 3}, "4 replicas are more than the 3 partitions"),
@@ -66,6 +76,12 @@ def test_a_wrong_value_is_refused_by_its_path(values: dict[str, Any], words: str
          "set config.drain_timeout_s"),
         ({"extraEnv": [{"name": "HEADRACE_GRACE_PERIOD_S", "value": "90"}]},
          "set config.grace_period_s"),
+        ({"extraEnv": [{"name": "HEADRACE_KAFKA__BOOTSTRAP_SERVERS", "value": "broker:9094"}]},
+         "set config.kafka.bootstrap_servers"),
+        ({"extraEnv": [{"name": "HEADRACE_SERVER__JWT__ISSUER", "value": "https://id.example"}]},
+         "set config.server.jwt"),
+        ({"extraEnv": [{"name": "HEADRACE_STATE__STORE", "value": "rocksdb"}]},
+         "set config.state.store"),
         ({"config.telemetry.prometheus": False, "monitoring.podMonitor.enabled": True},
          "config.telemetry.prometheus turns off"),
     ],
@@ -73,6 +89,12 @@ def test_a_wrong_value_is_refused_by_its_path(values: dict[str, Any], words: str
 )  # fmt: skip
 def test_a_contradiction_is_refused_with_what_to_do(values: dict[str, Any], words: str) -> None:
     assert words in _refused(values)
+
+
+def test_brokers_may_come_from_a_variable_where_the_network_policy_has_their_port() -> None:
+    variable = {"name": "HEADRACE_KAFKA__BOOTSTRAP_SERVERS", "value": "broker:9094"}
+
+    assert render({"extraEnv": [variable], "networkPolicy.extraBrokerPorts": [9094]})
 
 
 def test_a_release_of_kubernetes_that_is_too_old_is_refused() -> None:

@@ -134,6 +134,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* Labels that Prometheus gives to what it scrapes of this release's pods, as a selector. */}}
+{{- define "headrace.ownPods" -}}
+namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" . }}-[a-z0-9]+(-[a-z0-9]{5})?"
+{{- end -}}
+
 {{/* Ports of the brokers, each once. */}}
 {{- define "headrace.brokerPorts" -}}
 {{- $ports := list -}}
@@ -186,6 +191,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and $values.keda.enabled (not $values.keda.kafka.enabled) (not $values.keda.prometheus.serverAddress) -}}
 {{- fail "keda.enabled needs a trigger: keda.kafka.enabled or keda.prometheus.serverAddress" -}}
 {{- end -}}
+{{- if and $values.keda.enabled $values.keda.kafka.enabled (not $values.keda.authenticationRef) -}}
+{{- include "headrace.validateTrigger" . -}}
+{{- end -}}
 {{- if gt (int $values.keda.minReplicaCount) (int $values.keda.maxReplicaCount) -}}
 {{- fail "keda.minReplicaCount is above keda.maxReplicaCount" -}}
 {{- end -}}
@@ -198,21 +206,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and $values.partitions (gt $most (int $values.partitions)) -}}
 {{- fail (printf "%d replicas are more than the %d partitions: the rest would never have work" $most (int $values.partitions)) -}}
 {{- end -}}
-{{- range $variable := .Values.extraEnv -}}
-{{- $setting := get (dict
+{{- $read := dict
       "HEADRACE_ADMIN__HOST" "admin.host"
       "HEADRACE_ADMIN__PORT" "admin.port"
+      "HEADRACE_SERVER__HOST" "server.host"
       "HEADRACE_SERVER__PORT" "server.port"
+      "HEADRACE_SERVER__TOKENS_FILE" "server.tokens_file"
+      "HEADRACE_SERVER__ANONYMOUS" "server.anonymous"
+      "HEADRACE_STATE__STORE" "state.store"
       "HEADRACE_DRAIN_TIMEOUT_S" "drain_timeout_s"
-      "HEADRACE_GRACE_PERIOD_S" "grace_period_s") $variable.name -}}
+      "HEADRACE_GRACE_PERIOD_S" "grace_period_s" -}}
+{{- if or $values.keda.enabled (and $values.networkPolicy.enabled (not $values.networkPolicy.extraBrokerPorts)) -}}
+{{- $_ := set $read "HEADRACE_KAFKA__BOOTSTRAP_SERVERS" "kafka.bootstrap_servers" -}}
+{{- end -}}
+{{- range $variable := .Values.extraEnv -}}
+{{- $setting := get $read $variable.name -}}
+{{- if hasPrefix "HEADRACE_SERVER__JWT" $variable.name -}}{{- $setting = "server.jwt" -}}{{- end -}}
 {{- if $setting -}}
-{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes and the grace period are made from config" $setting $variable.name) -}}
+{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes, the network policy, volumes and the grace period are made from config" $setting $variable.name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not (dig "telemetry" "prometheus" true $values.config)) -}}
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor read /metrics, which config.telemetry.prometheus turns off" -}}
 {{- end -}}
 {{- include "headrace.validateFiles" (dict "node" $values.config "path" "config" "root" .) -}}
+{{- end -}}
+
+{{/* KEDA asks the brokers itself, and has nothing to log in with but what the Secret holds. */}}
+{{- define "headrace.validateTrigger" -}}
+{{- $kafka := .Values.config.kafka -}}
+{{- $mechanism := $kafka.sasl_mechanism | default "" -}}
+{{- if or (eq "OAUTHBEARER" $mechanism) (and $mechanism (not $kafka.sasl_plain_password_file)) -}}
+{{- fail (printf "keda with config.kafka.sasl_mechanism %s needs keda.authenticationRef: KEDA logs in by itself, and there is no sasl_plain_password_file for it" $mechanism) -}}
+{{- end -}}
+{{- $directory := include "headrace.secretsPath" . -}}
+{{- range $setting := list "sasl_plain_password_file" "ssl_cafile" "ssl_certfile" "ssl_keyfile" "ssl_password_file" -}}
+{{- $file := get $kafka $setting | default "" -}}
+{{- if and $file (not (hasPrefix $directory $file)) -}}
+{{- fail (printf "keda needs keda.authenticationRef, or config.kafka.%s in %s: KEDA gets its copy of it from secrets" $setting $directory) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Every file below the secrets' directory must be in the Secret, as far as the chart can know. */}}

@@ -1,7 +1,9 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.app import EXIT_OK, Application
 from service.handlers import HandlerContext, handler
@@ -15,6 +17,7 @@ class Slow:
 
     said: list[str]
     fails = False
+    closes: Callable[[], Awaitable[None]] | None = None
 
     async def open(self, context: HandlerContext) -> None:
         del context
@@ -28,6 +31,8 @@ class Slow:
         del event
 
     async def close(self) -> None:
+        if self.closes is not None:
+            await self.closes()
         self.said.append("closed")
 
 
@@ -60,6 +65,43 @@ async def test_a_handler_that_is_open_is_closed_at_the_end(service: Application)
     await service.run()
 
     assert Slow.said == ["opening", "open", "closed"]
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+async def fail() -> None:
+    raise OSError("the connection is gone")
+
+
+@pytest.mark.parametrize(
+    ("closes", "error", "took_s"),
+    [(hang, "not in time", 55), (fail, "OSError('the connection is gone')", 0)],
+    ids=["hangs", "fails"],
+)
+async def test_what_a_handler_makes_of_its_end_is_no_failure_of_the_drain(
+    service: Application,
+    monkeypatch: pytest.MonkeyPatch,
+    closes: Callable[[], Awaitable[None]],
+    error: str,
+    took_s: float,
+) -> None:
+    monkeypatch.setattr(Slow, "closes", staticmethod(closes))
+    loop = asyncio.get_running_loop()
+    loop.call_later(4_000, service.request_drain)
+
+    with capture_logs() as logs:
+        report = await service.run()
+
+    assert report.exit_code == EXIT_OK
+    assert loop.time() == pytest.approx(4_000 + took_s, abs=2)
+    assert {
+        "event": "close failed",
+        "handler": "handler",
+        "error": error,
+        "log_level": "error",
+    } in logs
 
 
 async def test_a_handler_that_does_not_open_ends_the_service(

@@ -1,5 +1,6 @@
 import logging
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,3 +85,31 @@ def test_a_service_that_cannot_be_built_names_all_that_is_missing_and_where_it_s
         source == "pipelines.p.sources.rabbitmq: needs the extra: pip install 'headrace[rabbitmq]'"
     )
     assert handler.startswith("pipelines.p.handlers.b.use: 'no.such.module:f' cannot be imported")
+
+
+_LEAVES_A_CALL_BEHIND = """
+import argparse, asyncio, threading
+from service.cli import run
+
+async def serve(settings, worker, *, load):
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(asyncio.to_thread(threading.Event().wait))
+        await asyncio.sleep(0.01)
+        call.cancel()
+    return 75
+
+run.run_service = serve
+raise SystemExit(run.main(argparse.Namespace(config=[])))
+"""
+
+
+def test_a_call_in_a_thread_that_never_returns_does_not_keep_the_process() -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, "-c", _LEAVES_A_CALL_BEHIND],
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+
+    assert ended.returncode == 75
+    assert orjson.loads(ended.stderr)["event"] == "ended with a call under way in a thread"

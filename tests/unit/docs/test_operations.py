@@ -101,3 +101,11 @@ def test_every_alert_is_tested_by_promtool() -> None:
     }
 
     assert fired == {alert["alert"] for alert in _ALERTS}
+
+
+def test_an_upgrade_takes_the_defaults_of_the_new_chart() -> None:
+    """Helm's other option keeps those of the old one, and what is new in the chart has no value."""
+    page = (_ROOT / "docs/upgrade.md").read_text()
+    (upgrade,) = re.findall(r"^helm upgrade .*$", page, re.MULTILINE)
+
+    assert "--reset-then-reuse-values" in upgrade.split()

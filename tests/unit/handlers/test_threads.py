@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -68,3 +70,67 @@ async def test_what_no_future_takes_comes_out_as_an_error_that_names_its_place(
     await bound.close()
 
     assert describe(caught.value).startswith(told)
+
+
+_ENDS_WITH_A_CALL_UNDER_WAY = """
+import asyncio, contextlib, threading
+from service.events import Event, RecordBatch, SourceRecord
+from service.handlers.spec import make_spec
+
+async def main():
+    bound = make_spec(lambda event: threading.Event().wait(), name="x", run_in="thread").bind()
+    event = Event({}, batch=RecordBatch("t", 0, [SourceRecord(b"")], next_offset=1))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await bound.call(event)
+    await bound.close()
+
+asyncio.run(main())
+print("drained", flush=True)
+"""
+
+
+def test_a_call_that_never_returns_does_not_keep_the_process() -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, "-c", _ENDS_WITH_A_CALL_UNDER_WAY],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "drained\n")
+
+
+@pytest.mark.real_loops
+async def test_no_more_threads_are_started_than_there_are_calls_at_a_time() -> None:
+    bound = make_spec(_thread_name, name="x", run_in="thread", concurrency=2).bind(name="few")
+
+    names = await asyncio.gather(*(bound.call(_EVENT) for _ in range(6)))
+    await bound.close()
+
+    assert set(names) == {"headrace-few_0", "headrace-few_1"}
+
+
+@pytest.mark.real_loops
+async def test_calls_that_wait_for_a_thread_when_it_closes_are_dropped() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    def block(event: Event) -> None:
+        del event
+        called.append(1)
+        begun.set()
+        go_on.wait(5)
+
+    bound = make_spec(block, name="x", run_in="thread", concurrency=1).bind()
+    calls = [bound.call(_EVENT) for _ in range(3)]
+    await asyncio.to_thread(begun.wait, 5)
+
+    await bound.close()
+    go_on.set()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert ended[0] is None
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended[1:])
+    assert called == [1]

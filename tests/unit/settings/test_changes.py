@@ -69,6 +69,16 @@ def test_these_need_a_restart(changes: dict[str, Any], path: str) -> None:
     assert [dotted(each) for each in needs_restart(paths)] == [path]
 
 
+def test_a_delay_topic_that_no_source_reads_yet_needs_a_restart() -> None:
+    old = _settings(handler={"ordering": "none", "retry": {"attempts": 5}})
+    retry = {"attempts": 9, "delay_topics": ["logs.retry.30s"]}
+    new = _settings(handler={"ordering": "none", "retry": retry})
+
+    assert [dotted(each) for each in needs_restart(changed_paths(old, new))] == [
+        "pipelines.logs.handlers.alerts.retry.delay_topics"
+    ]
+
+
 def test_a_handler_that_is_added_needs_a_restart() -> None:
     old = _settings()
     logs = old.pipelines["logs"]

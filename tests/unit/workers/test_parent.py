@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from service.errors import ConfigurationError
 from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
+from service.telemetry import Sources
+from service.telemetry.exposition import Exposition
 from service.workers.parent import STABLE_S, Workers, _get, drained_code
 
 
@@ -164,3 +167,57 @@ async def test_a_configuration_that_was_never_right_ends_the_service() -> None:
 
     assert workers._draining.is_set()
     assert workers._codes == [78]
+
+
+def test_a_worker_that_does_not_answer_is_not_ready_for_prometheus_either() -> None:
+    sources = Sources(ready=lambda: True, version="1")
+    metrics = Exposition(sources).text()
+    server = AdminServer("127.0.0.1", 0, {"/metrics": lambda: Response(body=metrics)})
+    server.start()
+    workers: Any = Workers(build_settings({"workers": 2}), [])
+    workers._ports = {0: server.port}
+
+    try:
+        lines = workers._metrics().body.decode().splitlines()
+    finally:
+        server.close()
+
+    assert [line for line in lines if "service_ready" in line] == [
+        "# HELP service_ready 1 while the readiness probe succeeds.",
+        "# TYPE service_ready gauge",
+        'service_ready{worker="0"} 1.0',
+        'service_ready{worker="1"} 0.0',
+    ]
+    assert [line for line in lines if line.startswith("service_build")] == [
+        'service_build{worker="0",version="1"} 1.0'
+    ]
+
+
+class Stubborn:
+    """A process that only ends when it is killed."""
+
+    pid = 4711
+    killed_at_s = 0.0
+
+    def __init__(self) -> None:
+        self._killed = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self._killed.wait()
+        return -signal.SIGKILL
+
+    def kill(self) -> None:
+        self.killed_at_s = asyncio.get_running_loop().time()
+        self._killed.set()
+
+
+async def test_a_worker_that_does_not_end_is_killed_before_the_platform_kills_everybody() -> None:
+    process: Any = Stubborn()
+    workers = Workers(build_settings({"workers": 2, "grace_period_s": 43}), [])
+    workers.drain()
+
+    with capture_logs() as logs:
+        code = await workers._ended(process)
+
+    assert (drained_code(code), process.killed_at_s) == (75, 41.0)
+    assert {"event": "worker killed", "pid": 4711, "waited_s": 41.0, "log_level": "error"} in logs
