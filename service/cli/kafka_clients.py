@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.cli.kafka_refusals import refusals
+from service.consumers.kafka_abort_markers import read_on_behind_empty_markers
 from service.errors import BrokerUnavailableError, ServiceError
 from service.pauses import pause_between_questions
 from service.settings import KafkaSettings
@@ -91,6 +92,7 @@ class KafkaClients:
     async def consumer_client(self, **options: Any) -> AsyncGenerator[Any]:
         """A client that reads, for as long as the block lasts."""
         defaults: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        read_on_behind_empty_markers()
         consumer = AIOKafkaConsumer(**{**self._options, **defaults, **options})
         pause_between_questions(consumer._client)  # noqa: SLF001 -- `headrace tail` may last for days
         await _started(consumer, self._kafka)

@@ -244,6 +244,14 @@ class ConsumerClient(Protocol):
         """The end of the partition as of its last fetch, for lag; ``None`` before the first."""
         ...
 
+    def readable_end_seen(self, partition: TopicPartition) -> int | None:
+        """How far :meth:`take` could have come by the last fetch; ``None`` before the first.
+
+        Below :meth:`end_offset_seen` while a transaction is open: what lies behind its first record
+        is not handed out before it ends.
+        """
+        ...
+
     def health(self) -> ClientHealth:
         """How the client is right now."""
         ...

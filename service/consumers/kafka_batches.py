@@ -1,9 +1,14 @@
 """Stored batches of the client, checked and not yet decoded, as the intake takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from service.consumers.base import CorruptBatchError, TopicPartition
+from service.consumers.base import (
+    CorruptBatchError,
+    MixedBatchError,
+    StoredBatch,
+    TopicPartition,
+)
 from service.consumers.kafka_decompress import decoded_bytes
 from service.events import Record
 
@@ -80,3 +85,23 @@ def bytes_of(records: Sequence[Record]) -> int:
         + sum(len(name) + len(content or b"") for name, content in record.headers)
         for record in records
     )
+
+
+def decoded(
+    batches: Iterable[StoredBatch], passed_over: Callable[[CorruptBatchError], object]
+) -> Iterator[tuple[Sequence[Record], int]]:
+    """The records of each of ``batches``, and one past the offsets that it covers.
+
+    For readers that have no dead-letter topic: of a batch that cannot be decoded there are none,
+    and ``passed_over`` is told.  Nothing is decoded before it is asked for.
+    """
+    for stored in batches:
+        try:
+            records = stored.decode()
+        except MixedBatchError as exc:
+            yield from decoded(exc.parts, passed_over)
+            continue
+        except CorruptBatchError as exc:
+            passed_over(exc)
+            records = ()
+        yield records, stored.next_offset

@@ -19,6 +19,7 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_batches import decoded
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
@@ -135,19 +136,18 @@ async def _chunks(tap: Tap, at: TopicPartition, begin: int, end: int) -> AsyncGe
         except (ClientFailedError, OffsetGoneError) as exc:
             raise BrokerUnavailableError(f"{at}: {exc}") from exc
         for answer in fetched:
-            for stored in answer.batches:
-                try:
-                    records = stored.decode()
-                except CorruptBatchError as exc:
-                    log.error("changelog batch cannot be decoded", reason=str(exc))  # noqa: TRY400
-                    records = ()
-                position = max(position, stored.next_offset)
+            for records, next_offset in decoded(answer.batches, _pass_over):
+                position = max(position, next_offset)
                 yield Chunk(records, position, end)
             heard_at_s = loop.time()
         if not fetched:
             if loop.time() - heard_at_s > SILENCE_S:
                 raise BrokerUnavailableError(f"{at}: nothing read for {SILENCE_S:g} s")
             await tap.wait(POLL_S)
+
+
+def _pass_over(error: CorruptBatchError) -> None:
+    log.error("changelog batch cannot be decoded", reason=str(error))
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:

@@ -278,6 +278,15 @@ class KafkaConsumerClient:
             return None
         return end
 
+    def readable_end_seen(self, partition: TopicPartition) -> int | None:
+        """See :meth:`service.consumers.base.ConsumerClient.readable_end_seen`."""
+        end = self.end_offset_seen(partition)
+        if end is None or self._consumer is None:
+            return end
+        stable: int | None = self._consumer.last_stable_offset(client_partition(partition))
+        # none, or a negative one, from brokers that do not tell it
+        return end if stable is None or stable < 0 else min(end, stable)
+
     def health(self) -> ClientHealth:
         """See :meth:`service.consumers.base.ConsumerClient.health`."""
         consumer = self._require()

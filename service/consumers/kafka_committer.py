@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 COMMIT_RETRY_S: Final = 0.5
 """Wait before another attempt of a commit that something has to wait for."""
+_COMMITTED: Final = (Phase.RUNNING, Phase.HALTED)
+"""Phases with a producer.  What was read before a partition was halted is finished as ever."""
 REST_FIRST_S: Final = 0.1
 REST_MAX_S: Final = 5.0
 """Longest rest of a partition whose transaction fails: a new producer does all of it again."""
@@ -126,7 +128,7 @@ class Committer:
         running = [
             held
             for name in self._member.assigned
-            if (held := self._member.held[name]).phase is Phase.RUNNING
+            if (held := self._member.held[name]).phase in _COMMITTED
         ]
         answers = await asyncio.gather(
             *(self._commit_transaction(transactions, held, leaving=leaving) for held in running)
@@ -165,7 +167,7 @@ class Committer:
             self.rests.worked(name)
             member.counters.commits += 1
             now_s = member.last_contact_s = _now()
-            if held.epoch == epoch and held.phase is Phase.RUNNING:
+            if held.epoch == epoch and held.phase in _COMMITTED:
                 for offset in due:
                     held.confirmed(offset, now_s)
         return True

@@ -250,6 +250,11 @@ class Intake:
         if held.epoch != epoch or name not in member.assigned:
             return  # it went meanwhile: whoever has it now finds out for himself
         member.counters.offset_resets += 1
+        if position >= held.expected_offset:
+            # What was read before is in hand all the same, and what is gone a hole behind it.
+            held.deliver(self._admission.batch(held, epoch, (), position, 0))
+            client.seek(name, position)
+            return
         member.drop([name])
         held.assign(_now())
         epoch = held.epoch

@@ -1,29 +1,38 @@
 """Reads one topic for dashboards with aiokafka: no group, nothing committed, only committed data.
 
+A stored batch that cannot be decoded is passed over, so that those behind it are read.
+
 Every await on the client has a deadline, every error becomes one of ours, and what the client
 hides (a fetch task that died, a partition that silently stops) is found by asking the broker for
 the end of a log that has been quiet.  The client object is disposable.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import (
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from service.consumers.base import OffsetGoneError, TopicPartition
+from service.consumers.base import (
+    ClientFailedError,
+    CorruptBatchError,
+    Fetched,
+    TopicPartition,
+)
+from service.consumers.kafka_batches import decoded
+from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_tap import Tap, make_tap
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
+from service.events import Record
 from service.pauses import pause_between_questions
 from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
+
+log = structlog.get_logger(__name__)
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "fetch_max_bytes": 4 * 1024 * 1024,
@@ -43,7 +52,6 @@ OPTIONS: Final[Mapping[str, Any]] = {
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CALL_TIMEOUT_S: Final = 5.0
-READ_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 3.0
 POLL_S: Final = 0.5
 """How long a read waits for something new."""
@@ -52,7 +60,7 @@ QUIET_S: Final = 20.0
 """After so long without a record the broker is asked whether there should have been one."""
 
 MAX_RECORDS: Final = 500
-"""Most records of one read, so that the loop is not held up by decoding them."""
+"""A read brings less than twice as many, or what is done with them would hold up the loop."""
 
 
 class KafkaReaders:
@@ -68,6 +76,7 @@ class KafkaReaders:
 
     async def open(self, topic: str) -> "KafkaReader":
         """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
+        install_bounded_decoders()
         create_no_topics()
         try:
             # a client per reader: the files behind the connection may be missing for a moment
@@ -103,6 +112,8 @@ class KafkaReader:
         self._partitions: list[ClientPartition] = []
         self._reading: list[ClientPartition] = []
         self._positions: dict[int, int] = {}
+        self._tap: Tap | None = None
+        self._left: Iterator[Run] = iter(())  # of what was fetched
         self._heard_at_s = asyncio.get_running_loop().time()
 
     async def connect(self) -> None:
@@ -120,6 +131,7 @@ class KafkaReader:
             await asyncio.sleep(0.05)
         self._partitions = [ClientPartition(self._topic, n) for n in sorted(numbers)]
         self._stand_still(self._partitions)
+        self._tap = make_tap(self._consumer)
 
     def _stand_still(self, partitions: list[ClientPartition]) -> None:
         """Have the client know ``partitions`` and read none of them.
@@ -151,6 +163,7 @@ class KafkaReader:
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
+        self._tap, self._left = make_tap(self._consumer), iter(())  # nothing of what came before
         named = [partition for partition in self._partitions if partition.partition in positions]
         if named != self._reading:
             self._consumer.assign(named)
@@ -165,18 +178,12 @@ class KafkaReader:
 
     async def read(self) -> list[Run]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                fetched = await self._consumer.getmany(
-                    timeout_ms=int(POLL_S * 1000), max_records=MAX_RECORDS
-                )
-                runs = await self._runs(fetched)
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as exc:
-            if _is_of_others(exc, self._reading):
-                return []
-            raise self._gone() from exc
-        except (KafkaError, IllegalStateError, OSError, TimeoutError) as exc:
-            raise BrokerUnavailableError(f"{self._topic}: cannot read: {exc!r}") from exc
+        runs = self._some()
+        if not runs:
+            try:
+                runs = await self._fetched()
+            except ClientFailedError as exc:
+                raise BrokerUnavailableError(f"{self._topic}: cannot read: {exc}") from exc
         now_s = asyncio.get_running_loop().time()
         if runs:
             self._heard_at_s = now_s
@@ -199,21 +206,30 @@ class KafkaReader:
             if task is not None and task.cancelling() > cancelled:
                 raise
 
-    async def _runs(self, fetched: Mapping[ClientPartition, list[Any]]) -> list[Run]:
-        """What moved: records, or only the position (transaction markers, compacted runs)."""
-        runs: list[Run] = []
-        for partition in self._reading:
-            number = partition.partition
-            position = await self._consumer.position(partition)
-            records = fetched.get(partition, ())
-            if records or position != self._positions.get(number):
-                self._positions[number] = position
-                runs.append(Run(number, records, position))
-        return runs
+    async def _fetched(self) -> list[Run]:
+        """Take what comes next, waiting a moment for it."""
+        tap = self._tap
+        if tap is None:
+            return []
+        wanted = {TopicPartition(at.topic, at.partition) for at in self._reading}
+        fetched = tap.take(wanted)
+        if not fetched:
+            await tap.wait(POLL_S)
+            fetched = tap.take(wanted)
+        self._left = _runs(fetched)
+        return self._some()
 
-    def _gone(self) -> OffsetGoneError:
-        number, position = next(iter(self._positions.items()), (0, 0))
-        return OffsetGoneError(TopicPartition(self._topic, number), position)
+    def _some(self) -> list[Run]:
+        """What is left of what was fetched, up to about so many records, a run a partition."""
+        records: dict[int, list[Record]] = {}
+        count = 0
+        for number, some, next_offset in self._left:
+            records.setdefault(number, []).extend(some)
+            self._positions[number] = next_offset
+            count += len(some)
+            if count >= MAX_RECORDS:
+                break
+        return [Run(number, some, self._positions[number]) for number, some in records.items()]
 
     async def _check_quiet(self) -> None:
         """Find out whether the silence is the topic's or the client's.
@@ -236,13 +252,21 @@ class KafkaReader:
             raise BrokerUnavailableError(f"{self._topic}: {exc!r}") from exc
 
 
-def _is_of_others(
-    error: OffsetOutOfRangeError | NoOffsetForPartitionError, reading: Collection[Any]
-) -> bool:
-    """Whether it tells of partitions that are read no more."""
-    told = error.args[0] if error.args else {}  # one, or offsets by partition
-    names = set(told) if isinstance(told, dict) else {told}
-    return bool(names) and names.isdisjoint(reading)
+def _runs(fetched: Iterable[Fetched]) -> Iterator[Run]:
+    """What was fetched, decoded when it is asked for."""
+    for answer in fetched:
+        number = answer.partition.partition
+        for records, next_offset in decoded(answer.batches, _pass_over):
+            # a stored batch comes as a whole, also when only its end was asked for
+            asked = [record for record in records if record.offset >= answer.position]
+            while len(asked) > MAX_RECORDS:
+                some, asked = asked[:MAX_RECORDS], asked[MAX_RECORDS:]
+                yield Run(number, some, asked[0].offset)
+            yield Run(number, asked, next_offset)
+
+
+def _pass_over(error: CorruptBatchError) -> None:
+    log.error("stored batch cannot be decoded, dashboards do without it", reason=str(error))
 
 
 def _numbered(offsets: Mapping[ClientPartition, int]) -> dict[int, int]:

@@ -25,6 +25,7 @@ from service.consumers.base import (
     OffsetGoneError,
     TopicPartition,
 )
+from service.consumers.kafka_abort_markers import is_abort, read_on_behind_empty_markers
 from service.consumers.kafka_batches import Batch, Decoded
 from service.consumers.kafka_checksum import StoredBatches, is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
@@ -42,7 +43,6 @@ PRIVATE_NAMES: Final = {
         "_isolation_level",
         "_aborted_transactions",
         "_consume_aborted_up_to",
-        "_contains_abort_marker",
         "_aborted_producers",
         "next_fetch_offset",
     ),
@@ -68,6 +68,7 @@ class Tap(Protocol):
 
 def make_tap(consumer: AIOKafkaConsumer) -> Tap:
     """The fastest tap that this version of the client allows; ``consumer`` must be started."""
+    read_on_behind_empty_markers()
     fetcher = getattr(consumer, "_fetcher", None)
     if all(hasattr(fetcher, name) for name in PRIVATE_NAMES["Fetcher"]):
         remember_bytes()
@@ -239,7 +240,7 @@ def _committed(source: Any, raw: Any) -> bool:
     source._consume_aborted_up_to(raw.base_offset)  # noqa: SLF001
     aborted: set[int] = source._aborted_producers  # noqa: SLF001
     if raw.is_control_batch:
-        if source._contains_abort_marker(raw):  # noqa: SLF001
+        if is_abort(raw):
             aborted.discard(raw.producer_id)
         return False
     return not (raw.is_transactional and raw.producer_id in aborted)

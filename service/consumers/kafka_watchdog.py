@@ -92,7 +92,7 @@ class Watchdog:
             and any(
                 self._intake.has_room(name)
                 and (member.client is not None)
-                and (member.client.end_offset_seen(name) or 0) > member.held[name].expected_offset
+                and (member.client.readable_end_seen(name) or 0) > member.held[name].expected_offset
                 for name in member.assigned
             )
         )

@@ -19,6 +19,8 @@ ORIGIN = "headrace-origin"
 """Where the record came from in the first place: ``topic/partition/offset``."""
 
 _ORIGIN_NUMBERS = 2
+_TOPIC_MAX = 249  # of any topic of Kafka
+_DIGITS_MAX = len(str(2**63 - 1))
 _OURS = frozenset({NOT_BEFORE, RUNG, ATTEMPTS, FOR_HANDLER})
 
 
@@ -67,7 +69,9 @@ def delayed_for(batch: RecordBatch, index: int) -> str:
 def origin_of(headers: Headers) -> tuple[str, int, int] | None:
     """Topic, partition and offset of the original; ``None`` if it does not say."""
     topic, *numbers = _text(headers, ORIGIN).rsplit("/", 2)
-    if not topic or len(numbers) != _ORIGIN_NUMBERS or not all(map(str.isdecimal, numbers)):
+    if not 0 < len(topic) <= _TOPIC_MAX or len(numbers) != _ORIGIN_NUMBERS:
+        return None
+    if not all(map(_is_number, numbers)):
         return None
     return topic, int(numbers[0]), int(numbers[1])
 
@@ -87,4 +91,9 @@ def _text(headers: Headers, wanted: str) -> str:
 
 def _number(headers: Headers, wanted: str) -> int:
     text = _text(headers, wanted)
-    return int(text) if text.isdecimal() and text.isascii() else 0
+    return int(text) if _is_number(text) else 0
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a number that we may have written: anyone can write headers, of any length."""
+    return text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX

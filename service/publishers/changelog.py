@@ -14,15 +14,16 @@ position, so nothing needs to be held.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from service.errors import OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
-from service.publishers.changes import Changes, take_changes
+from service.publishers.changes import Changes, Settled, take_changes
 from service.publishers.protocols import Publisher
 from service.publishers.runs import Entry, Run
 from service.state.keyed import PartitionId
+from service.state.records import key_prefix
 from service.state.store import LoggedState, LoggedStore
 from service.state.table import Table
 
@@ -350,7 +351,7 @@ class Changelog:
                 table.unsettled += len(rows)
                 # of no input record: those are acknowledged by their own results
                 batch = RecordBatch("", 0, (), next_offset=0)
-                run = Run(batch, list(range(len(rows))), _Settled(table))
+                run = Run(batch, list(range(len(rows))), Settled(table))
                 changes.append((topic, number, run, rows))
         return changes
 
@@ -366,34 +367,20 @@ class Changelog:
         """See :class:`service.publishers.runs.EntryOwner`; the checkpoint goes on without."""
 
     def refused(self, entry: Entry, reason: str) -> None:
-        """See :class:`service.publishers.runs.EntryOwner`.
+        """Have the next checkpoint say what the key has then; this one waits for it.
+
+        Values are measured before they are sent, but the topic takes less than was known.  It is
+        known by now, so that a value which is still too large is forgotten, as any such value is.
 
         Raises:
-            OutputTooLargeError: Always: values are measured before they are sent.
+            OutputTooLargeError: If it is no change of ours.
         """
-        raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
-
-
-class _Settled(NamedTuple):
-    """Owns the changes of one table in a transaction."""
-
-    table: Table
-
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        """The transaction is committed."""
-        del topic, runs, since_s
-        self.table.unsettled -= count
-
-    def failed(self) -> None:
-        """Never called: a transaction fails as a whole."""
-
-    def lost(self, run: Run) -> None:
-        """Never called: a transaction fails as a whole."""
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        """Never called: a transaction fails as a whole.
-
-        Raises:
-            OutputTooLargeError: Always.
-        """
-        raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
+        written = entry.batch
+        if entry.key is None or not isinstance(written, _Written):
+            raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
+        if written.state.tables.get(written.place) is not written.table:
+            written.ack(entry.place)  # somebody else's by now
+            return
+        written.table.dirty[entry.key[len(key_prefix(written.place[0])) :].decode()] = None
+        self._open.covered.append((written, (entry.place,)))
+        self._arm(1)

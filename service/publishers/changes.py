@@ -1,13 +1,15 @@
-"""What the changelog of a table lacks, as records of this moment."""
+"""What the changelog of a table lacks, as records of this moment, and who is told of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
 from service.clock import wall_clock_ms
+from service.errors import OutputTooLargeError
 from service.publishers.base import Row
 from service.publishers.output import RECORD_OVERHEAD_BYTES
+from service.publishers.runs import Entry, Run
 from service.state.keyed import PartitionId
 from service.state.records import key_prefix
 from service.state.store import LoggedState
@@ -82,3 +84,28 @@ def take_changes(
                     stored = None
         rows.append((now_ms, name, stored, []))
     return Changes(topic, place[1], rows)
+
+
+class Settled(NamedTuple):
+    """Owns the changes of one table in a transaction."""
+
+    table: Table
+
+    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
+        """The transaction is committed."""
+        del topic, runs, since_s
+        self.table.unsettled -= count
+
+    def failed(self) -> None:
+        """Never called: a transaction fails as a whole."""
+
+    def lost(self, run: Run) -> None:
+        """Never called: a transaction fails as a whole."""
+
+    def refused(self, entry: Entry, reason: str) -> None:
+        """Never called: a transaction fails as a whole.
+
+        Raises:
+            OutputTooLargeError: Always.
+        """
+        raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")

@@ -304,7 +304,7 @@ class KafkaPublisher(KafkaOutputs):
 
     def _refused(self, output: OutputPartition, sealed: Sealed, reason: str) -> None:
         """One record was refused for its size: its owner has something smaller to send."""
-        if sealed.runs[0].failed:
+        if sealed.runs[0].failed or output.topic in self.changelogs:
             self.takes_less(output.topic, sealed)
         try:
             for entry in sealed.entries():

@@ -173,6 +173,10 @@ class MemoryConsumer:
             return None
         return self._broker.log(partition).end
 
+    def readable_end_seen(self, partition: TopicPartition) -> int | None:
+        """See :meth:`service.consumers.base.ConsumerClient.readable_end_seen`."""
+        return self.end_offset_seen(partition)  # no transaction is open here
+
     def health(self) -> ClientHealth:
         """See :meth:`service.consumers.base.ConsumerClient.health`."""
         if not self._broker.down:

@@ -98,3 +98,24 @@ async def test_what_a_dead_owner_finished_survives_one_that_leaves_in_the_middle
     assert visible > 0
     assert left_at == {0: 64}
     assert found == Counter(range(200))
+
+
+@handler("as_it_came")
+def as_it_came(event: Event) -> dict[str, Any]:
+    return {"n": event.data["n"]}
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_what_lies_before_the_batch_that_halts_a_partition_is_done(delivery: str) -> None:
+    config = pipeline_of(as_it_came)
+    config["pipelines"]["test"]["delivery"] = delivery
+    config["pipelines"]["test"]["sources"]["kafka"]["undecodable"] = "halt"
+
+    async with Harness(config) as service:
+        await service.send_all([{"n": 0}, {"n": 1}, {"n": 2}, {"n": 3}])
+        service.broker.corrupt("input", 0, 2)
+        await service.advance(5)
+        done, committed = service.outputs(), service.committed()
+
+    assert done == [{"n": 0}, {"n": 1}]
+    assert committed == {0: 2}

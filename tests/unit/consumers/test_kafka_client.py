@@ -294,3 +294,28 @@ async def test_a_stop_that_hangs_has_a_deadline(client: KafkaConsumerClient) -> 
 
     assert closed.is_set()
     assert now_s() - began_s == kafka_client.STOP_TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    ("end", "stable", "readable"),
+    [(None, None, None), (9, 5, 5), (9, 9, 9), (9, None, 9), (9, -1, 9)],
+    ids=["not fetched", "a transaction is open", "none is open", "an old broker", "uncommitted"],
+)
+async def test_what_an_open_transaction_hides_is_stored_and_cannot_be_read(
+    client: KafkaConsumerClient, end: int | None, stable: int | None, readable: int | None
+) -> None:
+    consumer = consumer_of(client)
+    consumer.highwater = {ClientPartition("logs", 0): end}.__getitem__
+    consumer.last_stable_offset = {ClientPartition("logs", 0): stable}.__getitem__
+    here = TopicPartition("logs", 0)
+
+    assert client.end_offset_seen(here) == end
+    assert client.readable_end_seen(here) == readable
+
+
+async def test_without_a_client_nothing_has_been_seen_of_a_log(
+    client: KafkaConsumerClient,
+) -> None:
+    client._consumer = None
+
+    assert client.readable_end_seen(TopicPartition("logs", 0)) is None

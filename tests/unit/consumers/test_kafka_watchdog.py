@@ -30,6 +30,7 @@ class Client:
         self.answering = True
         self.heard_at_s = 0.0
         self.end = 10
+        self.open_from: int | None = None
         self.missing: list[str] = []
 
     def health(self) -> ClientHealth:
@@ -48,6 +49,10 @@ class Client:
     def end_offset_seen(self, partition: TopicPartition) -> int:
         assert partition == PARTITION
         return self.end
+
+    def readable_end_seen(self, partition: TopicPartition) -> int:
+        end = self.end_offset_seen(partition)
+        return end if self.open_from is None else self.open_from
 
 
 class Watched:
@@ -136,6 +141,19 @@ async def test_lag_alone_is_no_stall_of_the_client(watched: Watched, quiet_becau
             watched.member.assigned = set()
 
     assert await watched.ends_after_s() == (None, "")
+
+
+async def test_a_transaction_that_somebody_keeps_open_is_no_stall_of_the_client(
+    watched: Watched,
+) -> None:
+    watched.client.end, watched.client.open_from = 500, 10
+
+    assert await watched.ends_after_s() == (None, "")
+
+    watched.client.open_from = None
+
+    after_s, _ = await watched.ends_after_s()
+    assert after_s == pytest.approx(STALL_S + 2 * WATCH_INTERVAL_S)
 
 
 async def test_records_of_any_partition_are_progress(watched: Watched) -> None:

@@ -1,9 +1,12 @@
-"""A position that is gone from the log, in a partition that is gone by the time this is clear."""
+"""A position that is gone from the log: what becomes of its partition, and of what was read."""
 
 import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import pytest
+
+from service import Event, handler
 from service.consumers.base import CommittedOffset, OffsetGoneError, TopicPartition
 from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_committer import Committer
@@ -16,6 +19,7 @@ from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.metrics import PipelineCounters
+from service.testing.harness import Harness, pipeline_of
 
 HERE = TopicPartition("t", 0)
 
@@ -53,3 +57,45 @@ async def test_a_partition_that_went_while_its_beginning_was_asked_for_is_not_ta
     assert held.phase is Phase.REVOKED
     assert member.uncommitted() == []
     assert not client.sought
+
+
+@handler("reset.slow")
+async def slow(event: Event) -> dict[str, Any]:
+    await asyncio.sleep(5)
+    return {"n": event.data["n"]}
+
+
+@pytest.mark.parametrize("policy", ["earliest", "latest"])
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_what_was_read_before_retention_went_past_the_position_is_not_lost(
+    delivery: str, policy: str
+) -> None:
+    config = pipeline_of(slow, concurrency=10)
+    config["pipelines"]["test"]["delivery"] = delivery
+    config["pipelines"]["test"]["sources"]["kafka"]["out_of_range"] = policy
+
+    async with Harness(config) as service:
+        for n in range(10):
+            await service.send({"n": n}, key=f"{n}")
+        await service.advance(1)
+        service.broker.skip("input", count=20)
+        service.broker.truncate("input", 0, 30)
+        await service.advance(1)
+        seen = service.outputs()
+        await service.send({"n": 30}, key="30")
+        await service.settle()
+        resets = service.application.pipelines["test"].counters.offset_resets
+
+    assert seen == []
+    assert sorted(output["n"] for output in service.outputs()) == [*range(10), 30]
+    assert service.committed() == {0: 31}
+    assert resets == 1
+
+
+async def test_where_retention_went_to_is_committed_although_nothing_has_come_since() -> None:
+    async with Harness(pipeline_of(slow)) as service:
+        service.broker.skip("input", count=20)
+        service.broker.truncate("input", 0, 20)
+        await service.advance(1)
+
+        assert service.committed() == {0: 20}

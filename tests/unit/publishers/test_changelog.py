@@ -281,3 +281,59 @@ async def test_what_a_checkpoint_fails_with_is_raised_where_somebody_hears_it(
     with pytest.raises(FatalError, match="takes nothing"):
         setting.changelog.changed()  # as it is told once a second
     assert batch.left == 1
+
+
+async def refused_change(setting: Setting, value: Any) -> RecordBatch:
+    """A record whose change the broker has refused, from a topic that takes 400 bytes."""
+    batch = await setting.change("a", value)
+    setting.changelog.cover(batch, [0])
+    await asyncio.sleep(CHECKPOINT_S)
+    ((_, _, entry),) = setting.publisher.added_entries
+    setting.publisher.added_entries = []
+    setting.publisher.topics = {TOPIC: TopicInfo(3, 400)}
+    setting.changelog.refused(entry, "too large")
+    return batch
+
+
+async def test_a_value_that_its_topic_refuses_is_dropped_everywhere_too() -> None:
+    setting = Setting()
+    batch = await refused_change(setting, "x" * 500)
+    left = batch.left
+
+    await asyncio.sleep(CHECKPOINT_S)
+    told = setting.publisher.values
+    setting.publisher.acknowledge()
+
+    assert left == 1
+    assert told == [(2, b"in/a", None)]
+    assert setting.state.get(_HERE, "a") is None
+    assert batch.left == 0
+    assert setting.changelog.lag == 0
+    assert setting.state.tables[_HERE].clean
+
+
+async def test_a_value_that_has_become_smaller_takes_the_place_of_one_that_was_refused() -> None:
+    setting = Setting()
+    batch = await refused_change(setting, "x" * 500)
+    await setting.change("a", "small")
+
+    await asyncio.sleep(CHECKPOINT_S)
+    told = setting.publisher.values
+    setting.publisher.acknowledge()
+
+    assert told == [(2, b"in/a", "small")]
+    assert batch.left == 0
+
+
+async def test_nobody_waits_for_a_refused_change_of_a_partition_that_went() -> None:
+    setting = Setting()
+    batch = await setting.change("a", "x" * 500)
+    setting.changelog.cover(batch, [0])
+    await asyncio.sleep(CHECKPOINT_S)
+    ((_, _, entry),) = setting.publisher.added_entries
+
+    setting.store.open("state", _HERE, setting.store.reopen("state", _HERE))
+    setting.changelog.refused(entry, "too large")
+
+    assert batch.left == 0
+    assert setting.changelog.lag == 0

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, handler
+from service.handlers.context import HandlerContext
+from service.handlers.state import KeyedState
 from service.testing.harness import DEAD_LETTERS, OUTPUT, Harness, pipeline_of
 
 LIMIT = 10_000
@@ -57,3 +59,33 @@ async def test_a_limit_that_was_lowered_costs_a_few_producers_and_not_one_a_batc
 
     assert len(service.outputs()) == 4001
     assert made <= 5
+
+
+@handler("sizes.kept", state=("texts",))
+class Kept:
+    """Keeps the text of each event under its number."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._texts: KeyedState = context.state("texts")
+
+    def __call__(self, event: Event) -> None:
+        self._texts.put(event, str(event.data["n"]), event.data["text"])
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_a_state_value_that_only_the_broker_knows_to_be_too_large_stops_nothing(
+    delivery: str,
+) -> None:
+    config = pipeline_of(Kept)
+    config["pipelines"]["test"]["delivery"] = delivery
+    changelog = "test-test-handler-texts-changelog"
+
+    async with Harness(config) as service:
+        service.broker.topics[changelog].max_message_bytes = LIMIT
+        await service.send_all(values([100, 3000, 3000, 100_000, 5000, 100_000, 100]))
+        await service.settle()
+        latest = {record.key: record.value for record in service.broker.records(changelog)}
+
+    assert {key for key, value in latest.items() if value is not None} == {
+        b"input/%d" % n for n in (0, 1, 2, 4, 6)
+    }

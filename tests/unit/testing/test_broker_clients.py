@@ -73,7 +73,7 @@ async def test_nothing_is_fetched_before_a_seek_and_each_record_once_after(
 
     assert _values(consumer) == [b"b", b"c"]
     assert consumer.take([_AT]) == []
-    assert consumer.end_offset_seen(_AT) == 3
+    assert consumer.end_offset_seen(_AT) == consumer.readable_end_seen(_AT) == 3
 
 
 async def test_a_fetch_covers_the_holes_behind_it(
