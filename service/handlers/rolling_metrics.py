@@ -6,7 +6,6 @@ durable, so a restart in the middle of a window changes nothing.
 """
 
 import asyncio
-import heapq
 from collections.abc import Iterator, Sequence
 from math import isnan
 from operator import attrgetter
@@ -20,6 +19,7 @@ from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.rolling_options import RollingMetricsOptions
 from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
+from service.windows.agenda import Agenda
 from service.windows.aggregate import FOLD_AT, LARGEST
 from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 from service.windows.windowing import (
@@ -54,11 +54,12 @@ class _Time:
         self.heard = False
         self.claimed = False  # that time has passed, which is not noted yet
         self.closed = False  # something, since the last tick
-        self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
+        self.ends = Agenda()  # of each key, the first end or an earlier
 
     def next_end_ms(self) -> int:
         """When the first window may be over."""
-        return self.ends[0][0] if self.ends else NEVER_MS
+        next_ms = self.ends.next_ms
+        return NEVER_MS if next_ms is None else next_ms
 
 
 class _Value(NamedTuple):
@@ -124,8 +125,7 @@ class RollingMetrics:
         if newest_ms is not None:
             time.watermark.restore(newest_ms, now_s)
         ends = self._windows.survey(place, _first_end, _first_end_in)
-        time.ends = [(end_ms, key) for key, end_ms in ends]
-        heapq.heapify(time.ends)
+        time.ends = Agenda((end_ms, key) for key, end_ms in ends if end_ms < NEVER_MS)
         self._partitions[place] = time
         return time
 
@@ -282,8 +282,8 @@ class RollingMetrics:
         updated = self._windowing.add(windows, at_ms, value, time.watermark.at_ms)
         if not updated:
             return None if self._options.late_topic is None else [self._late(value_at, time)]
-        if windows[0] is not first:
-            heapq.heappush(time.ends, (windows[0].end_ms, key))
+        if windows[0] is not first and windows[0].end_ms < NEVER_MS:
+            time.ends.add(windows[0].end_ms, key)
         full = self._counting is not None and self._counting.full(updated[0])
         if full:
             touched.pop(key, None)
@@ -300,16 +300,18 @@ class RollingMetrics:
         at_ms, ends = time.watermark.at_ms, time.ends
         results: list[Result] = []
         looks = (SLIDING_LOOKED_AT if self._sliding else LOOKED_AT) * limit
-        while ends and ends[0][0] <= at_ms and len(results) < limit and looks > 0:
+        while len(results) < limit and looks > 0:
+            key = ends.take(at_ms)
+            if key is None:
+                break
             looks -= 1
-            key = heapq.heappop(ends)[1]
             windows: list[Window] | None = self._windows.get(place, key)
             if not windows:
                 continue
             done = finished(windows, at_ms)
             time.closed |= bool(done)
             if windows:
-                heapq.heappush(ends, (windows[0].end_ms, key))
+                ends.add(windows[0].end_ms, key)
                 if done:
                     self._windows.put(place, key, windows)
             else:

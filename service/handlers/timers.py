@@ -7,8 +7,7 @@ The heap has one moment a key, that of its timer or an earlier one: a timer that
 off would otherwise leave an entry for each of them, to be kept and gone through.
 """
 
-import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -17,6 +16,7 @@ from service.errors import PermanentError, StateTypeError, TransientError
 from service.events import Event
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
+from service.windows.agenda import Agenda
 from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 
 log = structlog.get_logger(__name__)
@@ -61,39 +61,6 @@ Unread = Callable[[str, int], bool]
 """Whether an input partition, by topic and number, has records that are not durable here."""
 
 
-class _Index:
-    """When to look at which key of a partition.
-
-    What is found at its moment to be put off is looked at again then.
-    """
-
-    __slots__ = ("_heap", "_next_ms")
-
-    def __init__(self, entries: Iterable[tuple[int, str]]) -> None:
-        self._heap = list(entries)
-        heapq.heapify(self._heap)
-        self._next_ms = {key: at_ms for at_ms, key in self._heap}
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, at_ms: int, key: str) -> None:
-        """Look at ``key`` at ``at_ms``, unless that is done before anyway."""
-        next_ms = self._next_ms.get(key)
-        if next_ms is None or at_ms < next_ms:
-            self._next_ms[key] = at_ms
-            heapq.heappush(self._heap, (at_ms, key))
-
-    def take(self, time_ms: int) -> str | None:
-        """A key whose moment has come by ``time_ms``, if there is one; it is forgotten."""
-        while self._heap and self._heap[0][0] <= time_ms:
-            at_ms, key = heapq.heappop(self._heap)
-            if self._next_ms.get(key) == at_ms:  # or it was looked at before
-                del self._next_ms[key]
-                return key
-        return None
-
-
 class KeyTimers:
     """Timers in processing time: due when the wall clock says so.
 
@@ -113,7 +80,7 @@ class KeyTimers:
         self._state = state
         self._go_off = go_off
         self._wall_ms = wall_ms
-        self._due: dict[PartitionId, _Index] = {}
+        self._due: dict[PartitionId, Agenda] = {}
 
     def set(self, place: Place, key: str, at_ms: int) -> None:
         """Let the timer of ``key`` go off at ``at_ms``, whatever it was set to before.
@@ -165,10 +132,10 @@ class KeyTimers:
         del place
         return self._wall_ms + int(now_s * 1000)
 
-    def _index(self, place: Partition) -> _Index:
+    def _index(self, place: Partition) -> Agenda:
         index = self._due.get(place)
         if index is None:
-            index = self._due[place] = _Index(
+            index = self._due[place] = Agenda(
                 (at_ms, key.removeprefix(_TIMER))
                 for key, at_ms in self._state.items(place)
                 if key.startswith(_TIMER)
