@@ -30,9 +30,9 @@ from service.windows.windowing import (
 )
 
 CLOSED_PER_EVENT: Final = 200
-"""Most keys whose windows one event closes; the others' are closed by the next, or by a tick."""
+"""Most windows that one event closes; the others are closed by the next, or by a tick."""
 CLOSED_PER_RUN: Final = 600
-"""Most keys whose windows a run of events closes: everything else waits for it."""
+"""Most windows that a run of events closes: everything else waits for it."""
 CLOSED_PER_TICK: Final = TICK_AGAIN_RESULTS
 """Most windows that a tick closes; the next one comes at once then."""
 LOOKED_AT: Final = 4
@@ -295,7 +295,7 @@ class RollingMetrics:
         return None
 
     def _close(self, place: Place, time: _Time, limit: int) -> list[Result]:
-        """The results of up to ``limit`` keys whose windows are over."""
+        """The results of up to ``limit`` windows that are over."""
         partition = Partition(place.topic, place.partition)
         at_ms, ends = time.watermark.at_ms, time.ends
         results: list[Result] = []
@@ -308,7 +308,7 @@ class RollingMetrics:
             windows: list[Window] | None = self._windows.get(place, key)
             if not windows:
                 continue
-            done = finished(windows, at_ms)
+            done = finished(windows, at_ms, limit - len(results))
             time.closed |= bool(done)
             if windows:
                 ends.add(windows[0].end_ms, key)

@@ -104,3 +104,35 @@ async def test_ends_that_were_seen_do_not_keep_others_from_being_seen(
     told = rolling.events(("b", 2_002_000))
 
     assert [report["key"] for report in told] == ["a", "c"]
+
+
+async def test_windows_of_one_key_come_out_in_parts_however_many_are_over_at_once() -> None:
+    options = {
+        "key": "k",
+        "value": "v",
+        "time": "t",
+        "window": "hopping",
+        "size_s": 1_800,
+        "advance_s": 1,
+        "idle_s": 100_000,
+    }
+    async with Harness(pipeline_of("rolling_metrics", options=options)) as service:
+        await service.send({"k": "a", "t": _START_MS, "v": 1})
+        await service.settle()
+        await service.send({"k": "b", "t": _START_MS + 7_200_000, "v": 1})
+        await service.settle()
+        told = len(service.outputs())
+        await service.advance(3)
+
+        assert service.dead_letters() == []
+        assert told < 1_800
+        starts = [report["start"] for report in service.outputs() if report["count"] == 1]
+        assert starts == [_START_MS - back * 1_000 for back in range(1_799, -1, -1)]
+
+
+def test_more_windows_than_one_event_can_tell_of_are_refused() -> None:
+    options = {"window": "hopping", "size_s": 3_600, "advance_s": 1}
+
+    load_handler("rolling_metrics").bind(options)
+    with pytest.raises(ConfigurationError, match="3600 windows at each value"):
+        load_handler("rolling_metrics").bind({**options, "emit": "update"})
