@@ -5,7 +5,7 @@ ones cost O(1) each.  What is kept here is rebuilt from the state when a partiti
 """
 
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from service.handlers.state import Partition, Place
@@ -55,13 +55,16 @@ class Timers:
         """Forget every deadline of a partition."""
         self._due_at_s.pop((topic, partition), None)
 
-    def due(self, now_s: float) -> list[Due]:
-        """The keys that are due, oldest first in each partition; their deadlines are forgotten."""
+    def due(self, now_s: float, most: int) -> list[Due]:
+        """Up to ``most`` of the keys that are due; their deadlines are forgotten.
+
+        The oldest of a partition come first.
+        """
         due: list[Due] = []
         for partition, deadlines in self._due_at_s.items():
             # One walk, then the removals: a look at the first key walks over those removed before.
             passed = takewhile(lambda deadline: deadline[1] <= now_s, deadlines.items())
-            keys = [key for key, _ in passed]
+            keys = [key for key, _ in islice(passed, most - len(due))]
             for key in keys:
                 del deadlines[key]
             place = Partition(*partition)

@@ -22,7 +22,10 @@ from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 log = structlog.get_logger(__name__)
 
 FIRED_PER_TICK: Final = 10_000
-"""Most timers of a partition that go off at once; the others follow a tick later."""
+"""Most timers of a partition that go off at once; the others follow a tick later.
+
+So do those behind as many results, which the next tick has at once.
+"""
 
 _TIMER: Final = "t/"
 _NEWEST: Final = "newest"
@@ -120,11 +123,17 @@ class KeyTimers:
         """Somebody else has the partition now."""
         self._due.pop((topic, partition), None)
 
-    def tick(self, now_s: float) -> list[PartitionResult]:
-        """The results of what has become due; ``now_s`` is the event loop's time."""
+    def tick(self, now_s: float, most: int = FIRED_PER_TICK) -> list[PartitionResult]:
+        """The results of what has become due.
+
+        Args:
+            now_s: The event loop's time.
+            most: No timer goes off any more in this tick when there are so many results.
+        """
         results: list[PartitionResult] = []
         for place in list(self._due):
-            results.extend(self._fire(Partition(*place), self._time_ms(place, now_s)))
+            time_ms = self._time_ms(place, now_s)
+            results.extend(self._fire(Partition(*place), time_ms, most - len(results)))
         return results
 
     def _time_ms(self, place: PartitionId, now_s: float) -> int:
@@ -150,12 +159,12 @@ class KeyTimers:
             return time_ms  # by a call that may fail yet: then it is due
         return at_ms
 
-    def _fire(self, place: Partition, time_ms: int) -> list[PartitionResult]:
+    def _fire(self, place: Partition, time_ms: int, most: int) -> list[PartitionResult]:
         index = self._due[place]
         results: list[PartitionResult] = []
         again: list[tuple[int, str]] = []
         for _ in range(FIRED_PER_TICK):
-            key = index.take(time_ms)
+            key = index.take(time_ms) if len(results) < most else None
             if key is None:
                 break
             at_ms = self.when(place, key)

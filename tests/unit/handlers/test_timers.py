@@ -7,7 +7,10 @@ import pytest
 
 from service import Event, PermanentError, TransientError, handler
 from service.events import RecordBatch, SourceRecord
-from service.handlers import EventTimers, HandlerContext, KeyTimers, Timer
+from service.handlers import Clients, EventTimers, HandlerContext, KeyTimers, Timer
+from service.handlers.bound import BoundHandler
+from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
+from service.handlers.spec import SPEC_ATTRIBUTE
 from service.handlers.timers import FIRED_PER_TICK
 from service.state.keyed import Partition
 from service.state.store import LoggedStore
@@ -343,3 +346,39 @@ async def test_a_record_of_no_year_that_there_is_does_not_end_the_time_of_its_pa
         timers.observe(_event(1), "2026")  # type: ignore[arg-type]  # the point
 
     assert timers.watermark_ms(Partition("input", 0)) == _START_MS - 1_000
+
+
+@handler("timer_tests_chatterbox", state=("timers",))
+class Chatterbox:
+    """Has as much to say of each key as one timer may."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self.timers: KeyTimers = context.timers(self.talk)
+
+    def __call__(self, event: Event) -> None:
+        """Nothing is sent to it."""
+
+    def talk(self, timer: Timer) -> list[dict[str, Any]]:
+        return [{"key": timer.key}] * MAX_RESULTS
+
+
+async def test_timers_with_much_to_say_say_it_in_parts_that_a_tick_may_have() -> None:
+    bound: BoundHandler = getattr(Chatterbox, SPEC_ATTRIBUTE).bind()
+    chatterbox: Chatterbox = bound._instance
+    context = HandlerContext(
+        pipeline="p",
+        handler="h",
+        options=None,
+        clients=Clients(),
+        state=LoggedStore(lambda: 0.0),
+        emit=lambda _: asyncio.sleep(0),
+    )
+    await bound.open(context)
+    for number in range(110):
+        chatterbox.timers.set(Partition("input", number % 3), f"k{number}", 0)
+    assert bound.tick is not None
+
+    parts = [len(to_results(bound.tick(1.0), MAX_TICK_RESULTS)) for _ in range(12)]
+
+    assert sum(parts) == 110 * MAX_RESULTS
+    assert parts[-1] == 0
