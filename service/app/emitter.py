@@ -58,21 +58,34 @@ class Emitter:
             if changelog is not None and changed:
                 changelog.changed()
             return
-        by_place: dict[PartitionId, list[Result]] = {}
-        for result in results:
-            place = result.place if isinstance(result, PartitionResult) else (self._name, 0)
-            by_place.setdefault(place, []).append(result)
+        groups = self._grouped(results)
         # All of them are queued before anything is awaited: a checkpoint taken in between would
         # have the changes of results that are not.
-        batches = [self._batch(place) for place in by_place]
+        batches = [self._batch(place) for place, _ in groups]
         if changelog is not None and changed:
             changelog.unwritten.update((batch, 0) for batch in batches)
-        for batch, some in zip(batches, by_place.values(), strict=True):
+        for batch, (_, some) in zip(batches, groups, strict=True):
             waiting = self._writer.publish([Outcome(batch, 0, some)])
             if waiting is not None:
                 await waiting
         for batch in batches:
             await batch.durable
+
+    def _grouped(self, results: Sequence[Result]) -> list[tuple[PartitionId, list[Result]]]:
+        """Results that are published or buried together, each with the partition of its state.
+
+        Those of a partition are, but for one that cannot be published: it has nothing to do with
+        the others, which would be buried with it.
+        """
+        together: dict[PartitionId, list[Result]] = {}
+        alone: list[tuple[PartitionId, list[Result]]] = []
+        for result in results:
+            place = result.place if isinstance(result, PartitionResult) else (self._name, 0)
+            if self._writer.takes(result):
+                together.setdefault(place, []).append(result)
+            else:
+                alone.append((place, [result]))
+        return [*together.items(), *alone]
 
     def undo(self) -> None:
         """What a timer has changed did not happen, because it failed."""

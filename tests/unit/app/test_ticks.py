@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from service import Event, handler
 from service.app import handler_life
-from service.handlers import load_handler
+from service.handlers import HandlerContext, KeyTimers, Timer, load_handler
 from service.testing.harness import Harness, pipeline_of
 
 for _shipped in ("ensemble", "llm_sentences"):
@@ -36,3 +37,38 @@ async def test_however_many_are_due_at_once_all_of_them_are_told(
 
         told = [value[named] for value in service.outputs()]
         assert sorted(told) == sorted(f"n{number}" for number in range(1_200))
+
+
+@handler("tick_tests_measured", state=("timers",))
+class Measured:
+    """Tells of each key, some time after its event, a number that may be none."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: KeyTimers = context.timers(self.tell)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, event.key_text, 0)
+
+    def tell(self, timer: Timer) -> dict[str, Any]:
+        value = {"none": float("nan"), "large": "x" * 2_000_000}.get(timer.key, 1.0)
+        return {"key": timer.key, "value": value}
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("bad", ["none", "large"])
+async def test_a_timers_result_that_cannot_be_published_takes_no_other_along(
+    bad: str, delivery: str
+) -> None:
+    document = pipeline_of(Measured)
+    document["pipelines"]["test"]["delivery"] = delivery
+    async with Harness(document) as service:
+        for key in ("a", bad, "c"):
+            await service.send({}, key=key)
+        await service.settle()
+        await service.advance(3)
+
+        assert sorted(value["key"] for value in service.outputs()) == ["a", "c"]
+        assert len(service.dead_letters()) == 1
+        timers = service.records("test-test-handler-timers-changelog")
+        latest = {record.key: record.value for record in timers}
+        assert set(latest.values()) == {None}
