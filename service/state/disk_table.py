@@ -4,10 +4,14 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import structlog
+
 from service.errors import StateTypeError
 from service.state.disk import Disk
 from service.state.records import Serde
 from service.state.table import EVICT_SHARE, JSON, NO_BYTES, SWEEP_SHARE, Table
+
+log = structlog.get_logger(__name__)
 
 _AT: Final = struct.Struct(">QQ")
 """When a key was put, in microseconds above :data:`_EPOCH`, and its turn among equals.
@@ -234,16 +238,33 @@ class DiskTable(Table):
                 name = key.encode()
                 if entry.disk_at:
                     batch.delete(self._ages + entry.disk_at + name)
-                if entry.value is None:
+                stored = self._serialized(key, entry)
+                if stored is None:
                     batch.delete(self._values + name)
                     entry.disk_at = b""
                     continue
                 at = entry.at()
-                batch.put(self._values + name, at + self._serde.serialize(entry.value))
+                batch.put(self._values + name, at + stored)
                 batch.put(self._ages + at + name, b"")
                 entry.disk_at = at
         if not batch.is_empty():
             self._disk.db.write(batch)
+
+    def _serialized(self, key: str, entry: _Entry) -> bytes | None:
+        """What the disk gets of an entry; one that cannot be written down is gone.
+
+        As from a table in memory when its changelog is written.  The others are written with it,
+        so it is no reason to fail.
+        """
+        if entry.value is None:
+            return None
+        try:
+            return self._serde.serialize(entry.value)
+        except TypeError as exc:
+            log.error("state value dropped", key=key, reason="it is no JSON", error=str(exc))  # noqa: TRY400
+            self._count -= 1
+            entry.value = None
+            return None
 
     def _scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         cursor = self._disk.db.iter()

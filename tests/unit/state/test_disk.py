@@ -150,6 +150,18 @@ def test_bytes_are_refused_at_once_and_not_when_they_leave_memory(disk: Disk) ->
         table(disk).put("a", b"1")
 
 
+def test_a_value_that_is_no_json_is_gone_when_it_leaves_memory_and_the_others_are_not(
+    disk: Disk,
+) -> None:
+    keys = table(disk)
+    for key, value in (("a", 1), ("b", {1, 2}), ("c", 3), ("d", 4), ("e", 5)):
+        keys.put(key, value)
+
+    assert [keys.get(key) for key in "abcde"] == [1, None, 3, 4, 5]
+    assert len(keys) == 4
+    assert dict(keys.items()) == {"a": 1, "c": 3, "d": 4, "e": 5}
+
+
 def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk) -> None:
     one, other = table(disk), table(disk)
     for number in range(5):
