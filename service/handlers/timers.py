@@ -234,7 +234,9 @@ class EventTimers(KeyTimers):
         place = Partition(event.topic, event.partition)
         watermark = self._watermark(place)
         self._index(place)  # from now on it has a time, so its ticks count
-        if watermark.observe(time_ms, self._clock()):
+        moved = watermark.observe(time_ms, self._clock())
+        # a call that failed has moved it too, but what it had noted was undone
+        if moved or self._state.get(event, _NEWEST) != watermark.newest_ms:
             self._state.put(event, _NEWEST, watermark.newest_ms)
 
     def watermark_ms(self, place: Place) -> int:

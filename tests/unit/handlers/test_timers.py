@@ -382,3 +382,31 @@ async def test_timers_with_much_to_say_say_it_in_parts_that_a_tick_may_have() ->
 
     assert sum(parts) == 110 * MAX_RESULTS
     assert parts[-1] == 0
+
+
+@handler("timer_tests_hesitant", state=("timers",))
+class Hesitant:
+    """Sets a timer in event time, and fails the first time."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: EventTimers = context.event_timers(self.late, lateness_s=1, idle_s=5)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, "a", event.timestamp + 2_000)
+        self._timers.observe(event)
+        if not event.attempts:
+            raise TransientError("once")
+
+    def late(self, timer: Timer) -> dict[str, Any]:
+        return {"key": timer.key}
+
+
+@BOTH
+async def test_a_partition_whose_only_event_failed_once_has_a_time_all_the_same(
+    delivery: str,
+) -> None:
+    async with Harness(config(Hesitant, delivery)) as service:
+        await service.send({})
+        await service.advance(20)
+
+        assert service.outputs() == [{"key": "a"}]
