@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from service.errors import PermanentError, StateTypeError, TransientError
-from service.events import Event
+from service.events import Event, Result, SameKey
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
@@ -184,12 +184,22 @@ class KeyTimers:
                 told = ()
             if self.when(place, key) == at_ms:  # it may have set itself anew
                 self.clear(place, key)
-            for result in told:
-                own = result.key if isinstance(result.key, (bytes, str)) else key
-                results.append(PartitionResult(place, result.value, topic=result.topic, key=own))
+            results.extend(_placed(place, key, result) for result in told)
         for at_ms, key in again:
             index.add(at_ms, key)
         return results
+
+
+def _placed(place: Partition, key: str, result: Result) -> PartitionResult:
+    """A timer's result, under the timer's key unless it says otherwise."""
+    return PartitionResult(
+        place,
+        result.value,
+        topic=result.topic,
+        key=key if isinstance(result.key, SameKey) else result.key,
+        headers=result.headers,
+        timestamp=result.timestamp,
+    )
 
 
 class EventTimers(KeyTimers):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service import Event, PermanentError, TransientError, handler
+from service import Event, PermanentError, Result, TransientError, handler
 from service.events import RecordBatch, SourceRecord
 from service.handlers import Clients, EventTimers, HandlerContext, KeyTimers, Timer
 from service.handlers.bound import BoundHandler
@@ -410,3 +410,31 @@ async def test_a_partition_whose_only_event_failed_once_has_a_time_all_the_same(
         await service.advance(20)
 
         assert service.outputs() == [{"key": "a"}]
+
+
+@handler("timer_tests_verbose", state=("timers",))
+class Verbose:
+    """Says all that there is to say of a result."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: KeyTimers = context.timers(self.tell)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, "a", 0)
+
+    def tell(self, timer: Timer) -> list[Result]:
+        plain = Result({"key": timer.key})
+        return [plain, Result({"n": 1}, key=None, headers={"kind": "late"}, timestamp=17)]
+
+
+@BOTH
+async def test_a_timers_result_has_the_headers_and_the_time_that_it_was_given(
+    delivery: str,
+) -> None:
+    async with Harness(config(Verbose, delivery)) as service:
+        await service.send({})
+        await service.advance(3)
+
+        plain, full = service.records()
+        assert (plain.key, plain.header("kind")) == (b"a", None)
+        assert (full.key, full.header("kind"), full.timestamp) == (None, b"late", 17)
