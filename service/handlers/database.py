@@ -190,8 +190,9 @@ class Database:
             except SchemaError as error:
                 outcomes[place] = error
             else:
-                rows.pop(row["id"], None)
-                rows[row["id"]] = row  # the last of an id wins, as it would one by one
+                # of an id the last wins, or the first where what is there stays: as one by one
+                if self._options.on_conflict == "update" or row["id"] not in rows:
+                    rows[row["id"]] = row
         if rows:
             # In the order of ids, so that two batches never wait for each other's rows.
             await self._write([rows[id_] for id_ in sorted(rows)])
