@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +137,22 @@ def test_more_windows_than_one_event_can_tell_of_are_refused() -> None:
     load_handler("rolling_metrics").bind(options)
     with pytest.raises(ConfigurationError, match="3600 windows at each value"):
         load_handler("rolling_metrics").bind({**options, "emit": "update"})
+
+
+async def test_on_disk_a_run_of_more_keys_than_fit_into_memory_counts_every_value(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("rocksdict")
+    options = {"key": "k", "value": "v", "time": "t", "size_s": 10, "lateness_s": 0}
+    document = pipeline_of("rolling_metrics", options=options)
+    document["state"] = {"store": "rocksdb", "directory": str(tmp_path), "cache_keys": 4}
+    async with Harness(document) as service:
+        values = [{"k": f"k{n % 50}", "t": _START_MS + n, "v": n} for n in range(200)]
+        await service.send_all(values[:100])
+        await service.settle()
+        await service.send_all(values[100:])
+        await service.send({"k": "end", "t": _START_MS + 10_000, "v": 0})
+        await service.settle()
+
+        counts = {report["key"]: report["count"] for report in service.outputs()}
+        assert counts == {f"k{n}": 4 for n in range(50)}

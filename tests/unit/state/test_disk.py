@@ -162,6 +162,22 @@ def test_a_value_that_is_no_json_is_gone_when_it_leaves_memory_and_the_others_ar
     assert dict(keys.items()) == {"a": 1, "c": 3, "d": 4, "e": 5}
 
 
+def test_what_a_run_reads_stays_as_it_has_changed_it_until_the_next_run(disk: Disk) -> None:
+    keys = table(disk)
+    for key in "abcdefgh":
+        keys.put(key, [key])
+    read = keys.reader()
+    for key in "abcdefgh":
+        read(key).append("seen")
+
+    assert [read(key) for key in "abcdefgh"] == [[key, "seen"] for key in "abcdefgh"]
+    read = keys.reader()
+    for key in "efghijkl":
+        read(key)
+    assert read("a") == ["a"]  # nobody has put what was changed
+    assert len(keys._cache) <= 9 + 3
+
+
 def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk) -> None:
     one, other = table(disk), table(disk)
     for number in range(5):
