@@ -42,6 +42,7 @@ class Timers:
         for key in keys:
             take(key, None)  # so that it moves to the end: dictionaries keep insertion order
             deadlines[key] = due_at_s
+        self._forget_if_empty((place.topic, place.partition))
 
     def running(self, place: Place, key: str) -> bool:
         """Whether ``key`` has a deadline."""
@@ -50,6 +51,7 @@ class Timers:
     def clear(self, place: Place, key: str) -> None:
         """Forget the deadline of ``key``, if it has one."""
         self._due_at_s.get((place.topic, place.partition), {}).pop(key, None)
+        self._forget_if_empty((place.topic, place.partition))
 
     def forget(self, topic: str, partition: int) -> None:
         """Forget every deadline of a partition."""
@@ -69,4 +71,11 @@ class Timers:
                 del deadlines[key]
             place = Partition(*partition)
             due.extend(Due(place, key) for key in keys)
+        for place in {place for place, _ in due}:
+            self._forget_if_empty(place)
         return due
+
+    def _forget_if_empty(self, partition: PartitionId) -> None:
+        """A partition may be a connection that is gone."""
+        if not self._due_at_s.get(partition, True):
+            del self._due_at_s[partition]

@@ -39,6 +39,8 @@ LOOKED_AT: Final = 4
 """Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
+FORGOTTEN_AFTER_S: Final = 3600.0
+"""Silence after which a connection of a source, with no window open, is taken to be gone."""
 _NEWEST: Final = "newest"
 _key = attrgetter("key")
 _timestamp = attrgetter("timestamp")
@@ -47,11 +49,12 @@ _timestamp = attrgetter("timestamp")
 class _Time:
     """How far one partition is, and when its windows end; rebuilt from the state."""
 
-    __slots__ = ("claimed", "closed", "ends", "heard", "watermark")
+    __slots__ = ("assigned", "claimed", "closed", "ends", "heard", "watermark")
 
     def __init__(self, watermark: Watermark) -> None:
         self.watermark = watermark
         self.heard = False
+        self.assigned = False  # by the group, or it is a connection of a source
         self.claimed = False  # that time has passed, which is not noted yet
         self.closed = False  # something, since the last tick
         self.ends = Agenda()  # of each key, the first end or an earlier
@@ -111,7 +114,7 @@ class RollingMetrics:
     async def assigned(self, topic: str, partition: int) -> None:
         """Find out when the restored windows end."""
         self._partitions.pop((topic, partition), None)
-        self._begin(Partition(topic, partition))
+        self._begin(Partition(topic, partition)).assigned = True
 
     async def revoked(self, topic: str, partition: int) -> None:
         """Somebody else closes these windows now."""
@@ -249,6 +252,7 @@ class RollingMetrics:
     def tick(self, now_s: float) -> list[Result]:
         """The windows that time alone has closed."""
         results: list[Result] = []
+        gone: list[Partition] = []
         for place, time in self._partitions.items():
             watermark = time.watermark
             # One that we have not come to is not silent: its events would be late.
@@ -266,6 +270,12 @@ class RollingMetrics:
                 self._times.put(partition, _NEWEST, watermark.newest_ms)
                 time.claimed = False
             time.closed = False
+            silent_s = now_s - watermark.heard_at_s
+            if silent_s > FORGOTTEN_AFTER_S and not time.assigned and not time.ends:
+                gone.append(partition)
+        for partition in gone:
+            del self._partitions[partition]
+            self._times.delete(partition, _NEWEST)
         return results
 
     def _add(

@@ -1,5 +1,5 @@
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.handlers.due import Due, Timers
 from service.handlers.state import Partition
@@ -54,6 +54,10 @@ class TimersMachine(RuleBasedStateMachine):
             assert all(at_s >= self.model[each] for at_s in older)
         for each in told:
             del self.model[each]
+
+    @invariant()
+    def partitions_without_deadlines_are_not_kept(self) -> None:
+        assert self.timers._due_at_s.keys() == {(*due.partition,) for due in self.model}
 
 
 test_timers_agree_with_the_model = TimersMachine.TestCase

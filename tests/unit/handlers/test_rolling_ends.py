@@ -12,6 +12,7 @@ from service.events import EventBatch, RecordBatch, Result, SourceRecord
 from service.handlers import Clients, HandlerContext, load_handler
 from service.handlers.rolling_metrics import RollingMetrics
 from service.handlers.rolling_options import RollingMetricsOptions
+from service.state.keyed import Partition
 from service.state.store import LoggedStore
 from service.testing.harness import Harness, pipeline_of
 
@@ -156,3 +157,22 @@ async def test_on_disk_a_run_of_more_keys_than_fit_into_memory_counts_every_valu
 
         counts = {report["key"]: report["count"] for report in service.outputs()}
         assert counts == {f"k{n}": 4 for n in range(50)}
+
+
+async def test_a_connection_that_is_gone_is_forgotten_when_its_windows_are_told(
+    open_with: Callable[..., Awaitable[Opened]],
+) -> None:
+    rolling = await open_with(size_s=10, lateness_s=0)
+    rolling.events(("a", 0))
+    await rolling.handler.assigned("input", 1)
+    rolling.events(("a", 10_000))
+    await asyncio.sleep(3_000)
+    told = rolling.tick()
+    await asyncio.sleep(100_000)
+    told += rolling.tick() + rolling.tick()
+    await asyncio.sleep(1)
+    told += rolling.tick()
+
+    assert len(told) == 1
+    assert set(rolling.handler._partitions) == {("input", 1)}
+    assert rolling.handler._times.get(Partition(*_PLACE), "newest") is None
