@@ -70,6 +70,7 @@ class LlmSentences:
 
     ``sentence`` counts from 0 without holes; a sentence that moderation drops is published with a
     ``null`` text, so that a reader sees that nothing is missing.
+    The last one is ``final``; its text is empty if all was told before ``done`` came.
     """
 
     def __init__(self, options: LlmSentencesOptions) -> None:
