@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from service.errors import PermanentError, StateTypeError, TransientError
+from service.errors import FatalError, PermanentError, StateTypeError, TransientError
 from service.events import Event, Result, SameKey
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
@@ -68,8 +68,9 @@ class KeyTimers:
     """Timers in processing time: due when the wall clock says so.
 
     They go off with the handler's ticks, once a second, and never during a call.  One that
-    raises :class:`~service.errors.TransientError` stays and is tried again a tick later; any other
-    error is logged and the timer is gone.
+    raises :class:`~service.errors.TransientError` stays and is tried again a tick later, one that
+    raises :class:`~service.errors.FatalError` ends the process; any other error is logged and the
+    timer is gone.
 
     Args:
         state: Where they are kept; used for nothing else.
@@ -179,6 +180,8 @@ class KeyTimers:
                 log.warning("timer failed, and stays", key=key, error=str(exc))
                 again.append((at_ms, key))
                 continue
+            except FatalError:
+                raise  # the next process finds them all in the state
             except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
                 log.error("timer failed, and is dropped", key=key, error=repr(exc))  # noqa: TRY400
                 told = ()

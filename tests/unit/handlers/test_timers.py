@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, Result, TransientError, handler
+from service.errors import FatalError
 from service.events import RecordBatch, SourceRecord
 from service.handlers import Clients, EventTimers, HandlerContext, KeyTimers, Timer
 from service.handlers.bound import BoundHandler
@@ -438,3 +439,17 @@ async def test_a_timers_result_has_the_headers_and_the_time_that_it_was_given(
         plain, full = service.records()
         assert (plain.key, plain.header("kind")) == (b"a", None)
         assert (full.key, full.header("kind"), full.timestamp) == (None, b"late", 17)
+
+
+def test_a_timer_that_says_that_the_process_cannot_go_on_ends_it() -> None:
+    def give_up(timer: Timer) -> None:
+        raise FatalError(timer.key)
+
+    state = LoggedStore(lambda: 0.0).keyed("timers", ttl_s=None, max_keys=100)
+    timers = KeyTimers(state, give_up, wall_ms=0)
+    timers.set(Partition("input", 0), "a", 0)
+
+    with pytest.raises(FatalError, match="a"):
+        timers.tick(1.0)
+
+    assert timers.when(Partition("input", 0), "a") == 0
