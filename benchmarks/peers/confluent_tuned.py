@@ -23,7 +23,7 @@ def consumer_settings(args: Arguments) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "queued.min.messages": 200_000,
-        # With as much as that in its queue it rests for a second by default, and the queue runs dry.
+        # With so many in its queue it rests for a second by default, and the queue runs dry.
         "fetch.queue.backoff.ms": 1,
         "fetch.wait.max.ms": 50,
         "partition.assignment.strategy": "cooperative-sticky",

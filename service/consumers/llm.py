@@ -52,6 +52,9 @@ class Piece(NamedTuple):
     done: bool
 
 
+_END: Final = Piece("", done=True)
+
+
 class StreamBrokenError(ServiceError):
     """The server broke a stream off, or spoke nonsense; it may be asked again."""
 
@@ -175,13 +178,16 @@ class LlmSource:
                 raise StreamBrokenError(f"status {answer.status}")
             if answer.status != _SUCCESS:
                 raise RefusedError(f"status {answer.status}")
-            parser = ServerSentEvents()
+            parser, completion = ServerSentEvents(), Completion()
             async for chunk in answer.content.iter_any():
-                pieces = list(_pieces_of(parser.feed(chunk)))
+                pieces = list(completion.pieces(parser.feed(chunk)))
                 if pieces:
                     yield pieces
                 if pieces and pieces[-1].done:
                     return
+            if completion.finished:
+                yield [_END]
+                return
         raise StreamBrokenError("the stream ended before the answer")
 
     def _batch(self, conversation: str, index: int, pieces: Sequence[Piece]) -> RecordBatch:
@@ -243,19 +249,35 @@ class ServerSentEvents:
         return events
 
 
-def _pieces_of(events: Sequence[bytes]) -> Iterator[Piece]:
-    """The tokens in ``events``; stops behind the one that ends the answer."""
-    for event in events:
-        if event == b"[DONE]":
-            yield Piece("", done=True)
-            return
-        try:
-            choice: Any = orjson.loads(event)["choices"]
-            delta = choice[0]["delta"].get("content") if choice else None
-        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-            raise StreamBrokenError("an event that is no completion") from None
-        if isinstance(delta, str) and delta:
-            yield Piece(delta, done=False)
+class Completion:
+    """The pieces of one answer, from its events.
+
+    Attributes:
+        finished: Whether it has said why it ends.  Not every server says ``[DONE]`` behind that,
+            and to ask those again would have no end.
+    """
+
+    def __init__(self) -> None:
+        self.finished = False
+
+    def pieces(self, events: Sequence[bytes]) -> Iterator[Piece]:
+        """The tokens in ``events``; stops behind the one that ends the answer.
+
+        Raises:
+            StreamBrokenError: If one of them is something else.
+        """
+        for event in events:
+            if event == b"[DONE]":
+                yield _END
+                return
+            try:
+                choices: Any = orjson.loads(event)["choices"]
+                delta = choices[0]["delta"].get("content") if choices else None
+                self.finished |= bool(choices and choices[0].get("finish_reason"))
+            except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+                raise StreamBrokenError("an event that is no completion") from None
+            if isinstance(delta, str) and delta:
+                yield Piece(delta, done=False)
 
 
 def _prompts(settings: LlmSourceSettings) -> list[Prompt]:

@@ -22,7 +22,7 @@ from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
 from service.handlers.signature import made_with
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
-from service.handlers.timers import KeyTimers
+from service.handlers.timers import FIRED_PER_TICK, KeyTimers
 
 HandleMany = Callable[[EventBatch, Sequence[int]], Sequence[tuple[int, Any]]]
 PartitionCallback = Callable[[str, int], Awaitable[None]]
@@ -107,7 +107,9 @@ class BoundHandler:
             if own_tick is not None:  # first: should it raise, no timer has gone off in vain
                 results.extend(to_results(own_tick(now_s), MAX_TICK_RESULTS))
             for each in timers:
-                results.extend(each.tick(now_s))
+                # a tick with more than it may say would say nothing, and these would be gone
+                room = MAX_TICK_RESULTS - MAX_RESULTS - len(results)
+                results.extend(each.tick(now_s, min(FIRED_PER_TICK, room)))
             return results
 
         async def assigned(topic: str, partition: int) -> None:

@@ -36,9 +36,18 @@ from service.handlers.spec import handler
 POOL_SIZE: Final = 4
 """Connections, and so batches written at a time."""
 
-_PERMANENT_CLASSES: Final = ("22", "23", "3F", "42")
-"""SQLSTATE classes that no retry heals: data exception, constraint violation, no such schema, wrong
-statement.
+_PERMANENT_CLASSES: Final = ("22", "23", "3F", "42", "44", "54", "P0")
+"""SQLSTATE classes that no retry heals.
+
+Data exception, constraint violation, no such schema, wrong statement, a view's check, a limit of
+the database (an id too long for its index), and what a trigger raises.
+"""
+
+_MADE_MEANWHILE: Final = frozenset({"23505", "42710", "42P07"})
+"""SQLSTATEs of a table that another process makes in the same moment.
+
+Duplicate table, or what PostgreSQL stumbles over before it gets to that: its name in the catalogue
+and the type of its rows.
 """
 
 _INSERTS: Final[dict[str, Callable[..., Any]]] = {
@@ -181,8 +190,9 @@ class Database:
             except SchemaError as error:
                 outcomes[place] = error
             else:
-                rows.pop(row["id"], None)
-                rows[row["id"]] = row  # the last of an id wins, as it would one by one
+                # of an id the last wins, or the first where what is there stays: as one by one
+                if self._options.on_conflict == "update" or row["id"] not in rows:
+                    rows[row["id"]] = row
         if rows:
             # In the order of ids, so that two batches never wait for each other's rows.
             await self._write([rows[id_] for id_ in sorted(rows)])
@@ -221,8 +231,12 @@ class Database:
         """Create the table, once; at the first batch, because the database may be away before."""
         async with self._preparing:
             if not self._prepared:
-                async with self._engine.begin() as connection:
-                    await connection.run_sync(self._table.metadata.create_all)
+                try:
+                    async with self._engine.begin() as connection:
+                        await connection.run_sync(self._table.metadata.create_all)
+                except DBAPIError as error:
+                    if _sqlstate(error) not in _MADE_MEANWHILE:
+                        raise
                 self._prepared = True
 
     @asynccontextmanager
@@ -270,11 +284,17 @@ def _checked(value: Any, column: ColumnOptions) -> Any:
 def _permanent(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return False
-    sqlstate = getattr(error.orig, "sqlstate", None)
+    sqlstate = _sqlstate(error)
     if sqlstate is not None:
-        return str(sqlstate)[:2] in _PERMANENT_CLASSES
+        return sqlstate[:2] in _PERMANENT_CLASSES
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"IntegrityError", "DataError", "ProgrammingError"})
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    """What the database calls the error, if its driver tells."""
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return None if sqlstate is None else str(sqlstate)
 
 
 def _unfit(error: Exception) -> bool:
@@ -287,5 +307,5 @@ def _unfit(error: Exception) -> bool:
 
 def _reason(error: DBAPIError) -> str:
     """The kind of error; its message would quote the event."""
-    sqlstate = getattr(error.orig, "sqlstate", None)
+    sqlstate = _sqlstate(error)
     return type(error.orig).__name__ + (f", SQLSTATE {sqlstate}" if sqlstate else "")

@@ -5,7 +5,7 @@ ones cost O(1) each.  What is kept here is rebuilt from the state when a partiti
 """
 
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from service.handlers.state import Partition, Place
@@ -42,6 +42,7 @@ class Timers:
         for key in keys:
             take(key, None)  # so that it moves to the end: dictionaries keep insertion order
             deadlines[key] = due_at_s
+        self._forget_if_empty((place.topic, place.partition))
 
     def running(self, place: Place, key: str) -> bool:
         """Whether ``key`` has a deadline."""
@@ -50,20 +51,31 @@ class Timers:
     def clear(self, place: Place, key: str) -> None:
         """Forget the deadline of ``key``, if it has one."""
         self._due_at_s.get((place.topic, place.partition), {}).pop(key, None)
+        self._forget_if_empty((place.topic, place.partition))
 
     def forget(self, topic: str, partition: int) -> None:
         """Forget every deadline of a partition."""
         self._due_at_s.pop((topic, partition), None)
 
-    def due(self, now_s: float) -> list[Due]:
-        """The keys that are due, oldest first in each partition; their deadlines are forgotten."""
+    def due(self, now_s: float, most: int) -> list[Due]:
+        """Up to ``most`` of the keys that are due; their deadlines are forgotten.
+
+        The oldest of a partition come first.
+        """
         due: list[Due] = []
         for partition, deadlines in self._due_at_s.items():
             # One walk, then the removals: a look at the first key walks over those removed before.
             passed = takewhile(lambda deadline: deadline[1] <= now_s, deadlines.items())
-            keys = [key for key, _ in passed]
+            keys = [key for key, _ in islice(passed, most - len(due))]
             for key in keys:
                 del deadlines[key]
             place = Partition(*partition)
             due.extend(Due(place, key) for key in keys)
+        for place in {place for place, _ in due}:
+            self._forget_if_empty(place)
         return due
+
+    def _forget_if_empty(self, partition: PartitionId) -> None:
+        """A partition may be a connection that is gone."""
+        if not self._due_at_s.get(partition, True):
+            del self._due_at_s[partition]

@@ -18,7 +18,7 @@ from service.events import Event, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.due import Timers
-from service.handlers.results import PartitionResult
+from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
 from service.windows.aggregate import LARGEST
@@ -125,9 +125,9 @@ class Ensemble:
         return None
 
     def tick(self, now_s: float) -> list[Result]:
-        """The answers whose deadline has come."""
+        """The answers whose deadline has come, in parts where they are many."""
         results: list[Result] = []
-        for place, request in self._timers.due(now_s):
+        for place, request in self._timers.due(now_s, TICK_AGAIN_RESULTS):
             state: dict[str, Any] | None = self._state.get(place, request)
             if state is not None and state["answered"] is None:
                 self._state.put(place, request, {**state, "answered": AT_DEADLINE})

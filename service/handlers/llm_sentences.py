@@ -19,7 +19,7 @@ from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.due import Timers
 from service.handlers.moderation import Moderator, Rule, load_hook
-from service.handlers.results import PartitionResult
+from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.sentences import Conversation, Cutter, Sentence, begin
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition, Place
@@ -70,6 +70,7 @@ class LlmSentences:
 
     ``sentence`` counts from 0 without holes; a sentence that moderation drops is published with a
     ``null`` text, so that a reader sees that nothing is missing.
+    The last one is ``final``; its text is empty if all was told before ``done`` came.
     """
 
     def __init__(self, options: LlmSentencesOptions) -> None:
@@ -153,9 +154,9 @@ class LlmSentences:
         return told
 
     def tick(self, now_s: float) -> list[Result]:
-        """What silent conversations have said so far, as partial sentences."""
+        """What silent conversations have said so far, as partial sentences; in parts if many."""
         results: list[Result] = []
-        for place, name in self._timers.due(now_s):
+        for place, name in self._timers.due(now_s, TICK_AGAIN_RESULTS):
             known: Conversation | None = self._state.get(place, name)
             if known is None:
                 continue

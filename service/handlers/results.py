@@ -46,6 +46,8 @@ class PartitionResult(Result):
         value: As for :class:`~service.events.Result`.
         topic: As for the same.
         key: As for the same; a timer has no event whose key it could be.
+        headers: As for the same.
+        timestamp: As for the same.
     """
 
     __slots__ = ("place",)
@@ -57,8 +59,10 @@ class PartitionResult(Result):
         *,
         topic: str | None = None,
         key: bytes | str | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+        timestamp: int | None = None,
     ) -> None:
-        super().__init__(value, topic=topic, key=key)
+        super().__init__(value, topic=topic, key=key, headers=headers, timestamp=timestamp)
         self.place = place
 
 

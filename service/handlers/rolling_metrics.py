@@ -6,7 +6,6 @@ durable, so a restart in the middle of a window changes nothing.
 """
 
 import asyncio
-import heapq
 from collections.abc import Iterator, Sequence
 from math import isnan
 from operator import attrgetter
@@ -20,6 +19,7 @@ from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.rolling_options import RollingMetricsOptions
 from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
+from service.windows.agenda import Agenda
 from service.windows.aggregate import FOLD_AT, LARGEST
 from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 from service.windows.windowing import (
@@ -30,15 +30,17 @@ from service.windows.windowing import (
 )
 
 CLOSED_PER_EVENT: Final = 200
-"""Most keys whose windows one event closes; the others' are closed by the next, or by a tick."""
+"""Most windows that one event closes; the others are closed by the next, or by a tick."""
 CLOSED_PER_RUN: Final = 600
-"""Most keys whose windows a run of events closes: everything else waits for it."""
+"""Most windows that a run of events closes: everything else waits for it."""
 CLOSED_PER_TICK: Final = TICK_AGAIN_RESULTS
 """Most windows that a tick closes; the next one comes at once then."""
 LOOKED_AT: Final = 4
 """Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
+FORGOTTEN_AFTER_S: Final = 3600.0
+"""Silence after which a connection of a source, with no window open, is taken to be gone."""
 _NEWEST: Final = "newest"
 _key = attrgetter("key")
 _timestamp = attrgetter("timestamp")
@@ -47,18 +49,20 @@ _timestamp = attrgetter("timestamp")
 class _Time:
     """How far one partition is, and when its windows end; rebuilt from the state."""
 
-    __slots__ = ("claimed", "closed", "ends", "heard", "watermark")
+    __slots__ = ("assigned", "claimed", "closed", "ends", "heard", "watermark")
 
     def __init__(self, watermark: Watermark) -> None:
         self.watermark = watermark
         self.heard = False
+        self.assigned = False  # by the group, or it is a connection of a source
         self.claimed = False  # that time has passed, which is not noted yet
         self.closed = False  # something, since the last tick
-        self.ends: list[tuple[int, str]] = []  # a heap; of each key, the first end or an earlier
+        self.ends = Agenda()  # of each key, the first end or an earlier
 
     def next_end_ms(self) -> int:
         """When the first window may be over."""
-        return self.ends[0][0] if self.ends else NEVER_MS
+        next_ms = self.ends.next_ms
+        return NEVER_MS if next_ms is None else next_ms
 
 
 class _Value(NamedTuple):
@@ -110,7 +114,7 @@ class RollingMetrics:
     async def assigned(self, topic: str, partition: int) -> None:
         """Find out when the restored windows end."""
         self._partitions.pop((topic, partition), None)
-        self._begin(Partition(topic, partition))
+        self._begin(Partition(topic, partition)).assigned = True
 
     async def revoked(self, topic: str, partition: int) -> None:
         """Somebody else closes these windows now."""
@@ -124,8 +128,7 @@ class RollingMetrics:
         if newest_ms is not None:
             time.watermark.restore(newest_ms, now_s)
         ends = self._windows.survey(place, _first_end, _first_end_in)
-        time.ends = [(end_ms, key) for key, end_ms in ends]
-        heapq.heapify(time.ends)
+        time.ends = Agenda((end_ms, key) for key, end_ms in ends if end_ms < NEVER_MS)
         self._partitions[place] = time
         return time
 
@@ -249,6 +252,7 @@ class RollingMetrics:
     def tick(self, now_s: float) -> list[Result]:
         """The windows that time alone has closed."""
         results: list[Result] = []
+        gone: list[Partition] = []
         for place, time in self._partitions.items():
             watermark = time.watermark
             # One that we have not come to is not silent: its events would be late.
@@ -266,6 +270,12 @@ class RollingMetrics:
                 self._times.put(partition, _NEWEST, watermark.newest_ms)
                 time.claimed = False
             time.closed = False
+            silent_s = now_s - watermark.heard_at_s
+            if silent_s > FORGOTTEN_AFTER_S and not time.assigned and not time.ends:
+                gone.append(partition)
+        for partition in gone:
+            del self._partitions[partition]
+            self._times.delete(partition, _NEWEST)
         return results
 
     def _add(
@@ -282,8 +292,8 @@ class RollingMetrics:
         updated = self._windowing.add(windows, at_ms, value, time.watermark.at_ms)
         if not updated:
             return None if self._options.late_topic is None else [self._late(value_at, time)]
-        if windows[0] is not first:
-            heapq.heappush(time.ends, (windows[0].end_ms, key))
+        if windows[0] is not first and windows[0].end_ms < NEVER_MS:
+            time.ends.add(windows[0].end_ms, key)
         full = self._counting is not None and self._counting.full(updated[0])
         if full:
             touched.pop(key, None)
@@ -295,21 +305,23 @@ class RollingMetrics:
         return None
 
     def _close(self, place: Place, time: _Time, limit: int) -> list[Result]:
-        """The results of up to ``limit`` keys whose windows are over."""
+        """The results of up to ``limit`` windows that are over."""
         partition = Partition(place.topic, place.partition)
         at_ms, ends = time.watermark.at_ms, time.ends
         results: list[Result] = []
         looks = (SLIDING_LOOKED_AT if self._sliding else LOOKED_AT) * limit
-        while ends and ends[0][0] <= at_ms and len(results) < limit and looks > 0:
+        while len(results) < limit and looks > 0:
+            key = ends.take(at_ms)
+            if key is None:
+                break
             looks -= 1
-            key = heapq.heappop(ends)[1]
             windows: list[Window] | None = self._windows.get(place, key)
             if not windows:
                 continue
-            done = finished(windows, at_ms)
+            done = finished(windows, at_ms, limit - len(results))
             time.closed |= bool(done)
             if windows:
-                heapq.heappush(ends, (windows[0].end_ms, key))
+                ends.add(windows[0].end_ms, key)
                 if done:
                     self._windows.put(place, key, windows)
             else:

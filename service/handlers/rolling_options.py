@@ -1,6 +1,7 @@
 """What ``rolling_metrics`` can be told: the kind of window, its times, and what is reported."""
 
-from typing import Literal, Self
+from math import ceil
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +13,9 @@ from service.windows.windowing import (
     SlidingWindows,
     Windowing,
 )
+
+UPDATES_MAX: Final = 800
+"""Most windows that a value is told of, which leaves room for those that its time closes."""
 
 
 class RollingMetricsOptions(BaseModel):
@@ -55,6 +59,11 @@ class RollingMetricsOptions(BaseModel):
     def _fits(self) -> Self:
         if self.window == "hopping" and (self.advance_s or self.size_s) > self.size_s:
             raise ValueError(f"advance_s {self.advance_s} is longer than size_s {self.size_s}")
+        told = ceil(self.size_s / (self.advance_s or self.size_s))
+        if self.window == "hopping" and self.emit == "update" and told > UPDATES_MAX:
+            raise ValueError(
+                f"emit: update tells of {told} windows at each value, {UPDATES_MAX} are possible"
+            )
         return self
 
     def windowing(self) -> Windowing:

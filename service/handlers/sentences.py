@@ -16,6 +16,7 @@ from service.handlers.moderation import Moderator
 Conversation: TypeAlias = dict[str, Any]
 Sentence: TypeAlias = list[Any]
 """Number, text or ``None``, partial, final, flags."""
+_FINAL: Final = 3
 
 _MARKS: Final = ".!?\u2026"
 _WIDE: Final = "\u3002\uff01\uff1f\uff61\u0964\u0965\u06d4\u061f\u104b\u17d4\u1362\u0589"
@@ -157,6 +158,11 @@ class Cutter:
         elif final:
             sentences.append(self._judged(conversation, text, partial=False, final=True))
             text = ""
+        if final and not (sentences and sentences[-1][_FINAL]):
+            # all of it was told before: without this nobody would hear that it was all
+            number: int = conversation["sentence"]
+            conversation["sentence"] = number + 1
+            sentences.append([number, "", False, True, []])
         conversation["text"] = text
         return sentences
 

@@ -18,6 +18,7 @@ from service.state.keyed import (
     StateStore,
     check_key,
 )
+from service.state.table import SWEEP_SHARE
 
 __all__ = [
     "Codec",
@@ -49,6 +50,7 @@ class MemoryState:
         self._max_keys = max_keys
         self._partitions: dict[PartitionId, dict[str, Any]] = {}
         self._put_at_s: dict[PartitionId, dict[str, float]] = {}
+        self._sweep_at_s = 0.0
         self.evicted = 0
         """Keys forgotten because there were more than ``max_keys``."""
 
@@ -72,6 +74,7 @@ class MemoryState:
             stamps = self._put_at_s.setdefault(partition, {})
             stamps.pop(key, None)
             stamps[key] = self._clock()
+            self._sweep()
             self._expire(partition)
         if len(values) > self._max_keys:
             self._drop(partition, next(iter(values)))
@@ -119,9 +122,15 @@ class MemoryState:
         self._put_at_s.pop((topic, partition), None)
 
     def _drop(self, partition: PartitionId, key: str) -> None:
-        self._partitions.get(partition, {}).pop(key, None)
-        if self._ttl_s is not None:
-            self._put_at_s.get(partition, {}).pop(key, None)
+        _drop(self._partitions, partition, key)
+        _drop(self._put_at_s, partition, key)
+
+    def _sweep(self) -> None:
+        """Expire the keys of partitions that nobody asks for any more, now and then."""
+        if self._ttl_s is not None and self._clock() >= self._sweep_at_s:
+            self._sweep_at_s = self._clock() + SWEEP_SHARE * self._ttl_s
+            for partition in list(self._put_at_s):
+                self._expire(partition)
 
     def _expire(self, partition: PartitionId) -> None:
         stamps = self._put_at_s.get(partition)
@@ -133,6 +142,15 @@ class MemoryState:
             if stamps[key] > before_s:
                 return
             self._drop(partition, key)
+
+
+def _drop(known: dict[PartitionId, dict[str, Any]], partition: PartitionId, key: str) -> None:
+    """Forget a key, and its partition with the last one: that may be a connection that is gone."""
+    of_partition = known.get(partition)
+    if of_partition is not None:
+        of_partition.pop(key, None)
+        if not of_partition:
+            del known[partition]
 
 
 class MemoryStateStore:

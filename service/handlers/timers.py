@@ -7,22 +7,25 @@ The heap has one moment a key, that of its timer or an earlier one: a timer that
 off would otherwise leave an entry for each of them, to be kept and gone through.
 """
 
-import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import structlog
 
-from service.errors import PermanentError, StateTypeError, TransientError
-from service.events import Event
+from service.errors import FatalError, PermanentError, StateTypeError, TransientError
+from service.events import Event, Result, SameKey
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
+from service.windows.agenda import Agenda
 from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
 
 log = structlog.get_logger(__name__)
 
 FIRED_PER_TICK: Final = 10_000
-"""Most timers of a partition that go off at once; the others follow a tick later."""
+"""Most timers of a partition that go off at once; the others follow a tick later.
+
+So do those behind as many results, which the next tick has at once.
+"""
 
 _TIMER: Final = "t/"
 _NEWEST: Final = "newest"
@@ -61,45 +64,13 @@ Unread = Callable[[str, int], bool]
 """Whether an input partition, by topic and number, has records that are not durable here."""
 
 
-class _Index:
-    """When to look at which key of a partition.
-
-    What is found at its moment to be put off is looked at again then.
-    """
-
-    __slots__ = ("_heap", "_next_ms")
-
-    def __init__(self, entries: Iterable[tuple[int, str]]) -> None:
-        self._heap = list(entries)
-        heapq.heapify(self._heap)
-        self._next_ms = {key: at_ms for at_ms, key in self._heap}
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, at_ms: int, key: str) -> None:
-        """Look at ``key`` at ``at_ms``, unless that is done before anyway."""
-        next_ms = self._next_ms.get(key)
-        if next_ms is None or at_ms < next_ms:
-            self._next_ms[key] = at_ms
-            heapq.heappush(self._heap, (at_ms, key))
-
-    def take(self, time_ms: int) -> str | None:
-        """A key whose moment has come by ``time_ms``, if there is one; it is forgotten."""
-        while self._heap and self._heap[0][0] <= time_ms:
-            at_ms, key = heapq.heappop(self._heap)
-            if self._next_ms.get(key) == at_ms:  # or it was looked at before
-                del self._next_ms[key]
-                return key
-        return None
-
-
 class KeyTimers:
     """Timers in processing time: due when the wall clock says so.
 
     They go off with the handler's ticks, once a second, and never during a call.  One that
-    raises :class:`~service.errors.TransientError` stays and is tried again a tick later; any other
-    error is logged and the timer is gone.
+    raises :class:`~service.errors.TransientError` stays and is tried again a tick later, one that
+    raises :class:`~service.errors.FatalError` ends the process; any other error is logged and the
+    timer is gone.
 
     Args:
         state: Where they are kept; used for nothing else.
@@ -113,7 +84,7 @@ class KeyTimers:
         self._state = state
         self._go_off = go_off
         self._wall_ms = wall_ms
-        self._due: dict[PartitionId, _Index] = {}
+        self._due: dict[PartitionId, Agenda] = {}
 
     def set(self, place: Place, key: str, at_ms: int) -> None:
         """Let the timer of ``key`` go off at ``at_ms``, whatever it was set to before.
@@ -153,11 +124,17 @@ class KeyTimers:
         """Somebody else has the partition now."""
         self._due.pop((topic, partition), None)
 
-    def tick(self, now_s: float) -> list[PartitionResult]:
-        """The results of what has become due; ``now_s`` is the event loop's time."""
+    def tick(self, now_s: float, most: int = FIRED_PER_TICK) -> list[PartitionResult]:
+        """The results of what has become due.
+
+        Args:
+            now_s: The event loop's time.
+            most: No timer goes off any more in this tick when there are so many results.
+        """
         results: list[PartitionResult] = []
         for place in list(self._due):
-            results.extend(self._fire(Partition(*place), self._time_ms(place, now_s)))
+            time_ms = self._time_ms(place, now_s)
+            results.extend(self._fire(Partition(*place), time_ms, most - len(results)))
         return results
 
     def _time_ms(self, place: PartitionId, now_s: float) -> int:
@@ -165,10 +142,10 @@ class KeyTimers:
         del place
         return self._wall_ms + int(now_s * 1000)
 
-    def _index(self, place: Partition) -> _Index:
+    def _index(self, place: Partition) -> Agenda:
         index = self._due.get(place)
         if index is None:
-            index = self._due[place] = _Index(
+            index = self._due[place] = Agenda(
                 (at_ms, key.removeprefix(_TIMER))
                 for key, at_ms in self._state.items(place)
                 if key.startswith(_TIMER)
@@ -183,12 +160,12 @@ class KeyTimers:
             return time_ms  # by a call that may fail yet: then it is due
         return at_ms
 
-    def _fire(self, place: Partition, time_ms: int) -> list[PartitionResult]:
+    def _fire(self, place: Partition, time_ms: int, most: int) -> list[PartitionResult]:
         index = self._due[place]
         results: list[PartitionResult] = []
         again: list[tuple[int, str]] = []
         for _ in range(FIRED_PER_TICK):
-            key = index.take(time_ms)
+            key = index.take(time_ms) if len(results) < most else None
             if key is None:
                 break
             at_ms = self.when(place, key)
@@ -203,17 +180,29 @@ class KeyTimers:
                 log.warning("timer failed, and stays", key=key, error=str(exc))
                 again.append((at_ms, key))
                 continue
+            except FatalError:
+                raise  # the next process finds them all in the state
             except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
                 log.error("timer failed, and is dropped", key=key, error=repr(exc))  # noqa: TRY400
                 told = ()
             if self.when(place, key) == at_ms:  # it may have set itself anew
                 self.clear(place, key)
-            for result in told:
-                own = result.key if isinstance(result.key, (bytes, str)) else key
-                results.append(PartitionResult(place, result.value, topic=result.topic, key=own))
+            results.extend(_placed(place, key, result) for result in told)
         for at_ms, key in again:
             index.add(at_ms, key)
         return results
+
+
+def _placed(place: Partition, key: str, result: Result) -> PartitionResult:
+    """A timer's result, under the timer's key unless it says otherwise."""
+    return PartitionResult(
+        place,
+        result.value,
+        topic=result.topic,
+        key=key if isinstance(result.key, SameKey) else result.key,
+        headers=result.headers,
+        timestamp=result.timestamp,
+    )
 
 
 class EventTimers(KeyTimers):
@@ -258,7 +247,9 @@ class EventTimers(KeyTimers):
         place = Partition(event.topic, event.partition)
         watermark = self._watermark(place)
         self._index(place)  # from now on it has a time, so its ticks count
-        if watermark.observe(time_ms, self._clock()):
+        moved = watermark.observe(time_ms, self._clock())
+        # a call that failed has moved it too, but what it had noted was undone
+        if moved or self._state.get(event, _NEWEST) != watermark.newest_ms:
             self._state.put(event, _NEWEST, watermark.newest_ms)
 
     def watermark_ms(self, place: Place) -> int:

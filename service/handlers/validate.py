@@ -1,6 +1,7 @@
 """Events checked against a JSON Schema: what fits goes on unchanged, the rest is dead-lettered."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ from service.handlers.spec import handler
 
 _DATA: Final = frozenset({"const", "enum", "default", "examples"})
 """Keywords that hold data, which may look like a schema."""
+_MULTIPLES: Final = ("multipleOf", "divisibleBy")
+"""What the keyword is called, and was in draft 3."""
 _NAMING: Final = frozenset({"$id", "id", "$anchor", "$dynamicAnchor"})
 
 
@@ -69,7 +72,9 @@ class Validate:
         schema = options.schema_document()
         dialect = validators.validator_for(schema, validators.Draft202012Validator)
         checker = dialect.FORMAT_CHECKER if options.formats else None
-        self._validator = dialect(schema, format_checker=checker)
+        exact = {name: _multiple_of for name in _MULTIPLES if name in dialect.VALIDATORS}
+        extend: Any = validators.extend  # the library does not say its types here
+        self._validator = extend(dialect, exact)(schema, format_checker=checker)
 
     def __call__(self, event: Event) -> Any:
         """The data, unchanged.
@@ -139,10 +144,19 @@ def _is_dialect(name: str) -> bool:
     return found is not None
 
 
+def _multiple_of(
+    validator: Any, divisor: float, instance: Any, schema: Any
+) -> Iterator[exceptions.ValidationError]:
+    """``multipleOf`` of the decimals that JSON has: of doubles 19.99 is no multiple of 0.01."""
+    del schema
+    if validator.is_type(instance, "number") and Fraction(str(instance)) % Fraction(str(divisor)):
+        yield exceptions.ValidationError("not a multiple")
+
+
 def _reason(error: exceptions.ValidationError) -> str:
     """What is wrong in the schema's words; the library's own message quotes the event."""
-    if error.validator == "required":
-        required: Any = error.validator_value
+    required: Any = error.validator_value
+    if error.validator == "required" and isinstance(required, list):  # for draft 3 it is true
         present: Any = error.instance
         missing = [name for name in required if name not in present]
         return f"required: {', '.join(missing)} missing"

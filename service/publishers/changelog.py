@@ -74,7 +74,11 @@ class _Written(RecordBatch):
         return self.checkpoint.changelog.permission(self.place)
 
     def dropped(self, places: Sequence[int]) -> None:
-        """The checkpoint goes on without them."""
+        """The checkpoint goes on without them, and nobody is to go on with the table.
+
+        It has what its changelog lacks, of records whose results may have been dropped as well.
+        """
+        self.table.unsettled += 1
         self.ack_many(places)
 
     def on_complete(self) -> None:

@@ -1,13 +1,13 @@
 """What a result's value, headers and trace become in Kafka.  Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from service.clock import wall_clock_ms
 from service.errors import PermanentError
-from service.events import TRACEPARENT_MAX_BYTES, Headers
+from service.events import TRACEPARENT_MAX_BYTES, Headers, Result
 from service.publishers.base import TopicInfo
 from service.state.keyed import all_finite
 
@@ -16,6 +16,15 @@ BINARY_CONTENT_TYPE: Final = ("content-type", b"application/octet-stream")
 TRACE_HEADER: Final = "traceparent"
 OUR_HEADERS_BYTES: Final = 512
 """Room for our own headers; ids are bounded by the lengths of names."""
+
+
+class Output(NamedTuple):
+    """A result with its address, encoded; ``result`` is ``None`` for a plain mapping."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    result: Result | None
 
 
 def encode(value: Any) -> bytes:

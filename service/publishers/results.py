@@ -7,7 +7,6 @@ dead-letter topic, and hands finished entries to the publisher.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple
 
 from service.clock import wall_clock_ms
 from service.delivery.dead_letters import (
@@ -36,6 +35,7 @@ from service.publishers.encoding import (
     CONTENT_TYPE,
     OUR_HEADERS_BYTES,
     TRACE_HEADER,
+    Output,
     check_acceptable,
     encode,
     headers_of,
@@ -116,6 +116,13 @@ class ResultWriter:
         if late:
             return self._write_late(late)
         return publisher.room() if publisher.full else None
+
+    def takes(self, result: Result) -> bool:
+        """Whether ``result`` of no event can be published, as far as its topic is known."""
+        try:
+            return self._address(result, None).topic in self._publisher.topics
+        except PermanentError:
+            return False
 
     def _write(self, outcomes: Sequence[Handled | Outcome | None]) -> list[Outcome]:
         """Write ``outcomes``; returns those whose topics are not known yet, with all behind."""
@@ -202,7 +209,7 @@ class ResultWriter:
                 raise PermanentError("the result names no topic and the handler has no output")
             if topic not in self._publisher.topics:
                 return False
-            self._add(_Output(topic, record.key, encode(results), None), outcome, 0)
+            self._add(Output(topic, record.key, encode(results), None), outcome, 0)
             return True
         if not results:
             batch.ack(index)
@@ -216,7 +223,7 @@ class ResultWriter:
             self._add(output, outcome, place)
         return True
 
-    def _address(self, result: Result, own_key: bytes | None) -> "_Output":
+    def _address(self, result: Result, own_key: bytes | None) -> Output:
         """Topic, key and encoded value of a result, checked before any of them is queued."""
         topic = result.topic or self._output
         if topic is None:
@@ -229,7 +236,7 @@ class ResultWriter:
             raise PermanentError("a result without a value (a tombstone) needs a key")
         if topic in self._publisher.topics:
             self._check(topic, key, value, result)
-        return _Output(topic, key, value, result)
+        return Output(topic, key, value, result)
 
     def _check(
         self, topic: str, key: bytes | None, value: bytes | None, result: Result | None
@@ -243,7 +250,7 @@ class ResultWriter:
         if size > limit:
             raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
 
-    def _add(self, output: "_Output", outcome: Outcome, place: int) -> None:
+    def _add(self, output: Output, outcome: Outcome, place: int) -> None:
         topic, key, value, result = output
         batch, index = outcome.batch, outcome.index
         record = batch.records[index]
@@ -387,12 +394,3 @@ class ResultWriter:
             self.changes.results_stored((Run(entry.batch, [entry.place], self),), self)
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
         self._bury(Outcome(entry.batch, entry.place), failure)
-
-
-class _Output(NamedTuple):
-    """A result with its address, encoded."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    result: Result | None

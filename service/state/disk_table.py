@@ -4,10 +4,14 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import structlog
+
 from service.errors import StateTypeError
 from service.state.disk import Disk
 from service.state.records import Serde
 from service.state.table import EVICT_SHARE, JSON, NO_BYTES, SWEEP_SHARE, Table
+
+log = structlog.get_logger(__name__)
 
 _AT: Final = struct.Struct(">QQ")
 """When a key was put, in microseconds above :data:`_EPOCH`, and its turn among equals.
@@ -68,6 +72,7 @@ class DiskTable(Table):
         "_count",
         "_disk",
         "_prefix",
+        "_read",
         "_turn",
         "_values",
     )
@@ -88,6 +93,7 @@ class DiskTable(Table):
         self._ages = self._prefix + b"a"
         self._cache: dict[str, _Entry] = {}
         self._count = 0
+        self._read: set[str] = set()
         self._turn = 0
 
     def __len__(self) -> int:
@@ -155,8 +161,18 @@ class DiskTable(Table):
         return before
 
     def reader(self) -> Callable[[str], Any]:
-        """See :meth:`service.state.table.Table.reader`."""
-        return self.get
+        """See :meth:`service.state.table.Table.reader`.
+
+        What is read stays in memory until the next reader: it may be changed in place and read
+        again before it is put.
+        """
+        self._read = known = set[str]()
+
+        def read(key: str) -> Any:
+            known.add(key)
+            return self.get(key)
+
+        return read
 
     def put_many(self, values: Mapping[str, Any]) -> list[Any]:
         """See :meth:`service.state.table.Table.put_many`."""
@@ -195,6 +211,7 @@ class DiskTable(Table):
     def close(self) -> None:
         """See :meth:`service.state.table.Table.close`."""
         self._cache.clear()
+        self._read.clear()
         if self._disk.db is not None:
             after = (int.from_bytes(self._prefix, "big") + 1).to_bytes(4, "big")
             self._disk.db.delete_range(self._prefix, after)
@@ -205,7 +222,7 @@ class DiskTable(Table):
         """What is known of ``key``, from now on in memory."""
         entry = self._cache.pop(key, None)
         if entry is None:
-            if len(self._cache) >= self._disk.cache_keys:
+            if len(self._cache) - len(self._read) >= self._disk.cache_keys:
                 self._spill()
             stored = self._disk.db.get(self._values + key.encode())
             entry = _Entry() if stored is None else self._decoded(key, stored)
@@ -224,9 +241,13 @@ class DiskTable(Table):
         return entry
 
     def _spill(self) -> None:
-        """Let half of the keys in memory leave it, as far as they are on disk."""
+        """Let half of the keys in memory leave it, as far as they are on disk.
+
+        Those that a run of events reads stay.
+        """
         self._write()
-        for key in list(self._cache)[: max(1, len(self._cache) // 2)]:
+        leaving = [key for key in self._cache if key not in self._read]
+        for key in leaving[: max(1, len(leaving) // 2)]:
             if not self._cache[key].fresh:
                 del self._cache[key]
 

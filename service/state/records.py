@@ -71,8 +71,7 @@ class Serde(NamedTuple):
 
     Attributes:
         serialize: A value to what the changelog holds; ``TypeError`` if it is no JSON.
-        deserialize: The bytes to an equal value; ``ValueError``, ``TypeError`` or
-            ``LookupError`` if they are damaged.
+        deserialize: The bytes to an equal value; ``ValueError`` if they are damaged.
     """
 
     serialize: Callable[[Any], bytes]
@@ -85,11 +84,20 @@ def serde(codec: Codec | None) -> Serde:
         return Serde(encode_value, decode_value)
     encode, decode = codec
 
+    # A codec is not ours: whatever it raises is about this one value, and must not end what the
+    # values of all keys go through together.
     def serialize(value: Any) -> bytes:
         try:
             encoded = encode(value)
-        except Exception as exc:  # the codec is the handler's
-            raise StateTypeError(f"its codec raised {type(exc).__name__}") from exc
-        return encoded if type(encoded) is bytes else orjson.dumps(encoded)
+        except Exception as exc:
+            raise StateTypeError(f"its codec raised {exc!r}") from exc
+        return encoded if type(encoded) is bytes else encode_value(encoded)
 
-    return Serde(serialize, lambda stored: decode(decode_value(stored)))
+    def deserialize(stored: bytes) -> Any:
+        value = decode_value(stored)
+        try:
+            return decode(value)
+        except Exception as exc:
+            raise ValueError(f"its codec: {exc!r}") from exc
+
+    return Serde(serialize, deserialize)

@@ -42,7 +42,7 @@ class Table:
         dirty: Keys whose value the changelog does not have, in the order of their changes; what
             they lead to means nothing.
         logged: Whether there is a changelog, so that ``dirty`` counts.
-        unsettled: Writes to the changelog that are under way.
+        unsettled: Writes to the changelog that are under way, or were dropped.
         damaged: Keys whose bytes could not be decoded when somebody asked; they are gone.
         evicted: Keys that left because there were too many.
         next_offset: Up to where the changelog has been read.

@@ -5,6 +5,7 @@ ends.  All bounds are milliseconds of event time, and a window holds the timesta
 ``start_ms`` up to, but not including, ``end_ms``; so a watermark at ``end_ms`` finishes it.
 """
 
+import sys
 from bisect import bisect_right
 from typing import Any, Final, Protocol
 
@@ -220,9 +221,12 @@ class SlidingWindows:
         return [total]
 
 
-def finished(windows: list[Window], watermark_ms: int) -> list[Window]:
-    """Take the windows that ``watermark_ms`` has passed out of ``windows``, earliest first."""
-    place = bisect_right(windows, watermark_ms, key=_end)
+def finished(windows: list[Window], watermark_ms: int, most: int = sys.maxsize) -> list[Window]:
+    """Take up to ``most`` windows that ``watermark_ms`` has passed, earliest first.
+
+    Those that are left in ``windows`` stay closed to values.
+    """
+    place = min(most, bisect_right(windows, watermark_ms, key=_end))
     done, windows[:place] = windows[:place], []
     return done
 

@@ -37,6 +37,10 @@ class _Model:
                 return response
             event = {"choices": [{"delta": {"content": word + " "}}]}
             await response.write(b"data: " + orjson.dumps(event) + b"\n\n")
+        if how == "no end":
+            last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+            await response.write(b"data: " + orjson.dumps(last) + b"\n\n")
+            return response
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -61,11 +65,13 @@ async def _heard(model: _Model, count: int, *prompts: str, **source: Any) -> lis
         "type": "llm", "url": model.url, "model": "m", "prompts": list(prompts), **source,
     }  # fmt: skip
     async with Harness(config) as service:
+        told: list[Any] = []
         for _ in range(100):
-            if len(service.outputs()) >= count:
+            told = [value for value in service.outputs() if value["text"]]
+            if len(told) >= count:
                 break
             await service.advance(0.1)
-        return service.outputs()
+        return told
 
 
 async def test_answers_become_sentences_in_order(model: _Model) -> None:
@@ -101,3 +107,14 @@ async def test_a_refused_prompt_does_not_hold_up_the_others(model: _Model) -> No
     heard = await _heard(model, 1, "Refused.", "Heard.", concurrency=1)
 
     assert [value["conversation"] for value in heard] == ["prompt-2"]
+
+
+async def test_an_answer_that_says_why_it_ends_is_whole_without_a_last_word(
+    model: _Model,
+) -> None:
+    model.misbehave = ["no end"]
+
+    heard = await _heard(model, 1, "One two three")
+
+    assert [(value["text"], value["final"]) for value in heard] == [("One two three", True)]
+    assert len(model.requests) == 1

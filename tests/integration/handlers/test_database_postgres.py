@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -95,6 +96,54 @@ async def test_a_row_that_postgres_refuses_is_dead_lettered_alone(
     assert len(await _rows(postgres, "select id from events")) == 49
     assert [letter.code for letter in letters] == ["handler"]
     assert "with a" not in letters[0].detail
+
+
+async def test_rows_that_a_trigger_or_an_index_refuses_are_dead_lettered_alone(
+    postgres: PostgresServer,
+) -> None:
+    for statement in (
+        "create table events (id text primary key, n bigint, text text, more jsonb)",
+        (
+            "create function refuse() returns trigger language plpgsql as "
+            "$$ begin if new.n = 20 then raise exception 'no'; end if; return new; end $$"
+        ),
+        "create trigger refuse before insert on events for each row execute function refuse()",
+    ):
+        await _rows(postgres, statement)
+    async with Harness(_config(postgres, retry={"attempts": 2, "initial_s": 0.05})) as service:
+        for number in range(50):
+            long = random.Random(1).randbytes(6_000).hex() if number == 30 else ""
+            await service.send({"id": f"e{number}{long}", "n": number}, key=f"e{number}")
+        await service.settle()
+        letters = service.dead_letters()
+
+    ((rows,),) = await _rows(postgres, "select count(*) from events")
+    assert rows == 48
+    assert sorted(letter.key or b"" for letter in letters) == [b"e20", b"e30"]
+
+
+async def test_a_table_that_another_process_makes_in_the_same_moment_is_the_one(
+    postgres: PostgresServer,
+) -> None:
+    other = await asyncpg.connect(postgres.dsn)
+    try:
+        making = other.transaction()
+        await making.start()
+        await other.execute(
+            "create table events (id text primary key, n bigint, text text, more jsonb)"
+        )
+        async with Harness(_config(postgres, retry={"attempts": 1})) as service:
+            await service.send({"id": "a", "n": 1})
+            async with asyncio.timeout(30):
+                while not await _rows(postgres, "select 1 from pg_locks where not granted"):
+                    await asyncio.sleep(0.02)
+            await making.commit()
+            await service.settle()
+
+            assert service.dead_letters() == []
+    finally:
+        await other.close()
+    assert [tuple(row) for row in await _rows(postgres, "select id, n from events")] == [("a", 1)]
 
 
 async def test_json_that_is_not_there_is_null_as_any_other_column(

@@ -119,3 +119,17 @@ async def test_the_schema_of_sqlite_is_main(file: Path) -> None:
         await service.settle()
 
     assert _rows(file, "select id from orders") == [("input/0/0",)]
+
+
+@pytest.mark.parametrize(("on_conflict", "kept"), [("update", 3), ("ignore", 1)])
+async def test_an_id_twice_in_a_batch_is_what_it_would_be_one_by_one(
+    file: Path, on_conflict: str, kept: int
+) -> None:
+    columns = {"n": {"field": "n", "type": "integer"}}
+    config = _config(file, id_field="id", columns=columns, on_conflict=on_conflict)
+    async with Harness(config) as service:
+        for number in (1, 2, 3):
+            await service.send({"id": "a", "n": number}, key=f"k{number}")
+        await service.settle()
+
+    assert _rows(file, "select id, n from events") == [("a", kept)]

@@ -52,6 +52,9 @@ def test_a_page_names_every_option_and_shows_the_example_as_it_is(name: str) -> 
     missing = [field for field, info in options.items() if f"`{info.alias or field}`" not in page]
     assert missing == []
     assert (_EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8").strip() in page
+    for results in ("", ".expected"):
+        file = _EXAMPLES / f"{name}{results}.ndjson"
+        assert not file.exists() or file.read_text(encoding="utf-8").strip() in page
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))

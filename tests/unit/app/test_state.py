@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -16,7 +16,7 @@ from service.errors import BrokerUnavailableError, ConfigurationError, FatalErro
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
-from service.handlers.state import KeyedState, Partition
+from service.handlers.state import Codec, KeyedState, Partition
 from service.handlers.timers import Timer
 from service.settings import Settings
 from service.state.restore import Chunk
@@ -283,6 +283,61 @@ async def test_a_value_that_is_damaged_counts_as_absent_and_is_counted() -> None
         assert _counters(second).state_damaged == 1
 
 
+class Sealed(NamedTuple):
+    """A value of a handler's own, which its codec may not know how to write or to read."""
+
+    text: str
+
+
+def _seal(value: Sealed) -> str:
+    if value.text == "unknown":
+        raise RuntimeError("no way to write it")
+    return value.text
+
+
+def _unseal(stored: str) -> Sealed:
+    if stored == "unreadable":
+        raise RuntimeError("no way to read it")
+    return Sealed(stored)
+
+
+@handler("state_tests_sealing", state=("counts",))
+class Sealing:
+    """Remembers the last text of each key, and tells of the one before."""
+
+    async def open(self, context: HandlerContext) -> None:
+        codec = Codec(encode=_seal, decode=_unseal)
+        self._last: KeyedState = context.state("counts", codec=codec)
+
+    def __call__(self, event: Event) -> dict[str, Any]:
+        before: Sealed | None = self._last.get(event, event.key_text)
+        self._last.put(event, event.key_text, Sealed(event.data["text"]))
+        return {"before": None if before is None else before.text}
+
+
+@BOTH
+async def test_what_a_codec_cannot_write_or_read_is_gone_and_holds_nothing_up(
+    delivery: str,
+) -> None:
+    document = pipeline_of(Sealing)
+    document["pipelines"]["test"]["delivery"] = delivery
+    document["state"] = dict(_STATE)
+    broker = MemoryBroker()
+    async with Harness(document, broker=broker) as first:
+        for text in ("fine", "unreadable", "unknown"):
+            await first.send({"text": text}, key=text)
+            await first.settle()
+
+    async with Harness(document, broker=broker) as second:
+        for text in ("fine", "unreadable", "unknown"):
+            await second.send({"text": "fine"}, key=text)
+        await second.settle()
+
+        told = [value["before"] for value in second.outputs()[3:]]
+        assert told == ["fine", None, None]
+        assert second.dead_letters() == []
+
+
 @handler("state_tests_patient", state=("counts", "timers"))
 class Patient:
     """Counts like the other, and waits for something before it knows whether it fails."""
@@ -447,10 +502,9 @@ def _keys(service: Harness) -> int:
     return keys
 
 
-async def test_a_full_disk_is_no_events_fault(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if store != "rocksdb":
-        pytest.skip("there is no disk")
-
+@pytest.mark.parametrize("store", ["rocksdb"], indirect=True)
+@pytest.mark.usefixtures("store")
+async def test_a_full_disk_is_no_events_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __init__(self, inner: Any) -> None:
             self._inner = inner

@@ -1,11 +1,16 @@
-"""What the options of the database handler refuse; what it writes is in the integration tests."""
+"""What the options of the database handler refuse, and which errors it tries again.
+
+What it writes is in the integration tests.
+"""
 
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from service.errors import ConfigurationError
 from service.handlers import load_handler
+from service.handlers.database import _permanent
 
 POSTGRES = "postgresql+asyncpg://u:secret@h/d"
 
@@ -35,3 +40,22 @@ def test_what_cannot_work_is_a_configuration_error(options: Any, problem: str) -
         load_handler("database").bind(options)
 
     assert "secret" not in str(caught.value)
+
+
+class _RefusedError(Exception):
+    """What a driver raises."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__()
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "permanent"),
+    [("23514", True), ("44000", True), ("54000", True), ("P0001", True),
+     ("40001", False), ("53300", False), ("57P01", False), ("25006", False), ("08006", False)],
+    ids=["a check", "a view's check", "an id too long", "a trigger",
+         "a conflict", "too many connections", "a shutdown", "a replica", "no connection"],
+)  # fmt: skip
+def test_what_no_retry_heals_is_permanent(sqlstate: str, permanent: bool) -> None:  # noqa: FBT001
+    assert _permanent(DBAPIError("insert", {}, _RefusedError(sqlstate))) is permanent

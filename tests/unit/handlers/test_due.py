@@ -1,5 +1,5 @@
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.handlers.due import Due, Timers
 from service.handlers.state import Partition
@@ -38,13 +38,26 @@ class TimersMachine(RuleBasedStateMachine):
         self.timers.forget(*place)
         self.model = {due: at for due, at in self.model.items() if due.partition != place}
 
-    @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 6.0]))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 6.0]), most=st.integers(1, 8))
+    def wait(self, seconds: float, most: int) -> None:
         self.now_s += seconds
         due = {due for due, at_s in self.model.items() if at_s <= self.now_s}
-        assert set(self.timers.due(self.now_s)) == due
-        for each in due:
+        told = self.timers.due(self.now_s, most)
+        assert len(told) == min(most, len(due))
+        assert due.issuperset(told)
+        for each in told:
+            older = [
+                at_s
+                for other, at_s in self.model.items()
+                if other.partition == each.partition and other not in told
+            ]
+            assert all(at_s >= self.model[each] for at_s in older)
+        for each in told:
             del self.model[each]
+
+    @invariant()
+    def partitions_without_deadlines_are_not_kept(self) -> None:
+        assert self.timers._due_at_s.keys() == {(*due.partition,) for due in self.model}
 
 
 test_timers_agree_with_the_model = TimersMachine.TestCase

@@ -23,7 +23,7 @@ def _cutter(max_chars: int = 2000, max_ahead: int = 1000) -> Cutter:
 
 
 def _texts(sentences: Sequence[Sentence] | None) -> list[Any]:
-    return [text for _, text, _, _, _ in sentences or ()]
+    return [text for _, text, _, _, _ in sentences or () if text != ""]
 
 
 @given(st.lists(_SIGNS, max_size=30))
@@ -38,6 +38,25 @@ def test_how_a_text_is_cut_into_deltas_does_not_change_its_sentences(deltas: lis
 
     assert told == expected
     assert piecewise["text"] == whole["text"] == ""
+
+
+@given(st.lists(_SIGNS, max_size=30), st.booleans())
+def test_the_last_sentence_and_no_other_is_final_however_the_end_comes(
+    deltas: list[str],
+    flushed: bool,  # noqa: FBT001
+) -> None:
+    cutter = _cutter()
+    conversation = begin()
+
+    told: list[Sentence] = []
+    for index, delta in enumerate(deltas):
+        told += cutter.add(conversation, index, delta, done=False) or ()
+    if flushed:
+        told += cutter.flush(conversation)
+    told += cutter.add(conversation, len(deltas), "", done=True) or ()
+
+    assert [final for _, _, _, final, _ in told] == [False] * (len(told) - 1) + [True]
+    assert [number for number, *_ in told] == list(range(len(told)))
 
 
 @given(st.lists(_SIGNS, max_size=30), st.integers(1, 12))

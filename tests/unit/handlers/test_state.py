@@ -109,3 +109,16 @@ class TimeToLive(RuleBasedStateMachine):
 
 
 test_time_to_live_agrees_with_the_model = TimeToLive.TestCase
+
+
+def test_what_connections_that_are_gone_have_left_expires_with_the_next_ones() -> None:
+    now_s = 0.0
+    state = MemoryState(lambda: now_s, ttl_s=100.0)
+    for connection in range(1_000):
+        state.put(Partition("socket", connection), "a", 1)
+        now_s += 1.0
+
+    assert len(state._partitions) <= 106  # a time to live, and a twentieth of it
+    assert state._partitions.keys() == state._put_at_s.keys()
+    state.delete(Partition("socket", 999), "a")
+    assert ("socket", 999) not in state._partitions

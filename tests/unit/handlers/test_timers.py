@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
-from service import Event, PermanentError, TransientError, handler
+from service import Event, PermanentError, Result, TransientError, handler
+from service.errors import FatalError
 from service.events import RecordBatch, SourceRecord
-from service.handlers import EventTimers, HandlerContext, KeyTimers, Timer
+from service.handlers import Clients, EventTimers, HandlerContext, KeyTimers, Timer
+from service.handlers.bound import BoundHandler
+from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
+from service.handlers.spec import SPEC_ATTRIBUTE
 from service.handlers.timers import FIRED_PER_TICK
 from service.state.keyed import Partition
 from service.state.store import LoggedStore
@@ -343,3 +347,109 @@ async def test_a_record_of_no_year_that_there_is_does_not_end_the_time_of_its_pa
         timers.observe(_event(1), "2026")  # type: ignore[arg-type]  # the point
 
     assert timers.watermark_ms(Partition("input", 0)) == _START_MS - 1_000
+
+
+@handler("timer_tests_chatterbox", state=("timers",))
+class Chatterbox:
+    """Has as much to say of each key as one timer may."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self.timers: KeyTimers = context.timers(self.talk)
+
+    def __call__(self, event: Event) -> None:
+        """Nothing is sent to it."""
+
+    def talk(self, timer: Timer) -> list[dict[str, Any]]:
+        return [{"key": timer.key}] * MAX_RESULTS
+
+
+async def test_timers_with_much_to_say_say_it_in_parts_that_a_tick_may_have() -> None:
+    bound: BoundHandler = getattr(Chatterbox, SPEC_ATTRIBUTE).bind()
+    chatterbox: Chatterbox = bound._instance
+    context = HandlerContext(
+        pipeline="p",
+        handler="h",
+        options=None,
+        clients=Clients(),
+        state=LoggedStore(lambda: 0.0),
+        emit=lambda _: asyncio.sleep(0),
+    )
+    await bound.open(context)
+    for number in range(110):
+        chatterbox.timers.set(Partition("input", number % 3), f"k{number}", 0)
+    assert bound.tick is not None
+
+    parts = [len(to_results(bound.tick(1.0), MAX_TICK_RESULTS)) for _ in range(12)]
+
+    assert sum(parts) == 110 * MAX_RESULTS
+    assert parts[-1] == 0
+
+
+@handler("timer_tests_hesitant", state=("timers",))
+class Hesitant:
+    """Sets a timer in event time, and fails the first time."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: EventTimers = context.event_timers(self.late, lateness_s=1, idle_s=5)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, "a", event.timestamp + 2_000)
+        self._timers.observe(event)
+        if not event.attempts:
+            raise TransientError("once")
+
+    def late(self, timer: Timer) -> dict[str, Any]:
+        return {"key": timer.key}
+
+
+@BOTH
+async def test_a_partition_whose_only_event_failed_once_has_a_time_all_the_same(
+    delivery: str,
+) -> None:
+    async with Harness(config(Hesitant, delivery)) as service:
+        await service.send({})
+        await service.advance(20)
+
+        assert service.outputs() == [{"key": "a"}]
+
+
+@handler("timer_tests_verbose", state=("timers",))
+class Verbose:
+    """Says all that there is to say of a result."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: KeyTimers = context.timers(self.tell)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, "a", 0)
+
+    def tell(self, timer: Timer) -> list[Result]:
+        plain = Result({"key": timer.key})
+        return [plain, Result({"n": 1}, key=None, headers={"kind": "late"}, timestamp=17)]
+
+
+@BOTH
+async def test_a_timers_result_has_the_headers_and_the_time_that_it_was_given(
+    delivery: str,
+) -> None:
+    async with Harness(config(Verbose, delivery)) as service:
+        await service.send({})
+        await service.advance(3)
+
+        plain, full = service.records()
+        assert (plain.key, plain.header("kind")) == (b"a", None)
+        assert (full.key, full.header("kind"), full.timestamp) == (None, b"late", 17)
+
+
+def test_a_timer_that_says_that_the_process_cannot_go_on_ends_it() -> None:
+    def give_up(timer: Timer) -> None:
+        raise FatalError(timer.key)
+
+    state = LoggedStore(lambda: 0.0).keyed("timers", ttl_s=None, max_keys=100)
+    timers = KeyTimers(state, give_up, wall_ms=0)
+    timers.set(Partition("input", 0), "a", 0)
+
+    with pytest.raises(FatalError, match="a"):
+        timers.tick(1.0)
+
+    assert timers.when(Partition("input", 0), "a") == 0

@@ -111,3 +111,35 @@ def test_a_schema_that_cannot_be_used_is_a_configuration_error(
 )  # fmt: skip
 def test_a_reference_that_is_found_in_the_schema_is_none_to_complain_of(schema: Any) -> None:
     load_handler("validate").bind({"schema": schema})
+
+
+@pytest.mark.parametrize(
+    ("multiple", "value", "fits"),
+    [(0.01, 19.99, True), (0.01, 0.07, True), (0.1, 1.1, True), (0.0001, 0.0075, True),
+     (0.01, 5, True), (0.01, 1e300, True), (0.01, 19.999, False), (0.01, 1e-300, False),
+     (3, 9, True), (3, 10, False), (0.5, "text", True)],
+)  # fmt: skip
+def test_a_multiple_is_one_of_the_decimals_that_are_written(
+    multiple: float,
+    value: Any,
+    fits: bool,  # noqa: FBT001
+) -> None:
+    schema = {"properties": {"amount": {"multipleOf": multiple}}}
+    data = {"amount": value}
+
+    if fits:
+        assert _call(data, schema=schema) is data
+    else:
+        with pytest.raises(SchemaError, match=f"amount: multipleOf: {multiple}"):
+            _call(data, schema=schema)
+
+
+def test_draft_3_says_of_a_field_itself_that_it_is_required() -> None:
+    schema = {
+        "$schema": "http://json-schema.org/draft-03/schema#",
+        "properties": {"id": {"required": True}, "n": {"divisibleBy": 0.1}},
+    }
+
+    assert _call({"id": 1, "n": 1.1}, schema=schema)
+    with pytest.raises(SchemaError, match="id: does not fit required"):
+        _call({}, schema=schema)

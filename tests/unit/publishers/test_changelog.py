@@ -223,6 +223,22 @@ async def test_changes_of_a_partition_that_went_are_dropped_and_the_others_count
     assert setting.changelog.pending == 0
 
 
+async def test_what_was_dropped_is_not_taken_for_written_when_its_partition_comes_back() -> None:
+    setting = Setting()
+    batch = await setting.change("a", 1)
+    setting.changelog.cover(batch, [0])
+    await asyncio.sleep(CHECKPOINT_S)
+    (_, _, entry) = setting.publisher.added_entries[0]
+    table = setting.state.tables[_HERE]
+
+    setting.store.release(_HERE)
+    entry.batch.dropped([0])
+    again = setting.store.reopen("state", _HERE)
+
+    assert again is not table
+    assert again.get("a") is None
+
+
 @pytest.mark.parametrize(
     "late",
     ["x" * 2000, {1, 2}, float("nan"), {"deep": defaultdict(float, a=float("-inf"))}],

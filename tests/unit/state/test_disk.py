@@ -221,6 +221,22 @@ def test_bytes_are_refused_at_once_and_not_when_they_leave_memory(disk: Disk) ->
         table(disk).put("a", b"1")
 
 
+def test_what_a_run_reads_stays_as_it_has_changed_it_until_the_next_run(disk: Disk) -> None:
+    keys = table(disk)
+    for key in "abcdefgh":
+        keys.put(key, [key])
+    read = keys.reader()
+    for key in "abcdefgh":
+        read(key).append("seen")
+
+    assert [read(key) for key in "abcdefgh"] == [[key, "seen"] for key in "abcdefgh"]
+    read = keys.reader()
+    for key in "efghijkl":
+        read(key)
+    assert read("a") == ["a"]  # nobody has put what was changed
+    assert len(keys._cache) <= 9 + 3
+
+
 def test_tables_do_not_see_each_other_and_a_closed_one_leaves_nothing(disk: Disk) -> None:
     one, other = table(disk), table(disk)
     for number in range(5):

@@ -42,7 +42,7 @@ def test_a_codec_that_fails_has_made_no_json() -> None:
     def encode(value: Any) -> Any:
         return {"n": value.real, "left": value.left}
 
-    with pytest.raises(TypeError, match=r"^its codec raised AttributeError$"):
+    with pytest.raises(TypeError, match=r"^its codec raised AttributeError\("):
         serde(Codec(encode, dict)).serialize(1)
 
 
