@@ -174,7 +174,10 @@ class TopicFeed:
             case FromEarliest():
                 return clamp(beginning, beginning, end)
             case FromTimestamp(timestamp_ms):
-                return clamp(await reader.at_timestamp(timestamp_ms), beginning, end)
+                found = await reader.at_timestamp(timestamp_ms)
+                # asked later than the end: what lies beyond that has come since
+                end = {p: max(last, found.get(p, last)) for p, last in end.items()}
+                return clamp(found, beginning, end)
             case FromOffsets(offsets):
                 return clamp(self._complete(offsets), beginning, end)
 

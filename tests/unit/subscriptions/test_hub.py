@@ -19,7 +19,7 @@ from service.subscriptions.positions import (
     Start,
 )
 from service.subscriptions.protocol import Overflow, Subscribe
-from tests.edge.fakes import FakeLog, FakePeer
+from tests.edge.fakes import FakeLog, FakePeer, FakeReader
 
 SMALL = Bounds(queue_events=10, queue_bytes=10_000, window_events=20, window_bytes=100_000)
 
@@ -142,6 +142,30 @@ async def test_a_timestamp_starts_at_the_first_record_that_is_not_older() -> Non
         await settle()
 
     assert peer.offsets() == [25, 26, 27, 28, 29]
+
+
+async def test_a_timestamp_of_now_on_a_busy_topic_is_not_taken_for_another_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = FakeLog(alerts=1)
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    ask = FakeReader.at_timestamp
+
+    async def asked_later(reader: FakeReader, timestamp_ms: int) -> dict[int, int]:
+        log.append("alerts", {"n": "since the end was asked for"})
+        return await ask(reader, timestamp_ms)
+
+    monkeypatch.setattr(FakeReader, "at_timestamp", asked_later)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromTimestamp(10**9)))
+        await settle()
+        log.append("alerts", {"n": 6})
+        await settle()
+
+    assert [message["type"] for message in peer.heard()] == ["subscribed", "events"]
+    assert peer.offsets() == [6]
 
 
 async def test_resuming_from_the_last_next_neither_repeats_nor_skips() -> None:
