@@ -245,9 +245,10 @@ class TopicFeed:
             backlog = self._bounds.window_events // max(len(end), 1)
             start = {p: max(beginning.get(p, 0), last - backlog) for p, last in end.items()}
             self._open_window(start)
-            self._target = end
         else:
             self._go_on(beginning, end)
+        # Anew each time: of a topic that was cut or made anew the old end may never come.
+        self._target = end
         reader.seek(self.window.positions)
         self._note_progress()
 

@@ -115,7 +115,7 @@ class FakeReader:
         }
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        self._positions = dict(positions)
+        self._positions = {p: at for p, at in positions.items() if p in self._partitions}
 
     async def read(self) -> list[Run]:
         while True:

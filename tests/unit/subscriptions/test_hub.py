@@ -244,6 +244,29 @@ async def test_a_topic_made_anew_while_a_client_catches_up_is_said_as_a_gap() ->
     assert [gap["dropped"] for gap in peer.heard("gap")] == [0]
 
 
+async def test_a_topic_made_anew_before_it_was_read_for_the_first_time_can_be_watched() -> None:
+    log = FakeLog(alerts=2)
+    log.late = {0: 1, 1: 1}
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        hub.subscribe(FakePeer(), wish(FromLatest()))
+        await asyncio.sleep(0.1)
+        log.topics["alerts"] = {0: []}
+        log.break_readers()
+        await asyncio.sleep(0.1)
+        log.mend()
+        await asyncio.sleep(20)
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await asyncio.sleep(20)
+        log.append("alerts", {"n": "anew"})
+        await settle()
+
+    assert [message["type"] for message in peer.heard()] == ["subscribed", "events"]
+    assert peer.offsets() == [0]
+
+
 async def test_a_partition_added_while_the_client_was_away_is_read_from_its_beginning() -> None:
     log = FakeLog(alerts=2)
     log.append("alerts", {"n": 0}, partition=1)
