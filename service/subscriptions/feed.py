@@ -235,6 +235,8 @@ class TopicFeed:
                 runs = await reader.read()
                 backoff.reset()
                 await self._take(runs)
+                if reader.outgrown:
+                    raise BrokerUnavailableError(f"{self.topic}: has more partitions now")
         finally:
             self._reader = None
             await reader.close()

@@ -96,6 +96,10 @@ class FakeReader:
         self._partitions = list(log.topics[topic])
         self._positions: dict[int, int] = {}
 
+    @property
+    def outgrown(self) -> bool:
+        return len(self._log.topics.get(self._topic, ())) > len(self._partitions)
+
     async def beginning(self) -> dict[int, int]:
         self._log._check()
         return {p: self._log.first.get((self._topic, p), 0) for p in self._partitions}

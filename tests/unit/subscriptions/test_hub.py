@@ -278,6 +278,23 @@ async def test_a_partition_added_while_the_client_was_away_is_read_from_its_begi
     assert peer.offsets(1) == [0]
 
 
+async def test_partitions_that_a_busy_topic_gets_are_read() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        for n in range(20):
+            for partition in (0, 1)[: 1 if n < 5 else 2]:
+                log.append("alerts", {"n": n}, partition=partition)
+            await asyncio.sleep(PASS_INTERVAL_S)
+        await settle()
+
+    assert (peer.offsets(0), peer.offsets(1)) == (list(range(20)), list(range(15)))
+    assert peer.next() == {"0": 20, "1": 15}
+    assert peer.heard("gap") == []
+
+
 async def test_a_stuck_client_is_told_how_much_it_missed_and_costs_the_others_nothing() -> None:
     log = FakeLog(alerts=1)
     async with running_hub(log) as hub:
