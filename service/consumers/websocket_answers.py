@@ -80,7 +80,9 @@ class Answers:
 
     def _write(self) -> None:
         """Write what may be written now."""
-        if self._gone:
+        if self._gone or self._peer.gone:
+            # Also before close(): what a producer has sent outlives it while the pipeline is full,
+            # and to look each tick whether it takes its answers would be for nothing.
             self._unsent.clear()
         elif self._unsent and self._peer.writable:
             portion: list[bytes] = []

@@ -133,6 +133,11 @@ class EdgeConnection(ServerConnection):
         return self.protocol.state is State.OPEN and not self.transport.get_write_buffer_size()
 
     @property
+    def gone(self) -> bool:
+        """See :attr:`service.peer.Peer.gone`."""
+        return self.protocol.state is not State.OPEN
+
+    @property
     def address(self) -> str:
         """See :attr:`service.peer.Peer.address`."""
         remote = self.remote_address

@@ -171,6 +171,10 @@ class FakePeer:
     def writable(self) -> bool:
         return self.closed is None and not self.stuck
 
+    @property
+    def gone(self) -> bool:
+        return self.closed is not None
+
     def write(self, frames: bytes) -> None:
         if self.closed is None:
             self.raw.append(frames)
