@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -23,6 +23,7 @@ from service.delivery.suspicion import QuarantinePolicy
 from service.handlers.context import Clients
 from service.metrics import Phase, ServiceStatus
 from service.publishers.kafka import KafkaPublisher
+from service.server.admission import StatusFor
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
 from service.settings.chains import fed_by, last_first
 from service.state.disk import Disk
@@ -97,13 +98,11 @@ class Application:
         self._drain = asyncio.Event()
         self._gave_up = False
 
-    def open_to_public(
-        self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
-    ) -> Edge:
+    def open_to_public(self, status: StatusFor, *, reuse_port: bool = False) -> Edge:
         """Have :meth:`run` serve the public port too; call it before.
 
         Args:
-            status: The status document, for the live page.
+            status: Makes the status document, for the live page.
             reuse_port: Whether several processes listen on the port.
         """
         self.edge = Edge(self.settings, self._ingest(), status=status, reuse_port=reuse_port)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from service.clock import wall_clock_s
 from service.errors import ConfigurationError
 from service.metrics import HubCounters
 from service.peer import CloseCode
-from service.server.admission import Admission, Route, select_subprotocol
+from service.server.admission import Admission, Route, StatusFor, select_subprotocol
 from service.server.authentication import Authenticator, RefusedError
 from service.server.connection import ConnectionRegistry, EdgeConnection
 from service.server.limits import TokenBucket
@@ -54,7 +54,7 @@ class PublicServer:
     Args:
         settings: Address, limits, tokens.
         routes: What answers on which path.
-        status: What ``/api/status`` shows: the same as the admin port's ``/status``.
+        status: Makes what ``/api/status`` shows: the same as the admin port's ``/status``.
         topics: Topics that may be watched, and whether each holds dead letters.
         counters: Where clients that were cut for being slow are counted.
         reuse_port: Whether several processes listen on the port.
@@ -65,7 +65,7 @@ class PublicServer:
         settings: ServerSettings,
         routes: Mapping[str, Route],
         *,
-        status: Callable[[], Mapping[str, Any]] = dict,
+        status: StatusFor,
         topics: Mapping[str, bool] | None = None,
         counters: HubCounters | None = None,
         reuse_port: bool = False,

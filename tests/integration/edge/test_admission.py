@@ -1,7 +1,7 @@
 """Who gets in: the matrix of origins and tokens, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,22 @@ async def test_figures_and_topics_need_the_token_and_pages_do_not(guarded: Edge)
     assert orjson.loads(topics.partition(b"\r\n\r\n")[2]) == {
         "topics": [{"name": "alerts", "dead_letter": False}]
     }
+
+
+async def test_figures_hold_keys_of_topics_that_the_client_may_read(tokens: Path) -> None:
+    async def status(keys_shown: Callable[[str], bool]) -> dict[str, Any]:
+        return {"keys": [topic for topic in ("logs.raw", "alerts") if keys_shown(topic)]}
+
+    async with serving(settings={"tokens_file": tokens}, status=status) as edge:
+        answers = [
+            await get(edge, "/api/status", f"Authorization: Bearer {token}")
+            for token in (READER, WRITER)
+        ]
+    async with serving(status=status) as edge:
+        answers.append(await get(edge, "/api/status"))
+
+    shown = [orjson.loads(answer.partition(b"\r\n\r\n")[2])["keys"] for answer in answers]
+    assert shown == [["alerts"], [], ["logs.raw", "alerts"]]
 
 
 async def test_an_expired_token_is_closed_within_a_second(tmp_path: Path) -> None:
