@@ -228,8 +228,9 @@ class PublicServer:
         revision = self._authenticator.revision
         while True:
             await asyncio.sleep(SUPERVISE_INTERVAL_S)
-            recheck = revision != self._authenticator.revision
-            revision = self._authenticator.revision
+            # read once: another thread may raise it, and a change that nobody sees stays unseen
+            seen, revision = revision, self._authenticator.revision
+            recheck = seen != revision
             now_s, wall_s = loop.time(), wall_clock_s()
             for connection in list(self._registry.connections):
                 if connection.principal.expired(wall_s):

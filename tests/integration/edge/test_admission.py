@@ -228,6 +228,30 @@ async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(
     assert closed.value.rcvd.code == 4401
 
 
+async def test_a_token_that_is_revoked_while_the_file_is_being_looked_at_is_closed(
+    guarded: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = guarded.server._authenticator
+    revisions = [authenticator.revision]
+
+    def read(authenticator: Authenticator) -> int:
+        """Another thread is quicker: it changes in the moment after it was looked at."""
+        revision = revisions[-1]
+        if not authenticator._tokens and len(revisions) == 1:
+            revisions.append(revision + 1)
+        return revision
+
+    monkeypatch.setattr(Authenticator, "revision", property(read), raising=False)
+    async with guarded.connect(**bearer(READER)) as client:
+        authenticator._tokens = {}
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(3):
+                await client.recv()
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
 async def test_a_topic_that_is_taken_from_a_token_is_not_sent_any_more(tokens: Path) -> None:
     text = await asyncio.to_thread(tokens.read_text)
     await asyncio.to_thread(tokens.write_text, text.replace("[alerts]", "[alerts, secrets]"))
