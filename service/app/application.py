@@ -36,7 +36,8 @@ PRODUCER_BUDGET_S: Final = 5.0
 LAST_ANSWERS_S: Final = 1.5
 ANSWER_PAUSE_S: Final = 0.1
 EDGE_BUDGET_S: Final = 1.2
-"""Together below 3 s, by which every socket is to be closed after SIGTERM."""
+"""Together below 3 s, by which every socket is to be closed after SIGTERM, but those of producers
+that wait for an answer: they would send again what is being done."""
 START_POLL_S: Final = 0.2
 ACCEPTED_SHARE: Final = 0.2
 """Share of the drain budget in which what was accepted may still begin."""
@@ -235,7 +236,7 @@ class Application:
         if self.edge is not None:
             await asyncio.wait(running, timeout=LAST_ANSWERS_S)
             await asyncio.sleep(ANSWER_PAUSE_S)
-            await self.edge.stop(EDGE_BUDGET_S)
+            self.edge.dismiss()
 
     async def _drained(
         self,
@@ -268,6 +269,8 @@ class Application:
         await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
         await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
         await closing
+        if self.edge is not None:
+            await self.edge.stop(EDGE_BUDGET_S)
         for task in reading:
             task.cancel()
         for built in self.pipelines.values():

@@ -84,6 +84,11 @@ class Edge:
         """Take no new connections."""
         self._server.refuse_new()
 
+    def dismiss(self) -> None:
+        """Send elsewhere who does not wait for an answer; the others when they have got it."""
+        self._server.dismiss()
+        self._hub.stop()
+
     async def stop(self, deadline_s: float) -> None:
         """Tell every client to come back elsewhere, and end.  Never raises."""
         await self._server.stop(deadline_s)

@@ -110,6 +110,8 @@ class EdgeConnection(ServerConnection):
         self.token: str | None = None
         self.may_go_on: Callable[[], bool] = lambda: True
         """Whether the principal's rights still cover what the connection has been granted."""
+        self.owes: Callable[[EdgeConnection], bool] = lambda connection: False  # noqa: ARG005
+        """Whether the client waits for an answer, so that it should not be sent away yet."""
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
         self.write_timeout_s = 5.0  # of which the pings take their shares

@@ -82,6 +82,7 @@ class PublicServer:
         self._server: Server | None = None
         self._admission: Admission | None = None
         self._background: list[asyncio.Task[None]] = []
+        self._dismissing = False
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Listen; supervision runs in ``tasks`` until :meth:`stop`.
@@ -146,6 +147,22 @@ class PublicServer:
         """Take no new connections from now on; the open ones go on."""
         if self._admission is not None:
             self._admission.closed = True
+
+    def dismiss(self) -> None:
+        """Stop listening, and tell clients to come back elsewhere (1012).
+
+        Who waits for an answer is told so when it has got it, or by :meth:`stop`.
+        """
+        self.refuse_new()
+        if self._server is not None:
+            self._server.close(close_connections=False)
+            self._dismissing = True
+            for connection in self._registry.connections:
+                self._dismiss(connection)
+
+    def _dismiss(self, connection: EdgeConnection) -> None:
+        if not connection.owes(connection):
+            connection.close_soon(CloseCode.RESTART, "restarting; connect again")
 
     async def stop(self, deadline_s: float) -> None:
         """Tell every client to come back elsewhere (1012), and end within ``deadline_s``.
@@ -237,6 +254,8 @@ class PublicServer:
                     connection.close_soon(CloseCode.UNAUTHORIZED, "the token has expired")
                 elif recheck:
                     self._recheck(connection)
+                if self._dismissing:
+                    self._dismiss(connection)
                 was_slow = connection.cut_as_slow
                 try:
                     connection.supervise(now_s)
