@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 SUBPROTOCOL: Final = "headrace.v1"
-FATAL_CLOSES: Final = frozenset((4400, 4401, 4403))
+FATAL_CLOSES: Final = frozenset((1009, 4400, 4401, 4403))
 FATAL_STATUSES: Final = frozenset((400, 401, 403, 404))
 
 _log = logging.getLogger(__name__)

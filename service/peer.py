@@ -36,6 +36,11 @@ class Peer(Protocol):
         ...
 
     @property
+    def gone(self) -> bool:
+        """Whether it is closed or closing: what is written reaches nobody any more."""
+        ...
+
+    @property
     def address(self) -> str:
         """Where it comes from, for logs."""
         ...

@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -25,6 +25,7 @@ from service.health.standstill import Standstill
 from service.metrics import Phase, ServiceStatus
 from service.pipeline import none_cancelled
 from service.publishers.kafka import KafkaPublisher
+from service.server.admission import StatusFor
 from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
 from service.settings.chains import fed_by, last_first
 from service.state.disk import Disk
@@ -37,7 +38,8 @@ PRODUCER_BUDGET_S: Final = 5.0
 LAST_ANSWERS_S: Final = 1.5
 ANSWER_PAUSE_S: Final = 0.1
 EDGE_BUDGET_S: Final = 1.2
-"""Together below 3 s, by which every socket is to be closed after SIGTERM."""
+"""Together below 3 s, by which every socket is to be closed after SIGTERM, but those of producers
+that wait for an answer: they would send again what is being done."""
 START_POLL_S: Final = 0.2
 ACCEPTED_SHARE: Final = 0.2
 """Share of the drain budget in which what was accepted may still begin."""
@@ -104,13 +106,11 @@ class Application:
         self._drain = asyncio.Event()
         self._gave_up = False
 
-    def open_to_public(
-        self, status: Callable[[], Mapping[str, Any]], *, reuse_port: bool = False
-    ) -> Edge:
+    def open_to_public(self, status: StatusFor, *, reuse_port: bool = False) -> Edge:
         """Have :meth:`run` serve the public port too; call it before.
 
         Args:
-            status: The status document, for the live page.
+            status: Makes the status document, for the live page.
             reuse_port: Whether several processes listen on the port.
         """
         self.edge = Edge(self.settings, self._ingest(), status=status, reuse_port=reuse_port)
@@ -251,7 +251,7 @@ class Application:
         if self.edge is not None:
             await asyncio.wait(running, timeout=LAST_ANSWERS_S)
             await asyncio.sleep(ANSWER_PAUSE_S)
-            await self.edge.stop(EDGE_BUDGET_S)
+            self.edge.dismiss()
 
     async def _drained(
         self,
@@ -284,6 +284,8 @@ class Application:
         await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
         await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
         await closing
+        if self.edge is not None:
+            await self.edge.stop(EDGE_BUDGET_S)
         for task in reading:
             task.cancel()
         for built in self.pipelines.values():

@@ -1,14 +1,13 @@
 """The public port of one process: ingest routes, subscriptions, live page."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from service.app.connection import connection_options
 from service.consumers.kafka_reader import KafkaReaders
 from service.consumers.websocket import WebSocketSource
 from service.metrics import HubCounters
-from service.server.admission import Route
+from service.server.admission import Route, StatusFor
 from service.server.routes import ingest_route, subscribe_route
 from service.server.server import PublicServer
 from service.settings import Settings
@@ -23,7 +22,7 @@ class Edge:
     Args:
         settings: The configuration.
         ingest: Sources that take events from clients: path and pipeline of each.
-        status: What ``/api/status`` shows.
+        status: Makes what ``/api/status`` shows.
         reuse_port: Whether several processes listen on the port.
     """
 
@@ -32,7 +31,7 @@ class Edge:
         settings: Settings,
         ingest: Mapping[str, tuple[str, WebSocketSource]],
         *,
-        status: Callable[[], Mapping[str, Any]],
+        status: StatusFor,
         reuse_port: bool = False,
     ) -> None:
         self.counters = HubCounters()
@@ -84,6 +83,11 @@ class Edge:
     def refuse_new(self) -> None:
         """Take no new connections."""
         self._server.refuse_new()
+
+    def dismiss(self) -> None:
+        """Send elsewhere who does not wait for an answer; the others when they have got it."""
+        self._server.dismiss()
+        self._hub.stop()
 
     async def stop(self, deadline_s: float) -> None:
         """Tell every client to come back elsewhere, and end.  Never raises."""

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 
 from service.app.application import Application
 from service.app.collector import calm_collector
+from service.app.figures import PageFigures, ask_parent
 from service.app.reload import Reloader
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.app.unused import keep_giving_back
@@ -61,10 +63,11 @@ async def run_service(
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
-        edge = application.open_to_public(
+        figures = PageFigures(
             lambda: status_document(board, version=VERSION, watchdog=watchdog),
-            reuse_port=worker is not None,
+            of_all=None if worker is None else partial(ask_parent, settings.admin.host, worker),
         )
+        edge = application.open_to_public(figures, reuse_port=worker is not None)
         sources = Sources(
             counters=lambda: [built.counters for built in application.pipelines.values()],
             status=lambda: board.latest.status,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 WORKER_VARIABLE: Final = "_HEADRACE_WORKER"
-"""Set by the parent for its workers: ``index:descriptor:descriptor``.  Not a setting."""
+"""Set by the parent for its workers: ``index:descriptor:descriptor:port``.  Not a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,13 @@ class Worker:
         index: From 0.
         report_fd: Where the parent waits for the worker's admin port.
         parent_fd: Input that ends when the parent does, however it ends.
+        parent_port: The parent's admin port, which answers for all workers.
     """
 
     index: int
     report_fd: int
     parent_fd: int
+    parent_port: int
 
     def report(self, admin_port: int) -> None:
         """Tell the parent where to ask."""
@@ -49,7 +51,7 @@ def this_worker(environ: Mapping[str, str]) -> Worker | None:
     """Which worker this process is; ``None`` for a process of its own."""
     text = environ.get(WORKER_VARIABLE, "")
     match text.split(":"):
-        case [index, report, parent] if all(map(str.isdecimal, (index, report, parent))):
-            return Worker(int(index), int(report), int(parent))
+        case [index, report, life, port] if all(map(str.isdecimal, (index, report, life, port))):
+            return Worker(int(index), int(report), int(life), int(port))
         case _:
             return None

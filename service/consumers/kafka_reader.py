@@ -144,6 +144,12 @@ class KafkaReader:
         for partition in partitions:
             self._consumer.seek(partition, 0)
 
+    @property
+    def outgrown(self) -> bool:
+        """See :attr:`service.consumers.topic_reader.TopicReader.outgrown`."""
+        numbers = self._consumer.partitions_for_topic(self._topic)
+        return numbers is not None and len(numbers) > len(self._partitions)
+
     async def beginning(self) -> dict[int, int]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
         return _numbered(await self._call(self._consumer.beginning_offsets(self._partitions)))
@@ -235,11 +241,8 @@ class KafkaReader:
         """Find out whether the silence is the topic's or the client's.
 
         Raises:
-            BrokerUnavailableError: If it is the client's, or if partitions were added.
+            BrokerUnavailableError: If it is the client's.
         """
-        numbers = self._consumer.partitions_for_topic(self._topic) or set()
-        if len(numbers) > len(self._partitions):
-            raise BrokerUnavailableError(f"{self._topic}: has more partitions now")
         end = await self.end()
         if any(last > self._positions.get(number, last) for number, last in end.items()):
             raise BrokerUnavailableError(f"{self._topic}: has records that do not arrive")

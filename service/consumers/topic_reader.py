@@ -41,6 +41,11 @@ class TopicReader(Protocol):
     :class:`~service.errors.BrokerUnavailableError`.
     """
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether the topic is known to have partitions by now that this does not read."""
+        ...
+
     async def beginning(self) -> dict[int, int]:
         """First offset that is still stored, by partition."""
         ...

@@ -35,7 +35,7 @@ class WebSocketSource:
         self._sending = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._answers: set[Answers] = set()
+        self._answers: dict[Peer, Answers] = {}
 
     # -- Source ----------------------------------------------------------------------------
 
@@ -58,15 +58,20 @@ class WebSocketSource:
     async def close(self, deadline_s: float) -> None:
         """See :meth:`service.consumers.base.Source.close`: send the last answers."""
         del deadline_s  # nothing here waits
-        for answers in self._answers:
+        for answers in self._answers.values():
             answers.flush()
+
+    def owes(self, peer: Peer) -> bool:
+        """Whether ``peer`` waits for an answer to what it has sent."""
+        answers = self._answers.get(peer)
+        return answers is not None and answers.awaited
 
     # -- a producer's connection -----------------------------------------------------------
 
     async def serve(self, peer: Peer) -> None:
         """Take events from ``peer`` until it goes away."""
         producer = _Producer(self.name, Answers(peer))
-        self._answers.add(producer.answers)
+        self._answers[peer] = producer.answers
         try:
             async for message in peer.messages():
                 raw = message.encode() if isinstance(message, str) else message
@@ -81,7 +86,7 @@ class WebSocketSource:
                 with contextlib.suppress(PeerGoneError):
                     await producer.answers.written()
         finally:
-            self._answers.discard(producer.answers)
+            del self._answers[peer]
             producer.answers.close()
 
     async def _submit(self, producer: "_Producer", submissions: list[Submission]) -> None:

@@ -34,6 +34,13 @@ class Answers:
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: deque[bytes] = deque()
         self._gone = False
+        self.owed = 0
+        """Ids that have no answer yet."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the producer is still to be told something."""
+        return self.owed > 0 or bool(self._unsent)
 
     def changed(self, batch: "WebSocketBatch") -> None:
         """Records of ``batch`` may be done; they are answered at the next tick."""
@@ -47,7 +54,9 @@ class Answers:
             self._timer = None
         changed, self._changed = self._changed, {}
         for batch in changed:
-            self._unsent.extend(batch.take_answers())
+            frames = batch.take_answers()
+            self.owed -= len(frames)
+            self._unsent.extend(frames)
         self._write()
 
     async def written(self) -> None:
@@ -80,7 +89,9 @@ class Answers:
 
     def _write(self) -> None:
         """Write what may be written now."""
-        if self._gone:
+        if self._gone or self._peer.gone:
+            # Also before close(): what a producer has sent outlives it while the pipeline is full,
+            # and to look each tick whether it takes its answers would be for nothing.
             self._unsent.clear()
         elif self._unsent and self._peer.writable:
             portion: list[bytes] = []
@@ -130,6 +141,7 @@ class WebSocketBatch(RecordBatch):
         self._ids = ids
         self._answers = answers
         self._answered = bytearray(len(ids))
+        answers.owed += len(ids) - ids.count(None)
         self._dead: set[int] = set()
 
     def ack(self, index: int) -> None:
@@ -166,6 +178,7 @@ class WebSocketBatch(RecordBatch):
             if id_ is not None and not self._answered[index]
         ]
         self._answered = bytearray(b"\x01" * len(self._ids))
+        self._answers.owed -= len(ids)
         self._answers.refuse(ids or [b"null"], code, message)
 
     def __del__(self) -> None:

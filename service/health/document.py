@@ -1,5 +1,7 @@
 """The ``/status`` document: facts as plain JSON values, with the names of the contract."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from service.health.board import StatusBoard
@@ -39,6 +41,29 @@ def status_document(
     }
 
 
+def without_keys(document: Mapping[str, Any], keys_shown: Callable[[str], bool]) -> dict[str, Any]:
+    """``document`` without the keys of records, which are payload, that somebody may not know.
+
+    Args:
+        document: As :func:`status_document` makes it, or as workers' documents are merged.
+        keys_shown: Whether the keys of a topic are left in.
+    """
+
+    def partition(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        if facts["blocking"] is None or keys_shown(facts["topic"]):
+            return facts
+        return {**facts, "blocking": {**facts["blocking"], "key": None}}
+
+    pipelines: Mapping[str, Mapping[str, Any]] = document["pipelines"]
+    return {
+        **document,
+        "pipelines": {
+            name: {**facts, "partitions": [partition(each) for each in facts["partitions"]]}
+            for name, facts in pipelines.items()
+        },
+    }
+
+
 def _pipeline(status: PipelineStatus) -> dict[str, Any]:
     return {
         "rate_in": _rounded(status.rate_in),
@@ -67,7 +92,7 @@ def _partition(status: PartitionStatus) -> dict[str, Any]:
         "oldest_in_flight_s": _rounded(status.oldest_in_flight_s),
         "commit_age_s": _rounded(status.commit_age_s),
         "paused": status.paused,
-        "blocking": status.blocking,
+        "blocking": None if status.blocking is None else asdict(status.blocking),
     }
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from websockets.asyncio.server import ServerConnection
@@ -20,7 +20,7 @@ from service.server.connection import EdgeConnection
 from service.server.limits import ConnectionLimits, TokenBucket
 from service.server.origins import OriginPolicy, is_loopback
 from service.server.pages import Pages, respond
-from service.server.principal import Principal
+from service.server.principal import Principal, keys_shown_to
 from service.settings import ServerSettings
 
 SUBPROTOCOL = "headrace.v1"
@@ -32,6 +32,10 @@ HANDSHAKE_BURST = 100
 
 MAX_PACE_WAIT_S = 3.0
 """Longest wait for one's turn; whoever would wait longer is told to come back."""
+
+StatusFor: TypeAlias = Callable[[Callable[[str], bool]], Awaitable[Mapping[str, Any]]]
+"""Makes the status document for somebody who may know the keys of some topics' records, and not of
+others'."""
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -57,7 +61,7 @@ class Admission:
         routes: WebSocket paths.
         authenticator: Knows tokens.
         pages: Static files.
-        status: What ``/api/status`` shows.
+        status: Makes what ``/api/status`` shows.
         topics: Topics that may be watched, and whether each holds dead letters.
         port: The port that is listened on.
     """
@@ -69,7 +73,7 @@ class Admission:
         *,
         authenticator: Authenticator,
         pages: Pages,
-        status: Callable[[], Mapping[str, Any]],
+        status: StatusFor,
         topics: Mapping[str, bool],
         port: int,
     ) -> None:
@@ -78,11 +82,12 @@ class Admission:
         self._pages = pages
         self._status = status
         self._topics = topics
+        self._loopback = is_loopback(settings.host)
         self._origins = OriginPolicy(
             settings.allowed_origins,
             scheme="http" if settings.tls_cert_file is None else "https",
             port=port,
-            loopback=is_loopback(settings.host),
+            loopback=self._loopback,
             tokens=authenticator.required,
         )
         self._limits = ConnectionLimits(
@@ -112,8 +117,9 @@ class Admission:
         if page is not None:
             return page
         if path == "/api/status":
-            self._identify(request)
-            return _json(self._status())
+            principal, _ = self._identify(request)
+            shown = keys_shown_to(principal, watched=self._topics, loopback=self._loopback)
+            return _json(await self._status(shown))
         if path == "/api/topics":
             principal, _ = self._identify(request)
             return _json({"topics": self._topics_of(principal)})

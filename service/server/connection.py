@@ -110,6 +110,8 @@ class EdgeConnection(ServerConnection):
         self.token: str | None = None
         self.may_go_on: Callable[[], bool] = lambda: True
         """Whether the principal's rights still cover what the connection has been granted."""
+        self.owes: Callable[[EdgeConnection], bool] = lambda connection: False  # noqa: ARG005
+        """Whether the client waits for an answer, so that it should not be sent away yet."""
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
         self.write_timeout_s = 5.0  # of which the pings take their shares
@@ -131,6 +133,11 @@ class EdgeConnection(ServerConnection):
     def writable(self) -> bool:
         """See :attr:`service.peer.Peer.writable`."""
         return self.protocol.state is State.OPEN and not self.transport.get_write_buffer_size()
+
+    @property
+    def gone(self) -> bool:
+        """See :attr:`service.peer.Peer.gone`."""
+        return self.protocol.state is not State.OPEN
 
     @property
     def address(self) -> str:

@@ -1,5 +1,6 @@
 """Who a client is, and what it may do."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 EVERYTHING = "*"
@@ -39,3 +40,21 @@ class Principal:
 
 ANYBODY = Principal(name=None, pipelines=frozenset((EVERYTHING,)), topics=frozenset((EVERYTHING,)))
 """Where no token is needed."""
+
+
+def keys_shown_to(
+    principal: Principal, *, watched: Collection[str], loopback: bool
+) -> Callable[[str], bool]:
+    """Which topics' records ``principal`` may know the keys of, which are payload.
+
+    Nobody has said what somebody without a token may read, beside what may be watched; on a
+    loopback address it is whoever runs the service.
+
+    Args:
+        principal: Who asks.
+        watched: Topics that may be watched.
+        loopback: Whether the service listens on the loopback interface only.
+    """
+    if principal.name is None and not loopback:
+        return lambda topic: topic in watched
+    return principal.may_read

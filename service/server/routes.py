@@ -35,4 +35,8 @@ def ingest_route(source: WebSocketSource, pipeline: str) -> Route:
     def allowed(principal: Principal) -> bool:
         return principal.may_ingest(pipeline)
 
-    return Route(source.serve, allowed=allowed)
+    async def serve(connection: EdgeConnection) -> None:
+        connection.owes = source.owes
+        await source.serve(connection)
+
+    return Route(serve, allowed=allowed)

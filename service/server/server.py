@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from service.clock import wall_clock_s
 from service.errors import ConfigurationError
 from service.metrics import HubCounters
 from service.peer import CloseCode
-from service.server.admission import Admission, Route, select_subprotocol
+from service.server.admission import Admission, Route, StatusFor, select_subprotocol
 from service.server.authentication import Authenticator, RefusedError
 from service.server.connection import ConnectionRegistry, EdgeConnection
 from service.server.limits import TokenBucket
@@ -54,7 +54,7 @@ class PublicServer:
     Args:
         settings: Address, limits, tokens.
         routes: What answers on which path.
-        status: What ``/api/status`` shows: the same as the admin port's ``/status``.
+        status: Makes what ``/api/status`` shows: the same as the admin port's ``/status``.
         topics: Topics that may be watched, and whether each holds dead letters.
         counters: Where clients that were cut for being slow are counted.
         reuse_port: Whether several processes listen on the port.
@@ -65,7 +65,7 @@ class PublicServer:
         settings: ServerSettings,
         routes: Mapping[str, Route],
         *,
-        status: Callable[[], Mapping[str, Any]] = dict,
+        status: StatusFor,
         topics: Mapping[str, bool] | None = None,
         counters: HubCounters | None = None,
         reuse_port: bool = False,
@@ -82,6 +82,7 @@ class PublicServer:
         self._server: Server | None = None
         self._admission: Admission | None = None
         self._background: list[asyncio.Task[None]] = []
+        self._dismissing = False
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Listen; supervision runs in ``tasks`` until :meth:`stop`.
@@ -146,6 +147,22 @@ class PublicServer:
         """Take no new connections from now on; the open ones go on."""
         if self._admission is not None:
             self._admission.closed = True
+
+    def dismiss(self) -> None:
+        """Stop listening, and tell clients to come back elsewhere (1012).
+
+        Who waits for an answer is told so when it has got it, or by :meth:`stop`.
+        """
+        self.refuse_new()
+        if self._server is not None:
+            self._server.close(close_connections=False)
+            self._dismissing = True
+            for connection in self._registry.connections:
+                self._dismiss(connection)
+
+    def _dismiss(self, connection: EdgeConnection) -> None:
+        if not connection.owes(connection):
+            connection.close_soon(CloseCode.RESTART, "restarting; connect again")
 
     async def stop(self, deadline_s: float) -> None:
         """Tell every client to come back elsewhere (1012), and end within ``deadline_s``.
@@ -228,14 +245,17 @@ class PublicServer:
         revision = self._authenticator.revision
         while True:
             await asyncio.sleep(SUPERVISE_INTERVAL_S)
-            recheck = revision != self._authenticator.revision
-            revision = self._authenticator.revision
+            # read once: another thread may raise it, and a change that nobody sees stays unseen
+            seen, revision = revision, self._authenticator.revision
+            recheck = seen != revision
             now_s, wall_s = loop.time(), wall_clock_s()
             for connection in list(self._registry.connections):
                 if connection.principal.expired(wall_s):
                     connection.close_soon(CloseCode.UNAUTHORIZED, "the token has expired")
                 elif recheck:
                     self._recheck(connection)
+                if self._dismissing:
+                    self._dismiss(connection)
                 was_slow = connection.cut_as_slow
                 try:
                     connection.supervise(now_s)

@@ -6,6 +6,7 @@ import { Tail } from "/tail.js";
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
 const HOLE_MS = 10_000;
+const TOPICS_MS = 30_000;
 const TOKEN = "headrace-token";
 
 const kept = storage();
@@ -13,6 +14,7 @@ let token = kept?.getItem(TOKEN) ?? null;
 byId("token-button").hidden = token === null; // the one that is kept may be the wrong one
 const tail = new Tail(() => token);
 let shownAt = 0;
+let listedAt = 0;
 let tailing = false;
 let asking = false;
 
@@ -40,9 +42,12 @@ async function get(path) {
 
 async function poll() {
   try {
-    if (!tailing) {
+    // now and then again: this page outlives restarts with another configuration, and changes of the token's rights
+    if (!tailing || performance.now() - listedAt > TOPICS_MS) {
       const { topics } = await get("/api/topics");
-      tail.setTopics(topics);
+      listedAt = performance.now();
+      if (tailing) tail.renewTopics(topics);
+      else tail.setTopics(topics);
       tailing = true;
     }
     const status = await get("/api/status");

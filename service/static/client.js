@@ -23,10 +23,12 @@ const MAX_DELAY_MS = 15_000;
 const STABLE_MS = 10_000;
 const PING_MS = 20_000;
 const ANSWER_MS = 15_000;
+const TOO_LARGE = 1009;
 const UNAUTHORIZED = 4401;
 
 /** Close codes after which coming back with the same token is pointless. */
 const FATAL_CLOSES = new Map([
+  [TOO_LARGE, "the subscription is larger than what the server takes"],
   [4400, "the server did not understand this client"],
   [UNAUTHORIZED, "the token is missing, wrong or has expired"],
   [4403, "this token may not do that"],
@@ -99,7 +101,8 @@ class Subscription {
     try {
       value = typeof token === "function" ? await token() : token;
     } catch (error) {
-      return this.#retry(`no token: ${error}`);
+      if (!this.#closed) this.#retry(`no token: ${error}`);
+      return;
     }
     if (this.#closed) return;
     if (this.#refused.has(value)) return this.#fail(this.#refused.get(value));

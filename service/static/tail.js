@@ -18,6 +18,7 @@ export class Tail {
   #seen = 0;
   #skipped = 0;
   #dropped = 0;
+  #listed = "";
   #state = { state: "connecting", detail: "" };
 
   /** @param {function(): ?string} token The token to use, if any. */
@@ -42,8 +43,27 @@ export class Tail {
     });
   }
 
-  /** Offer `topics`, and start with the first. */
+  /** Offer `topics`, and start with the one that was chosen, or the first. */
   setTopics(topics) {
+    this.#list(topics);
+    if (topics.length) return this.start();
+    this.#subscription?.close();
+    this.#subscription = null;
+    setText(byId("tail-empty"), "There is no topic that you may watch.");
+    this.#show({ state: "failed", detail: "no topics" });
+  }
+
+  /** Offer `topics` in place of those before; what is watched goes on if it is among them. */
+  renewTopics(topics) {
+    const before = byId("topic").value;
+    if (topics.length && topics.some(({ name }) => name === before)) this.#list(topics);
+    else if (topics.length || before) this.setTopics(topics);
+  }
+
+  #list(topics) {
+    const names = JSON.stringify(topics);
+    if (this.#listed === names) return; // an open list of choices would close
+    this.#listed = names;
     const select = byId("topic");
     const chosen = select.value;
     const kinds = [["Results", false], ["Dead letters", true]];
@@ -53,11 +73,6 @@ export class Tail {
       return [h("optgroup", { label }, ...names.map(({ name }) => h("option", { value: name }, name)))];
     }));
     if (topics.some(({ name }) => name === chosen)) select.value = chosen;
-    if (topics.length) this.start();
-    else {
-      setText(byId("tail-empty"), "There is no topic that you may watch.");
-      this.#show({ state: "failed", detail: "no topics" });
-    }
   }
 
   /** Subscribe as the controls say. */

@@ -174,7 +174,10 @@ class TopicFeed:
             case FromEarliest():
                 return clamp(beginning, beginning, end)
             case FromTimestamp(timestamp_ms):
-                return clamp(await reader.at_timestamp(timestamp_ms), beginning, end)
+                found = await reader.at_timestamp(timestamp_ms)
+                # asked later than the end: what lies beyond that has come since
+                end = {p: max(last, found.get(p, last)) for p, last in end.items()}
+                return clamp(found, beginning, end)
             case FromOffsets(offsets):
                 return clamp(self._complete(offsets), beginning, end)
 
@@ -232,6 +235,8 @@ class TopicFeed:
                 runs = await reader.read()
                 backoff.reset()
                 await self._take(runs)
+                if reader.outgrown:
+                    raise BrokerUnavailableError(f"{self.topic}: has more partitions now")
         finally:
             self._reader = None
             await reader.close()
@@ -242,9 +247,10 @@ class TopicFeed:
             backlog = self._bounds.window_events // max(len(end), 1)
             start = {p: max(beginning.get(p, 0), last - backlog) for p, last in end.items()}
             self._open_window(start)
-            self._target = end
         else:
             self._go_on(beginning, end)
+        # Anew each time: of a topic that was cut or made anew the old end may never come.
+        self._target = end
         reader.seek(self.window.positions)
         self._note_progress()
 

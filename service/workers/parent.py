@@ -74,6 +74,7 @@ class Workers:
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._reload_due: set[int] = set()
         self._codes: list[int] = []
+        self._port = 0
         # Nothing is ever written: its other end, in the workers, ends with this process.
         self._life, self._held = os.pipe()
         self._draining = asyncio.Event()
@@ -91,6 +92,7 @@ class Workers:
             },
         )
         admin.start()
+        self._port = admin.port
         log.info("admin port open", host=self._settings.admin.host, port=admin.port)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -180,7 +182,7 @@ class Workers:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}:{self._life}"},
+                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}:{self._life}:{self._port}"},
                 pass_fds=(writing, self._life),
             )
         except OSError as error:  # no memory or no process to be had: maybe later

@@ -5,7 +5,7 @@ Skipped where there is no ``chromium`` or no ``playwright``.
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,7 +45,8 @@ class Figures:
         self.reason: str | None = None
         self.latency_ms: dict[str, float | None] | None = None
 
-    def __call__(self) -> dict[str, Any]:
+    async def __call__(self, keys_shown: Callable[[str], bool]) -> dict[str, Any]:
+        del keys_shown
         self.calls += 1
         wave = self.calls % 7
         return {

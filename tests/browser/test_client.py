@@ -94,6 +94,34 @@ async def test_a_connection_without_an_answer_to_a_ping_is_made_anew() -> None:
     assert states == ["connecting", "live", "waiting: no answer", "connecting", "live"]
 
 
+async def test_what_is_closed_or_too_large_is_not_tried_again() -> None:
+    elsewhere = Elsewhere((1009, "message too big"))
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.page.route_web_socket("ws://elsewhere.test/subscribe", elsewhere.serve)
+        await page.page.reload()
+        await watch(page, [""])
+        too_large = await said(page, "failed: message too big")
+        closed = await page.page.evaluate(
+            """async () => {
+              const { subscribe } = await import("/client.js");
+              const said = [];
+              let refuse;
+              const subscription = subscribe({
+                topic: "alerts",
+                token: () => new Promise((_, reject) => { refuse = reject; }),
+                onStatus: ({ state }) => said.push(state),
+              });
+              subscription.close();
+              refuse(new Error("the login is over"));
+              await new Promise((resolve) => setTimeout(resolve, 20));
+              return said;
+            }"""
+        )
+
+    assert too_large == ["connecting", "failed: message too big"]
+    assert closed == ["connecting", "closed"]
+
+
 async def test_an_expired_token_is_replaced_where_a_function_gets_tokens() -> None:
     refused = "the token has expired"
     elsewhere = Elsewhere((4401, refused))

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 from tests.browser.browsing import DESKTOP, MARKS, PHONE, Figures, append, browsing
 from tests.edge.serving import READER, serving, token_file
@@ -100,6 +101,28 @@ async def test_dead_letters_say_why_and_where_from() -> None:
     assert "decode" in line
     assert "logs.raw/1/500" in line
     assert "unexpected end of data" in line
+
+
+async def test_topics_are_offered_as_the_server_has_them_and_what_is_watched_goes_on() -> None:
+    offered = "[...document.querySelectorAll('#topic option')].map((option) => option.value)"
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.page.clock.install()
+        await page.page.reload()
+        await page.live()
+        append(edge, 1)
+        await page.until("document.querySelectorAll('#tail li').length === 1")
+        topics: Any = edge.server._topics
+        topics["payments"] = False
+        await page.page.clock.fast_forward(31_000)
+        await page.until(f"{offered}.includes('payments')")
+        rows = await page.offsets()
+        del topics["alerts"]
+        await page.page.clock.fast_forward(31_000)
+        await page.until(f"!{offered}.includes('alerts')")
+        shown = await page.page.input_value("#topic")
+
+    assert rows == [0]
+    assert shown == "secrets"
 
 
 async def test_the_page_fits_a_phone_in_the_dark() -> None:

@@ -96,6 +96,10 @@ class FakeReader:
         self._partitions = list(log.topics[topic])
         self._positions: dict[int, int] = {}
 
+    @property
+    def outgrown(self) -> bool:
+        return len(self._log.topics.get(self._topic, ())) > len(self._partitions)
+
     async def beginning(self) -> dict[int, int]:
         self._log._check()
         return {p: self._log.first.get((self._topic, p), 0) for p in self._partitions}
@@ -115,7 +119,7 @@ class FakeReader:
         }
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        self._positions = dict(positions)
+        self._positions = {p: at for p, at in positions.items() if p in self._partitions}
 
     async def read(self) -> list[Run]:
         while True:
@@ -166,6 +170,10 @@ class FakePeer:
     @property
     def writable(self) -> bool:
         return self.closed is None and not self.stuck
+
+    @property
+    def gone(self) -> bool:
+        return self.closed is not None
 
     def write(self, frames: bytes) -> None:
         if self.closed is None:

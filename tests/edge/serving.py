@@ -1,7 +1,7 @@
 """A public server on a free port of the loopback address, over an in-memory log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from service.channels import Receiver, channel
 from service.consumers.websocket import WebSocketSource
 from service.events import RecordBatch
+from service.server.admission import StatusFor
 from service.server.routes import ingest_route, subscribe_route
 from service.server.server import PublicServer
 from service.server.tokens import hash_token
@@ -55,7 +56,7 @@ async def serving(
     *,
     settings: dict[str, Any] | None = None,
     capacity: int = 1000,
-    status: Callable[[], Mapping[str, Any]] | None = None,
+    status: StatusFor | None = None,
     log: FakeLog | None = None,
 ) -> AsyncIterator[Edge]:
     server_settings = ServerSettings.model_validate({"port": 0, **(settings or {})})
@@ -72,7 +73,7 @@ async def serving(
             "/subscribe": subscribe_route(hub, subscriptions, server_settings),
             "/ingest/logs": ingest_route(source, "logs"),
         },
-        status=status or (lambda: {"pipelines": {}}),
+        status=status or _no_figures,
         topics={"alerts": False, "secrets": False, "logs.dead": True},
         counters=hub.counters,
     )
@@ -88,6 +89,11 @@ async def serving(
                 await server.stop(2.0)
                 hub.stop()
                 reading.cancel()
+
+
+async def _no_figures(keys_shown: Callable[[str], bool]) -> dict[str, Any]:
+    del keys_shown
+    return {"pipelines": {}}
 
 
 def token_file(path: Path, *, writer_expires_at: str = "2999-01-01T00:00:00Z") -> Path:

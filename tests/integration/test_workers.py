@@ -55,6 +55,7 @@ async def test_two_workers_share_the_partitions_and_drain_together(
     async with ServiceProcess(kafka.bootstrap, config, tmp_path) as service:
         await service.wait_logged("worker started", count=2)
         status = await _until_shared(service)
+        pages = [orjson.loads(page) for page in await service.pages("api/status")]
         await kafka.produce(topics["source"], events)
         alerts = await kafka.consume(topics["output"], len(events))
         ready = await service.get("/readyz")
@@ -62,6 +63,8 @@ async def test_two_workers_share_the_partitions_and_drain_together(
         exit_code = await service.terminate(20.0)
 
     assert status["workers"] == 2
+    assert [page["workers"] for page in pages] == [2, 2]
+    assert [len(page["pipelines"]["logs"]["partitions"]) for page in pages] == [4, 4]
     assert len(status["pipelines"]["logs"]["partitions"]) == 4
     assert ready == (200, b"ok\n")
     assert 'worker="0"' in metrics

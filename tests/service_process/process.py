@@ -195,6 +195,11 @@ class ServiceProcess:
         url = f"http://127.0.0.1:{self.admin_port}{path}"
         return await asyncio.to_thread(_get, url)
 
+    async def pages(self, path: str) -> list[bytes]:
+        """What each process answers on its public port."""
+        urls = [event["url"] for event in self.events("public port open")]
+        return [(await asyncio.to_thread(_get, url + path))[1] for url in urls]
+
     async def status(self) -> dict[str, Any]:
         """The document of ``/status``."""
         document: dict[str, Any] = orjson.loads((await self.get("/status"))[1])

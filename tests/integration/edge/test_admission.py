@@ -1,7 +1,7 @@
 """Who gets in: the matrix of origins and tokens, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,22 @@ async def test_figures_and_topics_need_the_token_and_pages_do_not(guarded: Edge)
     }
 
 
+async def test_figures_hold_keys_of_topics_that_the_client_may_read(tokens: Path) -> None:
+    async def status(keys_shown: Callable[[str], bool]) -> dict[str, Any]:
+        return {"keys": [topic for topic in ("logs.raw", "alerts") if keys_shown(topic)]}
+
+    async with serving(settings={"tokens_file": tokens}, status=status) as edge:
+        answers = [
+            await get(edge, "/api/status", f"Authorization: Bearer {token}")
+            for token in (READER, WRITER)
+        ]
+    async with serving(status=status) as edge:
+        answers.append(await get(edge, "/api/status"))
+
+    shown = [orjson.loads(answer.partition(b"\r\n\r\n")[2])["keys"] for answer in answers]
+    assert shown == [["alerts"], [], ["logs.raw", "alerts"]]
+
+
 async def test_an_expired_token_is_closed_within_a_second(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     expires_at = datetime.now(UTC) + timedelta(seconds=2)
@@ -208,6 +224,30 @@ async def test_a_revoked_token_is_closed_and_a_broken_file_changes_nothing(
                 await client.recv()
 
     assert pong == {"type": "pong"}
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_token_that_is_revoked_while_the_file_is_being_looked_at_is_closed(
+    guarded: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = guarded.server._authenticator
+    revisions = [authenticator.revision]
+
+    def read(authenticator: Authenticator) -> int:
+        """Another thread is quicker: it changes in the moment after it was looked at."""
+        revision = revisions[-1]
+        if not authenticator._tokens and len(revisions) == 1:
+            revisions.append(revision + 1)
+        return revision
+
+    monkeypatch.setattr(Authenticator, "revision", property(read), raising=False)
+    async with guarded.connect(**bearer(READER)) as client:
+        authenticator._tokens = {}
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(3):
+                await client.recv()
+
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
 

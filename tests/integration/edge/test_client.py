@@ -38,6 +38,16 @@ async def test_what_is_refused_for_good_is_an_error() -> None:
     assert refused.value.code == "forbidden"
 
 
+async def test_a_wish_that_is_too_large_is_not_repeated() -> None:
+    where = {"field": "host", "in": ["x" * 70_000]}
+    async with serving() as edge:
+        async with asyncio.timeout(3):
+            with pytest.raises(SubscriptionError) as refused:
+                await anext(subscribe(edge.url(), "alerts", where=where))
+
+    assert refused.value.code == "1009"
+
+
 async def test_a_token_is_needed_where_the_server_wants_one(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from service.server.server import SUPERVISE_INTERVAL_S
 from tests.edge.serving import Edge, serving
 
 pytestmark = pytest.mark.real_loops
@@ -181,6 +182,32 @@ async def test_a_client_that_was_cut_off_resumes_without_a_hole() -> None:
         after = await resume(edge, before["next"])
 
     assert [event["offset"] for event in before["events"]] + after == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_producer_that_waits_for_answers_is_sent_away_after_the_last_of_them() -> None:
+    async with (
+        serving() as edge,
+        edge.connect("/ingest/logs") as producer,
+        edge.connect("/ingest/logs") as idle,
+        edge.connect() as dashboard,
+    ):
+        await say(producer, [{"id": 1, "event": {}}, {"id": 2, "event": {}}, {"n": 3}])
+        batch = await edge.inbox.recv()
+        edge.source.stop_intake()
+        edge.server.dismiss()
+        codes = [(await closed(client))[0] for client in (idle, dashboard)]
+        await say(producer, {"id": 3, "event": {}})
+        refused = await hear(producer)
+        batch.ack(0)
+        answers = [await hear(producer)]
+        await asyncio.sleep(2 * SUPERVISE_INTERVAL_S)
+        batch.ack_many([1, 2])
+        answers.append(await hear(producer))
+        codes.append((await closed(producer))[0])
+
+    assert (refused["id"], refused["code"]) == (3, "unavailable")
+    assert answers == [{"type": "ack", "id": 1}, {"type": "ack", "id": 2}]
+    assert codes == [1012, 1012, 1012]
 
 
 async def test_every_client_is_told_1012_at_the_end_in_time_even_with_a_stuck_one() -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from service import Event, TransientError, handler
 from service.app import EXIT_OK, EXIT_TEMPORARY
+from service.app.edge import Edge
+from service.metrics import HubCounters
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
 
@@ -81,6 +83,41 @@ async def test_what_outlasts_the_whole_budget_is_abandoned() -> None:
     assert (report.drained, report.exit_code) == (False, EXIT_TEMPORARY)
     assert 25 <= report.took_s <= 26
     assert len(report.abandoned) == 1
+
+
+class Told:
+    """An edge that notes when it is told what."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, float]] = []
+        self.counters = HubCounters()
+        self._began_s = asyncio.get_running_loop().time()
+
+    def refuse_new(self) -> None:
+        self._note("refuse_new")
+
+    def dismiss(self) -> None:
+        self._note("dismiss")
+
+    async def stop(self, deadline_s: float) -> None:
+        del deadline_s
+        self._note("stop")
+
+    def _note(self, call: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self.calls.append((call, round(now_s - self._began_s, 1)))
+
+
+async def test_who_waits_for_an_answer_is_not_cut_off_before_what_he_waits_for_is_done() -> None:
+    async with Harness(SLOW) as service:
+        await service.send({"n": 1, "takes_s": 4}, key="a")
+        await service.advance(1)
+        edge = Told()
+        service.application.edge = cast("Edge", edge)
+        report = await service.drain()
+
+    assert report.drained
+    assert edge.calls == [("refuse_new", 0.0), ("dismiss", 1.6), ("stop", 3.0)]
 
 
 async def test_what_one_handler_has_begun_the_others_finish() -> None:

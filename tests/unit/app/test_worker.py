@@ -9,22 +9,24 @@ from service.app.worker import WORKER_VARIABLE, Worker, this_worker
 def test_a_worker_knows_its_number_and_reports_its_port() -> None:
     reading, writing = os.pipe()
 
-    worker = this_worker({WORKER_VARIABLE: f"3:{writing}:9"})
+    worker = this_worker({WORKER_VARIABLE: f"3:{writing}:9:8081"})
     assert worker is not None
     worker.report(8123)
 
     with os.fdopen(reading, "rb") as pipe:
-        assert (worker.index, pipe.read()) == (3, b"8123\n")
+        assert (worker.index, worker.parent_port, pipe.read()) == (3, 8081, b"8123\n")
 
 
-@pytest.mark.parametrize("text", ["", "1", "1:3", "x:3:4", "1::4", "1:3:", "-1:3:4", "1:3:4:5"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1:3", "1:3:4", "x:3:4:5", "1::4:5", "1:3:4:", "-1:3:4:5", "1:3:4:5:6"]
+)
 def test_anything_else_is_a_process_of_its_own(text: str) -> None:
     assert this_worker({WORKER_VARIABLE: text}) is None
     assert this_worker({}) is None
 
 
 def test_workers_are_values() -> None:
-    assert Worker(1, 5, 6) == Worker(1, 5, 6)
+    assert Worker(1, 5, 6, 7) == Worker(1, 5, 6, 7)
 
 
 async def test_a_worker_is_told_once_when_its_parent_is_gone() -> None:
@@ -36,7 +38,7 @@ async def test_a_worker_is_told_once_when_its_parent_is_gone() -> None:
         calls.append(True)
         gone.set()
 
-    Worker(0, 9, life).when_orphaned(orphaned)
+    Worker(0, 9, life, 8081).when_orphaned(orphaned)
     await asyncio.sleep(0)  # lets the loop look at the pipe, which nobody has closed
     before = list(calls)
     os.close(held)

@@ -19,6 +19,7 @@ class Consumer(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self.partitions: set[int] | None = {0}
         self._fetcher._create_fetch_waiter = asyncio.get_running_loop().create_future
 
     async def start(self) -> None:
@@ -27,9 +28,9 @@ class Consumer(Client):
     async def topics(self) -> Collection[str]:
         return {"logs"}
 
-    def partitions_for_topic(self, topic: str) -> Collection[int]:
+    def partitions_for_topic(self, topic: str) -> Collection[int] | None:
         assert topic == "logs"
-        return {0}
+        return self.partitions
 
     def assign(self, partitions: Iterable[ClientPartition]) -> None:
         """It has only one."""
@@ -53,6 +54,17 @@ async def reader(consumer: Consumer) -> KafkaReader:
     made = KafkaReader(client, "logs")
     await made.connect()
     return made
+
+
+async def test_a_topic_outgrows_its_reader_when_it_gets_partitions(
+    consumer: Consumer, reader: KafkaReader
+) -> None:
+    outgrown: list[bool] = []
+    for partitions in ({0}, None, set[int](), {0, 1}):
+        consumer.partitions = partitions
+        outgrown.append(reader.outgrown)
+
+    assert outgrown == [False, False, False, True]
 
 
 def values_of(runs: Iterable[Run]) -> list[bytes | None]:

@@ -10,14 +10,17 @@ import pytest
 from service.channels import Overflow, Receiver, channel
 from service.consumers.websocket import WebSocketSource
 from service.events import RecordBatch
+from service.peer import CloseCode
 from tests.edge.fakes import FakePeer
 
 
 class Ingest:
-    def __init__(self, source: WebSocketSource, inbox: Receiver[RecordBatch]) -> None:
+    def __init__(
+        self, source: WebSocketSource, inbox: Receiver[RecordBatch], peer: FakePeer
+    ) -> None:
         self.source = source
         self.inbox = inbox
-        self.peer = FakePeer()
+        self.peer = peer
 
     async def answers(self) -> list[dict[str, Any]]:
         await asyncio.sleep(1)
@@ -26,11 +29,11 @@ class Ingest:
 
 @asynccontextmanager
 async def ingesting(
-    capacity: int = 10, overflow: Overflow = Overflow.WAIT
+    capacity: int = 10, overflow: Overflow = Overflow.WAIT, peer: FakePeer | None = None
 ) -> AsyncIterator[Ingest]:
     sender, inbox = channel[RecordBatch](capacity, overflow=overflow)
     source = WebSocketSource("websocket")
-    ingest = Ingest(source, inbox)
+    ingest = Ingest(source, inbox, peer or FakePeer())
     with sender, inbox:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(source.run(sender))
@@ -237,3 +240,33 @@ async def test_an_id_that_is_too_long_closes_the_connection() -> None:
 
     assert ingest.peer.closed is not None
     assert ingest.peer.closed[0] == 4400
+
+
+class WatchedPeer(FakePeer):
+    """Counts how often its socket is looked at."""
+
+    looks = 0
+
+    @property
+    def writable(self) -> bool:
+        self.looks += 1
+        return super().writable
+
+
+async def test_the_socket_of_a_producer_that_left_what_it_sent_to_a_full_channel_is_let_alone() -> (
+    None
+):
+    peer = WatchedPeer()
+    async with ingesting(capacity=1, peer=peer) as ingest:
+        for n in range(3):
+            peer.say({"id": n, "event": {}})
+        batch = await ingest.inbox.recv()
+        await asyncio.sleep(1)  # one is in the channel by now, and one waits for a slot
+        peer.close_soon(CloseCode.RESTART, "gone")
+        batch.ack(0)
+        await asyncio.sleep(60)
+        rest = [await ingest.inbox.recv() for _ in range(2)]
+        for batch in rest:
+            batch.ack(0)
+
+    assert peer.looks < 10

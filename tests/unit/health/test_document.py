@@ -1,7 +1,10 @@
+from typing import Any
+
 import orjson
+import pytest
 
 from service.health.board import StatusBoard
-from service.health.document import status_document
+from service.health.document import status_document, without_keys
 from service.metrics import (
     Blocking,
     Cause,
@@ -46,14 +49,12 @@ class Source:
         return _STATUS
 
 
-def _document(age_s: float = 0.1) -> dict[str, object]:
+def _document(age_s: float = 0.1) -> dict[str, Any]:
     now_s = 10.0
     board = StatusBoard(Source(), clock=lambda: now_s)
     board.beat()
     now_s += age_s
-    document: dict[str, object] = orjson.loads(
-        orjson.dumps(status_document(board, version="1.2.3"))
-    )
+    document: dict[str, Any] = orjson.loads(orjson.dumps(status_document(board, version="1.2.3")))
     return document
 
 
@@ -90,6 +91,21 @@ def test_the_document_has_the_names_of_the_contract() -> None:
             ],
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("readable", "key"), [("logs.raw", "k"), ("alerts", None)], ids=["may-read", "may-not"]
+)
+def test_the_key_of_a_record_is_left_out_for_who_may_not_read_its_topic(
+    readable: str, key: str | None
+) -> None:
+    document = _document()
+    shown: dict[str, Any] = without_keys(document, lambda topic: topic == readable)
+
+    blocking = shown["pipelines"]["logs"]["partitions"][0].pop("blocking")
+    whole: dict[str, Any] = _document()
+    assert blocking == whole["pipelines"]["logs"]["partitions"][0].pop("blocking") | {"key": key}
+    assert shown == whole
 
 
 def test_a_process_that_runs_is_ready_live_and_fresh() -> None:

@@ -19,7 +19,7 @@ from service.subscriptions.positions import (
     Start,
 )
 from service.subscriptions.protocol import Overflow, Subscribe
-from tests.edge.fakes import FakeLog, FakePeer
+from tests.edge.fakes import FakeLog, FakePeer, FakeReader
 
 SMALL = Bounds(queue_events=10, queue_bytes=10_000, window_events=20, window_bytes=100_000)
 
@@ -144,6 +144,30 @@ async def test_a_timestamp_starts_at_the_first_record_that_is_not_older() -> Non
     assert peer.offsets() == [25, 26, 27, 28, 29]
 
 
+async def test_a_timestamp_of_now_on_a_busy_topic_is_not_taken_for_another_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = FakeLog(alerts=1)
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    ask = FakeReader.at_timestamp
+
+    async def asked_later(reader: FakeReader, timestamp_ms: int) -> dict[int, int]:
+        log.append("alerts", {"n": "since the end was asked for"})
+        return await ask(reader, timestamp_ms)
+
+    monkeypatch.setattr(FakeReader, "at_timestamp", asked_later)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromTimestamp(10**9)))
+        await settle()
+        log.append("alerts", {"n": 6})
+        await settle()
+
+    assert [message["type"] for message in peer.heard()] == ["subscribed", "events"]
+    assert peer.offsets() == [6]
+
+
 async def test_resuming_from_the_last_next_neither_repeats_nor_skips() -> None:
     log = FakeLog(alerts=1)
     async with running_hub(log) as hub:
@@ -220,6 +244,29 @@ async def test_a_topic_made_anew_while_a_client_catches_up_is_said_as_a_gap() ->
     assert [gap["dropped"] for gap in peer.heard("gap")] == [0]
 
 
+async def test_a_topic_made_anew_before_it_was_read_for_the_first_time_can_be_watched() -> None:
+    log = FakeLog(alerts=2)
+    log.late = {0: 1, 1: 1}
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        hub.subscribe(FakePeer(), wish(FromLatest()))
+        await asyncio.sleep(0.1)
+        log.topics["alerts"] = {0: []}
+        log.break_readers()
+        await asyncio.sleep(0.1)
+        log.mend()
+        await asyncio.sleep(20)
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await asyncio.sleep(20)
+        log.append("alerts", {"n": "anew"})
+        await settle()
+
+    assert [message["type"] for message in peer.heard()] == ["subscribed", "events"]
+    assert peer.offsets() == [0]
+
+
 async def test_a_partition_added_while_the_client_was_away_is_read_from_its_beginning() -> None:
     log = FakeLog(alerts=2)
     log.append("alerts", {"n": 0}, partition=1)
@@ -229,6 +276,23 @@ async def test_a_partition_added_while_the_client_was_away_is_read_from_its_begi
         await settle()
 
     assert peer.offsets(1) == [0]
+
+
+async def test_partitions_that_a_busy_topic_gets_are_read() -> None:
+    log = FakeLog(alerts=1)
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromLatest()))
+        await settle()
+        for n in range(20):
+            for partition in (0, 1)[: 1 if n < 5 else 2]:
+                log.append("alerts", {"n": n}, partition=partition)
+            await asyncio.sleep(PASS_INTERVAL_S)
+        await settle()
+
+    assert (peer.offsets(0), peer.offsets(1)) == (list(range(20)), list(range(15)))
+    assert peer.next() == {"0": 20, "1": 15}
+    assert peer.heard("gap") == []
 
 
 async def test_a_stuck_client_is_told_how_much_it_missed_and_costs_the_others_nothing() -> None:
