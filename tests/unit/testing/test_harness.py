@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,21 @@ async def test_holes_and_corrupt_batches_do_not_stop_a_partition(headrace: Headr
         assert service.outputs() == [{"n": 2}, {"n": 6}]
         assert [letter.code for letter in service.dead_letters()] == ["batch"]
         assert service.committed() == {0: 6}
+
+
+@handler("harness.thread_of")
+def thread_of(event: Event) -> str:
+    del event
+    return threading.current_thread().name
+
+
+async def test_a_handler_runs_where_its_configuration_says(headrace: Headrace) -> None:
+    async with headrace(thread_of, run_in="thread") as service:
+        await service.send({})
+        await service.settle()
+
+        (name,) = service.outputs()
+        assert name.startswith("headrace-handler")
 
 
 async def test_what_the_test_raises_comes_out_as_it_is(headrace: Headrace) -> None:
