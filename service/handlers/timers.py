@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from service.errors import PermanentError, StateTypeError, TransientError
+from service.errors import PermanentError, StateTypeError, TransientError, words_of
 from service.events import Event
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
@@ -200,7 +200,7 @@ class KeyTimers:
             try:
                 told = to_results(self._go_off(Timer(place, key, at_ms)))
             except TransientError as exc:
-                log.warning("timer failed, and stays", key=key, error=str(exc))
+                log.warning("timer failed, and stays", key=key, error=words_of(exc))
                 again.append((at_ms, key))
                 continue
             except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code

@@ -169,6 +169,51 @@ async def test_a_handler_runs_where_its_configuration_says(headrace: Headrace) -
         assert name.startswith("headrace-handler")
 
 
+class _Careless(TransientError):
+    def __init__(self, url: str) -> None:  # and does not call ours
+        self.url = url
+
+
+class _Status(PermanentError):
+    def __init__(self, code: Any) -> None:
+        self.code = code
+
+
+class _Mute(PermanentError):
+    def __str__(self) -> str:
+        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
+
+
+_MISTAKEN: dict[str, Callable[[], Exception]] = {
+    "transient": lambda: _Careless("http://"),
+    "wait": lambda: TransientError("busy", retry_after_s="1"),  # type: ignore[arg-type]
+    "code": lambda: _Status(404),
+    "words": _Mute,
+}
+
+
+@handler("harness.mistaken")
+def mistaken(event: Event) -> str:
+    kind = event.data["kind"]
+    if kind in _MISTAKEN:
+        raise _MISTAKEN[kind]()
+    return str(kind)
+
+
+@pytest.mark.parametrize("kind", _MISTAKEN)
+async def test_an_error_of_a_class_with_a_mistake_costs_its_own_record_only(
+    headrace: Headrace, kind: str
+) -> None:
+    async with headrace(mistaken) as service:
+        await service.send({"kind": kind})
+        await service.send({"kind": "good"})
+        await service.settle()
+
+        assert service.outputs() == ["good"]
+        assert [letter.code for letter in service.dead_letters()] == ["handler"]
+        assert service.committed() == {0: 2}
+
+
 async def test_what_the_test_raises_comes_out_as_it_is(headrace: Headrace) -> None:
     with pytest.raises(ZeroDivisionError):
         async with headrace(double):
