@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from service.errors import ConfigurationError
-from service.handlers.signature import LIFECYCLE, class_problems, location, read_signature
+from service.handlers.signature import (
+    LIFECYCLE,
+    class_problems,
+    hides_async,
+    is_async_function,
+    location,
+    read_signature,
+)
 
 if TYPE_CHECKING:
     from service.handlers.bound import BoundHandler
@@ -234,7 +241,7 @@ def make_spec(
     except ConfigurationError as error:
         refusals += error.problems
         raise ConfigurationError([f"{named}: {problem}" for problem in refusals]) from None
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    is_async = is_async_function(function) or (run_in == "loop" and hides_async(function))
     has_options = options is not None or hasattr(target, "Options")
     use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     importable = inspect.isfunction(target) or isinstance(target, type)
