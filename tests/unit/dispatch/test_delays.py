@@ -35,6 +35,7 @@ def _options(broker: MemoryBroker) -> dict[str, Any]:
         broker.create_topic(topic)
     return {
         "broker": broker,
+        "ordering": "none",
         "retry": {
             "attempts": 2,
             "initial_s": 0.01,

@@ -269,7 +269,9 @@ async def test_memory_of_what_waits_for_another_handler_counts_as_input() -> Non
 
 async def test_results_that_wait_for_a_slow_handler_stop_the_reading(headrace: Headrace) -> None:
     config = _exactly_once(fast="transactions.large", slow="transactions.held_up")
-    config["memory"] = {"max_bytes": 4 * LARGE_BYTES}
+    most = 4 * LARGE_BYTES
+    config["memory"] = {"max_bytes": most}
+    config["kafka"] = {"consumer": {"fetch_max_bytes": most, "max_partition_fetch_bytes": most}}
     begun.clear()
     async with headrace(config) as service:
         for number in range(40):

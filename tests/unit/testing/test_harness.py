@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, Result, TransientError, handler
+from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
 
@@ -212,6 +213,45 @@ async def test_an_error_of_a_class_with_a_mistake_costs_its_own_record_only(
         assert service.outputs() == ["good"]
         assert [letter.code for letter in service.dead_letters()] == ["handler"]
         assert service.committed() == {0: 2}
+
+
+async def test_a_configuration_that_would_not_start_is_no_test(headrace: Headrace) -> None:
+    with pytest.raises(ConfigurationError, match=r"handlers\.handler\.output: is the dead-letter"):
+        headrace(double, output="dead")
+    with pytest.raises(ConfigurationError, match=r"handler\.retries: is no known key; did you"):
+        headrace(double, retries={"attempts": 1})
+
+
+def _declared(factor: int) -> Any:
+    @handler("harness.made")
+    def made(event: Event) -> int:
+        return int(event.data["n"]) * factor
+
+    return made
+
+
+async def test_of_two_handlers_of_one_name_the_earlier_one_is_not_taken_for_the_later(
+    headrace: Headrace,
+) -> None:
+    twice, thrice = _declared(2), _declared(3)
+
+    with pytest.raises(TypeError, match="not the last one that was declared as 'harness.made'"):
+        headrace(twice)
+    async with headrace(thrice) as service:
+        await service.send({"n": 1})
+        await service.settle()
+
+        assert service.outputs() == [3]
+
+
+
+@pytest.mark.parametrize("headers", [{"a": "1", "b": b"2"}, [("a", b"1"), ("b", "2")]])
+async def test_headers_are_sent_however_they_are_written(headrace: Headrace, headers: Any) -> None:
+    async with headrace(double) as service:
+        await service.send({"n": 1}, headers=headers)
+
+        (record,) = service.records("input")
+        assert record.headers == (("a", b"1"), ("b", b"2"))
 
 
 async def test_what_the_test_raises_comes_out_as_it_is(headrace: Headrace) -> None:
