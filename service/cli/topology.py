@@ -12,6 +12,9 @@ DELAY = "delay"
 SUBSCRIPTION = "subscription"
 CHANGELOG = "changelog"
 
+COMPACTED: Mapping[str, str] = {"cleanup.policy": "compact"}
+"""Settings of a changelog, of which the latest record of a key counts."""
+
 WRITTEN = frozenset({OUTPUT, DEAD_LETTER, DELAY, CHANGELOG})
 READ = frozenset({INPUT, DELAY, SUBSCRIPTION, CHANGELOG})
 
