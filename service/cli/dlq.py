@@ -80,7 +80,7 @@ def filters_of(arguments: argparse.Namespace) -> Filters:
     """
     return Filters(
         errors=None if arguments.error is None else frozenset(arguments.error),
-        key=None if arguments.key is None else arguments.key.encode(),
+        key=None if arguments.key is None else os.fsencode(arguments.key),  # any bytes
         handler=arguments.handler,
         since_ms=None if arguments.since is None else parse_time(arguments.since),
         until_ms=None if arguments.until is None else parse_time(arguments.until),

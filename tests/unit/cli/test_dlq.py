@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -145,6 +146,12 @@ def test_filters_come_from_the_command_line() -> None:
         errors=frozenset({"decode", "schema"}), key=b"k", handler="h", since_ms=5, until_ms=9
     )
     assert filters_of(parse_arguments(["dlq", "list"])) == Filters()
+
+
+def test_a_key_of_any_bytes_can_be_asked_for() -> None:
+    key = os.fsdecode(b"\xffk")  # as Python gives an argument that is no UTF-8
+
+    assert filters_of(parse_arguments(["dlq", "list", "--key", key])).key == b"\xffk"
 
 
 @pytest.mark.parametrize(
