@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from service import Event, PermanentError, Result, TransientError, handler
+from service import Event, HandlerContext, PermanentError, Result, TransientError, handler
 from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
@@ -170,26 +171,26 @@ async def test_a_handler_runs_where_its_configuration_says(headrace: Headrace) -
         assert name.startswith("headrace-handler")
 
 
-class _Careless(TransientError):
+class _CarelessError(TransientError):
     def __init__(self, url: str) -> None:  # and does not call ours
         self.url = url
 
 
-class _Status(PermanentError):
+class _StatusError(PermanentError):
     def __init__(self, code: Any) -> None:
-        self.code = code
+        self.code = code  # type: ignore[misc]  # the mistake
 
 
-class _Mute(PermanentError):
+class _MuteError(PermanentError):
     def __str__(self) -> str:
         return str(self.reason)  # type: ignore[attr-defined]  # the mistake
 
 
 _MISTAKEN: dict[str, Callable[[], Exception]] = {
-    "transient": lambda: _Careless("http://"),
+    "transient": lambda: _CarelessError("http://"),
     "wait": lambda: TransientError("busy", retry_after_s="1"),  # type: ignore[arg-type]
-    "code": lambda: _Status(404),
-    "words": _Mute,
+    "code": lambda: _StatusError(404),
+    "words": _MuteError,
 }
 
 
@@ -197,7 +198,8 @@ _MISTAKEN: dict[str, Callable[[], Exception]] = {
 def mistaken(event: Event) -> str:
     kind = event.data["kind"]
     if kind in _MISTAKEN:
-        raise _MISTAKEN[kind]()
+        error = _MISTAKEN[kind]()
+        raise error
     return str(kind)
 
 
@@ -235,14 +237,13 @@ async def test_of_two_handlers_of_one_name_the_earlier_one_is_not_taken_for_the_
 ) -> None:
     twice, thrice = _declared(2), _declared(3)
 
-    with pytest.raises(TypeError, match="not the last one that was declared as 'harness.made'"):
+    with pytest.raises(TypeError, match=r"not the last one .* declared as 'harness\.made'"):
         headrace(twice)
     async with headrace(thrice) as service:
         await service.send({"n": 1})
         await service.settle()
 
         assert service.outputs() == [3]
-
 
 
 @pytest.mark.parametrize("headers", [{"a": "1", "b": b"2"}, [("a", b"1"), ("b", "2")]])
@@ -252,6 +253,26 @@ async def test_headers_are_sent_however_they_are_written(headrace: Headrace, hea
 
         (record,) = service.records("input")
         assert record.headers == (("a", b"1"), ("b", b"2"))
+
+
+@handler("harness.misspelt", state=("counts",))
+class _Misspelt:
+    async def open(self, context: HandlerContext) -> None:
+        self.counts = context.state("count")
+
+    def __call__(self, event: Event) -> None:
+        self.counts.put(event, "a", 1)
+
+
+async def test_a_state_that_is_declared_by_another_name_than_it_is_asked_for_is_told(
+    headrace: Headrace,
+) -> None:
+    with capture_logs() as logs:
+        async with headrace(_Misspelt):
+            pass
+
+    (told,) = [line for line in logs if line["event"] == "declared state is not asked for"]
+    assert (told["declared"], told["asked"]) == (["counts"], ["count"])
 
 
 async def test_what_the_test_raises_comes_out_as_it_is(headrace: Headrace) -> None:
