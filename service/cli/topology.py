@@ -44,5 +44,5 @@ def _uses(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def dead_letter_topics(settings: Settings) -> list[str]:
-    """The dead-letter topics, each once."""
-    return [topic for topic, roles in topic_roles(settings).items() if DEAD_LETTER in roles]
+    """The dead-letter topics, each once; no handler's code is asked for them."""
+    return list(dict.fromkeys(each.dead_letter for each in settings.pipelines.values()))
