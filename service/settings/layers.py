@@ -229,12 +229,18 @@ def _decode(text: str, path: LocPath) -> Any:
         return None
     if path[-1] in SECRETS or path[-2:-1] == ("headers",):
         return text
-    free_form = not _FREE_FORM.isdisjoint(path[:-1])
     if text.lstrip()[:1] in {"[", "{"}:
         return orjson.loads(text)
-    if free_form:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return text
+    filters = "where" in path[4:-1]  # pipelines.<name>.handlers.<name>.where
+    if filters and path[-1] in {"in", "not_in"}:
+        return [_json_or_text(part.strip()) for part in text.split(",")]
+    if filters or not _FREE_FORM.isdisjoint(path[:-1]):
+        return _json_or_text(text)
     return text
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
