@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from service.clock import wall_clock_ms
@@ -18,7 +19,7 @@ OUR_HEADERS_BYTES: Final = 512
 
 
 def encode(value: Any) -> bytes:
-    """A result's value as bytes: JSON, unless it is bytes already.
+    """A result's value as bytes: JSON, unless it is bytes already; of models in it too.
 
     Raises:
         PermanentError: If it has no JSON, or a number that is not finite.
@@ -26,13 +27,31 @@ def encode(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     try:
-        encoded = orjson.dumps(value)
+        encoded = orjson.dumps(value, default=_plain)
     except TypeError as exc:
         raise PermanentError(f"the result is no JSON: {exc}") from exc
     # orjson writes NaN and infinities as null without a word
     if b"null" in encoded and not is_finite(value):
         raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
     return encoded
+
+
+def _plain(value: Any) -> Any:
+    """A pydantic model or a msgspec struct as what JSON has.
+
+    Raises:
+        TypeError: If it is none of them, or holds a number that is not finite.
+    """
+    dump: Any = getattr(value, "model_dump", None)
+    if dump is not None:
+        made = dump(mode="json")
+    elif isinstance(value, msgspec.Struct):
+        made = msgspec.to_builtins(value)
+    else:
+        raise TypeError
+    if not is_finite(made):
+        raise TypeError  # it would be null
+    return made
 
 
 def is_finite(value: Any) -> bool:
