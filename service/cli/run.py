@@ -8,7 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from service.app import run_service
+from service.cli.components import component_problems
 from service.cli.exit_codes import INTERNAL, exit_code_of
+from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logging
 from service.workers import WORKER_VARIABLE, run_workers, this_worker
@@ -35,6 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
                 return runner.run(run_workers(settings, ["run", *files], load))
+            _refuse_what_cannot_be_built(settings)
             return runner.run(run_service(settings, worker, load=load))
     except Exception as error:
         if exit_code_of(error) != INTERNAL:
@@ -44,6 +47,17 @@ def main(arguments: argparse.Namespace) -> int:
         return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _refuse_what_cannot_be_built(settings: Settings) -> None:
+    """Raise every problem with handlers and normalizers, where building would tell the first.
+
+    Raises:
+        ConfigurationError: With all of them.
+    """
+    problems = component_problems(settings)
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

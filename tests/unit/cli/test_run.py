@@ -1,6 +1,7 @@
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -57,3 +58,19 @@ def test_what_is_found_wrong_while_starting_is_told_as_a_configuration_error(
 
     assert code == CONFIGURATION
     assert capfd.readouterr().err == "server: cannot listen: it is taken\n"
+
+
+def test_the_service_starts_with_nothing_wrong_or_tells_all_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: d, "
+        "handlers: {a: {use: nobody_knows_it}, b: {use: log_alerts, options: {levles: [WARN]}}}}}"
+    )
+
+    code = main(["run", "--config", str(file)])
+
+    assert code == CONFIGURATION
+    paths = [line.partition(": ")[0] for line in capfd.readouterr().err.splitlines()]
+    assert paths == ["pipelines.p.handlers.a.use", "pipelines.p.handlers.b.options.levles"]
