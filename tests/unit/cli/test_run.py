@@ -10,7 +10,7 @@ import structlog
 
 from service.__main__ import main
 from service.cli import run
-from service.cli.exit_codes import CONFIGURATION, INTERNAL
+from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK
 from service.errors import ConfigurationError
 
 
@@ -74,3 +74,20 @@ def test_the_service_starts_with_nothing_wrong_or_tells_all_of_it(
     assert code == CONFIGURATION
     paths = [line.partition(": ")[0] for line in capfd.readouterr().err.splitlines()]
     assert paths == ["pipelines.p.handlers.a.use", "pipelines.p.handlers.b.options.levles"]
+
+
+def test_a_service_that_is_stopped_while_a_handler_is_imported_has_drained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import signal; signal.raise_signal(15)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: d, "
+        "handlers: {a: {use: 'slow_to_import:f'}}}}"
+    )
+
+    code = main(["run", "--config", str(file)])
+
+    assert code == OK
+    assert capfd.readouterr().err == ""
