@@ -105,7 +105,8 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _leave(_number: int, _frame: object) -> None:
-    raise SystemExit(OK)
+    # not SystemExit: a module of the user's that is being imported would seem to have raised it
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

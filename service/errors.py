@@ -234,6 +234,23 @@ class LaggedError(StreamError):
         self.missed = missed
 
 
+def words_of(error: BaseException) -> str:
+    """What ``error`` says; nothing where its class, which may be the user's, fails to say it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 -- code that is not ours, asked while an error is handled
+        return ""
+
+
+def code_of(error: BaseException) -> str:
+    """What the header ``headrace-error`` says of ``error``: a code of ours, or other text.
+
+    A subclass of the user's may call something else so, such as the status of an HTTP answer.
+    """
+    code = getattr(error, "code", None) if isinstance(error, ServiceError) else None
+    return code if isinstance(code, str) and code else PermanentError.code
+
+
 def first_error(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
     """The first error of a group, which is why the others were cancelled."""
     for error in group.exceptions:
@@ -246,7 +263,7 @@ def described(error: BaseException) -> str:
 
     With its words, so not for what is raised while an event is handled: these may quote it.
     """
-    words = " ".join(str(error).split())
+    words = " ".join(words_of(error).split())
     text = f"{type(error).__name__}: {words}" if words else type(error).__name__
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

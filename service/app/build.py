@@ -320,7 +320,7 @@ def _branch(
     *,
     changelog: Changelog | None,
 ) -> Branch:
-    spec = load_handler(config.use)
+    spec = load_handler(config.use, run_in=config.placed)
     concurrency = _declared(config, spec, "concurrency")
     tuning = handler_tuning(config)
     dispatcher = Dispatcher(

@@ -82,7 +82,17 @@ class HandlerLife:
         for built in self._pipelines.values():
             for branch in built.pipeline.branches:
                 handler = branch.dispatcher.handler
-                await handler.open(built.contexts[handler.name])
+                context = built.contexts[handler.name]
+                await handler.open(context)
+                unused = [name for name in handler.spec.state if name not in context.asked]
+                if unused:  # mostly misspelt on one of the two sides: the other name is forgotten
+                    log.warning(
+                        "declared state is not asked for",
+                        pipeline=built.name,
+                        handler=handler.name,
+                        declared=unused,
+                        asked=sorted(context.asked),
+                    )
                 self._opened.append(handler)
 
     async def close(self, until_s: float) -> None:

@@ -50,7 +50,7 @@ def _normalizer(path: str, pipeline: PipelineSettings) -> Iterator[str]:
 
 def _handler(path: str, handler: HandlerSettings) -> Iterator[str]:
     try:
-        spec = load_handler(handler.use)
+        spec = load_handler(handler.use, run_in=handler.placed)
     except ConfigurationError as error:
         yield from (f"{path}.use: {problem}" for problem in error.problems)
         return

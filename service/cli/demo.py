@@ -28,7 +28,8 @@ from service.cli.produce import key_of, send_all
 from service.cli.progress import progress
 from service.cli.run import loop_factory
 from service.cli.samples import KEY_FIELDS, logs
-from service.cli.topology import topic_roles
+from service.cli.tail import as_event
+from service.cli.topology import CHANGELOG, COMPACTED, topic_roles
 from service.clock import wall_clock_ms
 from service.errors import ConfigurationError
 from service.settings import KafkaSourceSettings, Settings, load_settings
@@ -94,12 +95,14 @@ def main(arguments: argparse.Namespace) -> int:
 async def _demo(arguments: argparse.Namespace) -> int:
     async with _broker(os.environ) as (environ, topic_settings):
         files = arguments.config or [DEMO_FILE]
-        settings = load_settings(files, free_ports(environ))
+        settings = load_settings(files, environ)
+        settings = load_settings(files, free_ports(environ, settings))
         writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
         try:
             async with kafka_tools(settings.kafka) as tools:
-                for topic in topic_roles(settings):
-                    await tools.create_topic(topic, _PARTITIONS, 1, topic_settings)
+                for topic, uses in topic_roles(settings).items():
+                    configs = topic_settings or (COMPACTED if CHANGELOG in uses else {})
+                    await tools.create_topic(topic, _PARTITIONS, 1, configs)
                 own = [] if BOOTSTRAP in os.environ else beside(environ[BOOTSTRAP])
                 return await _Demo(settings, tools, arguments, [*_told(files), *own]).run()
         finally:
@@ -133,12 +136,15 @@ def _told(files: Sequence[Path]) -> list[str]:
     return [f"settings   {file}" for file in files]
 
 
-def free_ports(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ`` with other ports where another program has the usual ones."""
+def free_ports(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """``environ`` with other ports where another program has those of ``settings``."""
     chosen = dict(environ)
-    for variable, port in (("HEADRACE_SERVER__PORT", 8080), ("HEADRACE_ADMIN__PORT", 8081)):
-        if variable not in chosen:
-            chosen[variable] = str(port if _is_free(port) else _free_port())
+    for variable, port in (
+        ("HEADRACE_SERVER__PORT", settings.server.port),
+        ("HEADRACE_ADMIN__PORT", settings.admin.port),
+    ):
+        if variable not in chosen and not (port and _is_free(port)):
+            chosen[variable] = str(_free_port())
     return chosen
 
 
@@ -173,6 +179,13 @@ def ends_of(settings: Settings) -> tuple[str, str]:
         if inputs and outputs:
             return inputs[0], outputs[0]
     raise ConfigurationError(["pipelines: the demo needs one with a Kafka source and an output"])
+
+
+def shown_alert(alert: Any) -> str:
+    """A result on one line: of another configuration than the demo's it need not be an alert."""
+    if isinstance(alert, dict) and "alert" in alert:
+        return f"{alert['alert']}  ({alert.get('service')})"
+    return orjson.dumps(alert).decode()
 
 
 class _Demo:
@@ -259,18 +272,15 @@ class _Demo:
                 now_ms = wall_clock_ms()
                 for record in chunk:
                     self._read_to[record.partition] = record.offset + 1
-                    alert = orjson.loads(record.value or b"{}")
+                    alert = as_event(record)["value"]
                     if self._tally.alerts < _SHOWN_ALERTS:
-                        self._print_alert(alert)
+                        print(shown_alert(alert), flush=True)
                     self._tally.alerts += 1
-                    made_ms = alert.get("timestamp")
+                    if self._tally.alerts == _SHOWN_ALERTS:
+                        print("... and so on", flush=True)
+                    made_ms = alert.get("timestamp") if isinstance(alert, dict) else None
                     if isinstance(made_ms, int):
                         self._tally.latencies_ms.append(max(0, now_ms - made_ms))
-
-    def _print_alert(self, alert: Mapping[str, Any]) -> None:
-        print(f"{alert.get('alert')}  ({alert.get('service')})", flush=True)
-        if self._tally.alerts + 1 == _SHOWN_ALERTS:
-            print("... and so on", flush=True)
 
     async def _show(self, began_s: float) -> None:
         """A line now and then, or a bar at a terminal."""

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -80,7 +81,7 @@ def filters_of(arguments: argparse.Namespace) -> Filters:
     """
     return Filters(
         errors=None if arguments.error is None else frozenset(arguments.error),
-        key=None if arguments.key is None else arguments.key.encode(),
+        key=None if arguments.key is None else os.fsencode(arguments.key),  # any bytes
         handler=arguments.handler,
         since_ms=None if arguments.since is None else parse_time(arguments.since),
         until_ms=None if arguments.until is None else parse_time(arguments.until),
@@ -195,19 +196,25 @@ async def _purge(settings: Settings, topic: str, arguments: argparse.Namespace) 
         if not count:
             print(f"nothing in {topic} is older", file=sys.stderr)
             return OK
-        if not arguments.yes and not _confirmed(f"delete {count} records of {topic}?"):
+        if not arguments.yes and not confirmed(f"delete {count} records of {topic}?"):
             return USAGE
         await kafka.delete_before(topic, offsets)
     print(f"deleted {count} records of {topic}", file=sys.stderr)
     return OK
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Whether somebody at the terminal says yes; Ctrl-C is no answer and ends the command."""
     if not sys.stdin.isatty():
         print(f"{question} say --yes", file=sys.stderr)
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    # Not the event loop's, which asks the task to end: it waits here and sees nothing of it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _ACTIONS: Mapping[

@@ -1,7 +1,8 @@
 """The Kafka-protocol broker of ``headrace demo``: one child process, nothing else to install.
 
 It speaks enough Kafka to show the service on one machine.  It is no place for records that
-matter: what it has acknowledged can be lost when the broker itself is killed.
+matter: what it has acknowledged can be lost when the broker itself is killed.  Nor does it notice
+that a member of a group has died: whoever joins after that waits for it.
 """
 
 import asyncio

@@ -39,4 +39,6 @@ def message_of(error: Exception) -> str:
     """What there is to say about an error; of a group, what there is to say of each."""
     if isinstance(error, ExceptionGroup):
         return "\n".join(message_of(each) for each in error.exceptions)
-    return str(error)
+    from service.errors import words_of  # noqa: PLC0415 -- as above
+
+    return words_of(error) or type(error).__name__

@@ -2,11 +2,14 @@
 
 import argparse
 import keyword
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from service.cli.exit_codes import OK
 from service.cli.usage import UsageError
 from service.errors import ConfigurationError
+from service.handlers.registry import SHIPPED
 
 _HANDLER = '''\
 """{name}: say here what it makes of an event."""
@@ -66,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Write both files; existing ones are left alone.
 
     Raises:
-        UsageError: If the name is no Python name.
+        UsageError: If the name is no Python name, or something else is called so.
         ConfigurationError: If a file is there or cannot be written.
     """
     name: str = arguments.name
@@ -77,10 +80,11 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{name!r} is no Python name: {rule}")
     directory: Path = arguments.directory
     handler, test = directory / f"{name}.py", directory / f"test_{name}.py"
-    for file in (handler, test):
-        if file.exists():
-            raise ConfigurationError([f"{file} is already there"])
     try:
+        for file in (handler, test):
+            if file.exists():
+                raise ConfigurationError([f"{file} is already there"])
+        _refuse_taken(name)
         directory.mkdir(parents=True, exist_ok=True)
         handler.write_text(_HANDLER.format(name=name), encoding="utf-8")
         test.write_text(_TEST.format(name=name), encoding="utf-8")
@@ -88,3 +92,18 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigurationError([f"{error.filename}: {error.strerror}"]) from error
     print(_NEXT.format(name=name, handler=handler, test=test, directory=directory), end="")
     return OK
+
+
+def _refuse_taken(name: str) -> None:
+    """Refuse a name that already means something.
+
+    Raises:
+        UsageError: If a handler of the service is called so, or a module that others import: with
+            the directory on PYTHONPATH ours would be imported in its place.
+    """
+    if name in SHIPPED:
+        raise UsageError(f"{name!r} is a handler that comes with the service: take another name")
+    known = name in sys.modules or name in sys.stdlib_module_names
+    spec = None if known else find_spec(name)
+    if known or (spec is not None and spec.origin is not None):  # else only a directory
+        raise UsageError(f"{name!r} is a module of Python's or installed: take another name")

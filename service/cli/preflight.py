@@ -6,9 +6,11 @@ Looks and does not touch: nothing is written, no group is joined.
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
+from service.app.state import changelogs_of
 from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
-from service.settings import KafkaSourceSettings, Settings
+from service.settings import KafkaSourceSettings, PipelineSourceSettings, Settings
+from service.settings.chains import group_of
 
 _BATCH_OVERHEAD_BYTES = 1024
 """Room for a batch's header and our own record headers."""
@@ -50,6 +52,7 @@ async def preflight(settings: Settings) -> Preflight:
         present = {topic: count for topic, count in found.items() if count is not None}
         configs = await kafka.topic_configs(list(present))
         problems += _size_problems(settings, roles, configs)
+        problems += _changelog_problems(settings, present, configs)
         problems += _exactly_once_problems(settings, present)
         problems += [problem async for problem in _access_problems(settings, kafka, roles, present)]
     return Preflight(found, problems)
@@ -69,6 +72,9 @@ def _named_at(settings: Settings, topic: str) -> str:
                 return f"{here}.retry.delay_topics"
         if pipeline.dead_letter == topic:
             return f"pipelines.{name}.dead_letter"
+    for here, changelog, _ in _changelogs(settings):
+        if changelog == topic:
+            return here
     return "subscriptions.topics"
 
 
@@ -113,6 +119,44 @@ def _size_problems(
                 f"{_named_at(settings, topic)}: topic {topic} is compacted: of several dead "
                 "letters of a key only the last would stay"
             )
+
+
+def _changelogs(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each changelog topic: the path of what makes it needed, its name, and its pipeline."""
+    for name, pipeline in settings.pipelines.items():
+        for handler, topics in changelogs_of(name, pipeline, group_of(settings, name)).items():
+            for topic in topics.values():
+                yield f"pipelines.{name}.handlers.{handler}.use", topic, name
+
+
+def _changelog_problems(
+    settings: Settings, present: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
+    """Changelogs that would not hold the state, or not for long."""
+    for here, topic, name in _changelogs(settings):
+        if topic not in present:
+            continue
+        for read in dict.fromkeys(_inputs(settings, name)):
+            if present.get(read, 0) > present[topic]:
+                yield (
+                    f"{here}: topic {topic} (changelog) has {present[topic]} partitions and input "
+                    f"{read} {present[read]}: it needs one for each"
+                )
+        policy = configs.get(topic, {}).get("cleanup.policy", "compact")
+        if policy != "compact":
+            yield (
+                f"{here}: topic {topic} (changelog) has cleanup.policy {policy}: what does not "
+                "change for the time of its retention would be forgotten; it needs compact"
+            )
+
+
+def _inputs(settings: Settings, name: str) -> Iterator[str]:
+    """The topics that a pipeline's records come from, down a chain too."""
+    for source in settings.pipelines[name].sources.values():
+        if isinstance(source, KafkaSourceSettings):
+            yield from source.topics
+        elif isinstance(source, PipelineSourceSettings):
+            yield from _inputs(settings, source.name)
 
 
 def _exactly_once_problems(settings: Settings, present: Mapping[str, int]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 
 from service.cli.exit_codes import CONFIGURATION, OK
 from service.cli.kafka_tools import kafka_tools
-from service.cli.topology import CHANGELOG, INPUT, topic_roles
+from service.cli.topology import CHANGELOG, COMPACTED, INPUT, topic_roles
 from service.settings import Settings, load_settings
 
 
@@ -33,7 +33,7 @@ async def _topics(settings: Settings, arguments: argparse.Namespace) -> int:
                 if CHANGELOG in uses:
                     # a partition of its own for each partition of the inputs, which come before
                     inputs = (found[name] or 0 for name, used in roles.items() if INPUT in used)
-                    partitions, configs = max(partitions, *inputs), {"cleanup.policy": "compact"}
+                    partitions, configs = max(partitions, *inputs), COMPACTED
                 created = await kafka.create_topic(
                     topic, partitions, arguments.replication_factor, configs
                 )

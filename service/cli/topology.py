@@ -12,6 +12,9 @@ DELAY = "delay"
 SUBSCRIPTION = "subscription"
 CHANGELOG = "changelog"
 
+COMPACTED: Mapping[str, str] = {"cleanup.policy": "compact"}
+"""Settings of a changelog, of which the latest record of a key counts."""
+
 WRITTEN = frozenset({OUTPUT, DEAD_LETTER, DELAY, CHANGELOG})
 READ = frozenset({INPUT, DELAY, SUBSCRIPTION, CHANGELOG})
 
@@ -41,5 +44,5 @@ def _uses(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def dead_letter_topics(settings: Settings) -> list[str]:
-    """The dead-letter topics, each once."""
-    return [topic for topic, roles in topic_roles(settings).items() if DEAD_LETTER in roles]
+    """The dead-letter topics, each once; no handler's code is asked for them."""
+    return list(dict.fromkeys(each.dead_letter for each in settings.pipelines.values()))

@@ -17,9 +17,7 @@ from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
     KafkaError,
-    NotCoordinatorForGroupError,
     UnknownTopicOrPartitionError,
-    for_code,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import SyncGroupRequest
@@ -34,6 +32,7 @@ from service.consumers.base import (
     TopicPartition,
     partition_set,
 )
+from service.consumers.kafka_answers import keep_member, refuse_unanswered
 from service.consumers.kafka_decompress import install_bounded_decoders
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.consumers.room import first_of
@@ -51,6 +50,8 @@ PRIVATE_NAMES: Final = {
         "_send_req",
         "coordinator_dead",
         "generation",
+        "member_id",
+        "reset_generation",
         "fetch_committed_offsets",
     ),
     "Fetcher": ("_fetch_task",),
@@ -167,8 +168,10 @@ class KafkaConsumerClient:
             answer = await ask(request)
             if isinstance(request, SyncGroupRequest):
                 self._synced_at_s = sent_at_s
+            elif isinstance(request, OffsetCommitRequest):
+                keep_member(coordinator, answer)
             elif isinstance(request, OffsetFetchRequest):
-                _refuse_unanswered(coordinator, answer)
+                refuse_unanswered(coordinator, answer)
             return answer
 
         coordinator._do_heartbeat = noted_beat  # noqa: SLF001
@@ -327,25 +330,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         self._joined()
         self._listener.on_assigned(partition_set(assigned))
-
-
-def _refuse_unanswered(coordinator: Any, answer: Any) -> None:
-    """Raise what an answer about committed offsets says as a whole, which the client overlooks.
-
-    A coordinator that is not there yet, as after a restart of its broker, answers with one error
-    for everything and lists no partition.  The client takes that for a group that has never
-    committed, and reading would begin anew at the start or, worse, at the end.
-
-    Raises:
-        KafkaError: What it says; the client asks again if that can help.
-    """
-    code: int = getattr(answer, "error_code", 0)
-    if not code:
-        return
-    error = for_code(code)
-    if error is NotCoordinatorForGroupError:
-        coordinator.coordinator_dead()
-    raise error("the group's offsets are not known yet")
 
 
 def _client_tasks(consumer: AIOKafkaConsumer) -> "dict[str, asyncio.Task[Any] | None]":

@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import Path, PurePath
 from types import CodeType
 
-from service.errors import ServiceError
+from service.errors import ServiceError, code_of, words_of
 from service.events import Failure
 
 DETAIL_MAX_BYTES = 1024
@@ -36,8 +36,7 @@ def failure_of(error: Exception, *, stage: str, handler: str = "", attempts: int
         handler: Name of the handler, or the empty string before there was one.
         attempts: How often it was tried, this time included.
     """
-    code = getattr(error, "code", "handler") if isinstance(error, ServiceError) else "handler"
-    return Failure(code, describe(error), stage=stage, handler=handler, attempts=attempts)
+    return Failure(code_of(error), describe(error), stage=stage, handler=handler, attempts=attempts)
 
 
 def describe(error: BaseException) -> str:
@@ -46,7 +45,7 @@ def describe(error: BaseException) -> str:
         error = error.__cause__  # what Python makes of it says nothing
     kind = type(error)
     if isinstance(error, ServiceError):
-        message = str(error)
+        message = words_of(error)
         return one_line(f"{kind.__name__}: {message}" if message else kind.__name__)
     name = (
         kind.__qualname__

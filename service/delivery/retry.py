@@ -146,10 +146,23 @@ def after_failure(
     if classify(error) is ErrorKind.TRANSIENT:
         if attempts < policy.attempts:
             delay_s = policy.backoff_s(attempts, random)
-            if isinstance(error, TransientError) and error.retry_after_s is not None:
-                delay_s = max(delay_s, min(error.retry_after_s, RETRY_AFTER_MAX_S))
+            if isinstance(error, TransientError):
+                delay_s = max(delay_s, _asked_s(error))
             return Retry(delay_s)
         if rung < len(policy.delay_topics):
             step = policy.delay_topics[rung]
             return Delay(step.topic, step.delay_s, rung + 1)
     return DeadLetter(failure_of(error, stage="handle", handler=handler, attempts=attempts))
+
+
+def _asked_s(error: TransientError) -> float:
+    """The least wait that ``error`` asks for, bounded; 0 if it asks for none.
+
+    Read as the user's code left it: a subclass may not have called our constructor, and text from
+    an HTTP header may have gone into it as it was.
+    """
+    try:
+        asked_s = float(getattr(error, "retry_after_s", None) or 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(asked_s, RETRY_AFTER_MAX_S) if asked_s > 0 else 0.0  # not a number is none

@@ -7,7 +7,7 @@ generators) adds a layer.
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from service.handlers.inputs import Converter, converter
 from service.handlers.options import validate_options
 from service.handlers.processes import ProcessCalls
 from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
-from service.handlers.signature import made_with
+from service.handlers.signature import hides_async, made_with
 from service.handlers.spec import HandlerSpec
 from service.handlers.threads import ThreadCalls
 from service.handlers.timers import FIRED_PER_TICK, KeyTimers
@@ -171,11 +171,14 @@ def _instantiate(target: Callable[..., Any], options: Any, name: str) -> Any:
 
 
 def _callable(spec: HandlerSpec, instance: Any, options: Any) -> Callable[[Event], Any]:
-    function: Callable[..., Any] = instance if inspect.isfunction(instance) else instance.__call__
+    called = inspect.isfunction(instance) or isinstance(instance, functools.partial)
+    function: Callable[..., Any] = instance if called else instance.__call__
     if inspect.isasyncgenfunction(function):
         function = _collected_async(function)
     elif inspect.isgeneratorfunction(function):
         function = _collected(function)
+    elif spec.is_async and spec.run_in == "loop" and hides_async(function):
+        function = _waited_for(function)
     convert = None if spec.input_type is None else converter(spec.input_type)
     if spec.batch is not None:
         batched = Batcher(function, size=spec.batch, linger_s=spec.linger_s).call
@@ -236,19 +239,35 @@ def _collected(function: Callable[..., Iterator[Any]]) -> Callable[..., list[Any
 
 
 def _collected_async(
-    function: Callable[..., AsyncIterator[Any]],
+    function: Callable[..., AsyncGenerator[Any]],
 ) -> Callable[..., Awaitable[list[Any]]]:
     @functools.wraps(function)
     async def call(*arguments: Any) -> list[Any]:
-        results: list[Any] = []
-        iterator = function(*arguments)
-        try:
-            async for result in iterator:
-                results.append(result)
-                if len(results) > MAX_RESULTS:
-                    break
-        finally:
-            await iterator.aclose()  # type: ignore[attr-defined]  # an async generator
-        return results
+        return await _read(function(*arguments))
 
     return call
+
+
+def _waited_for(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """A plain function around an async one as one that is async itself."""
+
+    @functools.wraps(function)
+    async def call(*arguments: Any) -> Any:
+        returned = function(*arguments)
+        if inspect.isasyncgen(returned):
+            return await _read(returned)
+        return await returned if inspect.isawaitable(returned) else returned
+
+    return call
+
+
+async def _read(iterator: AsyncGenerator[Any, Any]) -> list[Any]:
+    results: list[Any] = []
+    try:
+        async for result in iterator:
+            results.append(result)
+            if len(results) > MAX_RESULTS:
+                break
+    finally:
+        await iterator.aclose()
+    return results

@@ -67,6 +67,7 @@ class HandlerContext:
         unread: Whether an input partition (topic, number) has records that are not durable here:
             stored, fetched or in flight.  While it has, silence says nothing about its time.
         made_timers: The timers that were asked for; for the runtime, which lets them go off.
+        asked: Names of the states that were asked for.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class HandlerContext:
         self._clients = clients
         self._state = state
         self.made_timers: list[KeyTimers] = []
+        self.asked: set[str] = set()
 
     async def client(self, key: str, factory: Callable[[], Any]) -> Any:
         """A client shared with every handler that asks for the same ``key``.
@@ -109,6 +111,7 @@ class HandlerContext:
 
         It is durable if the handler declares it (``state=`` of ``@handler``).
         """
+        self.asked.add(name)
         return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys, codec=codec)
 
     def timers(self, go_off: GoOff, name: str = "timers") -> KeyTimers:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from service.errors import ConfigurationError, described
-from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, make_spec, registered
+from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, RunIn, make_spec, registered
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -31,16 +31,25 @@ _EXTRAS: Final = {"aiohttp": "http", "jsonschema": "jsonschema", "sqlalchemy": "
 """The extra that brings a package which a shipped handler imports."""
 
 
-def load_handler(use: str) -> HandlerSpec:
+def load_handler(use: str, *, run_in: RunIn | None = None) -> HandlerSpec:
     """The handler that ``use`` names.
 
     Args:
         use: A name given to ``@handler``, one of the shipped handlers, an entry point of the
             group ``headrace.handlers``, or ``package.module:callable``.
+        run_in: Where it is to run; as it declares if ``None``.
 
     Raises:
-        ConfigurationError: If there is none; the problem lists the known names.
+        ConfigurationError: If there is none; the problem lists the known names.  Or if it cannot
+            run where it is to.
     """
+    spec = _found(use)
+    if run_in is None or run_in == spec.run_in:
+        return spec
+    return _made_again(spec, spec.target, spec.name, options=spec.options, run_in=run_in)
+
+
+def _found(use: str) -> HandlerSpec:
     if ":" in use:
         return _from_path(use)
     declared = registered().get(use)
@@ -112,19 +121,27 @@ def _derived(spec: HandlerSpec, found: Any, name: str) -> HandlerSpec:
 
     That is a subclass or an instance of a declared class, or a function around a declared one.
     """
-    derived = make_spec(
-        found,
+    options = getattr(found, "Options", spec.options)
+    return _made_again(spec, found, name, options=options, run_in=spec.run_in)
+
+
+def _made_again(
+    spec: HandlerSpec, target: Any, name: str, *, options: Any, run_in: RunIn
+) -> HandlerSpec:
+    """A spec of ``target``, which declares what ``spec`` does but for the rest of the arguments."""
+    made = make_spec(
+        target,
         name=name,
-        options=getattr(found, "Options", spec.options),
+        options=options,
         batch=spec.batch,
         linger_s=spec.linger_s,
-        run_in=spec.run_in,
+        run_in=run_in,
         tombstones=spec.tombstones,
         concurrency=spec.concurrency,
         timeout_s=spec.timeout_s,
         ordering=spec.ordering,
         state=spec.state,
     )
-    if derived.input_type is None and spec.parameters[0] == "event":
-        return replace(derived, input_type=spec.input_type)
-    return derived
+    if made.input_type is None and spec.parameters[0] == "event":
+        return replace(made, input_type=spec.input_type)
+    return made

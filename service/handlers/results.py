@@ -69,10 +69,10 @@ class PartitionResult(Result):
 def to_results(returned: Any, limit: int = MAX_RESULTS) -> Sequence[Result]:
     """Results for what a handler returned.
 
-    ``None`` is no result; a mapping, text, bytes, a number, a pydantic model, a msgspec struct or
-    a dataclass is one; a :class:`~service.events.Result` is itself; a list, tuple or iterator is
-    as many as it holds, without the ``None`` among them.  An iterator is read here, so what its
-    code raises comes out here.
+    ``None`` is no result; a mapping, text, bytes, a number, a pydantic model, a msgspec struct, a
+    dataclass or a ``NamedTuple`` is one; a :class:`~service.events.Result` is itself; a list, tuple
+    or iterator, or a ``NamedTuple`` of results, is as many as it holds, without the ``None`` among
+    them.  An iterator is read here, so what its code raises comes out here.
 
     Args:
         returned: The value that the handler returned.
@@ -190,6 +190,9 @@ def _modelled(value: Any) -> Result | None:
         import msgspec  # noqa: PLC0415 -- an extra, present if the handler made a struct
 
         return Result(msgspec.to_builtins(value))
+    named: Any = getattr(value, "_asdict", None) if isinstance(value, tuple) else None
+    if named is not None and not any(isinstance(each, Result) for each in value):
+        return Result(named())  # of a NamedTuple: a list of its fields would be so many results
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return Result(dataclasses.asdict(value))
     return None

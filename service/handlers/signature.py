@@ -32,6 +32,10 @@ _POSITIONAL: Final = (
 _ONLY: Final = (
     "the first parameter is what it handles, and only these two may follow it, by these names"
 )
+_HIDDEN: Final = (
+    "it takes any arguments, mostly because a decorator hides those of the function below it: "
+    "put functools.wraps on what the decorator returns"
+)
 _MEND: Final = (
     "write Event and read event.data, or a pydantic model, a msgspec struct, a dataclass, a "
     "TypedDict or a dict, to have the data checked"
@@ -68,7 +72,8 @@ def read_signature(target: Callable[..., Any], *, batched: bool, typed: bool) ->
     positional = [each for each in parameters if each.kind in _POSITIONAL]
     _refuse_keywords(parameters)
     if not positional:
-        raise ConfigurationError(["it must take the event"])
+        any_number = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
+        raise ConfigurationError([_HIDDEN if any_number else "it must take the event"])
     if positional[0].name in {"self", "cls"}:
         raise ConfigurationError(["it is a method: declare its class, with the code in __call__"])
     for each in positional[1:]:
@@ -81,6 +86,16 @@ def read_signature(target: Callable[..., Any], *, batched: bool, typed: bool) ->
     if batched and len(names) > 1:
         raise ConfigurationError(["a batch handler takes the list only"])
     return Signature(function, tuple(names), input_type)
+
+
+def is_async_function(function: Callable[..., Any]) -> bool:
+    """Whether a call of ``function`` gives something to await or to iterate over asynchronously."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def hides_async(function: Callable[..., Any]) -> bool:
+    """Whether ``function`` is a plain one around an async one, as many decorators make it."""
+    return not is_async_function(function) and is_async_function(inspect.unwrap(function))
 
 
 def location(target: Callable[..., Any]) -> str:

@@ -6,12 +6,20 @@ that made it.  Nothing is called and nothing is opened here.
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from service.errors import ConfigurationError
-from service.handlers.signature import LIFECYCLE, class_problems, location, read_signature
+from service.handlers.signature import (
+    LIFECYCLE,
+    class_problems,
+    hides_async,
+    is_async_function,
+    location,
+    read_signature,
+)
 
 if TYPE_CHECKING:
     from service.handlers.bound import BoundHandler
@@ -26,6 +34,8 @@ DEFAULT_LINGER_S: Final = 0.02
 
 DEFAULT_THREADS: Final = 4
 """Threads of a handler that declares no concurrency."""
+
+_STATE_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 
@@ -142,6 +152,7 @@ def handler(
     Raises:
         ConfigurationError: If the declaration contradicts itself or the name is taken.
     """
+    _check_name(name)
 
     def declare(target: _T) -> _T:
         spec = make_spec(
@@ -168,6 +179,21 @@ def handler(
         return target
 
     return declare
+
+
+def _check_name(name: Any) -> None:
+    """Refuse what cannot be the name of a handler.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
+    if callable(name):  # the brackets are missing, so that what it is put on is its argument
+        known = getattr(name, "__name__", "name")
+        problem = f'it needs a name in brackets, @handler("{known}")'
+        raise ConfigurationError([f"@handler above {known} ({location(name)}): {problem}"])
+    if not isinstance(name, str) or not name or ":" in name:
+        problem = "should be text without a colon, which is for package.module:callable"
+        raise ConfigurationError([f"@handler({name!r}): its name {problem}"])
 
 
 def registered() -> Mapping[str, HandlerSpec]:
@@ -205,6 +231,7 @@ def make_spec(
         )
         if wrong
     ]
+    refusals += _word_problems(run_in, ordering, state)
     at = location(target)
     named = f"handler {name!r} ({at})" if at else f"handler {name!r}"
     try:
@@ -214,7 +241,7 @@ def make_spec(
     except ConfigurationError as error:
         refusals += error.problems
         raise ConfigurationError([f"{named}: {problem}" for problem in refusals]) from None
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    is_async = is_async_function(function) or (run_in == "loop" and hides_async(function))
     has_options = options is not None or hasattr(target, "Options")
     use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     importable = inspect.isfunction(target) or isinstance(target, type)
@@ -266,6 +293,25 @@ def make_spec(
         ordering=ordering,
         state=tuple(state),
     )
+
+
+def _word_problems(run_in: Any, ordering: Any, state: Any) -> Iterator[str]:
+    """What is wrong with those arguments of a declaration that are words."""
+    for what, value, known in (
+        ("run_in", run_in, get_args(RunIn)),
+        ("ordering", ordering, (None, *get_args(Ordering))),
+    ):
+        if value not in known:
+            yield f"{what} is {value!r}, not one of {', '.join(filter(None, known))}"
+    if isinstance(state, str):  # of which each letter would be a name
+        yield f'state={state!r} is one text and no list of names: write state=("{state}",)'
+        return
+    for name in state:
+        if not (isinstance(name, str) and _STATE_NAME.fullmatch(name)):
+            yield (
+                f"state {name!r} should be letters, digits, ., _ and - only: its changelog topic "
+                "is named for it"
+            )
 
 
 def _default_concurrency(batch: int | None, run_in: RunIn) -> int | None:

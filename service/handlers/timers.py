@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from service.errors import FatalError, PermanentError, StateTypeError, TransientError
+from service.errors import FatalError, PermanentError, StateTypeError, TransientError, words_of
 from service.events import Event, Result, SameKey
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
@@ -177,7 +177,7 @@ class KeyTimers:
             try:
                 told = to_results(self._go_off(Timer(place, key, at_ms)))
             except TransientError as exc:
-                log.warning("timer failed, and stays", key=key, error=str(exc))
+                log.warning("timer failed, and stays", key=key, error=words_of(exc))
                 again.append((at_ms, key))
                 continue
             except FatalError:

@@ -19,6 +19,8 @@ from service.errors import (
     HandlerFailedError,
     PermanentError,
     TransientError,
+    code_of,
+    words_of,
 )
 from service.events import Event, Headers, RecordBatch, SourceRecord
 from service.handlers.results import MAX_RESULTS
@@ -136,9 +138,10 @@ def answer(call: Callable[[Event], Any], request: Portable) -> bytes:
             value = list(islice(value, MAX_RESULTS + 1))
         reply = Reply("value", value)
     except TransientError as error:
-        reply = Reply("transient", message=str(error), retry_after_s=error.retry_after_s)
+        asked_s = getattr(error, "retry_after_s", None)  # not of a subclass that forgot our own
+        reply = Reply("transient", message=words_of(error), retry_after_s=asked_s)
     except PermanentError as error:
-        reply = Reply("permanent", message=str(error), code=error.code)
+        reply = Reply("permanent", message=words_of(error), code=code_of(error))
     except Exception as error:  # noqa: BLE001 -- the task boundary of this process
         reply = Reply("unexpected", message=describe(error))
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import isclass
 from typing import Any, cast
 
-from service.errors import ConfigurationError, PermanentError
+from service.errors import ConfigurationError, PermanentError, code_of, words_of
 from service.events import Failure, Record
 from service.normalizers.base import TOMBSTONE, Limits, Normalizer, refused
 from service.normalizers.cloudevents import CloudEventsNormalizer
@@ -134,5 +134,5 @@ class _TotalNormalizer:
 def failure_of(error: Exception) -> Failure:
     """The failure that an exception of a normalizer stands for."""
     if isinstance(error, PermanentError):
-        return refused(error.code, str(error))
+        return refused(code_of(error), words_of(error))
     return refused("decode", f"the normalizer raised {type(error).__name__}")

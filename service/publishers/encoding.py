@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from service.clock import wall_clock_ms
@@ -28,7 +29,7 @@ class Output(NamedTuple):
 
 
 def encode(value: Any) -> bytes:
-    """A result's value as bytes: JSON, unless it is bytes already.
+    """A result's value as bytes: JSON, unless it is bytes already; of models in it too.
 
     Raises:
         PermanentError: If it has no JSON, or a number that is not finite.
@@ -36,13 +37,31 @@ def encode(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     try:
-        encoded = orjson.dumps(value)
+        encoded = orjson.dumps(value, default=_plain)
     except TypeError as exc:
         raise PermanentError(f"the result is no JSON: {exc}") from exc
     # orjson writes NaN and infinities as null without a word
     if b"null" in encoded and not all_finite(value):
         raise PermanentError("the result holds a number that is not finite (NaN or Infinity)")
     return encoded
+
+
+def _plain(value: Any) -> Any:
+    """A pydantic model or a msgspec struct as what JSON has.
+
+    Raises:
+        TypeError: If it is none of them, or holds a number that is not finite.
+    """
+    dump: Any = getattr(value, "model_dump", None)
+    if dump is not None:
+        made = dump(mode="json")
+    elif isinstance(value, msgspec.Struct):
+        made = msgspec.to_builtins(value)
+    else:
+        raise TypeError
+    if not all_finite(made):
+        raise TypeError  # it would be null
+    return made
 
 
 def check_acceptable(

@@ -96,27 +96,35 @@ class Layers:
 
     def add_file(self, file: Path) -> None:
         """Merge a YAML file; what is wrong with it becomes a problem."""
+        self.add_values(self.read(file), file)
+
+    def read(self, file: Path) -> Mapping[Any, Any]:
+        """What a YAML file holds, not merged; what is wrong with it becomes a problem."""
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is no UTF-8"
             self.problems.append(Problem((str(file),), f"cannot be read: {reason}"))
-            return
+            return {}
         try:
             values = yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             at = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
             self.problems.append(Problem((str(file),), f"is no valid YAML{at}: {error.problem}"))
-            return
+            return {}
         except (yaml.YAMLError, ValueError, RecursionError):
             self.problems.append(Problem((str(file),), "is no valid YAML"))
-            return
+            return {}
         if values is None:
-            return
+            return {}
         if not isinstance(values, dict):
             self.problems.append(Problem((str(file),), "should hold a map at the top"))
-            return
+            return {}
+        return values
+
+    def add_values(self, values: Mapping[Any, Any], file: Path) -> None:
+        """Merge what was read of ``file``."""
         try:
             self.add(values, str(file))
         except RecursionError:
@@ -221,12 +229,18 @@ def _decode(text: str, path: LocPath) -> Any:
         return None
     if path[-1] in SECRETS or path[-2:-1] == ("headers",):
         return text
-    free_form = not _FREE_FORM.isdisjoint(path[:-1])
     if text.lstrip()[:1] in {"[", "{"}:
         return orjson.loads(text)
-    if free_form:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return text
+    filters = "where" in path[4:-1]  # pipelines.<name>.handlers.<name>.where
+    if filters and path[-1] in {"in", "not_in"}:
+        return [_json_or_text(part.strip()) for part in text.split(",")]
+    if filters or not _FREE_FORM.isdisjoint(path[:-1]):
+        return _json_or_text(text)
     return text
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text

@@ -50,14 +50,14 @@ def load(files: Sequence[Path], environ: Mapping[str, str]) -> LoadedSettings:
     Raises:
         ConfigurationError: With every problem, one line each.
     """
-    given = Layers()
-    for file in files:
-        given.add_file(file)
     layers = Layers()
-    if "pipelines" not in given.data and not _names_other_pipelines(environ):
+    # once each: of a pipe, as the shell makes of <(...), nothing would be left the second time
+    read = [(layers.read(file), file) for file in files]
+    given = any("pipelines" in values for values, _ in read)
+    if not given and not _names_other_pipelines(environ):
         layers.add(DEFAULT_PIPELINES, "default pipeline")
-    for file in files:
-        layers.add_file(file)
+    for values, file in read:
+        layers.add_values(values, file)
     layers.add_environment(environ, ENV_PREFIX)
     settings, problems = _validated(layers.data)
     problems = [*layers.problems, *problems]

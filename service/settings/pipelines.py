@@ -142,11 +142,18 @@ class HandlerSettings(Section):
         default_factory=CircuitBreakerSettings, description="Circuit breaker."
     )
     run_in: Literal["loop", "thread", "process"] = Field(
-        default="loop", description="Where it runs; thread and process are for work that blocks."
+        default="loop",
+        description="Where a plain function runs; thread and process are for work that blocks; "
+        "a value here wins over the handler's.",
     )
     tombstones: bool = Field(
         default=False, description="Whether it gets records with a null value."
     )
+
+    @property
+    def placed(self) -> Literal["loop", "thread", "process"] | None:
+        """``run_in`` if it is configured; else the handler's declaration says where it runs."""
+        return self.run_in if "run_in" in self.model_fields_set else None
 
 
 class PipelineSettings(Section):

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import orjson
 
@@ -18,7 +18,7 @@ from service.app.report import ExitReport
 from service.app.state import changelog_topics
 from service.consumers.base import ConsumerClient
 from service.events import Headers
-from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec
+from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, registered
 from service.publishers.base import ProducerClient, TransactionalClient
 from service.settings import KafkaSourceSettings, build_settings
 from service.state.restore import ChangelogReader
@@ -27,6 +27,9 @@ from service.testing.broker_changelogs import MemoryChangelogs
 from service.testing.broker_clients import MemoryConsumer, MemoryProducer
 from service.testing.broker_transactions import MemoryTransactions
 from service.testing.virtual_time import VirtualTimeLoop, virtual_loop
+
+SentHeaders: TypeAlias = Mapping[str, bytes | str] | Sequence[tuple[str, bytes | str]]
+"""The headers of an event that a test sends."""
 
 INPUT: Final = "input"
 OUTPUT: Final = "output"
@@ -85,7 +88,8 @@ class Harness(AbstractAsyncContextManager["Harness"]):
     Leaving the block drains the service as SIGTERM would.
 
     Args:
-        config: The configuration, as YAML would hold it; see :func:`pipeline_of`.
+        config: The configuration, as YAML would hold it and by the same rules; see
+            :func:`pipeline_of`.
         broker: A broker to share with another harness, as another member of the group.
         partitions: Partitions of the topics that are made.
 
@@ -166,7 +170,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         topic: str | None = None,
         key: bytes | str | None = None,
         partition: int | None = None,
-        headers: Headers = (),
+        headers: SentHeaders = (),
         timestamp: int | None = None,
     ) -> BrokerRecord:
         """Write one event to an input topic; it is not handled before you wait.
@@ -176,7 +180,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
             topic: The first input topic if not given.
             key: Records of one key go to one partition.
             partition: Where it goes, whatever the key.
-            headers: In order.
+            headers: A mapping, or pairs in order; text as UTF-8.
             timestamp: Milliseconds; now if not given.
         """
         return self.broker.produce(
@@ -184,7 +188,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
             _encoded(value),
             key=key.encode() if isinstance(key, str) else key,
             partition=partition,
-            headers=headers,
+            headers=_pairs(headers),
             timestamp=timestamp,
         )
 
@@ -344,13 +348,16 @@ def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:
         handler: What else the configuration would say about it: ``options``, ``where``, …
 
     Raises:
-        TypeError: If ``use`` is neither text nor a declared handler.
+        TypeError: If ``use`` is neither text nor a declared handler, or another one has been
+            declared by its name since.
     """
     if not isinstance(use, str):
         spec = getattr(use, SPEC_ATTRIBUTE, None)
         # a subclass has inherited the declaration of another class, which would run instead
         if not isinstance(spec, HandlerSpec) or spec.target is not use:
             raise TypeError(f"{use!r} is not declared with @handler")
+        if registered().get(spec.name) is not spec:  # it would be that one which runs
+            raise TypeError(f"{use!r} is not the last one that was declared as {spec.name!r}")
         use = spec.name
     return {
         "pipelines": {
@@ -362,6 +369,13 @@ def pipeline_of(use: Any, **handler: Any) -> dict[str, Any]:
             }
         }
     }
+
+
+def _pairs(headers: SentHeaders) -> Headers:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [
+        (name, content.encode() if isinstance(content, str) else content) for name, content in pairs
+    ]
 
 
 def _encoded(value: Any) -> bytes | None:

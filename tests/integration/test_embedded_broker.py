@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
 from service.cli.kafka_tools import kafka_tools
+from service.consumers.base import CommitRefusedError, CommittedOffset, TopicPartition
+from service.consumers.kafka_client import KafkaConsumerClient
 from service.pauses import EMPTY_S, pause_between_questions
 from service.settings import KafkaSettings
 from tests.kafka.client import Kafka
@@ -114,3 +118,40 @@ async def test_the_commands_make_no_topic_by_asking_about_it() -> None:
         for _ in range(2):
             async with kafka_tools(settings) as tools:
                 assert await tools.partitions(["typo"]) == {"typo": None}
+
+
+class _Committing:
+    """A listener that commits what was read when its partitions are taken away."""
+
+    def __init__(self, client: KafkaConsumerClient, position: int) -> None:
+        self._client = client
+        self._position = position
+        self.assigned: asyncio.Queue[Collection[TopicPartition]] = asyncio.Queue()
+
+    async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
+        if partitions:
+            offsets = dict.fromkeys(partitions, CommittedOffset(self._position, ""))
+            with suppress(CommitRefusedError):
+                await self._client.commit(offsets)
+
+    def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self.assigned.put_nowait(partitions)
+
+
+async def test_a_member_that_commits_while_another_one_joins_stays_in_the_group() -> None:
+    # it refuses such a commit, which Apache Kafka takes, as one of another generation
+    async with embedded_broker() as bootstrap, Kafka(bootstrap) as kafka:
+        options = {"bootstrap_servers": bootstrap, "heartbeat_interval_ms": 300}
+        listeners: list[_Committing] = []
+        clients: list[KafkaConsumerClient] = []
+        for topic in ("a", "b"):
+            await kafka.create_topic(topic, 2)
+            clients.append(KafkaConsumerClient([topic], "g", options))
+            listeners.append(_Committing(clients[-1], 0))
+            await clients[-1].start(listeners[-1])
+            async with asyncio.timeout(8):
+                for listener in listeners:
+                    await listener.assigned.get()
+
+        for client in clients:
+            await client.stop()

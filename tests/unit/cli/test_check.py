@@ -85,6 +85,23 @@ def test_handlers_options_and_normalizers_that_do_not_exist_are_found(
     assert output.out == ""
 
 
+def test_a_handler_that_cannot_run_where_it_is_told_to_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told_where.py").write_text("async def f(event): ...")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "pipelines: {p: {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: d, "
+        "handlers: {h: {use: 'told_where:f', run_in: thread, output: o}}}}"
+    )
+
+    code = main(["check", "--config", str(file)])
+
+    assert code == CONFIGURATION
+    assert "run_in: thread is for sync functions" in capsys.readouterr().err
+
+
 def test_every_extra_that_is_not_installed_is_found_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

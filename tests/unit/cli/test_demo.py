@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.demo import DEMO_FILE, Tally, beside, ends_of, free_ports
+from service.cli.demo import DEMO_FILE, Tally, beside, ends_of, free_ports, shown_alert
 from service.errors import ConfigurationError
 from service.settings import build_settings, load_settings
 
@@ -58,10 +58,39 @@ def test_ports_that_others_have_are_replaced_and_chosen_ones_kept() -> None:
         except OSError:
             pass  # then another program has it, which is as good
 
-        ports = free_ports({"HEADRACE_ADMIN__PORT": "1234"})
+        environ = {"HEADRACE_ADMIN__PORT": "1234"}
+        ports = free_ports(environ, load_settings([DEMO_FILE], environ))
 
     assert ports["HEADRACE_SERVER__PORT"] != "8080"
     assert ports["HEADRACE_ADMIN__PORT"] == "1234"
+
+
+def test_a_port_of_a_file_is_kept_while_it_is_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server, admin = free.getsockname()[1], taken.getsockname()[1]
+        file = tmp_path / "own.yaml"
+        file.write_text(f"{{server: {{port: {server}}}, admin: {{port: {admin}}}}}")
+        free.close()
+
+        ports = free_ports({}, load_settings([file], {}))
+
+    assert list(ports) == ["HEADRACE_ADMIN__PORT"]
+    assert ports["HEADRACE_ADMIN__PORT"] != str(admin)
+
+
+@pytest.mark.parametrize(
+    ("alert", "line"),
+    [
+        ({"alert": "[ALERT - WARN] hot", "service": "a"}, "[ALERT - WARN] hot  (a)"),
+        ({"celsius": 45.0}, '{"celsius":45.0}'),
+        (["a", 1], '["a",1]'),
+        (None, "null"),
+    ],
+    ids=["an alert", "another object", "a list", "a tombstone"],
+)
+def test_whatever_a_handler_publishes_can_be_shown(alert: object, line: str) -> None:
+    assert shown_alert(alert) == line
 
 
 def test_a_tally_tells_rates_and_percentiles() -> None:

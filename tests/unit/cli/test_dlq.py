@@ -1,4 +1,7 @@
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -6,7 +9,14 @@ from typing import Any, cast
 import pytest
 
 from service.cli.arguments import parse_arguments
-from service.cli.dlq import Filters, dead_letter_topic, dead_letters, filters_of, line_of
+from service.cli.dlq import (
+    Filters,
+    confirmed,
+    dead_letter_topic,
+    dead_letters,
+    filters_of,
+    line_of,
+)
 from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
 from service.cli.redrive import Letter, redrive
@@ -145,6 +155,12 @@ def test_filters_come_from_the_command_line() -> None:
         errors=frozenset({"decode", "schema"}), key=b"k", handler="h", since_ms=5, until_ms=9
     )
     assert filters_of(parse_arguments(["dlq", "list"])) == Filters()
+
+
+def test_a_key_of_any_bytes_can_be_asked_for() -> None:
+    key = os.fsdecode(b"\xffk")  # as Python gives an argument that is no UTF-8
+
+    assert filters_of(parse_arguments(["dlq", "list", "--key", key])).key == b"\xffk"
 
 
 @pytest.mark.parametrize(
@@ -318,3 +334,27 @@ async def test_a_line_tells_the_story_without_control_characters(kafka: FakeKafk
         "0/0  1970-01-01T00:00:01.000Z  decode h  from logs.raw/0/7  "
         'key "\\u001b[2J"  1 attempts  because'
     )
+
+
+class _Terminal:
+    """Somebody who presses Ctrl-C and, as nothing happens, says yes."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "y\n"
+
+
+def test_ctrl_c_at_the_question_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", _Terminal())
+    answers: list[bool] = []
+
+    async def ask() -> None:
+        answers.append(confirmed("delete?"))
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(ask())
+
+    assert answers == []

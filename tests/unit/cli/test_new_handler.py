@@ -55,3 +55,29 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
     assert main(["new-handler", "mine", "--directory", str(tmp_path)]) == CONFIGURATION
     assert [file.name for file in tmp_path.iterdir()] == ["test_mine.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("email", "a module of Python's"),
+        ("yaml", "a module of Python's or installed"),
+        ("service", "a module of Python's or installed"),
+        ("enrich", "a handler that comes with the service"),
+    ],
+)
+def test_a_name_that_something_else_has_is_refused(
+    name: str, meant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new-handler", name, "--directory", str(tmp_path)]) == USAGE
+    assert meant in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_nothing_can_be_looked_for_is_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a" * 300
+
+    assert main(["new-handler", name, "--directory", str(tmp_path)]) == CONFIGURATION
+    assert capsys.readouterr().err.endswith(f"{name}.py: File name too long\n")

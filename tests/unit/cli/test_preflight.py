@@ -121,6 +121,62 @@ async def test_a_compacted_dead_letter_topic(cluster: FakeCluster) -> None:
     assert problem.startswith("pipelines.logs.dead_letter: topic logs.dead is compacted")
 
 
+STATE = "g-p-h-jobs-changelog"
+
+
+def stateful(cluster: FakeCluster) -> dict[str, Any]:
+    """A configuration with state, and its topics in ``cluster``."""
+    cluster.counts[STATE] = 4
+    cluster.configs[STATE] = {"cleanup.policy": "compact"}
+    handler = {"use": "progress", "output": "alerts"}
+    pipeline = {
+        "sources": {"kafka": {"topics": ["logs.raw"], "group_id": "g"}},
+        "dead_letter": "logs.dead",
+        "handlers": {"h": handler},
+    }
+    return {"pipelines": {"p": pipeline}}
+
+
+async def test_a_missing_changelog_is_told_with_the_handler_that_needs_it(
+    cluster: FakeCluster,
+) -> None:
+    config = stateful(cluster)
+    del cluster.counts[STATE]
+
+    (problem,) = await problems(**config)
+
+    assert problem.startswith(f"pipelines.p.handlers.h.use: topic {STATE} (changelog) does not")
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+async def test_a_changelog_that_forgets(cluster: FakeCluster, policy: str) -> None:
+    config = stateful(cluster)
+    assert await problems(**config) == []
+    cluster.configs[STATE]["cleanup.policy"] = policy
+
+    (problem,) = await problems(**config)
+
+    assert problem.startswith(f"pipelines.p.handlers.h.use: topic {STATE} (changelog) has cleanup")
+    assert f"cleanup.policy {policy}: " in problem
+
+
+async def test_a_changelog_with_fewer_partitions_than_its_input_also_behind_a_chain(
+    cluster: FakeCluster,
+) -> None:
+    config = stateful(cluster)
+    pipelines = config["pipelines"]
+    pipelines["head"] = {**pipelines["p"], "handlers": {"v": {"use": "log_alerts"}}}
+    pipelines["p"]["sources"] = {"pipeline": {"name": "head"}}
+    cluster.counts[STATE] = 3
+
+    (problem,) = await problems(**config)
+
+    assert problem == (
+        f"pipelines.p.handlers.h.use: topic {STATE} (changelog) has 3 partitions and input "
+        "logs.raw 4: it needs one for each"
+    )
+
+
 async def test_more_partitions_than_exactly_once_has_producers_for(cluster: FakeCluster) -> None:
     cluster.counts["logs.raw"] = 33
     handler = {"use": "log_alerts", "output": "alerts"}

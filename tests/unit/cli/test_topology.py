@@ -18,3 +18,9 @@ def test_a_handler_with_durable_state_needs_its_changelog() -> None:
     roles = topic_roles(Settings.model_validate(document))
 
     assert roles["test-test-handler-jobs-changelog"] == ["changelog"]
+
+
+def test_dead_letters_are_found_without_the_code_of_the_handlers() -> None:
+    settings = Settings.model_validate(pipeline_of("nowhere_at_all:f"))
+
+    assert dead_letter_topics(settings) == ["dead"]

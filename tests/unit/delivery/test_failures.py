@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,26 @@ def test_an_error_of_another_library_with_a_code_of_its_own_does_not_forge_ours(
         code = "decode"
 
     assert failure_of(HttpError(), stage="handle").code == "handler"
+
+
+class _MuteError(PermanentError):
+    def __str__(self) -> str:
+        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
+
+
+class _StatusError(PermanentError):
+    def __init__(self, code: Any) -> None:
+        super().__init__("refused")
+        self.code = code  # type: ignore[misc]  # the mistake
+
+
+def test_an_error_that_cannot_say_what_it_is_is_told_by_its_kind() -> None:
+    assert describe(_MuteError()) == "_MuteError"
+
+
+@pytest.mark.parametrize("code", [404, None, ""], ids=["a number", "nothing", "no text"])
+def test_a_code_that_is_none_does_not_go_on_as_one(code: Any) -> None:
+    assert failure_of(_StatusError(code), stage="handle").code == "handler"
 
 
 def test_our_own_errors_speak_for_themselves() -> None:

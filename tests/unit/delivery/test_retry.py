@@ -1,6 +1,7 @@
 """What follows a failed attempt."""
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -148,6 +149,35 @@ def test_the_wait_that_a_peer_names_is_kept_within_reason(
 ) -> None:
     error = TransientError("slow down", retry_after_s=retry_after_s)
 
+    decision = after_failure(RetryPolicy(), 1, error, middle)
+
+    assert isinstance(decision, Retry)
+    assert decision.delay_s == pytest.approx(expected_s)
+
+
+def _asking(retry_after_s: Any) -> TransientError:
+    return TransientError("busy", retry_after_s=retry_after_s)
+
+
+class _ForgetfulError(TransientError):
+    def __init__(self) -> None:  # and does not call ours
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "expected_s"),
+    [
+        pytest.param(_ForgetfulError(), 0.1, id="a-subclass-without-it"),
+        pytest.param(_asking("7"), 7.0, id="a-header-as-it-came"),
+        pytest.param(_asking("Fri, 31 Dec 1999 23:59:59 GMT"), 0.1, id="a-date"),
+        pytest.param(_asking(float("nan")), 0.1, id="not-a-number"),
+        pytest.param(_asking(10**400), 0.1, id="beyond-a-float"),
+        pytest.param(_asking([3]), 0.1, id="a-list"),
+    ],
+)
+def test_a_wait_that_is_none_does_not_stand_in_the_way_of_the_next_attempt(
+    error: TransientError, expected_s: float
+) -> None:
     decision = after_failure(RetryPolicy(), 1, error, middle)
 
     assert isinstance(decision, Retry)

@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator, Iterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,6 +261,51 @@ async def test_a_generator_gives_what_it_yields() -> None:
 
     assert _bound(generator).call(_event(3)) == [0, 1, 2]
     assert await _bound(async_generator).call(_event(3)) == [0, 1, 2]
+
+
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return call
+
+
+async def test_what_a_plain_decorator_has_around_it_is_waited_for() -> None:
+    @_counted
+    async def function(event: Event) -> Any:
+        return event.data
+
+    @_counted
+    async def generator(event: Event) -> AsyncIterator[Any]:
+        yield event.data
+
+    class Handler:
+        @_counted
+        async def __call__(self, order: _Order) -> Any:
+            return order.id
+
+    @functools.wraps(function)
+    def finished(event: Event) -> Any:
+        return event.data
+
+    for target in (function, generator, Handler, finished):
+        assert make_spec(target, name="x").is_async
+    assert await _bound(function).call(_event(1)) == 1
+    assert await _bound(generator).call(_event(1)) == [1]
+    assert await _bound(Handler).call(_event({"id": "a"})) == "a"
+    assert await _bound(finished).call(_event(1)) == 1
+
+
+async def test_a_partial_is_what_it_is_a_part_of() -> None:
+    async def generator(factor: int, event: Event) -> AsyncIterator[int]:
+        yield factor * event.data
+
+    async def function(factor: int, event: Event) -> int:
+        return factor * int(event.data)
+
+    assert await _bound(functools.partial(generator, 2)).call(_event(3)) == [6]
+    assert await _bound(functools.partial(function, 2)).call(_event(3)) == 6
 
 
 async def test_a_generator_that_never_ends_is_closed_and_too_large() -> None:

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, FilePath
 
@@ -51,6 +52,51 @@ def test_every_problem_is_reported_with_its_path(
         validate_options(_Options, options, "options")
 
     assert caught.value.problems == problems
+
+
+class _Nested(BaseModel):
+    rule: _Options | None = None
+    rules: list[_Options] = []
+    data: _DataOptions = Field(default_factory=_DataOptions, validation_alias="values")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "problems"),
+    [
+        (_DataOptions, {"widnow": 3}, ["options.widnow: unknown option; known: window"]),
+        (
+            _Nested,
+            {"rule": {"widnow": 3}, "rules": [{}, {"field": []}], "values": {"w": 1}},
+            [
+                "options.rule.widnow: unknown option; known: fields, window",
+                "options.rules.1.field: unknown option; known: fields, window",
+                "options.values.w: unknown option; known: window",
+            ],
+        ),
+    ],
+    ids=["of a dataclass", "further down"],
+)
+def test_an_unknown_option_is_found_wherever_it_would_be_ignored(
+    model: Any, options: dict[str, Any], problems: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        validate_options(model, options, "options")
+
+    assert caught.value.problems == problems
+
+
+def test_options_by_their_aliases_and_in_open_models_are_known() -> None:
+    assert validate_options(_Nested, {"values": {"window": 3}}, "options").data.window == 3
+    assert validate_options(_Open, {"more": {"deep": 1}}, "options").more == {"deep": 1}
+
+
+class _Struct(msgspec.Struct):
+    window: int = 10
+
+
+def test_a_model_of_options_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^options: its model should be .*_Struct"):
+        validate_options(_Struct, {}, "options")
 
 
 class _WithFile(BaseModel):

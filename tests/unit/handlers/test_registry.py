@@ -11,7 +11,7 @@ from service.errors import ConfigurationError
 from service.events import Event
 from service.handlers import registry
 from service.handlers.registry import known_handlers, load_handler
-from service.handlers.spec import handler
+from service.handlers.spec import DEFAULT_THREADS, handler
 
 
 @handler("registry.decorated")
@@ -32,6 +32,15 @@ NOT_A_HANDLER = 17
 @dataclass
 class Order:
     id: str
+
+
+@handler("registry.typed", input_type=Order)
+def typed(event: Event) -> str:
+    return str(event.data.id)
+
+
+@handler("registry.coroutine")
+async def coroutine(event: Event) -> None: ...
 
 
 @handler("registry.counter", state=("counts",), tombstones=True, concurrency=3)
@@ -182,3 +191,26 @@ def test_a_shipped_handler_without_its_packages_names_the_extra_that_has_them(
 def test_a_module_that_is_not_found_asks_for_its_directory() -> None:
     with pytest.raises(ConfigurationError, match="part of PYTHONPATH"):
         load_handler("nowhere_at_all.inside:f")
+
+
+def test_a_handler_runs_where_the_configuration_says() -> None:
+    moved = load_handler("registry.counter", run_in="thread")
+
+    assert (moved.run_in, moved.is_async, moved.target) == ("thread", True, Counter)
+    assert (moved.state, moved.tombstones, moved.concurrency) == (("counts",), True, 3)
+    assert load_handler("registry.counter").run_in == "loop"
+
+
+def test_what_is_moved_to_threads_without_a_concurrency_has_as_many_as_others_there() -> None:
+    assert load_handler("registry.decorated", run_in="thread").concurrency == DEFAULT_THREADS
+
+
+def test_a_declared_type_of_input_is_kept_where_a_handler_is_moved() -> None:
+    spec = load_handler("registry.typed", run_in="thread")
+
+    assert (spec.input_type, spec.parameters) == (Order, ("event",))
+
+
+def test_a_handler_that_cannot_run_where_the_configuration_says_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="run_in: thread is for sync functions"):
+        load_handler("registry.coroutine", run_in="thread")

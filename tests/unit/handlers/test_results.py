@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -25,6 +25,15 @@ class _Data:
     a: int
 
 
+class _Named(NamedTuple):
+    a: int
+
+
+class _Several(NamedTuple):
+    alert: Result | None
+    audit: Result
+
+
 def test_nothing_is_no_result() -> None:
     assert to_results(None) == ()
 
@@ -41,8 +50,20 @@ def test_nothing_is_no_result() -> None:
         (_Model(a=1), {"a": 1}),
         (_Struct(a=1), {"a": 1}),
         (_Data(a=1), {"a": 1}),
+        (_Named(a=1), {"a": 1}),
     ],
-    ids=["mapping", "bytes", "bytearray", "text", "number", "false", "model", "struct", "data"],
+    ids=[
+        "mapping",
+        "bytes",
+        "bytearray",
+        "text",
+        "number",
+        "false",
+        "model",
+        "struct",
+        "data",
+        "named",
+    ],
 )
 def test_one_value_is_one_result_under_the_key_of_its_event(returned: Any, value: Any) -> None:
     (result,) = to_results(returned)
@@ -65,6 +86,12 @@ def test_a_list_is_as_many_results_as_it_holds_in_order_without_none() -> None:
 
     assert [result.value for result in results] == [{"a": 1}, 2, "three"]
     assert results[1] is own
+
+
+def test_a_named_tuple_of_results_is_as_many_as_it_holds() -> None:
+    audit = Result(1, topic="audit")
+
+    assert to_results(_Several(None, audit)) == [audit]
 
 
 def test_an_iterator_may_give_exactly_the_limit() -> None:

@@ -197,7 +197,7 @@ class _Lifecycle:
         (_keyword, r"'options' is keyword-only.*take out the \*"),
         (_required_keyword, "'number' is keyword-only"),
         (_model_second, "'reading' is neither.*the first parameter is what it handles"),
-        (_everything, "it must take the event"),
+        (_everything, "it takes any arguments, mostly because a decorator.*functools.wraps"),
         (_Method.handle, "is a method: declare its class"),
         (_NoCall, "the class has no __call__"),
         (_Constructor, "constructor takes url, but is given nothing"),

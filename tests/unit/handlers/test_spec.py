@@ -109,6 +109,10 @@ async def _many(events: list[Event], options: Any) -> None: ...
         (_sync, {"timeout_s": 0}, "timeout_s is 0"),
         (_sync, {"linger_s": -1}, "does not run backwards"),
         (_async, {"run_in": "thread"}, "for sync functions"),
+        (_sync, {"run_in": "threads"}, "run_in is 'threads', not one of loop, thread, process"),
+        (_sync, {"ordering": "keys"}, "ordering is 'keys', not one of key, partition, none"),
+        (_sync, {"state": "last"}, r"one text and no list of names: write state=\(\"last\",\)"),
+        (_sync, {"state": ("last seen",)}, "state 'last seen' should be letters"),
         (_typed, {"input_type": _Order}, "given twice"),
         (_no_parameter, {}, "must take the event"),
         (_strange, {}, "parameter 'more'"),
@@ -131,3 +135,16 @@ def test_two_handlers_cannot_have_one_name() -> None:
     handler("spec.taken")(_sync)
     with pytest.raises(ConfigurationError, match=r"'spec\.taken' is declared by"):
         handler("spec.taken")(_async)
+
+
+def test_a_declaration_without_its_brackets_is_told_so() -> None:
+    undecided: Any = handler
+
+    with pytest.raises(ConfigurationError, match=r'above _sync \(.*test_spec.py:\d+\): .*"_sync"'):
+        undecided(_sync)
+
+
+@pytest.mark.parametrize("name", ["", "a:b", 3])
+def test_a_name_by_which_nothing_could_be_found_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="its name should be text without a colon"):
+        handler(name)

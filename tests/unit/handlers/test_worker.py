@@ -64,6 +64,27 @@ def test_a_permanent_error_keeps_its_code() -> None:
     assert PermanentError.code == "handler"
 
 
+class _CarelessError(TransientError):
+    def __init__(self, url: str) -> None:  # and does not call ours
+        self.url = url
+
+
+class _StatusError(PermanentError):
+    def __init__(self, code: Any) -> None:
+        self.code = code  # type: ignore[misc]  # the mistake
+
+    def __str__(self) -> str:
+        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
+
+
+def test_an_error_that_is_made_carelessly_keeps_its_meaning() -> None:
+    with pytest.raises(TransientError):
+        _answered(_raising(_CarelessError("http://"))).unwrap()
+    with pytest.raises(PermanentError) as caught:
+        _answered(_raising(_StatusError(404))).unwrap()
+    assert caught.value.code == "handler"
+
+
 def test_any_other_error_is_told_by_its_kind_and_place_and_not_by_its_words() -> None:
     with pytest.raises(HandlerFailedError, match=r"^KeyError in call \(test_worker\.py:\d+\)$"):
         _answered(_raising(KeyError("secret"))).unwrap()

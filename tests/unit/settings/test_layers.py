@@ -58,6 +58,29 @@ def test_numbers_among_free_options_are_numbers() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("operator", "text", "expected"),
+    [
+        ("GT", "5", 5),
+        ("EQUALS", "true", True),
+        ("EQUALS", "WARN", "WARN"),
+        ("EQUALS", '"5"', "5"),
+        ("IN", "WARN, ERROR", ["WARN", "ERROR"]),
+        ("IN", "1,2", [1, 2]),
+        ("NOT_IN", '["a,b"]', ["a,b"]),
+    ],
+)
+def test_values_of_a_filter_are_what_a_file_would_hold(
+    operator: str, text: str, expected: object
+) -> None:
+    variable = f"HEADRACE_PIPELINES__P__HANDLERS__H__WHERE__{operator}"
+
+    (value,) = [value for _, value in leaves(layers_of({variable: text}).data)]
+
+    assert value == expected
+    assert type(value) is type(expected)
+
+
 @pytest.mark.parametrize("variable", ["HEADRACE_", "HEADRACE_A____B", "HEADRACE___A"])
 def test_a_variable_with_an_empty_part_is_a_problem(variable: str) -> None:
     assert [problem.path for problem in layers_of({variable: "1"}).problems] == [(variable,)]

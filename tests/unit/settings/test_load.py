@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_a_pipeline_of_ones_own_replaces_the_default(tmp_path: Path) -> None:
 
     assert list(settings.pipelines) == ["p"]
     assert settings.subscriptions.topics == ()
+
+
+def test_a_file_may_be_a_pipe_that_can_be_read_once_only() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"server: {port: 1000}")
+    os.close(writing)
+
+    try:
+        settings = load_settings([Path(f"/dev/fd/{reading}")], {})
+    finally:
+        os.close(reading)
+
+    assert settings.server.port == 1000
 
 
 def test_later_files_win_and_maps_are_merged(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from service import Event, PermanentError, Result, TransientError, handler
+from service import Event, HandlerContext, PermanentError, Result, TransientError, handler
 from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
@@ -152,6 +154,125 @@ async def test_holes_and_corrupt_batches_do_not_stop_a_partition(headrace: Headr
         assert service.outputs() == [{"n": 2}, {"n": 6}]
         assert [letter.code for letter in service.dead_letters()] == ["batch"]
         assert service.committed() == {0: 6}
+
+
+@handler("harness.thread_of")
+def thread_of(event: Event) -> str:
+    del event
+    return threading.current_thread().name
+
+
+async def test_a_handler_runs_where_its_configuration_says(headrace: Headrace) -> None:
+    async with headrace(thread_of, run_in="thread") as service:
+        await service.send({})
+        await service.settle()
+
+        (name,) = service.outputs()
+        assert name.startswith("headrace-handler")
+
+
+class _CarelessError(TransientError):
+    def __init__(self, url: str) -> None:  # and does not call ours
+        self.url = url
+
+
+class _StatusError(PermanentError):
+    def __init__(self, code: Any) -> None:
+        self.code = code  # type: ignore[misc]  # the mistake
+
+
+class _MuteError(PermanentError):
+    def __str__(self) -> str:
+        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
+
+
+_MISTAKEN: dict[str, Callable[[], Exception]] = {
+    "transient": lambda: _CarelessError("http://"),
+    "wait": lambda: TransientError("busy", retry_after_s="1"),  # type: ignore[arg-type]
+    "code": lambda: _StatusError(404),
+    "words": _MuteError,
+}
+
+
+@handler("harness.mistaken")
+def mistaken(event: Event) -> str:
+    kind = event.data["kind"]
+    if kind in _MISTAKEN:
+        error = _MISTAKEN[kind]()
+        raise error
+    return str(kind)
+
+
+@pytest.mark.parametrize("kind", _MISTAKEN)
+async def test_an_error_of_a_class_with_a_mistake_costs_its_own_record_only(
+    headrace: Headrace, kind: str
+) -> None:
+    async with headrace(mistaken) as service:
+        await service.send({"kind": kind})
+        await service.send({"kind": "good"})
+        await service.settle()
+
+        assert service.outputs() == ["good"]
+        assert [letter.code for letter in service.dead_letters()] == ["handler"]
+        assert service.committed() == {0: 2}
+
+
+async def test_a_configuration_that_would_not_start_is_no_test(headrace: Headrace) -> None:
+    with pytest.raises(ConfigurationError, match=r"handlers\.handler\.output: is the dead-letter"):
+        headrace(double, output="dead")
+    with pytest.raises(ConfigurationError, match=r"handler\.retries: is no known key; did you"):
+        headrace(double, retries={"attempts": 1})
+
+
+def _declared(factor: int) -> Any:
+    @handler("harness.made")
+    def made(event: Event) -> int:
+        return int(event.data["n"]) * factor
+
+    return made
+
+
+async def test_of_two_handlers_of_one_name_the_earlier_one_is_not_taken_for_the_later(
+    headrace: Headrace,
+) -> None:
+    twice, thrice = _declared(2), _declared(3)
+
+    with pytest.raises(TypeError, match=r"not the last one .* declared as 'harness\.made'"):
+        headrace(twice)
+    async with headrace(thrice) as service:
+        await service.send({"n": 1})
+        await service.settle()
+
+        assert service.outputs() == [3]
+
+
+@pytest.mark.parametrize("headers", [{"a": "1", "b": b"2"}, [("a", b"1"), ("b", "2")]])
+async def test_headers_are_sent_however_they_are_written(headrace: Headrace, headers: Any) -> None:
+    async with headrace(double) as service:
+        await service.send({"n": 1}, headers=headers)
+
+        (record,) = service.records("input")
+        assert record.headers == (("a", b"1"), ("b", b"2"))
+
+
+@handler("harness.misspelt", state=("counts",))
+class _Misspelt:
+    async def open(self, context: HandlerContext) -> None:
+        self.counts = context.state("count")
+
+    def __call__(self, event: Event) -> None:
+        self.counts.put(event, "a", 1)
+
+
+async def test_a_state_that_is_declared_by_another_name_than_it_is_asked_for_is_told(
+    headrace: Headrace,
+) -> None:
+    with capture_logs() as logs:
+        async with headrace(_Misspelt):
+            pass
+
+    (told,) = [line for line in logs if line["event"] == "declared state is not asked for"]
+    assert (told["declared"], told["asked"]) == (["counts"], ["count"])
 
 
 async def test_what_the_test_raises_comes_out_as_it_is(headrace: Headrace) -> None:
