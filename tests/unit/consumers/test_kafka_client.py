@@ -36,10 +36,12 @@ class Coordinator:
         self.dead = False
 
     async def _send_req(self, request: object) -> object:
+        answer = self.answer or request
         if isinstance(request, OffsetCommitRequest):
             self.commits.append(SimpleNamespace(generation=self.generation))
+            answer = self.answer or SimpleNamespace(topics=[])
         await asyncio.sleep(ANSWER_S)
-        return self.answer or request
+        return answer
 
     def coordinator_dead(self) -> None:
         self.dead = True
