@@ -34,14 +34,15 @@ _NO_BREAK: Final = "\u00a0\u202f"
 
 _END: Final = re.compile(
     rf"(?:[{_MARKS}]+(?:[{_CLOSING}]|[{_NO_BREAK}]\u00bb)*(?:(?=[^\S{_NO_BREAK}])|(?=[{_NO_BREAK}][^\u00bb]))"
-    rf"|[{_WIDE}][{_WIDE}{_MARKS}]*[{_WIDE_CLOSING}]*"
+    rf"|[{_WIDE}][{_WIDE}{_MARKS}]*+[{_WIDE_CLOSING}]*+"
     rf"(?:[{_CLOSING}]+(?=\s)|(?=[^{_WIDE}{_MARKS}{_WIDE_CLOSING}{_CLOSING}])|(?=[{_CLOSING}]+[^\s{_CLOSING}]))"
     r"|\n)\s*"
 )
 """End of a sentence: marks and what closes it, before white space; a wide full stop; a line's end.
 
 What may still be closed by the next sign is no end yet, or how the text is cut into deltas would
-decide.
+decide.  So the runs behind a wide full stop are taken whole or not at all (possessive): given back
+in part, what follows in the text so far would pass for what opens the next sentence.
 """
 _ASCII_END: Final = re.compile(r"(?:[.!?]+[\"')\]}*_`]*(?=\s)|\n)\s*")
 """The same where all of the text is ASCII, which takes half as long."""

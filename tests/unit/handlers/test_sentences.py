@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import PermanentError
@@ -27,6 +27,7 @@ def _texts(sentences: Sequence[Sentence] | None) -> list[Any]:
 
 
 @given(st.lists(_SIGNS, max_size=30))
+@example(["।", "”", "」", "a"])  # what closes comes in two deltas, and one of both kinds first
 def test_how_a_text_is_cut_into_deltas_does_not_change_its_sentences(deltas: list[str]) -> None:
     cutter = _cutter()
     whole, piecewise = begin(), begin()
