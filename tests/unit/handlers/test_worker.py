@@ -8,6 +8,7 @@ from service.errors import HandlerFailedError, PermanentError, SchemaError, Tran
 from service.events import SAME_KEY, Event, RecordBatch, Result, SourceRecord
 from service.handlers.results import MAX_RESULTS
 from service.handlers.worker import FRAME_HEADER_BYTES, Portable, Reply, answer
+from tests.unit.mistaken_errors import CarelessError, MuteStatusError
 
 _BATCH = RecordBatch("t", 3, [SourceRecord(b"", offset=7)], next_offset=8)
 _EVENT = Event(
@@ -64,24 +65,11 @@ def test_a_permanent_error_keeps_its_code() -> None:
     assert PermanentError.code == "handler"
 
 
-class _CarelessError(TransientError):
-    def __init__(self, url: str) -> None:  # and does not call ours
-        self.url = url
-
-
-class _StatusError(PermanentError):
-    def __init__(self, code: Any) -> None:
-        self.code = code  # type: ignore[misc]  # the mistake
-
-    def __str__(self) -> str:
-        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
-
-
 def test_an_error_that_is_made_carelessly_keeps_its_meaning() -> None:
     with pytest.raises(TransientError):
-        _answered(_raising(_CarelessError("http://"))).unwrap()
+        _answered(_raising(CarelessError("http://"))).unwrap()
     with pytest.raises(PermanentError) as caught:
-        _answered(_raising(_StatusError(404))).unwrap()
+        _answered(_raising(MuteStatusError(404))).unwrap()
     assert caught.value.code == "handler"
 
 

@@ -10,6 +10,7 @@ from service import Event, HandlerContext, PermanentError, Result, TransientErro
 from service.errors import ConfigurationError
 from service.publishers.base import ProduceFailedError, ProduceUnknownError
 from service.testing.harness import Harness, pipeline_of
+from tests.unit.mistaken_errors import CarelessError, MuteError, StatusError
 
 Headrace = Callable[..., Harness]
 
@@ -171,26 +172,11 @@ async def test_a_handler_runs_where_its_configuration_says(headrace: Headrace) -
         assert name.startswith("headrace-handler")
 
 
-class _CarelessError(TransientError):
-    def __init__(self, url: str) -> None:  # and does not call ours
-        self.url = url
-
-
-class _StatusError(PermanentError):
-    def __init__(self, code: Any) -> None:
-        self.code = code  # type: ignore[misc]  # the mistake
-
-
-class _MuteError(PermanentError):
-    def __str__(self) -> str:
-        return str(self.reason)  # type: ignore[attr-defined]  # the mistake
-
-
 _MISTAKEN: dict[str, Callable[[], Exception]] = {
-    "transient": lambda: _CarelessError("http://"),
+    "transient": lambda: CarelessError("http://"),
     "wait": lambda: TransientError("busy", retry_after_s="1"),  # type: ignore[arg-type]
-    "code": lambda: _StatusError(404),
-    "words": _MuteError,
+    "code": lambda: StatusError(404),
+    "words": MuteError,
 }
 
 
