@@ -95,8 +95,7 @@ def main(arguments: argparse.Namespace) -> int:
 async def _demo(arguments: argparse.Namespace) -> int:
     async with _broker(os.environ) as (environ, topic_settings):
         files = arguments.config or [DEMO_FILE]
-        settings = load_settings(files, environ)
-        settings = load_settings(files, free_ports(environ, settings))
+        settings = with_free_ports(load_settings(files, environ), environ)
         writer = configure_logging(level=settings.logging.level, fmt=settings.logging.format)
         try:
             async with kafka_tools(settings.kafka) as tools:
@@ -136,16 +135,17 @@ def _told(files: Sequence[Path]) -> list[str]:
     return [f"settings   {file}" for file in files]
 
 
-def free_ports(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """``environ`` with other ports where another program has those of ``settings``."""
-    chosen = dict(environ)
-    for variable, port in (
-        ("HEADRACE_SERVER__PORT", settings.server.port),
-        ("HEADRACE_ADMIN__PORT", settings.admin.port),
-    ):
-        if variable not in chosen and not (port and _is_free(port)):
-            chosen[variable] = str(_free_port())
-    return chosen
+def with_free_ports(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """``settings`` with other ports where another program has them, but for those of ``environ``.
+
+    Changed here and not loaded again: of a file that is a pipe nothing would be left.
+    """
+    changed: dict[str, Any] = {}
+    for name, section in (("server", settings.server), ("admin", settings.admin)):
+        chosen = f"HEADRACE_{name.upper()}__PORT" in environ
+        if not chosen and not (section.port and _is_free(section.port)):
+            changed[name] = section.model_copy(update={"port": _free_port()})
+    return settings.model_copy(update=changed)
 
 
 def _is_free(port: int) -> bool:
