@@ -191,7 +191,7 @@ def build_pipeline(
                 logged[handler_name],
                 handler=handler_name,
                 transactional=transactions is not None,
-                early_records=max(1, budget_share(settings, settings.memory.max_records) // 4),
+                early_records=max(1, budget_share(settings, settings.memory.max_records) // 2),
             )
             publisher.changelogs.update(logged[handler_name].values())
             if transactions is not None:

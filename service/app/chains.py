@@ -50,6 +50,11 @@ class KeptTogether:
         for keeper in self._keepers:
             await keeper.restore(partition)
 
+    def hasten(self) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for keeper in self._keepers:
+            keeper.hasten()
+
     def release(self, partitions: Collection[TopicPartition]) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
         for keeper in self._keepers:

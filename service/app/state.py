@@ -193,6 +193,12 @@ class PipelineState:
             **facts,
         )
 
+    def hasten(self) -> None:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        for kept in self._handlers:
+            if kept.changelog is not None:
+                kept.changelog.hasten()
+
     def release(self, partitions: Collection[TopicPartition]) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
         for kept in self._handlers:

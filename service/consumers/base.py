@@ -331,6 +331,10 @@ class StateKeeper(Protocol):
         """
         ...
 
+    def hasten(self) -> None:
+        """There is no room for more before something is durable: let that be soon."""
+        ...
+
     def release(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing of ``partitions`` is worked on any more; they may come straight back."""
         ...

@@ -83,6 +83,8 @@ class Intake:
                 await self._reset(client, exc)
                 continue
             fetched += self._take_kept(ready)
+            if come != ready:
+                member.opening.hasten()  # what is full may wait for state to become durable
             if not fetched:
                 began_s = _now()
                 self.fetching = True

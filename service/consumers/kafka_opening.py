@@ -104,6 +104,11 @@ class Opening:
         if self._state is not None:
             await self._state.restore(name)
 
+    def hasten(self) -> None:
+        """There is no room for more: let what handlers remember be durable soon."""
+        if self._state is not None:
+            self._state.hasten()
+
     def release(self, name: TopicPartition) -> None:
         """Let go of the state of a partition."""
         if self._state is None:

@@ -31,10 +31,12 @@ CHECKPOINT_S: Final = 0.1
 """Shortest time between two checkpoints."""
 CHECKPOINT_MAX_S: Final = 1.0
 """Longest, when writing them is expensive."""
-CHECKPOINT_COST_SHARE: Final = 0.2
+CHECKPOINT_COST_SHARE: Final = 0.05
 """Share of the time that taking checkpoints may cost; they become rarer to keep it."""
 CHECKPOINT_RECORDS: Final = 10_000
 """Records that wait at which the next checkpoint is taken early, if nothing else is said."""
+HASTEN_PARTS: Final = 8
+"""One in so many of these is enough where the source has no room for more."""
 RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
@@ -148,7 +150,7 @@ class Changelog:
         self._open = _Checkpoint(self)
         self._sealed: list[_Checkpoint] = []
         self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._delay_s = CHECKPOINT_S
         self._waiting = self.pending = 0
         self._failure: Exception | None = None
@@ -230,6 +232,15 @@ class Changelog:
         if not checkpoint.outstanding:
             self._send()
 
+    def hasten(self) -> None:
+        """Take the next checkpoint now if much waits for it: the source has no room for more.
+
+        How many records it has room for depends on their size, on how they are spread over
+        partitions and on who else has some, so that is not known here.
+        """
+        if self._timer is not None and self._waiting * HASTEN_PARTS >= self._early_records:
+            self._take_soon()
+
     async def finish(self) -> None:
         """Take the last checkpoint now, and wait until it is durable; no event comes any more.
 
@@ -280,8 +291,12 @@ class Changelog:
             self._timer = loop.call_later(self._delay_s, self._due)
         before, self._waiting = self._waiting, self._waiting + records
         if before < self._early_records <= self._waiting:
+            self._take_soon()
+
+    def _take_soon(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
-            self._timer = loop.call_later(0, self._due)
+        self._timer = asyncio.get_running_loop().call_soon(self._due)
 
     def _due(self) -> None:
         """Take a checkpoint, or look again in a moment."""

@@ -72,7 +72,9 @@ class Reading:
             held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
             stopping=asyncio.Event(), counters=self.counters, last_contact_s=0.0,
             lease_valid=lambda: True, options=SimpleNamespace(delayed=False), room=RoomWanted(),
+            opening=SimpleNamespace(hasten=self._hasten),
         )  # fmt: skip
+        self.hastened = 0
         self.room: RoomWanted = member.room
         assignment: Any = SimpleNamespace(prepare=self._prepare)
         admission: Any = SimpleNamespace(batch=self._batch, send=self._send)
@@ -93,6 +95,9 @@ class Reading:
 
     async def _prepare(self, client: Any) -> None:
         del client
+
+    def _hasten(self) -> None:
+        self.hastened += 1
 
     def _batch(self, held: Any, epoch: int, records: Any, position: int, size_bytes: int) -> Any:
         del epoch, position
@@ -257,3 +262,14 @@ async def test_batches_of_other_partitions_do_not_wake_it() -> None:
         running.cancel()
 
     assert len(client.asked) == looks
+
+
+async def test_state_is_hastened_while_there_is_no_room() -> None:
+    reading = Reading(Client(_answer(HERE, 2)), max_bytes=10_000_000)
+    await reading.run(1.0)
+    assert reading.hastened == 0
+
+    full = Reading(Client(_answer(HERE, 3), _answer(THERE, 1)), max_bytes=2_000_000)
+    await full.run(1.0)
+    assert (HERE, 2) not in full.sent
+    assert full.hastened > 0

@@ -9,7 +9,13 @@ import pytest
 from service.errors import FatalError, OutputTooLargeError
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row, TopicInfo
-from service.publishers.changelog import CHECKPOINT_RECORDS, CHECKPOINT_S, RECHECK_S, Changelog
+from service.publishers.changelog import (
+    CHECKPOINT_RECORDS,
+    CHECKPOINT_S,
+    HASTEN_PARTS,
+    RECHECK_S,
+    Changelog,
+)
 from service.publishers.runs import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
@@ -132,6 +138,26 @@ async def test_many_waiting_records_bring_the_next_checkpoint_forward() -> None:
     await asyncio.sleep(0.001)
 
     assert setting.publisher.values == [(2, b"in/a", 1)]
+
+
+async def test_a_source_without_room_brings_the_next_checkpoint_forward() -> None:
+    setting = Setting()
+    batch = RecordBatch("in", 2, [SourceRecord(None)] * CHECKPOINT_RECORDS, next_offset=1)
+    await setting.change("a", 1)
+    setting.changelog.hasten()  # nothing waits
+    setting.changelog.cover(batch, range(CHECKPOINT_RECORDS // HASTEN_PARTS - 1))
+    setting.changelog.hasten()
+    await asyncio.sleep(0.01)
+    assert setting.publisher.values == []  # so few that little room would come of it
+
+    setting.changelog.cover(batch, [CHECKPOINT_RECORDS - 1])
+    await asyncio.sleep(0.01)
+    assert setting.publisher.values == []  # there is room enough
+    setting.changelog.hasten()
+    await asyncio.sleep(0.01)
+    assert setting.publisher.values == [(2, b"in/a", 1)]
+    await asyncio.sleep(CHECKPOINT_S)
+    assert len(setting.publisher.values) == 1
 
 
 async def test_a_change_waits_for_the_results_of_its_record() -> None:
