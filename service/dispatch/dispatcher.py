@@ -172,7 +172,7 @@ class Dispatcher:
     def _calls(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         """Make a call of each; events are built here as in ``_outcomes``, for the same reason."""
         lane, calls = self._lane, self.calls
-        batch, data, types = events.batch, events.data, events.types
+        batch, data, envelopes = events.batch, events.data, events.envelopes
         records = batch.records
         special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
         alone = batch.begun is None
@@ -184,11 +184,13 @@ class Dispatcher:
                 data[index] if record.value is not None else None,
                 record.key,
                 record.timestamp,
-                None if types is None else types[index],
+                None,
                 record.headers,
                 batch,
                 index,
             )
+            if envelopes is not None and (envelope := envelopes[index]) is not None:
+                envelope.around(event)
             if special:
                 self._attempts.restore(event)
             items.append(Call(calls, event, lane(event), alone))
@@ -207,7 +209,7 @@ class Dispatcher:
     ) -> None:
         """Call a plain function for each; plain results, as nearly always, make runs."""
         call = self._call
-        batch, data, types = events.batch, events.data, events.types
+        batch, data, envelopes = events.batch, events.data, events.envelopes
         records = batch.records
         special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
         changes = self._changes
@@ -223,11 +225,13 @@ class Dispatcher:
                 data[index] if record.value is not None else None,
                 record.key,
                 record.timestamp,
-                None if types is None else types[index],
+                None,
                 record.headers,
                 batch,
                 index,
             )
+            if envelopes is not None and (envelope := envelopes[index]) is not None:
+                envelope.around(event)
             if special:
                 self._attempts.restore(event)
             item: Outcome | Call

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from service.dispatch.preselect import Preselect
-from service.events import EventBatch, Failure, Outcome, RecordBatch
+from service.events import Envelope, EventBatch, Failure, Outcome, RecordBatch
 from service.metrics import PipelineCounters
 from service.normalizers import TOMBSTONE, Normalized, Normalizer
 from service.telemetry import Tracing
@@ -113,7 +113,7 @@ class Normalize:
         tombstones: list[int] = []
         failures: list[Outcome] = []
         failed: list[int] = []
-        types: list[str | None] = []
+        envelopes: list[Envelope | None] = []
         done = bytes(batch.done)
         for index in places:
             value = data[index]
@@ -133,14 +133,19 @@ class Normalize:
             else:
                 indexes.append(index)
             if isinstance(value, Normalized):
-                if not types:
-                    types = [None for _ in data]
-                types[index] = value.type
+                if not envelopes:
+                    envelopes = [None for _ in data]
+                envelopes[index] = Envelope(value.type, value.headers)
                 data[index] = value.data
         if failures:
             self._failed(failures)
         return EventBatch(
-            batch, data, indexes=indexes, tombstones=tombstones, failed=failed, types=types or None
+            batch,
+            data,
+            indexes=indexes,
+            tombstones=tombstones,
+            failed=failed,
+            envelopes=envelopes or None,
         )
 
 

@@ -10,7 +10,7 @@ What is made per record is a msgspec struct: making one costs a fifth of what it
 """
 
 from service.events.batch import CHUNK_BYTES, CHUNK_RECORDS, Permission, RecordBatch
-from service.events.event import Event, EventBatch
+from service.events.event import Envelope, Event, EventBatch
 from service.events.failure import Failure
 from service.events.outcomes import SAME_KEY, Handled, Outcome, Result, Results, SameKey
 from service.events.records import TRACEPARENT_MAX_BYTES, Headers, Record, SourceRecord
@@ -20,6 +20,7 @@ __all__ = [
     "CHUNK_RECORDS",
     "SAME_KEY",
     "TRACEPARENT_MAX_BYTES",
+    "Envelope",
     "Event",
     "EventBatch",
     "Failure",

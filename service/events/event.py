@@ -1,7 +1,7 @@
 """Events: records after normalizing, one by one and as the batch that they came in."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Event(msgspec.Struct, eq=False):
         key: The record's key bytes, or ``None``.
         timestamp: Kafka's milliseconds since the Unix epoch.
         type: Event type (CloudEvents ``type``), or ``None``.
-        headers: The record's headers in order.
+        headers: The record's headers in order, then what its envelope has as such.
         batch: The batch that it came in.
         index: Its place in that batch.
         attempts: How often handling was tried before, in this process or an earlier one.
@@ -69,6 +69,19 @@ class Event(msgspec.Struct, eq=False):
         return f"Event({self.topic}/{self.partition}/{self.offset})"
 
 
+class Envelope(NamedTuple):
+    """What was around the data of one event, by the normalizer."""
+
+    type: str
+    headers: Headers
+
+    def around(self, event: Event) -> None:
+        """Have ``event``, which has none of it yet, say so."""
+        event.type = self.type
+        if self.headers:
+            event.headers = (*event.headers, *self.headers)
+
+
 class EventBatch:
     """A record batch after normalizing: the decoded values beside their records.
 
@@ -79,11 +92,11 @@ class EventBatch:
         indexes: Places of the values that handlers may see, ascending; ``None`` means all.
         tombstones: Places of the null values.
         failed: Places of the values that did not decode; their dead letters are under way.
-        types: The event type of each record, or ``None`` if the format has none.
+        envelopes: What each record's format says beside the data; ``None`` if none does.
         chosen_by: The filter that chose ``indexes``, and would choose all of them again.
     """
 
-    __slots__ = ("batch", "chosen_by", "data", "failed", "indexes", "tombstones", "types")
+    __slots__ = ("batch", "chosen_by", "data", "envelopes", "failed", "indexes", "tombstones")
 
     def __init__(
         self,
@@ -93,16 +106,16 @@ class EventBatch:
         indexes: Sequence[int] | None = None,
         tombstones: Sequence[int] = (),
         failed: Sequence[int] = (),
-        types: Sequence[str | None] | None = None,
+        envelopes: Sequence[Envelope | None] | None = None,
         chosen_by: object = None,
     ) -> None:
         self.batch = batch
         self.chosen_by = chosen_by
         self.data = data
+        self.envelopes = envelopes
         self.failed = failed
         self.indexes = indexes
         self.tombstones = tombstones
-        self.types = types
 
     def __len__(self) -> int:
         return len(self.data)

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service import Event, handler
 from service.events import Failure, Headers, SourceRecord
 from service.normalizers import TOMBSTONE, CloudEventsNormalizer, Limits, Normalized
+from service.testing.harness import Harness, pipeline_of
 
 BINARY = (
     ("ce_specversion", b"1.0"),
@@ -156,3 +158,30 @@ _HEADERS = st.lists(
 @given(st.none() | st.binary(max_size=40), _HEADERS)
 def test_decoding_never_raises(value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
     decode(value, headers)
+
+
+@handler("cloudevents.told")
+def told(event: Event) -> dict[str, Any]:
+    headers = {name: value.decode() for name, value in event.headers if name != "content-type"}
+    return {"data": event.data, "type": event.type, "headers": headers}
+
+
+@handler("cloudevents.told_later")
+async def told_later(event: Event) -> dict[str, Any]:
+    return told(event)
+
+
+@pytest.mark.parametrize("use", [told, told_later])
+async def test_a_handler_sees_no_difference_between_both_modes(use: Any) -> None:
+    config = pipeline_of(use)
+    config["pipelines"]["test"]["normalizer"] = "cloudevents"
+    async with Harness(config) as service:
+        await service.send(b'{"a": 1}', headers=BINARY)
+        await service.send({**ENVELOPE, "data": {"a": 1}}, headers=STRUCTURED)
+        await service.send(b'{"a": 1}', headers=BINARY)
+        await service.settle()
+
+        first, second, third = service.outputs()
+    assert first == second == third
+    assert first["type"] == "log.created"
+    assert first["headers"]["ce_source"] == "/s"
