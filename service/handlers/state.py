@@ -5,6 +5,7 @@ here is gone with the process or the partition: the state of handlers that decla
 tests.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -34,7 +35,8 @@ __all__ = [
 class MemoryState:
     """A :class:`KeyedState` in dictionaries, bounded by keys and by age.
 
-    Keys leave in the order of their last ``put``, so both bounds cost O(1) a call.
+    Keys leave in the order of their last ``put``, so both bounds cost O(1) a call.  A plain
+    dictionary would walk over all that have left to find the first one.
 
     Args:
         clock: Seconds on a monotonic clock; the event loop's ``time``.
@@ -48,8 +50,8 @@ class MemoryState:
         self._clock = clock
         self._ttl_s = ttl_s
         self._max_keys = max_keys
-        self._partitions: dict[PartitionId, dict[str, Any]] = {}
-        self._put_at_s: dict[PartitionId, dict[str, float]] = {}
+        self._partitions: dict[PartitionId, OrderedDict[str, Any]] = {}
+        self._put_at_s: dict[PartitionId, OrderedDict[str, float]] = {}
         self._sweep_at_s = 0.0
         self.evicted = 0
         """Keys forgotten because there were more than ``max_keys``."""
@@ -67,13 +69,13 @@ class MemoryState:
         if type(key) is not str or not key.isascii():
             check_key(key)
         partition = (place.topic, place.partition)
-        values = self._partitions.setdefault(partition, {})
-        values.pop(key, None)  # so that it moves to the end: dictionaries keep insertion order
+        values = self._partitions.setdefault(partition, OrderedDict())
         values[key] = value
+        values.move_to_end(key)
         if self._ttl_s is not None:
-            stamps = self._put_at_s.setdefault(partition, {})
-            stamps.pop(key, None)
+            stamps = self._put_at_s.setdefault(partition, OrderedDict())
             stamps[key] = self._clock()
+            stamps.move_to_end(key)
             self._sweep()
             self._expire(partition)
         if len(values) > self._max_keys:
@@ -144,7 +146,7 @@ class MemoryState:
             self._drop(partition, key)
 
 
-def _drop(known: dict[PartitionId, dict[str, Any]], partition: PartitionId, key: str) -> None:
+def _drop(known: dict[PartitionId, OrderedDict[str, Any]], partition: PartitionId, key: str) -> None:
     """Forget a key, and its partition with the last one: that may be a connection that is gone."""
     of_partition = known.get(partition)
     if of_partition is not None:
