@@ -16,6 +16,7 @@ from service.cli.exit_codes import OK
 from service.cli.topology import DEAD_LETTER, DELAY, INPUT, OUTPUT, topic_roles
 from service.errors import ERROR_CODES
 from service.settings import Settings, WebSocketSourceSettings, load_settings
+from service.subscriptions.protocol import Overflow
 
 _TEXT = {"type": "string"}
 _OBJECT = {"type": "object"}
@@ -37,6 +38,12 @@ _OFFSETS = {
     "type": "object",
     "description": "Next offset by partition number.",
     "additionalProperties": {"type": "integer", "minimum": 0},
+}
+_BASE64 = {
+    "type": "object",
+    "description": "Bytes that are no text.",
+    "required": ["base64"],
+    "properties": {"base64": _TEXT},
 }
 _FRAMES: dict[str, dict[str, Any]] = {
     "IngestEvent": {
@@ -75,7 +82,7 @@ _FRAMES: dict[str, dict[str, Any]] = {
         "required": ["type"],
         "properties": {
             "type": {"enum": ["subscribe", "unsubscribe", "ping"]},
-            "id": {"type": "integer"},
+            "id": {"type": ["string", "integer"]},
             "topic": _TEXT,
             "from": {
                 "anyOf": [
@@ -85,7 +92,7 @@ _FRAMES: dict[str, dict[str, Any]] = {
                 ]
             },
             "where": _OBJECT,
-            "overflow": {"enum": ["drop_oldest", "conflate", "disconnect"]},
+            "overflow": {"enum": list(Overflow)},
         },
     },
     "SubscribeAnswer": {
@@ -93,7 +100,10 @@ _FRAMES: dict[str, dict[str, Any]] = {
         "required": ["type"],
         "properties": {
             "type": {"enum": ["subscribed", "events", "gap", "error", "unsubscribed", "pong"]},
-            "id": {"type": "integer"},
+            "id": {
+                "type": ["string", "integer", "null"],
+                "description": "The request's own; null where an error is about no request.",
+            },
             "positions": _OFFSETS,
             "events": {
                 "type": "array",
@@ -107,9 +117,14 @@ _FRAMES: dict[str, dict[str, Any]] = {
                             "type": "integer",
                             "description": "Milliseconds since the Unix epoch.",
                         },
-                        "key": {"type": ["string", "null"]},
+                        "key": {"anyOf": [{"type": ["string", "null"]}, _BASE64]},
                         "value": {},
                         "traceparent": _TRACEPARENT,
+                        "headers": {
+                            "type": "object",
+                            "description": "Of a dead letter: why it is one.",
+                            "additionalProperties": _TEXT,
+                        },
                     },
                 },
             },

@@ -146,7 +146,9 @@ class MemoryState:
             self._drop(partition, key)
 
 
-def _drop(known: dict[PartitionId, OrderedDict[str, Any]], partition: PartitionId, key: str) -> None:
+def _drop(
+    known: dict[PartitionId, OrderedDict[str, Any]], partition: PartitionId, key: str
+) -> None:
     """Forget a key, and its partition with the last one: that may be a connection that is gone."""
     of_partition = known.get(partition)
     if of_partition is not None:
