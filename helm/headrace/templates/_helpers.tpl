@@ -203,8 +203,10 @@ namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" 
 {{- $most := int $values.replicaCount -}}
 {{- if $values.keda.enabled -}}{{- $most = int $values.keda.maxReplicaCount -}}{{- end -}}
 {{- if $values.autoscaling.enabled -}}{{- $most = int $values.autoscaling.maxReplicas -}}{{- end -}}
-{{- if and $values.partitions (gt $most (int $values.partitions)) -}}
-{{- fail (printf "%d replicas are more than the %d partitions: the rest would never have work" $most (int $values.partitions)) -}}
+{{- $workers := int ($values.config.workers | default 1) -}}
+{{- $of := gt $workers 1 | ternary (printf " of %d workers" $workers) "" -}}
+{{- if and $values.partitions (gt (mul $most $workers) (int $values.partitions)) -}}
+{{- fail (printf "%d replicas%s are more than the %d partitions: the rest would never have work" $most $of (int $values.partitions)) -}}
 {{- end -}}
 {{- $read := dict
       "HEADRACE_ADMIN__HOST" "admin.host"
@@ -216,6 +218,9 @@ namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" 
       "HEADRACE_STATE__STORE" "state.store"
       "HEADRACE_DRAIN_TIMEOUT_S" "drain_timeout_s"
       "HEADRACE_GRACE_PERIOD_S" "grace_period_s" -}}
+{{- if $values.partitions -}}
+{{- $_ := set $read "HEADRACE_WORKERS" "workers" -}}
+{{- end -}}
 {{- if or $values.keda.enabled (and $values.networkPolicy.enabled (not $values.networkPolicy.extraBrokerPorts)) -}}
 {{- $_ := set $read "HEADRACE_KAFKA__BOOTSTRAP_SERVERS" "kafka.bootstrap_servers" -}}
 {{- end -}}
@@ -223,7 +228,7 @@ namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" 
 {{- $setting := get $read $variable.name -}}
 {{- if hasPrefix "HEADRACE_SERVER__JWT" $variable.name -}}{{- $setting = "server.jwt" -}}{{- end -}}
 {{- if $setting -}}
-{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes, the network policy, volumes and the grace period are made from config" $setting $variable.name) -}}
+{{- fail (printf "extraEnv: set config.%s instead of %s: ports, probes, the network policy, volumes, the grace period and checks are made from config" $setting $variable.name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not (dig "telemetry" "prometheus" true $values.config)) -}}
