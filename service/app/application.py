@@ -331,7 +331,7 @@ class Application:
             log.warning("state not written in time", budget_s=round(budget_s, 3))
 
     def _report(self, *, late: int) -> ExitReport:
-        report = ExitReport(unpublished=self.publisher.pending)
+        report = ExitReport(gave_up=self._gave_up, unpublished=self.publisher.pending)
         for built in self.pipelines.values():
             report.done += built.counters.acked
             report.parked += built.counters.parked
@@ -340,7 +340,7 @@ class Application:
                 report.returned += source.returned
                 report.uncommitted.extend(source.uncommitted)
         report.drained = not (
-            self._gave_up
+            report.gave_up
             or late
             or report.parked
             or report.unpublished

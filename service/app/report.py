@@ -12,6 +12,7 @@ class ExitReport:
 
     Attributes:
         drained: Everything that had begun is done, published and committed.
+        gave_up: No broker answered by the start deadline.
         took_s: From the request to the end.
         done: Records whose every effect was durable, over the process's life.
         parked: Records that waited for a retry and were left to the next owner.
@@ -23,6 +24,7 @@ class ExitReport:
     """
 
     drained: bool = True
+    gave_up: bool = False
     took_s: float = 0.0
     done: int = 0
     parked: int = 0

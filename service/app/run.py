@@ -17,7 +17,7 @@ from service.app.figures import PageFigures, ask_parent
 from service.app.reload import Reloader
 from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.app.unused import keep_giving_back
-from service.app.worker import Worker
+from service.app.worker import GAVE_UP, Worker
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
 from service.health.document import status_document
 from service.health.probes import readiness
@@ -45,7 +45,8 @@ async def run_service(
         load: Reads the configuration anew; SIGHUP then takes over what may change while running.
 
     Returns:
-        The process's exit code: 0 drained, 75 something is left or no broker came in time.
+        The process's exit code: 0 drained, 75 something is left or no broker came in time, the
+        latter of a worker ``GAVE_UP``.
 
     Raises:
         ConfigurationError: If a handler, a filter or a normalizer does not fit.
@@ -118,7 +119,7 @@ async def run_service(
             unpublished=report.unpublished,
             uncommitted=report.uncommitted,
         )
-        return report.exit_code
+        return GAVE_UP if report.gave_up and worker is not None else report.exit_code
 
 
 def _drain_on_signals(application: Application, insist: Callable[[], None]) -> None:

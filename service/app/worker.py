@@ -10,6 +10,10 @@ WORKER_VARIABLE: Final = "_HEADRACE_WORKER"
 """Set by the parent for its workers: ``index:descriptor:descriptor:port``.  Not a setting."""
 
 
+GAVE_UP: Final = 69
+"""A worker's exit code, for its parent only: no broker answered by the start deadline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """This process is worker number ``index`` of a parent.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from service.app.worker import WORKER_VARIABLE
+from service.app.worker import GAVE_UP, WORKER_VARIABLE
 from service.errors import ConfigurationError
 from service.health.routes import PROMETHEUS_TEXT
 from service.health.server import AdminServer, Response
@@ -148,9 +148,9 @@ class Workers:
                 self._codes.append(code)
                 self.drain()
                 return
-            if code == TEMPORARY and life == 0:
+            if code == GAVE_UP and life == 0:
                 # The deadline of the start has passed, for all of them: the platform decides.
-                self._codes.append(code)
+                self._codes.append(TEMPORARY)
                 self.drain()
                 return
             log.error("worker died", worker=index, code=code, restart_in_s=backoff_s)
@@ -315,4 +315,4 @@ def drained_code(code: int) -> int:
     """
     if code in {-signal.SIGTERM, -signal.SIGINT}:
         return OK
-    return code if code >= 0 else TEMPORARY
+    return code if code >= 0 and code != GAVE_UP else TEMPORARY

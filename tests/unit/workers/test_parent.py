@@ -14,6 +14,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from service.app.worker import GAVE_UP
 from service.errors import ConfigurationError
 from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
@@ -27,6 +28,7 @@ from service.workers.parent import STABLE_S, Workers, _get, drained_code
     [
         pytest.param(0, 0, id="drained"),
         pytest.param(75, 75, id="something is left"),
+        pytest.param(GAVE_UP, 75, id="no broker answered"),
         pytest.param(-signal.SIGTERM, 0, id="was still starting"),
         pytest.param(-signal.SIGINT, 0, id="was still starting at a terminal"),
         pytest.param(-signal.SIGKILL, 75, id="killed"),
@@ -149,8 +151,23 @@ async def test_a_file_that_is_wrong_for_now_does_not_end_workers_that_have_run_f
     assert workers._codes == [75]
 
 
+async def test_a_worker_that_ends_by_itself_with_something_left_is_replaced() -> None:
+    leave = [sys.executable, "-c", "raise SystemExit(75)"]
+    workers = Workers(build_settings({"workers": 2, "start_timeout_s": 60}), leave)
+
+    async with asyncio.TaskGroup() as tasks:
+        with capture_logs() as logs:
+            keeping = tasks.create_task(workers._keep(0))
+            while not (keeping.done() or any(entry["event"] == "worker died" for entry in logs)):
+                await asyncio.sleep(0.01)  # a process of the system ends
+        drained = workers._draining.is_set()
+        workers.drain()
+
+    assert not drained
+
+
 async def test_a_start_deadline_that_passes_ends_the_service() -> None:
-    give_up = [sys.executable, "-c", "raise SystemExit(75)"]
+    give_up = [sys.executable, "-c", f"raise SystemExit({GAVE_UP})"]
     workers = Workers(build_settings({"workers": 2}), give_up)
 
     await workers._keep(0)
