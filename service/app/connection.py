@@ -24,8 +24,17 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    """The context, or an error with the file's name: the library's own has none."""
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    except OSError as exc:
+        raise OSError(f"kafka.ssl_cafile {kafka.ssl_cafile}: {exc}") from exc
     context.check_hostname = kafka.ssl_check_hostname
     if kafka.ssl_certfile is not None:
-        context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, kafka.ssl_key_password())
+        password = kafka.ssl_key_password()
+        try:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password)
+        except OSError as exc:
+            files = f"{kafka.ssl_certfile} with {kafka.ssl_keyfile}"
+            raise OSError(f"kafka.ssl_certfile {files}: {exc}") from exc
     return context

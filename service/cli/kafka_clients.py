@@ -21,7 +21,7 @@ from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.cli.kafka_refusals import refusals
 from service.consumers.kafka_abort_markers import read_on_behind_empty_markers
-from service.errors import BrokerUnavailableError, ServiceError
+from service.errors import BrokerUnavailableError, ConfigurationError, ServiceError
 from service.pauses import pause_between_questions
 from service.settings import KafkaSettings
 from service.topic_creation import create_no_topics
@@ -53,12 +53,18 @@ class KafkaClients:
 
     Args:
         kafka: Where the brokers are.
+
+    Raises:
+        ConfigurationError: If a certificate or a secret's file cannot be used.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         create_no_topics()
         self._kafka = kafka
-        self._options = connection_options(kafka)
+        try:
+            self._options = connection_options(kafka)
+        except OSError as error:  # a certificate or a secret's file that is of no use
+            raise ConfigurationError([str(error)]) from error
         self._admin: Any = None
         self._producer: Any = None
 

@@ -1,11 +1,13 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.cli import preflight
 from service.cli.kafka_tools import AccessDeniedError, Committed, Right, Rights
+from service.errors import ConfigurationError
 from service.settings import build_settings
 
 
@@ -265,3 +267,14 @@ async def test_a_right_that_nobody_needs(cluster: FakeCluster, name: str, needle
     cluster.rights[name] = frozenset(Right) - {needless}
 
     assert await problems() == []
+
+
+async def test_a_certificate_file_that_is_none_is_a_mistake_of_the_configuration(
+    tmp_path: Path,
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("no certificate")
+    kafka = {"security_protocol": "SSL", "ssl_cafile": str(authority)}
+
+    with pytest.raises(ConfigurationError, match=f"kafka.ssl_cafile {authority}: "):
+        await preflight.preflight(build_settings({"kafka": kafka}))
