@@ -11,6 +11,7 @@
         * StateTypeError        -- a key or a value that no state can keep
     * HandlerFailedError        -- raised in another process, which tells its kind and place
     * FatalError     -- stop the process; Kubernetes restarts the pod
+        * DiskRefusedError      -- the disk takes no state; a new process has room again
     * ConfigurationError -- refuse to start; lists every problem with its path
     * BrokerUnavailableError -- the broker does not answer; wait, rebuild, go on
     * FencedError            -- another member has taken over; drop the work, commit nothing
@@ -131,6 +132,10 @@ class HandlerFailedError(ServiceError):
 
 class FatalError(ServiceError):
     """Nothing in this process can go on; exit and let the platform restart it."""
+
+
+class DiskRefusedError(FatalError):
+    """The disk takes no state, because it is full for one; a process that begins anew has room."""
 
 
 class ConfigurationError(ServiceError):

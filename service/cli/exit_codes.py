@@ -20,6 +20,7 @@ def exit_code_of(error: Exception) -> int:
     from service.errors import (  # noqa: PLC0415 -- only needed when something went wrong
         BrokerUnavailableError,
         ConfigurationError,
+        DiskRefusedError,
     )
 
     if isinstance(error, ExceptionGroup):
@@ -27,7 +28,7 @@ def exit_code_of(error: Exception) -> int:
         return codes.pop() if len(codes) == 1 else INTERNAL
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
-    if isinstance(error, BrokerUnavailableError):
+    if isinstance(error, BrokerUnavailableError | DiskRefusedError):
         return TEMPORARY
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return TEMPORARY

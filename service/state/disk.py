@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import ConfigurationError, FatalError
+from service.errors import ConfigurationError, DiskRefusedError
 
 _PREFIX: Final = "headrace-state-"
 _OWNER: Final = "owner"
@@ -121,13 +121,14 @@ class Disk:
         """Write a :meth:`batch`, all of it or nothing.
 
         Raises:
-            FatalError: If the disk takes it not, because it is full for one.  It is no event's
-                fault, and a process that begins anew has the room that this one leaves.
+            DiskRefusedError: If the disk takes it not, because it is full for one.  It is no
+                event's fault, and a process that begins anew has the room that this one leaves.
         """
         try:
             self.db.write(batch)
         except Exception as exc:
-            raise FatalError(f"state.directory: {self.directory} takes no state: {exc}") from exc
+            problem = f"state.directory: {self.directory} takes no state: {exc}"
+            raise DiskRefusedError(problem) from exc
 
     def prefix(self) -> bytes:
         """What the keys of another table begin with."""

@@ -4,7 +4,7 @@ import pytest
 
 from service.cli.exit_codes import CONFIGURATION, INTERNAL, TEMPORARY, exit_code_of, message_of
 from service.cli.kafka_tools import AccessDeniedError, KafkaToolError
-from service.errors import BrokerUnavailableError, ConfigurationError
+from service.errors import BrokerUnavailableError, ConfigurationError, DiskRefusedError
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from service.errors import BrokerUnavailableError, ConfigurationError
         (KafkaToolError("x"), TEMPORARY),
         (AccessDeniedError("x"), CONFIGURATION),
         (OSError(errno.ENOSPC, "no room"), TEMPORARY),
+        (ExceptionGroup("tasks", [DiskRefusedError("state.directory: no room")]), TEMPORARY),
         (OSError(errno.EBADF, "a mistake of ours"), INTERNAL),
         (RuntimeError("x"), INTERNAL),
         (ExceptionGroup("tasks", [ConfigurationError(["x"])]), CONFIGURATION),
