@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from service.clock import wall_clock_ms
 from service.events import Outcome, Permission, RecordBatch, Result, SourceRecord
@@ -24,6 +25,7 @@ class _Emission(RecordBatch):
 
     __slots__ = ("changelog", "durable", "tables")
 
+    read: ClassVar[bool] = False
     changelog: Changelog | None
     durable: "asyncio.Future[None]"
     tables: Sequence[tuple[LoggedState, Table]]

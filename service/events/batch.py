@@ -59,6 +59,8 @@ class RecordBatch:
             records some of ours wait; ``None`` if there never was one.
         counted: Whether its source counts by itself what came in and what is done.
         left: Records that are not done yet.
+        read: Whether its records were read from somewhere, where they are read again if they are
+            not done.
         finishing: While it is closing, what was begun is followed through other pipelines of the
             process to its end.
         observer: Told when every record is done, before :meth:`on_complete`.
@@ -97,6 +99,7 @@ class RecordBatch:
     )
 
     counted: ClassVar[bool] = False
+    read: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -7,9 +7,9 @@ could leave a change in the changelog whose result was never published.  Of a ke
 changed which still waits for something, it has the value from before that call.
 
 At least once, a checkpoint goes out when the results of its records are durable, and the records
-are acknowledged when the checkpoint is: state never runs ahead of results, and offsets never run
-ahead of state.  Exactly once, the changes go into the transaction that has the results and the
-position, so nothing needs to be held.
+of a partition are acknowledged when its changes are: state never runs ahead of results, and
+offsets never run ahead of state.  Exactly once, the changes go into the transaction that has the
+results and the position, so nothing needs to be held.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from service.errors import OutputTooLargeError
-from service.events import Permission, RecordBatch, SourceRecord
+from service.events import Permission, RecordBatch
 from service.publishers.base import Row
 from service.publishers.changes import Changes, Settled, take_changes
+from service.publishers.checkpoints import MOST_UNDER_WAY, Checkpoint, Written
 from service.publishers.protocols import Publisher
 from service.publishers.runs import Entry, Run
 from service.state.keyed import PartitionId
@@ -40,76 +41,8 @@ HASTEN_PARTS: Final = 8
 RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
-_PLACEHOLDER: Final = SourceRecord(None)
-
 Owner: TypeAlias = Callable[[str, int], Permission | None]
 """What may become of work on an input partition, of whoever reads it; ``None`` if he does not."""
-
-
-class _Written(RecordBatch):
-    """The changes of one table on their way, as a batch that is done when they are durable."""
-
-    __slots__ = ("changes", "checkpoint", "place", "state", "table")
-
-    def __init__(
-        self,
-        checkpoint: "_Checkpoint",
-        changes: Changes,
-        *,
-        state: LoggedState,
-        place: PartitionId,
-        table: Table,
-    ) -> None:
-        count = len(changes.rows)
-        super().__init__("", 0, (_PLACEHOLDER,) * count, next_offset=0)
-        self.dispatched = count
-        self.checkpoint = checkpoint
-        self.changes = changes
-        self.state = state
-        self.place = place
-        self.table = table
-
-    def permission(self) -> Permission:
-        """Never once the partition went, for its next owner writes what it knows by then."""
-        if self.state.tables.get(self.place) is not self.table:
-            return Permission.NEVER
-        return self.checkpoint.changelog.permission(self.place)
-
-    def dropped(self, places: Sequence[int]) -> None:
-        """The checkpoint goes on without them, and nobody is to go on with the table.
-
-        It has what its changelog lacks, of records whose results may have been dropped as well.
-        """
-        self.table.unsettled += 1
-        self.ack_many(places)
-
-    def on_complete(self) -> None:
-        """Tell the checkpoint."""
-        self.checkpoint.stored()
-
-
-class _Checkpoint:
-    """Changes on their way, and the records that wait for them."""
-
-    __slots__ = ("changelog", "covered", "outstanding", "unstored", "written")
-
-    def __init__(self, changelog: "Changelog") -> None:
-        self.changelog = changelog
-        self.covered: list[tuple[RecordBatch, Sequence[int]]] = []
-        self.outstanding = 0
-        self.written: list[_Written] = []
-        self.unstored = 0
-
-    @property
-    def count(self) -> int:
-        """How many changes it has."""
-        return sum(len(written) for written in self.written)
-
-    def stored(self) -> None:
-        """The changes of one table are durable, or somebody else's."""
-        self.unstored -= 1
-        if not self.unstored:
-            self.changelog.stored_checkpoint(self)
 
 
 class Changelog:
@@ -147,9 +80,9 @@ class Changelog:
         self._handler = handler
         self._transactional = transactional
         self._early_records = early_records
-        self._open = _Checkpoint(self)
-        self._sealed: list[_Checkpoint] = []
-        self._awaiting: dict[tuple[int, int], tuple[_Checkpoint, int]] = {}
+        self._open = Checkpoint()
+        self._sealed: list[Checkpoint] = []
+        self._awaiting: dict[tuple[int, int], tuple[Checkpoint, int]] = {}
         self._timer: asyncio.Handle | None = None
         self._delay_s = CHECKPOINT_S
         self._waiting = self.pending = 0
@@ -169,11 +102,13 @@ class Changelog:
         if self._transactional:
             batch.ack_many(indexes)
             return
-        self._open.covered.append((batch, indexes))
+        self._open.cover(batch, indexes)
         self._arm(len(indexes))
 
     def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
         """The results of a changed record are queued; with this, it waits for its changes too.
+
+        A tick's do not: its partition may wait for long, and the time of the others goes on.
 
         Args:
             batch: Its batch.
@@ -183,8 +118,9 @@ class Changelog:
         self.unwritten.discard((batch, index))
         if self._transactional:
             return
-        batch.hold(index)
-        self._open.covered.append((batch, (index,)))
+        if batch.read:
+            batch.hold(index)
+            self._open.cover(batch, (index,))
         if results:
             self._open.outstanding += results
             self._awaiting[id(batch), index] = (self._open, results)
@@ -246,7 +182,7 @@ class Changelog:
 
         Cancel safe.
         """
-        while self._open.covered or self._sealed or self.pending:
+        while self._timer is not None or self._open.covered or self._sealed or self.pending:
             if self._timer is not None:
                 self._timer.cancel()
                 self._due()
@@ -315,41 +251,39 @@ class Changelog:
         self._delay_s = min(CHECKPOINT_MAX_S, max(CHECKPOINT_S, cost_s / CHECKPOINT_COST_SHARE))
 
     def _seal(self) -> None:
-        checkpoint, self._open = self._open, _Checkpoint(self)
+        checkpoint, self._open = self._open, Checkpoint()
         self._waiting = 0
-        checkpoint.covered = [covered for covered in checkpoint.covered if not covered[0].revoked]
-        for state in self.store.states.values():
-            for place, table in state.tables.items():
-                if table.logged and table.dirty:
-                    changes = self._take(state, place, table)
-                    written = _Written(checkpoint, changes, state=state, place=place, table=table)
-                    checkpoint.written.append(written)
-                    table.unsettled += 1
-        self.pending += checkpoint.count
+        tables = [
+            (state, place, table)
+            for state in self.store.states.values()
+            for place, table in state.tables.items()
+            if table.logged
+        ]
+        behind = {place[1] for _, place, table in tables if table.unsettled >= MOST_UNDER_WAY}
+        checkpoint.leave(behind, self._open)
+        for state, place, table in tables:
+            if table.dirty and place[1] not in behind:
+                changes = self._take(state, place, table)
+                checkpoint.add(Written(self, checkpoint, changes, (state, place, table)))
+                self.pending += len(changes.rows)
         self._sealed.append(checkpoint)
 
     def _send(self) -> None:
         """Send checkpoints whose results are durable, in their order."""
         while self._sealed and not self._sealed[0].outstanding:
             checkpoint = self._sealed.pop(0)
-            checkpoint.unstored = len(checkpoint.written)
-            if not checkpoint.unstored:
-                self.stored_checkpoint(checkpoint)
-                continue
-            for written in checkpoint.written:
+            for written in checkpoint.send():
                 topic, number, rows = written.changes
                 written.changes = Changes(topic, number, [])  # the publisher has them now
                 run = Run(written, list(range(len(rows))), self)
                 self._publisher.add_run(topic, number, run, rows)
             self._publisher.added(urgent=True)
 
-    def stored_checkpoint(self, checkpoint: _Checkpoint) -> None:
-        """A checkpoint is durable: its records are done."""
-        self.pending -= checkpoint.count
-        for written in checkpoint.written:
-            written.table.unsettled -= 1
-        for batch, indexes in checkpoint.covered:
-            batch.ack_many(indexes)
+    def settled(self, written: Written) -> None:
+        """Changes are durable, or somebody else's; those that were left behind may go now."""
+        self.pending -= len(written)
+        if written.table.unsettled == MOST_UNDER_WAY - 1:
+            self._arm()
 
     # -- exactly once ------------------------------------------------------------------------
 
@@ -395,11 +329,12 @@ class Changelog:
             OutputTooLargeError: If it is no change of ours.
         """
         written = entry.batch
-        if entry.key is None or not isinstance(written, _Written):
+        if entry.key is None or not isinstance(written, Written):
             raise OutputTooLargeError(f"the changelog refuses {entry.key!r}: {reason}")
         if written.state.tables.get(written.place) is not written.table:
             written.ack(entry.place)  # somebody else's by now
             return
         written.table.dirty[entry.key[len(key_prefix(written.place[0])) :].decode()] = None
-        self._open.covered.append((written, (entry.place,)))
+        written.let_go()  # it waits for a checkpoint that comes after it
+        self._open.cover(written, (entry.place,))
         self._arm(1)

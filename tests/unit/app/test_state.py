@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.state.restore import Chunk
 from service.testing.broker import MemoryBroker
 from service.testing.broker_changelogs import MemoryChangelogs
+from service.testing.broker_clients import MemoryProducer
 from service.testing.harness import Harness, pipeline_of
 
 load_handler("validate")  # importing reads files, which a coroutine must not do
@@ -219,6 +220,72 @@ async def test_a_changelog_partition_that_is_missing_holds_up_none_but_its_own(
         assert before == {0: 1, 2: 1}
         assert service.committed() == {0: 1, 1: 1, 2: 1}
         assert service.outputs() == [{"key": "a", "count": 1}] * 3
+
+
+def take_nothing(monkeypatch: pytest.MonkeyPatch, topic: str, partition: int) -> set[int]:
+    """Let a partition of ``topic`` take nothing until it is removed from what is returned."""
+    stuck = {partition}
+    there = MemoryProducer._there
+
+    def takes(self: MemoryProducer, name: str, number: int) -> bool:
+        return there(self, name, number) and not (name == topic and number in stuck)
+
+    monkeypatch.setattr(MemoryProducer, "_there", takes)
+    return stuck
+
+
+async def test_a_changelog_partition_that_takes_nothing_holds_up_none_but_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stuck = take_nothing(monkeypatch, CHANGELOG, 1)
+    async with Harness(config("at_least_once"), partitions=3) as service:
+        for count in (1, 2):
+            for partition in range(3):
+                await service.send({"key": "a", "tell": count == 1}, partition=partition)
+            await service.advance(30)
+        before = dict(service.committed())
+        stuck.clear()
+        await service.settle()
+
+        assert before == {0: 2, 1: 0, 2: 2}
+        assert service.committed() == {0: 2, 1: 2, 2: 2}
+        assert service.outputs() == [{"key": "a", "count": 1}] * 3
+        assert changelog(service.broker) == {"input/a": 2}
+
+
+@handler("state_tests_reminding", state=("timers",))
+class Reminding:
+    """Tells of each key a second after its event."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers = context.timers(lambda timer: {"key": timer.key})
+
+    def __call__(self, event: Event) -> None:
+        self._timers.set(event, event.key_text, 0)
+
+
+async def test_timers_go_off_while_a_changelog_partition_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = "test-test-handler-timers-changelog"
+    stuck = take_nothing(monkeypatch, topic, 1)
+    document = pipeline_of(Reminding)
+    document["state"] = dict(_STATE)
+    async with Harness(document, partitions=2) as service:
+        for number, partition in enumerate((1, 0, 1, 0)):
+            await service.send({}, key=f"k{number}", partition=partition)
+            await service.advance(3)
+        told = [value["key"] for value in service.outputs()]
+        before = dict(service.committed())
+        stuck.clear()
+        await service.settle()
+
+        assert sorted(told) == ["k0", "k1", "k2", "k3"]
+        assert before == {0: 2, 1: 0}
+        assert service.committed() == {0: 2, 1: 2}
+        await service.advance(1)
+        left = {record.key: record.value for record in service.records(topic)}
+        assert left == {b"input/t/k%d" % number: None for number in range(4)}
 
 
 @BOTH
