@@ -218,12 +218,13 @@ class PipelineState:
                     await kept.handler.revoked(*partition)
 
     def look_after(self) -> None:
-        """Remove what has expired, and count; once in a while."""
+        """Remove what has expired, write down what has changed for no event, and count."""
         for kept in self._handlers:
             changelog, counters = kept.changelog, kept.counters
             if changelog is None:
                 continue
             changelog.store.sweep()
+            changelog.store.settle_timers()  # of handlers that nobody tells the time, too
             changelog.changed()
             counters.state_keys = changelog.store.keys()
             counters.state_evicted = changelog.store.evicted()

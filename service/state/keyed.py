@@ -33,7 +33,11 @@ class Place(Protocol):
 
 
 class Partition(NamedTuple):
-    """A place without an event: what timers name."""
+    """A place without an event: what timers name.
+
+    A call that waits for something names its event instead: what it changes here counts with
+    whatever of the partition is done next, and is not undone if the call fails.
+    """
 
     topic: str
     partition: int

@@ -205,8 +205,11 @@ class LoggedStore:
         self._built_on.clear()
 
     def settle_for(self, place: Place) -> bool:
-        """What has changed for ``place`` counts; returns whether anything has."""
-        return self._settle_if(lambda other: _same(other, place))
+        """What has changed for ``place`` counts; returns whether anything has.
+
+        So does what has changed for its partition and no event: by the same call, as a rule.
+        """
+        return self._settle_if(lambda other: _same(other, place) or _is_partition_of(other, place))
 
     def undo_for(self, place: Place) -> None:
         """What has changed for ``place`` did not happen."""
@@ -351,6 +354,10 @@ def _share_a_key(one: _Note, other: _Note) -> bool:
 
 def _is_no_event(place: Place) -> bool:
     return getattr(place, "batch", None) is None
+
+
+def _is_partition_of(place: Place, event: Place) -> bool:
+    return _is_no_event(place) and place.partition == event.partition and place.topic == event.topic
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -70,9 +70,9 @@ def config(delivery: str, **pipeline: Any) -> dict[str, Any]:
     return document
 
 
-def changelog(broker: MemoryBroker) -> dict[str, int]:
+def changelog(broker: MemoryBroker) -> dict[str, Any]:
     """What the changelog says, as compaction would leave it."""
-    latest: dict[str, int] = {}
+    latest: dict[str, Any] = {}
     for record in broker.records(CHANGELOG):
         key = (record.key or b"").decode()
         latest.pop(key, None)
@@ -443,6 +443,41 @@ async def test_what_a_call_has_changed_is_not_decided_by_a_timer_meanwhile(deliv
 
         assert counts == [1]
         assert changelog(service.broker) == {"input/a": 1, "input/reminded": len(reminded)}
+
+
+@handler("state_tests_bare", state=("counts",))
+class Bare:
+    """Waits, names the partition where it should name the event, and has no tick."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._counts: KeyedState = context.state("counts")
+
+    def assigned(self, topic: str, partition: int) -> None:
+        self._counts.put(Partition(topic, partition), "assigned", [True])
+
+    async def __call__(self, event: Event) -> None:
+        place = Partition(event.topic, event.partition)
+        seen = self._counts.get(place, event.key_text) or []
+        await asyncio.sleep(0)
+        seen.append(event.offset)
+        self._counts.put(place, event.key_text, seen)
+
+
+@BOTH
+async def test_what_a_call_has_changed_for_its_partition_counts_within_a_second(
+    delivery: str,
+) -> None:
+    document = pipeline_of(Bare)
+    document["pipelines"]["test"]["delivery"] = delivery
+    document["state"] = dict(_STATE)
+    async with Harness(document) as service:
+        await service.advance(1.5)
+        before = changelog(service.broker)
+        await service.send_all([{}] * 3, key="a")
+        await service.settle()
+
+        assert before == {"input/assigned": [True]}
+        assert changelog(service.broker) == {"input/assigned": [True], "input/a": [0, 1, 2]}
 
 
 @handler("state_tests_clumsy", state=("counts",))

@@ -152,6 +152,19 @@ def test_events_under_way_at_once_are_settled_and_undone_apart() -> None:
     assert list(state.tables[_HERE].dirty) == ["b"]
 
 
+def test_what_has_changed_for_a_partition_counts_with_the_next_event_of_it() -> None:
+    store = LoggedStore(lambda: 0.0)
+    state = opened(store)
+    state.put(_HERE, "a", 1)
+    state.put(Partition("topic", 1), "b", 2)
+
+    settled = store.settle_for(event(1))
+
+    assert settled
+    assert list(state.tables[_HERE].dirty) == ["a"]
+    assert [place for place, *_ in store.changes] == [Partition("topic", 1)]
+
+
 def test_a_typed_copy_of_an_event_is_the_event() -> None:
     store = LoggedStore(lambda: 0.0)
     state = opened(store)
