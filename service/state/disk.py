@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,6 +130,50 @@ class Disk:
         except Exception as exc:
             problem = f"state.directory: {self.directory} takes no state: {exc}"
             raise DiskRefusedError(problem) from exc
+
+    def read(self, names: bytes | list[bytes]) -> Any:
+        """What is stored under a name, or under each of several; ``None`` for nothing.
+
+        Raises:
+            FatalError: If it cannot be read.  It is no event's fault, and a process that begins
+                anew has it from the changelog.
+        """
+        try:
+            return self.db.get(names)
+        except Exception as exc:
+            raise self._unreadable(exc) from exc
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Names that begin with ``prefix``, in their order, and what is stored there.
+
+        Raises:
+            FatalError: As :meth:`read`.
+        """
+        cursor = self.db.iter()
+        cursor.seek(prefix)
+        while cursor.valid():
+            name = cursor.key()
+            if not name.startswith(prefix):
+                return
+            yield name, cursor.value()
+            cursor.next()
+        try:
+            cursor.status()  # it ends at what cannot be read, too
+        except Exception as exc:
+            raise self._unreadable(exc) from exc
+
+    def remove(self, prefix: bytes) -> None:
+        """Remove everything whose name begins with ``prefix``, which is of :meth:`prefix`.
+
+        Raises:
+            FatalError: As :meth:`write`.
+        """
+        batch = self.batch()
+        batch.delete_range(prefix, (int.from_bytes(prefix, "big") + 1).to_bytes(4, "big"))
+        self.write(batch)
+
+    def _unreadable(self, error: Exception) -> FatalError:
+        return FatalError(f"state.directory: {self.directory} cannot be read: {error}")
 
     def prefix(self) -> bytes:
         """What the keys of another table begin with."""

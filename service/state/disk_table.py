@@ -120,7 +120,7 @@ class DiskTable(Table):
         names = [self._values + key.encode() for key in changes]
         start = len(self._values)
         for name, before, (key, (stored, age_s)) in zip(
-            names, self._disk.db.get(names), changes.items(), strict=True
+            names, self._disk.read(names), changes.items(), strict=True
         ):
             self._cache.pop(key, None)
             if before is not None:
@@ -194,7 +194,7 @@ class DiskTable(Table):
         """See :meth:`service.state.table.Table._held`; what is on disk comes as its bytes."""
         self._write()
         start = len(self._values)
-        for name, stored in self._scan(self._values):
+        for name, stored in self._disk.scan(self._values):
             key = name[start:].decode()
             cached = self._cache.get(key)
             yield key, stored[_AT.size :] if cached is None else cached.value
@@ -213,8 +213,7 @@ class DiskTable(Table):
         self._cache.clear()
         self._read.clear()
         if self._disk.db is not None:
-            after = (int.from_bytes(self._prefix, "big") + 1).to_bytes(4, "big")
-            self._disk.db.delete_range(self._prefix, after)
+            self._disk.remove(self._prefix)
 
     # -- memory and disk -------------------------------------------------------------------
 
@@ -224,7 +223,7 @@ class DiskTable(Table):
         if entry is None:
             if len(self._cache) - len(self._read) >= self._disk.cache_keys:
                 self._spill()
-            stored = self._disk.db.get(self._values + key.encode())
+            stored = self._disk.read(self._values + key.encode())
             entry = _Entry() if stored is None else self._decoded(key, stored)
         self._cache[key] = entry  # at the end: what was used longest ago leaves first
         return entry
@@ -281,16 +280,6 @@ class DiskTable(Table):
         for entry, at in written:
             entry.fresh, entry.disk_at = False, at
 
-    def _scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        cursor = self._disk.db.iter()
-        cursor.seek(prefix)
-        while cursor.valid():
-            name = cursor.key()
-            if not name.startswith(prefix):
-                return
-            yield name, cursor.value()
-            cursor.next()
-
     def _evict(self) -> None:
         count = max(1, int(self._max_keys * EVICT_SHARE), self._count - self._max_keys)
         self.evicted += self._leave(lambda _, left: left < count)
@@ -300,7 +289,7 @@ class DiskTable(Table):
         self._write()
         start, end = len(self._ages), len(self._ages) + _AT.size
         leaving: list[str] = []
-        for name, _ in self._scan(self._ages):
+        for name, _ in self._disk.scan(self._ages):
             if not leaves(_put_at(name[start:end])[0], len(leaving)):
                 break
             leaving.append(name[end:].decode())

@@ -604,18 +604,25 @@ def _keys(service: Harness) -> int:
     return keys
 
 
+@pytest.mark.parametrize(
+    ("fails", "problem"), [("write", "takes no state"), ("get", "cannot be read")]
+)
 @pytest.mark.parametrize("store", ["rocksdb"], indirect=True)
 @pytest.mark.usefixtures("store")
-async def test_a_full_disk_is_no_events_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
+async def test_a_disk_that_fails_is_no_events_fault(
+    fails: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
         def __init__(self, inner: Any) -> None:
             self._inner = inner
 
         def __getattr__(self, name: str) -> Any:
+            if name == fails:
+                return self._fail
             return getattr(self._inner, name)
 
-        def write(self, _batch: Any) -> None:
-            raise RuntimeError("IO error: No space left on device")
+        def _fail(self, _what: Any) -> None:
+            raise RuntimeError("IO error")
 
     broker = MemoryBroker()
 
@@ -623,12 +630,12 @@ async def test_a_full_disk_is_no_events_fault(monkeypatch: pytest.MonkeyPatch) -
         async with Harness(config("at_least_once"), broker=broker) as service:
             disk = service.application.disk
             assert disk is not None
-            monkeypatch.setattr(disk, "db", Full(disk.db))
+            monkeypatch.setattr(disk, "db", Failing(disk.db))
             await service.send_all([{"key": str(n)} for n in range(5)])
             await service.advance(60)
 
     with pytest.raises(BaseExceptionGroup) as raised:
         await serve()
 
-    assert raised.group_contains(FatalError, match="takes no state")
+    assert raised.group_contains(FatalError, match=problem)
     assert broker.records("dead") == []

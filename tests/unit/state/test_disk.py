@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +285,37 @@ def test_without_its_package_the_start_says_which_extra_is_missing(
 
     with pytest.raises(ConfigurationError, match="headrace\\[rocksdb\\]"):
         Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+
+
+@pytest.fixture
+def unreadable(disk: Disk) -> DiskTable:
+    """A table of which the disk has lost a part since it was written."""
+    made = table(disk, ttl_s=1e6, max_keys=3000)
+    made.load({f"k{number:04}": (b'"%0300d"' % number, 0.0) for number in range(3000)})
+    disk.db.flush()
+    assert disk.directory is not None
+    for file in (disk.directory / "db").glob("*.sst"):
+        size_bytes = file.stat().st_size
+        with file.open("r+b") as content:
+            content.seek(size_bytes // 8)
+            content.write(b"\xff" * (size_bytes // 2))
+    return made
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda made: [made.get(f"k{number:04}") for number in range(3000)],
+        lambda made: made.peek_many([f"k{number:04}" for number in range(3000)]),
+        lambda made: made.load({f"k{number:04}": (b"1", 0.0) for number in range(3000)}),
+        lambda made: list(made.items()),
+        lambda made: list(made.survey(len, len)),
+        lambda made: made.put("new", 1),
+    ],
+    ids=["get", "peek_many", "load", "items", "survey", "put that lets others leave"],
+)
+def test_a_disk_that_cannot_be_read_ends_the_process(
+    look: Callable[[DiskTable], object], unreadable: DiskTable
+) -> None:
+    with pytest.raises(FatalError, match="cannot be read: Corruption"):
+        look(unreadable)
