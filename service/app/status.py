@@ -163,6 +163,7 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
         commit_failing_s=source.commit_failing_s(),
         intake_blocked_s=source.intake_blocked_s(),
         rebalancing_s=source.rebalancing_s(),
+        restoring_s=source.restoring_s(held),
         paused=held.phase is Phase.HALTED,
     )
     return PartitionStatus(

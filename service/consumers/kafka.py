@@ -173,6 +173,11 @@ class KafkaSource:
         """For how long the group has been without an assignment for us."""
         return _since(self._member.rebalancing_since_s)
 
+    def restoring_s(self, partition: HeldPartition) -> float:
+        """For how long the state of a partition has been restored; 0 if it is not."""
+        restoring = self._opening.restoring(partition.partition)
+        return _since(partition.assigned_at_s if restoring else None)
+
     # -- lifecycle -------------------------------------------------------------------------
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:

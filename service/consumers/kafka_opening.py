@@ -85,6 +85,10 @@ class Opening:
         del self._restoring[name]
         return not task.cancelled()
 
+    def restoring(self, name: TopicPartition) -> bool:
+        """Whether the state of a partition is being restored."""
+        return name in self._restoring
+
     async def open_producers(self, names: Collection[TopicPartition]) -> None:
         """Start the partitions' producers, where :meth:`opened` has not done so.
 

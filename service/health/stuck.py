@@ -68,6 +68,7 @@ class PartitionFacts:
         commit_failing_s: Since when commits fail.
         intake_blocked_s: Since when fetched records wait for room in the channel.
         rebalancing_s: Since when the group has been handing out partitions.
+        restoring_s: Since when its state is being restored, with success or not.
         paused: Intake is paused on purpose.
     """
 
@@ -77,6 +78,7 @@ class PartitionFacts:
     commit_failing_s: float = 0.0
     intake_blocked_s: float = 0.0
     rebalancing_s: float = 0.0
+    restoring_s: float = 0.0
     paused: bool = False
 
 
@@ -142,6 +144,8 @@ def _of_the_record(oldest: RecordFacts, facts: PartitionFacts) -> Cause:
 
 def _of_the_intake(facts: PartitionFacts) -> Cause | None:
     """Why nothing comes in, given that nothing old is here."""
+    if facts.restoring_s > HELD_S:
+        return Cause.STATE
     if facts.publish_pending_s > HELD_S:
         return Cause.BROKER
     if facts.paused:

@@ -35,6 +35,8 @@ class Cause(StrEnum):
     """Intake of the partition is paused on purpose."""
     REBALANCE = "rebalance"
     """The group is handing out partitions."""
+    STATE = "state"
+    """The partition is not read before its state is restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,6 +180,7 @@ const CAUSES = {
   backpressure: "everything ahead of it is busy",
   paused: "the partition is paused",
   rebalance: "the group is handing out partitions",
+  state: "its state is being restored",
 };
 
 function words(cause) {

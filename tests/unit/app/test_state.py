@@ -18,6 +18,7 @@ from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
 from service.handlers.state import Codec, KeyedState, Partition
 from service.handlers.timers import Timer
+from service.metrics import Blocking, Cause
 from service.settings import Settings
 from service.state.restore import Chunk
 from service.testing.broker import MemoryBroker
@@ -214,10 +215,13 @@ async def test_a_changelog_partition_that_is_missing_holds_up_none_but_its_own(
             await service.send({"key": "a", "tell": True}, partition=partition)
         await service.advance(60)
         before = dict(service.committed())
+        status = service.application.snapshot().pipelines["test"]
         missing.clear()
         await service.settle()
 
         assert before == {0: 1, 2: 1}
+        blocking = [partition.blocking for partition in status.partitions]
+        assert blocking == [None, Blocking(cause=Cause.STATE), None]
         assert service.committed() == {0: 1, 1: 1, 2: 1}
         assert service.outputs() == [{"key": "a", "count": 1}] * 3
 

@@ -57,6 +57,7 @@ _STALLS: dict[str, tuple[PartitionFacts, Cause]] = {
     ),
     "every slot taken by others": (PartitionFacts(oldest=_WAITING), Cause.BACKPRESSURE),
     "a full channel": (PartitionFacts(intake_blocked_s=6.0), Cause.BACKPRESSURE),
+    "a state that is not restored": (PartitionFacts(restoring_s=6.0), Cause.STATE),
     "a paused partition": (PartitionFacts(paused=True), Cause.PAUSED),
     "a rebalance that does not end": (
         PartitionFacts(oldest=_WAITING, rebalancing_s=6.0),
