@@ -116,7 +116,7 @@ def _pipeline(
         replicas_desired=built.demand.observe(
             now_s,
             acked=counters.acked,
-            lag=sum(partition.lag for partition in partitions),
+            lag=_lag(built),
             lag_s=max((partition.lag_s for partition in partitions), default=0.0),
             partitions={(each.group, each.topic, each.partition) for each in partitions},
         )
@@ -128,6 +128,13 @@ def _of_others(application: "Application", built: BuiltPipeline) -> set[str]:
     """Topics that neither ``built`` writes to nor what it feeds, but another pipeline does."""
     own = built.writes.union(*(each.writes for each in behind(built)))
     return set[str]().union(*(each.writes for each in application.pipelines.values())) - own
+
+
+def _lag(built: BuiltPipeline) -> int | None:
+    """What is stored and not durable here; ``None`` while nobody knows it of some partition."""
+    lags = [source.lag(held) for source in built.kafka_sources for held in source.partitions]
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if len(known) == len(lags) else None
 
 
 def _partition(  # noqa: PLR0917 -- one private use, all of one partition

@@ -76,14 +76,21 @@ class ReplicaDemand:
         self._share = 0.0
 
     def observe(
-        self, now_s: float, *, acked: int, lag: int, lag_s: float, partitions: AbstractSet[Hashable]
+        self,
+        now_s: float,
+        *,
+        acked: int,
+        lag: int | None,
+        lag_s: float,
+        partitions: AbstractSet[Hashable],
     ) -> float:
         """Take in the facts of this moment; returns the share.
 
         Args:
             now_s: A monotonic clock, in seconds; never less than in the call before.
             acked: Records done since the process began.
-            lag: Records between the committed positions of ``partitions`` and their ends.
+            lag: Records between the committed positions of ``partitions`` and their ends; ``None``
+                while that is not known of one of them, because it is not read yet.
             lag_s: Age of the oldest record that is not committed, in seconds.
             partitions: What is assigned now.
 
@@ -94,8 +101,11 @@ class ReplicaDemand:
             self._reassign(partitions)
         if self._seen and now_s - self._seen[-1][0] < STEP_S:
             return self._share
-        self._remember(now_s, acked, lag)
-        self._notice(now_s, lag_s)
+        if lag is None:
+            self._seen.clear()  # what turns up in it has not arrived just then
+        else:
+            self._remember(now_s, acked, lag)
+            self._notice(now_s, lag_s)
         self._share = min(self._hold(now_s), float(len(partitions)))
         return self._share
 

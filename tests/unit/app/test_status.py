@@ -1,15 +1,22 @@
 """What a snapshot of the whole service says."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from service import Event, TransientError, handler
+from service.clock import wall_clock_ms
+from service.errors import BrokerUnavailableError
+from service.handlers import HandlerContext, KeyedState
 from service.metrics import Cause
 from service.metrics.registry import BLOCKED
+from service.state.restore import Chunk
 from service.telemetry import Sources
 from service.telemetry.readings import NUMBERS
+from service.testing.broker_changelogs import MemoryChangelogs
 from service.testing.harness import Harness, pipeline_of
 
 
@@ -124,3 +131,50 @@ async def test_a_source_that_has_nothing_to_read_is_idle() -> None:
 
         assert counters.poll_s > 50
         assert counters.backpressure_s == 0
+
+
+@handler("status_tests_remembering", state=("seen",), concurrency=1, timeout_s=600)
+class Remembering:
+    """Slow, and with a state that has to be restored."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._seen: KeyedState = context.state("seen")
+
+    async def __call__(self, event: Event) -> None:
+        self._seen.put(event, event.key_text, event.data["n"])
+        await asyncio.sleep(1)
+
+
+async def test_a_backlog_that_was_there_before_the_state_is_no_reason_for_more_replicas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What lies in a partition is not known before it is read; it has not arrived just then."""
+    read = MemoryChangelogs.read
+    missing = {1}
+
+    def look(
+        self: MemoryChangelogs, topic: str, partition: int, start: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        if partition in missing:
+            raise BrokerUnavailableError("not yet")
+        return read(self, topic, partition, start)
+
+    monkeypatch.setattr(MemoryChangelogs, "read", look)
+    old_ms = wall_clock_ms() - 600_000
+    shares: list[float] = []
+    async with Harness(pipeline_of(Remembering), partitions=2) as service:
+        for n in range(200):
+            await service.send({"n": n}, partition=1, timestamp=old_ms)
+        for second in range(100):
+            if second == 60:
+                missing.clear()
+            await service.send({"n": second}, partition=0, timestamp=old_ms)
+            shares.append(service.application.snapshot().pipelines["test"].replicas_desired)
+            await asyncio.sleep(1)
+        status = service.application.snapshot().pipelines["test"]
+        await service.kill()
+
+    assert status.partitions[1].lag > 100
+    assert set(shares[:60]) == {1.0}
+    assert 1.2 < shares[-1] < 1.5
+    assert max(shares) < 1.5
