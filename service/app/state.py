@@ -157,15 +157,15 @@ class PipelineState:
         if name not in store.states:
             return  # declared, but the handler does not use it
         table = store.reopen(name, partition)
-        start = table.next_offset
+        start, left = table.next_offset, 0
         facts = {"handler": kept.handler.name, "state": name, "partition": str(partition)}
 
         def progress(chunk: Chunk) -> None:
-            nonlocal told_s
-            counters.restore_left = max(0, chunk.end_offset - chunk.next_offset)
+            nonlocal told_s, left
+            before, left = left, max(0, chunk.end_offset - chunk.next_offset)
+            counters.restore_left += left - before  # others are restored meanwhile
             if loop.time() - told_s >= PROGRESS_S:
                 told_s = loop.time()
-                left = counters.restore_left
                 log.info("restoring state", pipeline=self._name, left=left, **facts)
 
         try:
@@ -177,8 +177,11 @@ class PipelineState:
                     now_ms=wall_clock_ms(),
                     progress=progress,
                 )
+        except BaseException:
+            table.close()  # it has a part, and nobody goes on with it
+            raise
         finally:
-            counters.restore_left = 0
+            counters.restore_left -= left
         store.open(name, partition, table)
         took_s = loop.time() - began_s
         counters.restored += restored.records

@@ -12,6 +12,7 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.app.state import changelog_topics, changelogs_of, check
+from service.consumers.base import TopicPartition
 from service.errors import BrokerUnavailableError, ConfigurationError, FatalError
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
@@ -20,6 +21,7 @@ from service.handlers.state import Codec, KeyedState, Partition
 from service.handlers.timers import Timer
 from service.metrics import Blocking, Cause
 from service.settings import Settings
+from service.state import restore
 from service.state.restore import Chunk
 from service.testing.broker import MemoryBroker
 from service.testing.broker_changelogs import MemoryChangelogs
@@ -290,6 +292,64 @@ async def test_timers_go_off_while_a_changelog_partition_takes_nothing(
         await service.advance(1)
         left = {record.key: record.value for record in service.records(topic)}
         assert left == {b"input/t/k%d" % number: None for number in range(4)}
+
+
+def read_slowly(monkeypatch: pytest.MonkeyPatch, failures: dict[int, int]) -> None:
+    """Changelogs a record a second; a partition fails in the middle as often as told."""
+    chunks = MemoryChangelogs._chunks
+
+    async def slowly(
+        self: MemoryChangelogs, at: TopicPartition, start: int
+    ) -> AsyncIterator[Chunk]:
+        async for chunk in chunks(self, at, start):
+            for place, record in enumerate(chunk.records, 1):
+                await asyncio.sleep(1)
+                yield Chunk([record], record.offset + 1, chunk.end_offset)
+                if place == len(chunk.records) // 2 and failures.get(at.partition):
+                    failures[at.partition] -= 1
+                    raise BrokerUnavailableError("away")
+
+    monkeypatch.setattr(MemoryChangelogs, "_chunks", slowly)
+
+
+async def test_what_is_left_to_restore_is_that_of_all_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = MemoryBroker()
+    async with Harness(config("at_least_once"), broker=broker, partitions=2) as first:
+        for number in range(24):
+            await first.send({"key": f"k{number}"}, partition=int(number >= 4))
+        await first.settle()
+
+    read_slowly(monkeypatch, {})
+    async with Harness(config("at_least_once"), broker=broker, partitions=2) as second:
+        left: list[int] = []
+        for _ in range(24):
+            left.append(_counters(second).restore_left)
+            await asyncio.sleep(1)
+
+    assert left[2:] == [20, 18, *range(16, 0, -1), 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("store", ["rocksdb"], indirect=True)
+@pytest.mark.usefixtures("store")
+async def test_a_restore_that_fails_leaves_nothing_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = MemoryBroker()
+    async with Harness(config("at_least_once"), broker=broker) as first:
+        await first.send_all([{"key": f"k{number}"} for number in range(20)])
+        await first.settle()
+
+    monkeypatch.setattr(restore, "LATEST_MAX", 1)
+    read_slowly(monkeypatch, {0: 3})
+    async with Harness(config("at_least_once"), broker=broker) as second:
+        await second.advance(120)
+        disk = second.application.disk
+        assert disk is not None
+        stored = len(list(disk.db.keys()))
+
+    assert stored == 2 * 20  # a value and its age
 
 
 @BOTH
