@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import KafkaError
 
 from service.consumers.base import (
@@ -29,6 +31,12 @@ from service.topic_creation import create_no_topics
 from service.whole_answers import read_whole_answers
 
 log = structlog.get_logger(__name__)
+
+PRIVATE_NAMES: Final = {
+    "AIOKafkaConsumer": ("_client", "_fetcher"),
+    "Fetcher": ("_isolation_level",),
+}
+"""What is used of the client beyond its public names, by class."""
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "fetch_max_bytes": 8 * 1024 * 1024,
@@ -101,14 +109,30 @@ async def _connected(consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[in
             cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
         if not _is_led(cluster, at):
             silent += ": it has no leader"
-        consumer.assign([key])
         async with asyncio.timeout(CALL_TIMEOUT_S):
-            begin: int = (await consumer.beginning_offsets([key]))[key]
-            end: int = (await consumer.end_offsets([key]))[key]
+            begin, end = await _bounds(consumer, key)
+        consumer.assign([key])
     except TimeoutError as exc:
         raise BrokerUnavailableError(f"{at}: {silent}") from exc
     except (KafkaError, OSError) as exc:
         raise BrokerUnavailableError(f"{at}: {exc!r}") from exc
+    return begin, end
+
+
+async def _bounds(consumer: AIOKafkaConsumer, key: ClientPartition) -> tuple[int, int]:
+    """Where the log begins and ends, open transactions included.
+
+    One that reads what is committed is told where the first open transaction begins.  It may be
+    that of another input topic, whose owner has died, and behind it lies what ours has committed.
+    """
+    fetcher: Any = consumer._fetcher  # noqa: SLF001 -- nothing is fetched yet
+    reads = fetcher._isolation_level  # noqa: SLF001
+    fetcher._isolation_level = READ_UNCOMMITTED  # noqa: SLF001
+    try:
+        begin: int = (await consumer.beginning_offsets([key]))[key]
+        end: int = (await consumer.end_offsets([key]))[key]
+    finally:
+        fetcher._isolation_level = reads  # noqa: SLF001
     return begin, end
 
 

@@ -3,13 +3,16 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from service.consumers.kafka_changelog import KafkaChangelogs
 from service.errors import BrokerUnavailableError
+from service.state.restore import Chunk
 from tests.kafka.client import Kafka
 from tests.service_process import ServiceProcess
 from tests.windowed import (
@@ -108,3 +111,35 @@ async def test_a_changelog_that_lacks_the_partition_is_named_with_it(kafka: Kafk
 async def _opened(changelogs: KafkaChangelogs, topic: str, partition: int) -> None:
     async with changelogs.read(topic, partition, 0):
         pass
+
+
+async def test_what_is_committed_behind_an_open_transaction_of_another_input_is_restored(
+    kafka: Kafka,
+) -> None:
+    """A changelog serves several input topics, and the owner of one may have died in the middle."""
+    topic = await kafka.create_topic(kafka.unique("changelog"), partitions=1)
+    changelogs = KafkaChangelogs(lambda: {"bootstrap_servers": kafka.bootstrap})
+    async with _transactional(kafka) as dead, _transactional(kafka) as owner:
+        await dead.begin_transaction()
+        await dead.send_and_wait(topic, key=b"other/a", value=b"1", partition=0)
+        async with owner.transaction():
+            await owner.send_and_wait(topic, key=b"input/a", value=b"2", partition=0)
+
+        async with changelogs.read(topic, 0, 0) as chunks, asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_keys(chunks))
+            await asyncio.sleep(0.5)  # longer than a read of what there is takes
+            waits = not reading.done()
+            await dead.abort_transaction()
+
+    assert waits
+    assert reading.result() == [b"input/a"]
+
+
+def _transactional(kafka: Kafka) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap, transactional_id=kafka.unique("transactional")
+    )
+
+
+async def _keys(chunks: AsyncIterator[Chunk]) -> list[bytes | None]:
+    return [record.key async for chunk in chunks for record in chunk.records]

@@ -38,7 +38,7 @@ from hypothesis import strategies as st
 
 from service import pauses, whole_answers
 from service.cli import kafka_rights
-from service.consumers import kafka_abort_markers, kafka_client, kafka_tap
+from service.consumers import kafka_abort_markers, kafka_changelog, kafka_client, kafka_tap
 from service.consumers.base import (
     ClientFailedError,
     CorruptBatchError,
@@ -87,6 +87,7 @@ CLASSES: dict[str, type] = {
         pytest.param(kafka_tap.PRIVATE_NAMES, id="tap"),
         pytest.param(kafka_abort_markers.PRIVATE_NAMES, id="markers"),
         pytest.param(kafka_client.PRIVATE_NAMES, id="consumer"),
+        pytest.param(kafka_changelog.PRIVATE_NAMES, id="changelogs"),
         pytest.param(producer_client.PRIVATE_NAMES, id="producer"),
         pytest.param(kafka_gate.PRIVATE_NAMES, id="gate"),
         pytest.param(kafka_markers.PRIVATE_NAMES, id="transactions"),
