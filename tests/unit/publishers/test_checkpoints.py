@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.changelog import CHECKPOINT_S, RECHECK_S
 from service.publishers.changes import Changes
 from service.publishers.checkpoints import MOST_UNDER_WAY, Checkpoint, Written
-from service.publishers.runs import Entry
+from service.publishers.runs import Entry, Run
 from service.state.keyed import Partition
 from service.state.store import LoggedState, LoggedStore
 from service.state.table import Table
@@ -128,6 +128,36 @@ async def test_the_end_waits_for_what_stays_behind() -> None:
 
     assert [batch.left for batch in batches] == [0] * 6
     assert setting.state.tables[_STUCK].clean
+
+
+class Tick(RecordBatch):
+    """What a handler says by itself."""
+
+    __slots__ = ()
+
+    read: ClassVar[bool] = False
+
+
+async def test_the_end_waits_for_what_a_tick_has_changed_though_no_record_does() -> None:
+    setting = TwoPartitions()
+    await setting.changelog.prepare()
+    setting.state.put(_WELL, "a", 1)
+    setting.store.settle()
+    tick, owner = Tick("in", 3, [SourceRecord(None)], next_offset=1), object()
+    result: Any = Run(tick, [0], owner)  # type: ignore[arg-type]  # only compared
+    setting.changelog.wrote(tick, 0, 1)
+    setting.changelog.results_stored([result], owner)
+    tick.ack(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(setting.changelog.finish())
+        await asyncio.sleep(0)  # lets it write
+        sent = [entry.value for entry in setting.sent(3)]
+        setting.take(3)
+
+    assert tick.left == 0
+    assert sent == [b"1"]
+    assert setting.state.tables[_WELL].clean
 
 
 async def test_a_record_that_changed_another_partition_waits_for_all_of_the_checkpoint() -> None:
