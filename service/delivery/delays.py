@@ -7,7 +7,7 @@ what the configuration asks for when it names delay topics.
 """
 
 from service.delivery.retry import Delay
-from service.events import Event, Headers, RecordBatch
+from service.events import Event, Headers, RecordBatch, Result
 
 NOT_BEFORE = "headrace-not-before"
 """Milliseconds since the Unix epoch at which the record is due."""
@@ -21,29 +21,37 @@ ORIGIN = "headrace-origin"
 _ORIGIN_NUMBERS = 2
 _TOPIC_MAX = 249  # of any topic of Kafka
 _DIGITS_MAX = len(str(2**63 - 1))
-_OURS = frozenset({NOT_BEFORE, RUNG, ATTEMPTS, FOR_HANDLER})
 
 
-def delay_headers(
-    event: Event, decision: Delay, *, handler: str, now_ms: int
-) -> dict[str, str | bytes]:
-    """Headers of the record that goes to the delay topic: its own, and ours.
+class Delayed(Result):
+    """A record on its way to a delay topic: as it came, with our headers behind its own.
 
     Args:
         event: The event whose attempt has failed.
         decision: Where it goes.
         handler: The handler that failed.
         now_ms: Now, in milliseconds since the Unix epoch.
+
+    Attributes:
+        pairs: All its headers.  Names may repeat here, and what a result says of itself, an id
+            and a type of content, would be said of somebody else's record.
     """
-    headers: dict[str, str | bytes] = {
-        name: content for name, content in event.headers if name not in _OURS
-    }
-    headers.setdefault(ORIGIN, f"{event.topic}/{event.partition}/{event.offset}")
-    headers[NOT_BEFORE] = str(now_ms + int(decision.delay_s * 1000))
-    headers[RUNG] = str(decision.rung)
-    headers[ATTEMPTS] = str(event.attempts)
-    headers[FOR_HANDLER] = handler
-    return headers
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, event: Event, decision: Delay, *, handler: str, now_ms: int) -> None:
+        record = event.batch.records[event.index]
+        super().__init__(record.value, topic=decision.topic, key=record.key)
+        own, origin = original_of(record.headers)
+        topic, partition, offset = origin or (event.topic, event.partition, event.offset)
+        self.pairs: list[tuple[str, bytes]] = [
+            *own,
+            (ORIGIN, f"{topic}/{partition}/{offset}".encode()),
+            (NOT_BEFORE, b"%d" % (now_ms + int(decision.delay_s * 1000))),
+            (RUNG, b"%d" % decision.rung),
+            (ATTEMPTS, b"%d" % event.attempts),
+            (FOR_HANDLER, handler.encode()),
+        ]
 
 
 def not_before_ms(headers: Headers) -> int:
@@ -66,19 +74,29 @@ def delayed_for(batch: RecordBatch, index: int) -> str:
     return _text(batch.records[index].headers, FOR_HANDLER)
 
 
-def origin_of(headers: Headers) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of the original; ``None`` if it does not say."""
-    topic, *numbers = _text(headers, ORIGIN).rsplit("/", 2)
+def original_of(headers: Headers) -> tuple[Headers, tuple[str, int, int] | None]:
+    """A record's headers as the original had them, and the original's topic, partition and offset.
+
+    ``None`` for those if it has not been through delay topics: a dead letter names its origin
+    too, and may be anybody's input.
+    """
+    names = [name for name, _ in headers]
+    if RUNG not in names:
+        return headers, None
+    for place in range(len(names) - 1, -1, -1):
+        if names[place] == ORIGIN and RUNG in names[place:]:
+            origin = _parsed((headers[place][1] or b"").decode("utf-8", "replace"))
+            return (headers, None) if origin is None else (headers[:place], origin)
+    return headers, None
+
+
+def _parsed(origin: str) -> tuple[str, int, int] | None:
+    topic, *numbers = origin.rsplit("/", 2)
     if not 0 < len(topic) <= _TOPIC_MAX or len(numbers) != _ORIGIN_NUMBERS:
         return None
     if not all(map(_is_number, numbers)):
         return None
     return topic, int(numbers[0]), int(numbers[1])
-
-
-def original_headers(headers: Headers) -> Headers:
-    """The headers without those of the delay topics, as the original had them."""
-    return [(name, content) for name, content in headers if name not in _OURS and name != ORIGIN]
 
 
 def _text(headers: Headers, wanted: str) -> str:

@@ -6,10 +6,10 @@ Decides and counts; runs nothing, parks nothing.
 from collections.abc import Callable
 
 from service.clock import wall_clock_ms
-from service.delivery.delays import attempts_of, delay_headers, rung_of
+from service.delivery.delays import Delayed, attempts_of, rung_of
 from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
 from service.errors import FatalError, HandlerTimeoutError
-from service.events import Event, Outcome, Result
+from service.events import Event, Headers, Outcome
 from service.metrics.counters import HandlerCounters
 
 
@@ -47,7 +47,7 @@ class Attempts:
         if batch.attempts is not None:
             event.attempts = batch.attempts.get(event.index, 0)
         if batch.topic in self.delay_topics:
-            event.attempts = max(event.attempts, attempts_of(event.headers))
+            event.attempts = max(event.attempts, attempts_of(_headers_of(event)))
 
     def after(self, event: Event, error: Exception) -> Outcome | float:
         """What follows a failed attempt: an outcome, or seconds to wait for the next one.
@@ -63,7 +63,7 @@ class Attempts:
             counters.timed_out += 1
         event.attempts += 1
         event.batch.note_attempts(event.index, event.attempts)
-        rung = rung_of(event.headers) if event.batch.topic in self.delay_topics else 0
+        rung = rung_of(_headers_of(event)) if event.batch.topic in self.delay_topics else 0
         decision = after_failure(
             self.policy, event.attempts, error, self._random, handler=self._handler, rung=rung
         )
@@ -71,15 +71,11 @@ class Attempts:
             counters.retries += 1
             return decision.delay_s
         if isinstance(decision, Delay):
-            return Outcome(event.batch, event.index, (self._delayed(event, decision),))
+            delayed = Delayed(event, decision, handler=self._handler, now_ms=wall_clock_ms())
+            return Outcome(event.batch, event.index, (delayed,))
         return Outcome(event.batch, event.index, failure=decision.failure)
 
-    def _delayed(self, event: Event, decision: Delay) -> Result:
-        """The record for a delay topic: unchanged, with what the next attempt has to know."""
-        record = event.batch.records[event.index]
-        return Result(
-            record.value,
-            topic=decision.topic,
-            key=record.key,
-            headers=delay_headers(event, decision, handler=self._handler, now_ms=wall_clock_ms()),
-        )
+
+def _headers_of(event: Event) -> Headers:
+    """Those of its record; a normalizer may have added some to the event's."""
+    return event.batch.records[event.index].headers

@@ -1,12 +1,12 @@
 """What a result's value, headers and trace become in Kafka.  Pure."""
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
 from service.clock import wall_clock_ms
+from service.delivery.delays import Delayed
 from service.errors import PermanentError
 from service.events import TRACEPARENT_MAX_BYTES, Headers, Result
 from service.publishers.base import TopicInfo
@@ -87,12 +87,23 @@ def check_acceptable(
             raise PermanentError(f"topic {topic} takes no time {abs(ahead_ms)} ms {way} ours")
 
 
-def headers_of(headers: Mapping[str, str | bytes]) -> Headers:
-    """Headers of a result, as Kafka has them."""
+def headers_of(result: Result) -> Headers:
+    """Headers of a result beside ours, as Kafka has them."""
+    if isinstance(result, Delayed):
+        return result.pairs
+    if not result.headers:
+        return ()
     return [
         (name, content.encode() if isinstance(content, str) else content)
-        for name, content in headers.items()
+        for name, content in result.headers.items()
     ]
+
+
+def carried(result: Delayed, parent: bytes | None) -> list[tuple[str, bytes]]:
+    """All headers of a record on its way to a delay topic; one without a trace joins ours."""
+    if parent is None or passed_on(result.pairs) is not None:
+        return result.pairs
+    return [*result.pairs, (TRACE_HEADER, parent)]
 
 
 def passed_on(headers: Headers) -> bytes | None:

@@ -15,7 +15,7 @@ from service.delivery.dead_letters import (
     parse_dead_letter,
     record_bytes,
 )
-from service.delivery.delays import origin_of, original_headers
+from service.delivery.delays import Delayed, original_of
 from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
 from service.errors import OutputTooLargeError, PermanentError
@@ -36,6 +36,7 @@ from service.publishers.encoding import (
     OUR_HEADERS_BYTES,
     TRACE_HEADER,
     Output,
+    carried,
     check_acceptable,
     encode,
     headers_of,
@@ -244,8 +245,8 @@ class ResultWriter:
         stamp = None if result is None else result.timestamp
         check_acceptable(topic, self._publisher.topics[topic], key, stamp)
         size = len(value or b"") + len(key or b"") + OUR_HEADERS_BYTES
-        if result is not None and result.headers:
-            size += record_size(None, None, headers_of(result.headers))
+        if result is not None and (extra := headers_of(result)):
+            size += record_size(None, None, extra)
         limit = self._publisher.max_record_bytes(topic)
         if size > limit:
             raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
@@ -264,8 +265,7 @@ class ResultWriter:
             timestamp = result.timestamp
             if isinstance(result.value, bytes):
                 content_type = BINARY_CONTENT_TYPE
-            if result.headers:
-                extra = headers_of(result.headers)
+            extra = headers_of(result)
         headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
         parent = None
         active = self._tracing.active
@@ -275,7 +275,9 @@ class ResultWriter:
             parent = passed_on(record.headers)
         if parent is not None:
             headers.append((TRACE_HEADER, parent))
-        if extra:
+        if isinstance(result, Delayed):
+            headers = carried(result, parent)
+        else:
             headers.extend(extra)
         publisher = self._publisher
         publisher.add(
@@ -299,17 +301,13 @@ class ResultWriter:
         """The dead-letter record of one record, as large as the topic takes."""
         # Not what an earlier pipeline made of it: the origin is where a redrive sends it again.
         record = batch.original(index)
-        headers, origin = record.headers, origin_of(record.headers)
-        if origin is None:
-            origin = (batch.topic, batch.partition, record.offset)
-        else:
-            headers = original_headers(headers)  # it has been through delay topics
+        headers, origin = original_of(record.headers)
         return dead_letter(
             failure,
             key=record.key,
             value=record.value,
             headers=headers,
-            origin=origin,
+            origin=origin or (batch.topic, batch.partition, record.offset),
             failed_at_ms=wall_clock_ms(),
             max_bytes=self._publisher.max_record_bytes(self._dead_letter),
         )

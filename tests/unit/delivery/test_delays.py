@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import Event, PermanentError, handler
-from service.delivery.delays import attempts_of, not_before_ms, origin_of, rung_of
+from service.delivery.delays import attempts_of, not_before_ms, original_of, rung_of
 from service.testing.harness import Harness, pipeline_of
 
 LONG = b"9" * 5000
@@ -13,9 +13,16 @@ LONG = b"9" * 5000
 
 
 def test_the_origin_of_a_record_is_read_from_the_last_header_of_that_name() -> None:
-    headers = [("headrace-origin", b"other/1/2"), ("headrace-origin", b"logs.raw/3/1234")]
+    own = [("headrace-origin", b"other/1/2"), ("a", b"1"), ("a", b"2")]
+    headers = [*own, ("headrace-origin", b"logs.raw/3/1234"), ("headrace-rung", b"1")]
 
-    assert origin_of(headers) == ("logs.raw", 3, 1234)
+    assert original_of(headers) == (own, ("logs.raw", 3, 1234))
+
+
+def test_only_a_record_of_a_delay_topic_has_an_origin() -> None:
+    letter = [("headrace-rung", b"1"), ("headrace-origin", b"other/1/2")]
+
+    assert original_of(letter) == (letter, None)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,9 @@ def test_the_origin_of_a_record_is_read_from_the_last_header_of_that_name() -> N
     ],
 )  # fmt: skip
 def test_what_is_no_origin_is_none(origin: bytes) -> None:
-    assert origin_of([("headrace-origin", origin)]) is None
+    headers = [("headrace-origin", origin), ("headrace-rung", b"1")]
+
+    assert original_of(headers) == (headers, None)
 
 
 def test_numbers_without_an_end_are_no_numbers() -> None:
@@ -41,11 +50,13 @@ def test_numbers_without_an_end_are_no_numbers() -> None:
 
 @given(st.binary())
 def test_no_header_is_an_error(content: bytes) -> None:
-    headers = [(f"headrace-{name}", content) for name in ("not-before", "attempts", "origin")]
+    headers = [
+        (f"headrace-{name}", content) for name in ("not-before", "attempts", "origin", "rung")
+    ]
 
     assert not_before_ms(headers) >= 0
     assert attempts_of(headers) >= 0
-    assert origin_of(headers) is None or origin_of(headers)
+    assert original_of(headers)
 
 
 @handler("delays.fails")

@@ -1,9 +1,10 @@
 import pytest
 
+from service.delivery.delays import Delayed
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch.attempts import Attempts
 from service.errors import FatalError, HandlerTimeoutError, PermanentError, TransientError
-from service.events import Event, Outcome, RecordBatch, Result, SourceRecord
+from service.events import Event, Headers, Outcome, RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
 
 POLICY = RetryPolicy(
@@ -11,9 +12,10 @@ POLICY = RetryPolicy(
 )
 
 
-def setting(topic: str = "in") -> tuple[Attempts, Event, PipelineCounters]:
+def setting(topic: str = "in", headers: Headers = ()) -> tuple[Attempts, Event, PipelineCounters]:
     counters = PipelineCounters("p")
-    batch = RecordBatch(topic, 3, (SourceRecord(b"v", key=b"k", offset=7),), next_offset=8)
+    record = SourceRecord(b"v", key=b"k", offset=7, headers=headers)
+    batch = RecordBatch(topic, 3, (record,), next_offset=8)
     event = Event({}, b"k", batch=batch, index=0)
     attempts = Attempts(POLICY, counters.handler("h"), handler="h", random=lambda: 0.5)
     return attempts, event, counters
@@ -29,13 +31,9 @@ def test_a_wait_follows_a_failed_attempt_then_a_delay_topic_then_a_dead_letter()
     assert isinstance(delayed, Outcome)
     assert isinstance(delayed.results, tuple)
     (result,) = delayed.results
-    assert isinstance(result, Result)
+    assert isinstance(result, Delayed)
     assert (result.topic, result.key, result.value) == ("later", b"k", b"v")
-    again, event, _ = setting("later")
-    event.headers = [
-        (name, content if isinstance(content, bytes) else content.encode())
-        for name, content in (result.headers or {}).items()
-    ]
+    again, event, _ = setting("later", result.pairs)
     again.restore(event)
     assert event.attempts == 2
     buried = again.after(event, TransientError("away"))

@@ -6,9 +6,17 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.testing.broker import MemoryBroker
-from service.testing.harness import Harness
+from service.testing.harness import Harness, pipeline_of
 
 Headrace = Callable[..., Harness]
+
+OURS = [
+    "headrace-origin",
+    "headrace-not-before",
+    "headrace-rung",
+    "headrace-attempts",
+    "headrace-for-handler",
+]
 
 _seen: list[tuple[int, int]] = []
 
@@ -83,6 +91,72 @@ async def test_after_the_last_delay_topic_comes_the_dead_letter_topic(headrace: 
         assert (letter.code, letter.key, letter.value) == ("handler", b"k", b'{"n":-99}')
         assert letter.record.header("headrace-origin") == b"input/0/0"
         assert letter.record.header("headrace-attempts") == b"4"
+
+
+async def test_a_record_goes_through_delay_topics_as_it_came(headrace: Headrace) -> None:
+    broker = MemoryBroker()
+    before = [("h", b"1"), ("h", b"2"), ("headrace-origin", b"other/7/8"), ("traceparent", b"t")]
+
+    async with headrace(flaky, **_options(broker)) as service:
+        await service.send({"n": -99}, key="k", headers=before)
+        for _ in range(200):
+            await service.advance(0.1)
+            if service.dead_letters():
+                break
+
+        letter = service.dead_letters()[0].record
+        (waiting,) = broker.records("retry.2s")
+        assert list(waiting.headers[:4]) == before
+        assert [name for name, _ in waiting.headers[4:]] == OURS
+        assert list(letter.headers[:4]) == before
+        assert letter.headers[4][0] == "headrace-error"
+        assert letter.headers[-2] == ("headrace-origin", b"input/0/0")
+
+
+async def test_the_dead_letter_of_a_dead_letter_names_the_topic_that_it_was_read_from(
+    headrace: Headrace,
+) -> None:
+    before = [("headrace-error", b"handler"), ("headrace-origin", b"other/0/8")]
+
+    async with headrace(flaky, retry={"attempts": 1}) as service:
+        await service.send({"n": -99}, headers=before)
+        await service.settle()
+
+        letter = service.dead_letters()[0].record
+        assert list(letter.headers[:2]) == before
+        assert letter.headers[-2] == ("headrace-origin", b"input/0/0")
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (
+            {"n": -3},
+            {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "s", "ce_type": "t"},
+        ),
+        (
+            {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"n": -3}},
+            {"content-type": "application/cloudevents+json"},
+        ),
+    ],
+    ids=["binary", "structured"],
+)
+async def test_a_cloud_event_is_the_same_behind_delay_topics(
+    value: dict[str, Any], headers: dict[str, str]
+) -> None:
+    _seen.clear()
+    broker = MemoryBroker()
+    options = _options(broker)
+    config = pipeline_of(flaky, **{name: options[name] for name in ("ordering", "retry")})
+    config["pipelines"]["test"]["normalizer"] = "cloudevents"
+
+    async with Harness(config, broker=broker) as service:
+        await service.send(value, headers=headers)
+        await _until_outputs(service, 1)
+
+        assert _seen == [(-3, 0), (-3, 1), (-3, 2), (-3, 3)]
+        assert [output["n"] for output in service.outputs()] == [-3]
+        assert len(broker.records("retry.2s")) == 1
 
 
 async def _until_outputs(service: Harness, count: int) -> None:
