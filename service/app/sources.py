@@ -151,9 +151,18 @@ def _kafka(
             commit_records=pipeline.commit.records,
             revoke_timeout_s=kafka.revoke_drain_timeout_s,
             session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
-            delayed=name.partition(".")[2].startswith(DELAYED),
+            delay_s=_delay_s(name, pipeline),
         ),
     )
+
+
+def _delay_s(name: str, pipeline: PipelineSettings) -> float | None:
+    """How long records wait in the delay topic that a source reads; ``None`` if it reads none."""
+    _, delayed, topic = name.partition(f".{DELAYED}")
+    steps = (step for handler in pipeline.handlers.values() for step in handler.retry.delay_topics)
+    if not delayed:
+        return None
+    return max(step.delay_s for step in steps if step.topic == topic)
 
 
 def budget_share(settings: Settings, total: int) -> int:

@@ -25,7 +25,6 @@ from service.consumers.kafka_admission import Admission
 from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
-from service.delivery.delays import not_before_ms
 from service.events import CHUNK_BYTES, CHUNK_RECORDS, Failure, Record, RecordBatch, SourceRecord
 
 log = structlog.get_logger(__name__)
@@ -33,8 +32,6 @@ log = structlog.get_logger(__name__)
 NEXT_RECORDS: Final = 1024
 """Records that must still find room in the commit's metadata before more are taken."""
 POLL_WAIT_S: Final = 0.1
-MAX_HOLD_S: Final = 60.0
-"""Longest time between two looks at a record that is not due, whatever the clocks say."""
 
 
 class _Kept(NamedTuple):
@@ -118,7 +115,7 @@ class Intake:
             return False
         if not self._member.lease_valid():
             return False
-        return not held.hold_until_s or held.hold_until_s <= _now()
+        return not held.hold.until_s or held.hold.until_s <= _now()
 
     def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
         """What was kept for partitions that have room now, as far as it still is ours."""
@@ -163,7 +160,8 @@ class Intake:
                 if held.epoch != epoch or not await self._corrupt(held, exc, inbox):
                     return
                 continue
-            if member.options.delayed and (due := self._due(held, decoded)) < len(decoded):
+            due = self._due(held, decoded, batches[-1].next_offset - 1)
+            if due < len(decoded):
                 records.extend(decoded[:due])
                 position = decoded[due].offset
                 await self._admission.send(
@@ -193,15 +191,12 @@ class Intake:
             self._admission.batch(held, epoch, records, position, size_bytes), inbox
         )
 
-    def _due(self, held: HeldPartition, records: Sequence[Record]) -> int:
-        """How many of ``records`` may be tried again by now; holds the partition for the rest."""
-        now_ms = wall_clock_ms()
-        for index, record in enumerate(records):
-            wait_ms = not_before_ms(record.headers) - now_ms
-            if wait_ms > 0:
-                held.hold_until_s = _now() + min(wait_ms / 1000, MAX_HOLD_S)
-                return index
-        return len(records)
+    def _due(self, held: HeldPartition, records: Sequence[Record], newest: int) -> int:
+        """How many of ``records`` may be handled by now; all that are of no delay topic."""
+        delay_s = self._member.options.delay_s
+        if delay_s is None:
+            return len(records)
+        return held.hold.due(records, newest, delay_s=delay_s, now_ms=wall_clock_ms(), now_s=_now())
 
     async def _corrupt(
         self, held: HeldPartition, error: CorruptBatchError, inbox: Sender[RecordBatch]

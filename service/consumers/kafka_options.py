@@ -17,7 +17,7 @@ class KafkaSourceOptions:
         revoke_timeout_s: Longest wait for work in flight when partitions are revoked; below the
             group's rebalance timeout.
         session_timeout_s: The group's session timeout, for the lease.
-        delayed: Its topics are delay topics: records wait until they are due.
+        delay_s: Its topics are delay topics: records wait until they are due, at most so long.
     """
 
     start: Literal["earliest", "latest"] = "earliest"
@@ -27,4 +27,4 @@ class KafkaSourceOptions:
     commit_records: int = 500
     revoke_timeout_s: float = 15.0
     session_timeout_s: float = 30.0
-    delayed: bool = False
+    delay_s: float | None = None

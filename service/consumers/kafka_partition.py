@@ -15,6 +15,7 @@ import structlog
 
 from service.consumers.base import CommittedOffset, TopicPartition
 from service.consumers.kafka_doubt import Doubt
+from service.consumers.kafka_hold import Hold
 from service.consumers.kafka_listing import Listing
 from service.delivery.commit_metadata import (
     ALWAYS_FIT,
@@ -72,7 +73,7 @@ class HeldPartition:
         watch: What it is suspected of; ``None`` while it is not being read.
         committed_at_s: ``loop.time()`` of that.
         assigned_at_s: ``loop.time()`` of the last assignment.
-        hold_until_s: ``loop.time()`` before which nothing is read: its next record is not due.
+        hold: Until when nothing is read, of a delay topic.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class HeldPartition:
         self.acknowledged: int | None = None
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
-        self.hold_until_s = 0.0
+        self.hold = Hold()
         self._listing = Listing()
         self._inherited = InheritedAttempts()
         self.closing = False
@@ -111,7 +112,7 @@ class HeldPartition:
         self.epoch += 1
         self.closing = False
         self.assigned_at_s = now_s
-        self.hold_until_s = 0.0
+        self.hold = Hold()
         self.doubt = Doubt()
         self.phase = Phase.PREPARING
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from service.consumers.base import Fetched, TopicPartition
+from service.consumers.kafka_hold import Hold
 from service.consumers.kafka_intake import POLL_WAIT_S, Intake
 from service.consumers.kafka_partition import Phase
 from service.consumers.room import RoomWanted, first_of
@@ -62,7 +63,7 @@ class Reading:
         self.budget.assign({HERE, THERE})
         self.held = {
             name: SimpleNamespace(
-                partition=name, phase=Phase.RUNNING, closing=False, hold_until_s=0.0, epoch=1,
+                partition=name, phase=Phase.RUNNING, closing=False, hold=Hold(), epoch=1,
                 has_metadata_room=lambda _: True,
             )
             for name in (HERE, THERE)
@@ -71,7 +72,7 @@ class Reading:
         member: Any = SimpleNamespace(
             held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
             stopping=asyncio.Event(), counters=self.counters, last_contact_s=0.0,
-            lease_valid=lambda: True, options=SimpleNamespace(delayed=False), room=RoomWanted(),
+            lease_valid=lambda: True, options=SimpleNamespace(delay_s=None), room=RoomWanted(),
             opening=SimpleNamespace(hasten=self._hasten),
         )  # fmt: skip
         self.hastened = 0

@@ -159,6 +159,30 @@ async def test_a_cloud_event_is_the_same_behind_delay_topics(
         assert len(broker.records("retry.2s")) == 1
 
 
+async def test_no_record_waits_longer_than_its_delay_topic_says(headrace: Headrace) -> None:
+    broker = MemoryBroker()
+
+    async with headrace(flaky, **_options(broker)) as service:
+        for number in (1, 2, 3):  # of a clock that is wrong by decades
+            broker.produce(
+                "retry.2s",
+                b'{"n": %d}' % number,
+                headers=[
+                    ("headrace-origin", b"input/0/0"),
+                    ("headrace-not-before", b"4000000000000"),
+                    ("headrace-rung", b"2"),
+                    ("headrace-attempts", b"3"),
+                    ("headrace-for-handler", b"handler"),
+                ],
+            )
+        await service.advance(1.9)
+        early = service.outputs()
+        await service.advance(0.5)
+
+        assert early == []
+        assert [output["n"] for output in service.outputs()] == [1, 2, 3]
+
+
 async def _until_outputs(service: Harness, count: int) -> None:
     for _ in range(200):
         if len(service.outputs()) >= count:
