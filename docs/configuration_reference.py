@@ -30,7 +30,8 @@ _HEAD = """\
 <!-- Written by `python -m docs.configuration_reference` from service/settings. -->
 
 Configuration comes from YAML files and from the environment. `--config` may be given more than
-once: maps are merged key by key, later files win, and `{prefix}*` variables win over all files.
+once: maps are merged key by key, later files win, and `{prefix}*` variables win over all files. A
+filter of another kind (`any` where the first file has `field`) replaces the first.
 Every key has a variable: `kafka.bootstrap_servers` is `{prefix}KAFKA__BOOTSTRAP_SERVERS`, with two
 underscores between levels. Names of your own (pipelines, sources, handlers) are matched without
 regard to case, and `_` in a variable matches `-` and `.` in a name. Lists in variables are JSON or

@@ -36,6 +36,8 @@ step, and a few dozen of them would keep the event loop busy for hours with a si
 _MISSING: Final = object()
 _SCALARS = (str, int, float, bool, type(None))
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
+KINDS: Final = ("field", "expression", "all", "any", "not")
+"""What makes a filter one; each has exactly one of them."""
 OPERATORS = ("equals", "not_equals", "in", "not_in", "exists", "starts_with", *_ORDERS)
 """What a field's value can be tested by."""
 
@@ -157,7 +159,7 @@ class _Compiler:
             raise WhereError(path, f"has more than {MAX_TERMS} terms")
         if depth > MAX_DEPTH:
             raise WhereError(path, f"is nested deeper than {MAX_DEPTH}")
-        kinds = [kind for kind in ("field", "expression", "all", "any", "not") if kind in where]
+        kinds = [kind for kind in KINDS if kind in where]
         if len(kinds) != 1:
             raise WhereError(path, "needs exactly one of field, expression, all, any, not")
         kind = kinds[0]

@@ -13,11 +13,15 @@ import orjson
 import yaml
 
 from service.settings.problems import Problem
+from service.where import KINDS
 
 LocPath = tuple[str | int, ...]
 
 _FREE_FORM = frozenset({"options", "normalizer_options", "parameters"})
 """Maps whose values have no declared type: what looks like JSON there is taken for JSON."""
+
+_FILTER = ("where",)
+"""What is fifth in the path of a filter: ``pipelines.<name>.handlers.<name>.where``."""
 
 SECRETS = frozenset({"api_key", "sasl_plain_password", "ssl_password"})
 """Keys whose value is taken as it is: a password may well begin with a bracket."""
@@ -183,7 +187,7 @@ class Layers:
                 self.origins[here] = origin
                 continue
             below = into.get(key)
-            if not isinstance(below, dict):
+            if not isinstance(below, dict) or _is_other_filter(here, value, below):
                 self._forget(here)
                 below = into[key] = {}
             if not value:
@@ -222,6 +226,14 @@ def is_service_link(variable: str, value: str) -> bool:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_").replace(".", "_")
+
+
+def _is_other_filter(path: LocPath, value: Mapping[Any, Any], before: Mapping[str, Any]) -> bool:
+    """Whether ``value`` is a filter of another kind than ``before``: merged they would be none."""
+    if path[4:5] != _FILTER:
+        return False
+    old, new = ({kind for kind in KINDS if kind in where} for where in (before, value))
+    return bool(old) and bool(new) and old.isdisjoint(new)
 
 
 def _decode(text: str, path: LocPath) -> Any:

@@ -244,3 +244,26 @@ def test_every_leaf_has_exactly_one_origin_and_the_last_layer_keeps_its_own(
     for path, value in merged.items():
         if value != {}:
             assert path in layers.origins
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"field": "n", "in": [1]}, {"expression": "n > `1`"}, {"expression": "n > `1`"}),
+        ({"not": {"field": "n", "in": [1]}}, {"not": {"any": []}}, {"not": {"any": []}}),
+        ({"field": "n", "gte": 1}, {"lt": 3}, {"field": "n", "gte": 1, "lt": 3}),
+        ({"gte": 1}, {"field": "n"}, {"gte": 1, "field": "n"}),
+    ],
+    ids=["another kind", "another kind within", "more of the same", "the rest of it"],
+)
+def test_a_filter_of_another_kind_replaces_the_first(
+    first: dict[str, object], second: dict[str, object], expected: dict[str, object]
+) -> None:
+    layers = Layers()
+
+    for where in (first, second):
+        layers.add({"pipelines": {"p": {"handlers": {"h": {"where": where}}}}}, "file")
+
+    handler = layers.data["pipelines"]["p"]["handlers"]["h"]
+    assert handler["where"] == expected
+    assert {path[4:] for path in layers.origins} == {path[1:] for path, _ in leaves({"": handler})}
