@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -30,6 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: With every problem, before any connection is made.
     """
+    arguments.config = [_readable_again(file) for file in arguments.config]
     environ = {name: text for name, text in os.environ.items() if name != WORKER_VARIABLE}
 
     def load() -> Settings:
@@ -57,6 +60,24 @@ def main(arguments: argparse.Namespace) -> int:
         return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _readable_again(file: Path) -> Path:
+    """``file``, or a copy of what comes by it if it is a pipe: a reload and workers read it too.
+
+    The copy has no name and ends with this process; workers, which are children of this process,
+    find it by its descriptor.
+    """
+    if sys.platform != "linux" or file.is_file():
+        return file
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return file  # whoever reads the configuration says so
+    descriptor = os.memfd_create(file.name)
+    with open(descriptor, "wb", closefd=False) as copy:
+        copy.write(content)
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
 def _end_within(seconds: float, code: int) -> threading.Timer:

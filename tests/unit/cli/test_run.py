@@ -1,9 +1,10 @@
+import asyncio
 import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.__main__ import main
 from service.cli import run
 from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK
 from service.errors import ConfigurationError
+from service.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +139,29 @@ def test_a_service_that_is_stopped_while_a_handler_is_imported_has_drained(
 
     assert ended.returncode == OK
     assert b"imported" not in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs memfd_create")
+@pytest.mark.usefixtures("capfd")
+def test_a_configuration_that_comes_by_a_pipe_is_there_for_workers_and_reloads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = b"{workers: 2, server: {port: 1000}}"
+    found: list[Any] = []
+
+    async def look(settings: Settings, arguments: list[str], load: Callable[[], Settings]) -> int:
+        worker = await asyncio.create_subprocess_exec("cat", arguments[2], stdout=subprocess.PIPE)
+        read, _ = await worker.communicate()
+        again = await asyncio.to_thread(load)
+        found.extend([read, again == settings, settings.server.port])
+        return OK
+
+    monkeypatch.setattr(run, "run_workers", look)
+    reading, writing = os.pipe()
+    os.write(writing, text)
+    os.close(writing)
+
+    main(["run", "--config", f"/dev/fd/{reading}"])
+
+    os.close(reading)
+    assert found == [text, True, 1000]
