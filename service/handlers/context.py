@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias
 
 from service.clock import wall_clock_ms
+from service.errors import ConfigurationError
 from service.events import Result
 from service.handlers.timers import EventTimers, GoOff, KeyTimers, Unread
 from service.state.keyed import Codec, KeyedState, StateStore
@@ -114,15 +115,23 @@ class HandlerContext:
         self.asked.add(name)
         return self._state.keyed(name, ttl_s=ttl_s, max_keys=max_keys, codec=codec)
 
-    def timers(self, go_off: GoOff, name: str = "timers") -> KeyTimers:
+    def timers(
+        self, go_off: GoOff, name: str = "timers", *, max_keys: int = 1_000_000
+    ) -> KeyTimers:
         """Timers by key in processing time; to be asked for in ``open``.
 
         Args:
             go_off: Called for each timer that is due; returns what a handler may return.
-            name: Of the state that keeps them, durable if the handler declares it.
+            name: Of the state that keeps them, durable if the handler declares it.  Each timers
+                of a handler need one of their own.
+            max_keys: Most timers of a partition; beyond it those that were set longest ago are
+                forgotten, and counted as evicted.
+
+        Raises:
+            ConfigurationError: If that state has been asked for already.
         """
         wall_ms = wall_clock_ms() - int(asyncio.get_running_loop().time() * 1000)
-        timers = KeyTimers(self.state(name), go_off, wall_ms=wall_ms)
+        timers = KeyTimers(self._kept(name, max_keys), go_off, wall_ms=wall_ms)
         self.made_timers.append(timers)
         return timers
 
@@ -133,6 +142,7 @@ class HandlerContext:
         *,
         lateness_s: float = 5.0,
         idle_s: float = 30.0,
+        max_keys: int = 1_000_000,
     ) -> EventTimers:
         """Timers by key in event time; to be asked for in ``open``.
 
@@ -142,10 +152,14 @@ class HandlerContext:
             lateness_s: How much older than the newest an event may be.
             idle_s: Silence after which time goes on without events; a partition that has unread
                 records is not silent.
+            max_keys: As for :meth:`timers`; one is the time of the partition.
+
+        Raises:
+            ConfigurationError: As for :meth:`timers`.
         """
         clock = asyncio.get_running_loop().time
         timers = EventTimers(
-            self.state(name),
+            self._kept(name, max_keys),
             go_off,
             lateness_s=lateness_s,
             idle_s=idle_s,
@@ -154,6 +168,14 @@ class HandlerContext:
         )
         self.made_timers.append(timers)
         return timers
+
+    def _kept(self, name: str, max_keys: int) -> KeyedState:
+        """The state of timers, which would take entries of others in it for theirs."""
+        if name in self.asked:
+            raise ConfigurationError(
+                [f"the state {name!r} is in use already: give these timers another name"]
+            )
+        return self.state(name, max_keys=max_keys)
 
 
 def _nothing_unread(topic: str, partition: int) -> bool:

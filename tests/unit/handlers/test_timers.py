@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service import Event, PermanentError, Result, TransientError, handler
-from service.errors import FatalError
+from service.errors import ConfigurationError, FatalError
 from service.events import RecordBatch, SourceRecord
 from service.handlers import Clients, EventTimers, HandlerContext, KeyTimers, Timer
 from service.handlers.bound import BoundHandler
@@ -453,3 +453,49 @@ def test_a_timer_that_says_that_the_process_cannot_go_on_ends_it() -> None:
         timers.tick(1.0)
 
     assert timers.when(Partition("input", 0), "a") == 0
+
+
+@handler("timer_tests_both", state=("timers",))
+class Both:
+    """Asks for timers of both kinds, and does not say that they are two."""
+
+    async def open(self, context: HandlerContext) -> None:
+        context.timers(to_results)
+        context.event_timers(to_results)
+
+    def __call__(self, event: Event) -> None:
+        """Nothing."""
+
+
+async def test_timers_of_two_kinds_in_one_state_are_refused() -> None:
+    service = Harness(pipeline_of(Both))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with service:
+            await service.settle()
+
+    assert raised.group_contains(ConfigurationError, match="'timers' is in use already")
+
+
+@handler("timer_tests_few", state=("timers",))
+class Few:
+    """Keeps two timers."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: EventTimers = context.event_timers(self.late, lateness_s=0, max_keys=3)
+
+    def __call__(self, event: Event) -> None:
+        self._timers.observe(event, _START_MS + event.data["n"])
+        self._timers.set(event, str(event.data["n"]), _START_MS + 10)
+
+    def late(self, timer: Timer) -> dict[str, Any]:
+        return {"key": timer.key}
+
+
+async def test_a_handler_says_how_many_timers_it_keeps() -> None:
+    async with Harness(pipeline_of(Few)) as service:
+        await service.send_all({"n": n} for n in (1, 2, 3, 20))
+        await service.settle()
+        await service.advance(2)
+
+        assert {output["key"] for output in service.outputs()} == {"3", "20"}
