@@ -20,10 +20,13 @@ from aio_pika.exceptions import AMQPError
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
 from service.consumers.backoff import Backoff
+from service.consumers.rabbitmq_stamps import read_stamps_that_are_no_time
 from service.consumers.room import send_when_there_is_room
 from service.errors import ChannelClosedError
 from service.events import Headers, RecordBatch, SourceRecord
 from service.settings import RabbitMqSourceSettings
+
+read_stamps_that_are_no_time()
 
 _log = structlog.get_logger(__name__)
 
@@ -291,7 +294,9 @@ def _headers(message: AbstractIncomingMessage) -> Headers:
 
 
 def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    return b"" if value is None else str(value).encode()
 
 
 async def _fail_when(lost: asyncio.Event) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from struct import pack
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp import commands, frame
+from pamqp.header import ContentHeader
 from pydantic import SecretStr
 
 from service.channels import Overflow, channel
-from service.consumers.rabbitmq import RabbitMqBatch, RabbitMqSource, _Finished
+from service.consumers.rabbitmq import RabbitMqBatch, RabbitMqSource, _Finished, _headers
 from service.events import RecordBatch, SourceRecord
 from service.settings import RabbitMqSourceSettings
 
@@ -138,3 +142,28 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end_of_intake(
 
     assert left == []
     assert ended_s == began_s
+
+
+@pytest.mark.parametrize(
+    "stamp", [1_795_905_402_960_123, 1_795_905_402_960_123_456, 2**64 - 1], ids=["us", "ns", "most"]
+)
+def test_a_time_that_is_none_leaves_its_message_without_a_time(stamp: int) -> None:
+    second = datetime(2026, 1, 1, tzinfo=UTC)
+    properties = commands.Basic.Properties(timestamp=second, headers={"at": second})
+    sent = frame.marshal(ContentHeader(0, 7, properties), 1)
+
+    sent = sent.replace(pack(">Q", int(second.timestamp())), pack(">Q", stamp))
+    _, _, received = frame.unmarshal(sent)
+
+    assert isinstance(received, ContentHeader)
+    assert (received.properties.timestamp, received.body_size) == (None, 7)
+    assert received.properties.headers == {"at": None}
+
+
+def test_headers_of_bytes_are_those_bytes() -> None:
+    headers = {"b": bytearray(b"\xff\x00"), "n": 1, "none": None, "t": "é"}
+    received = cast("AbstractIncomingMessage", SimpleNamespace(headers=headers))
+
+    assert _headers(received) == (
+        ("b", b"\xff\x00"), ("n", b"1"), ("none", b""), ("t", "é".encode()),
+    )  # fmt: skip
