@@ -127,10 +127,14 @@ class LlmSourceSettings(Section):
     api_key: SecretStr | None = Field(default=None, description="Bearer key of the server.")
     api_key_file: Path | None = Field(default=None, description="File that holds that key.")
     prompts: tuple[NonEmpty, ...] = Field(
-        default=(), description="Prompts to stream once, in order."
+        default=(),
+        description="Prompts to stream at each start, in order; their conversations are "
+        "prompt-1, prompt-2 and so on, each time anew.",
     )
     prompts_file: Path | None = Field(
-        default=None, description="File of prompts, one JSON object a line: {id, prompt}."
+        default=None,
+        description="File of prompts, one JSON object a line: {id, prompt}; the id names the "
+        "conversation, at each start the same.",
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Extra fields of the request, such as temperature."
