@@ -9,17 +9,10 @@ type in it, is simply not wanted.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
-from math import prod
 from operator import ge, gt, itemgetter, le, lt
 from typing import Any, Final, TypeAlias
 
-import jmespath
-from jmespath.exceptions import (
-    IncompleteExpressionError,
-    JMESPathError,
-    LexerError,
-    ParseError,
-)
+from service.expressions import ExpressionError, compile_expression
 
 Predicate: TypeAlias = Callable[[Any], bool]
 
@@ -27,11 +20,6 @@ MAX_TERMS = 200
 """Most terms of one filter; clients may send filters, so they are bounded."""
 MAX_DEPTH = 16
 """Deepest nesting of ``all``, ``any`` and ``not``."""
-MAX_EXPRESSION = 1000
-"""Longest JMESPath expression, in characters."""
-MAX_COPIES = 64
-"""Most times that an expression may hold the same data: ``[@,@]|[@,@]|...`` doubles it with every
-step, and a few dozen of them would keep the event loop busy for hours with a single event."""
 
 _MISSING: Final = object()
 _SCALARS = (str, int, float, bool, type(None))
@@ -282,84 +270,10 @@ def _scalar(value: Any, path: str) -> Any:
 
 
 def _expression(text: Any, path: str) -> Predicate:
-    if not isinstance(text, str) or not text.strip():
-        raise WhereError(path, "should be a JMESPath expression")
-    if len(text) > MAX_EXPRESSION:
-        raise WhereError(path, f"is longer than {MAX_EXPRESSION} characters")
     try:
-        compiled = jmespath.compile(text)
-        copies = _copies(compiled.parsed)
-    except (JMESPathError, RecursionError) as error:
-        raise WhereError(path, f"is no JMESPath expression: {_complaint(error)}") from error
-
-    if copies > MAX_COPIES:
-        raise WhereError(path, f"holds the same data more than {MAX_COPIES} times")
-
-    def matches(data: Any) -> bool:
-        try:
-            return _truthy(compiled.search(data))
-        except Exception:  # noqa: BLE001 -- functions raise many kinds on types they do not take
-            return False
-
-    return matches
-
-
-def _complaint(error: JMESPathError | RecursionError) -> str:
-    """What is wrong, in one line: the library draws the place below the expression."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    if isinstance(error, IncompleteExpressionError):
-        return "it ends too early"
-    if isinstance(error, LexerError):
-        words, place = error.message, error.lexer_position
-    elif isinstance(error, ParseError):
-        token = f" {error.token_value}" if error.msg == "invalid token" else ""
-        words, place = f"{error.msg}{token}", error.lex_position
-    else:
-        return " ".join(str(error).split())
-    return f"{' '.join(words.split())}, at character {place + 1}"
-
-
-_CHAINED: Final = frozenset(
-    {
-        "subexpression",
-        "index_expression",
-        "pipe",
-        "projection",
-        "value_projection",
-        "filter_projection",
-    }
-)
-"""Nodes whose right side is applied to what the left side made."""
-
-
-def _copies(node: Any) -> int:
-    """How often the value of ``node``, a parsed JMESPath, may hold the data that it is given."""
-    children: list[tuple[str, int]] = []
-    for child in node["children"]:
-        if isinstance(child, dict):  # a slice has numbers
-            children.append((child["type"], _copies(child)))  # noqa: PERF401 -- a frame less
-    counts = [count for _, count in children] or [1]
-    kind = node["type"]
-    if kind in _CHAINED:
-        return prod(counts)
-    if kind in {"multi_select_list", "multi_select_dict"}:
-        return sum(counts)
-    if kind == "function_expression":
-        name = node["value"]
-        if name == "join":
-            return prod(counts)  # what is between stands there once for each
-        applied = prod(count for type_, count in children if type_ == "expref")
-        given = sum(count for type_, count in children if type_ != "expref")
-        return applied * max(given, 1) * (2 if name == "to_string" else 1)  # quotes are escaped
-    return max(counts)
-
-
-def _truthy(value: Any) -> bool:
-    """JMESPath's own truth: false, null and what is empty are false, 0 is true."""
-    return not (
-        value is None or value is False or (isinstance(value, str | list | dict) and not value)
-    )
+        return compile_expression(text)
+    except ExpressionError as error:
+        raise WhereError(path, str(error)) from error
 
 
 def _join(path: str, key: str) -> str:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.events import Failure
-from service.where import MAX_DEPTH, MAX_EXPRESSION, MAX_TERMS, WhereError, compile_where
+from service.expressions import MAX_EXPRESSION
+from service.where import MAX_DEPTH, MAX_TERMS, WhereError, compile_where
 
 LOG = {"level": "WARN", "n": 5, "flag": True, "none": None, "a": {"b": {"c": "x"}}, "a.b": "dot"}
 
