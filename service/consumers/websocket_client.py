@@ -17,7 +17,7 @@ import msgspec
 import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidURI
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
@@ -195,10 +195,11 @@ class _Watch:
 async def _connect(
     settings: WebSocketClientSourceSettings, resume: str | None, headers: Mapping[str, str]
 ) -> ClientConnection:
-    """Connect, redirects included.
+    """Connect, redirects included, and through the proxy that the environment names.
 
     Raises:
-        InvalidHandshake: If the feed answers something else, as for the rest of what it can do.
+        InvalidHandshake: If the feed answers something else, as for the rest of what it can do, or
+            the proxy cannot be used.
     """
     try:
         return await connect(
@@ -212,6 +213,10 @@ async def _connect(
         )
     except (LookupError, ValueError) as error:  # a redirect to what is no address, or to two
         raise InvalidHandshake(f"{type(error).__name__}: {error}") from error
+    except InvalidProxy as error:  # whose own words repeat its address, password included
+        raise InvalidHandshake(f"the proxy of the environment is none: {error.msg}") from error
+    except ImportError as error:  # python-socks is not installed
+        raise InvalidHandshake(str(error)) from error
 
 
 def _events(message: bytes) -> list[bytes]:

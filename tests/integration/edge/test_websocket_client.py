@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from service.channels import Receiver, channel
+from service.consumers.backoff import Backoff
 from service.consumers.websocket_client import WebSocketClientSource
 from service.events import RecordBatch
 from service.settings import WebSocketClientSourceSettings
@@ -201,6 +202,37 @@ async def test_a_feed_that_sends_us_nowhere_is_waited_for(location: str) -> None
             source.stop_intake()
 
     assert asked >= 2
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["socks5h://127.0.0.1:1", "socks://127.0.0.1:1", "http://127.0.0.1:1/x"],
+    ids=["socks", "no-scheme-of-proxies", "path"],
+)
+async def test_a_proxy_that_cannot_be_used_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("ws_proxy", "WS_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    lost = asyncio.Event()
+
+    def next_s(_backoff: Backoff) -> float:
+        lost.set()
+        return 0.01
+
+    monkeypatch.setattr(Backoff, "next_s", next_s)
+    sender, inbox = channel[RecordBatch](10)
+    source = WebSocketClientSource(
+        "feed", WebSocketClientSourceSettings.model_validate({"url": "ws://feed.example/"})
+    )
+
+    with inbox:
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+            tasks.create_task(source.run(sender))
+            await lost.wait()
+            source.stop_intake()
 
 
 async def test_a_feed_that_is_not_there_is_waited_for() -> None:
