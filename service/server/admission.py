@@ -175,7 +175,9 @@ class Admission:
         host = one(headers, "Host")
         if not self._origins.allows(origins, host) or not self._origins.allows_host(host):
             raise RefusedError(HTTPStatus.FORBIDDEN, "this origin is not allowed")
-        token = find_token(headers.get_all("Authorization"), offered(headers))
+        token: str | None = None
+        if self._authenticator.required:  # else what is there is for a proxy in front
+            token = find_token(headers.get_all("Authorization"), offered(headers))
         return self._authenticator.identify(token), token
 
 

@@ -121,6 +121,14 @@ async def test_tokens_in_the_header(
     assert await status_of(guarded, additional_headers=headers) == status
 
 
+async def test_where_nobody_needs_a_token_a_password_for_a_proxy_in_front_is_none(
+    open_to_all: Edge,
+) -> None:
+    password = [("Authorization", "Basic dXNlcjpwYXNz")]
+
+    assert await status_of(open_to_all, additional_headers=password) == 101
+
+
 async def test_a_browsers_token_is_a_subprotocol_that_is_never_selected(guarded: Edge) -> None:
     offered = ["headrace.v1", f"token.{READER}"]
     async with guarded.connect(subprotocols=offered) as client:
