@@ -164,8 +164,9 @@ class TopicFeed:
             return Resolved(positions=dict(now))
         if isinstance(start, FromOffsets):
             wanted = self._complete(start.offsets)
-            if covers(self.window.low, wanted) and all(wanted[p] <= now[p] for p in now):
-                return Resolved(positions={p: wanted[p] for p in now})
+            known = wanted.keys() == now.keys() and all(wanted[p] <= now[p] for p in now)
+            if known and covers(self.window.low, wanted):
+                return Resolved(positions=wanted)
         reader = self._reader
         if reader is None:
             raise BrokerUnavailableError(f"{self.topic}: not connected")

@@ -73,8 +73,9 @@ class Resolved:
     Attributes:
         positions: Next offset of every partition.
         lost: Records that were asked for but are no longer stored, by count of offsets.
-        beyond: Whether a position was asked for that the log has not reached: it is another log,
-            or has been cut, and nobody knows what the client has missed.
+        beyond: Whether a position was asked for that the log has not reached, or of a partition
+            that it does not have: it is another log, or has been cut, and nobody knows what the
+            client has missed.
     """
 
     positions: Positions
@@ -88,12 +89,12 @@ def clamp(
     """Move ``wanted`` into what is stored, and count what is gone.
 
     An offset beyond the end (a topic that was made anew, or a forged position) becomes the end,
-    which is noted; one before the beginning becomes the beginning, and the offsets between are
-    counted as lost.
+    which is noted, as is a partition that does not exist; one before the beginning becomes the
+    beginning, and the offsets between are counted as lost.
     """
     positions: Positions = {}
     lost = 0
-    beyond = False
+    beyond = not wanted.keys() <= end.keys()
     for partition, last in end.items():
         first = beginning.get(partition, 0)
         position = wanted.get(partition, last)

@@ -217,6 +217,19 @@ async def test_a_position_beyond_the_end_becomes_the_end_and_is_said_as_a_gap() 
     assert peer.offsets() == [1]
 
 
+async def test_a_topic_made_anew_with_fewer_partitions_is_said_as_a_gap() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(3):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peer = FakePeer()
+        hub.subscribe(peer, wish(FromOffsets({0: 1, 1: 7})))
+        await settle()
+
+    assert peer.heard("gap") == [{"type": "gap", "id": 1, "dropped": 0, "next": {"0": 1}}]
+    assert peer.offsets() == [1, 2]
+
+
 async def test_a_topic_made_anew_while_a_client_catches_up_is_said_as_a_gap() -> None:
     class Slow(FakePeer):
         def write(self, frames: bytes) -> None:

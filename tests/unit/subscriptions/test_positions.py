@@ -28,6 +28,13 @@ def test_what_is_gone_is_counted_and_what_never_was_is_the_end() -> None:
     assert resolved.beyond
 
 
+def test_a_partition_that_does_not_exist_is_beyond_the_log() -> None:
+    resolved = clamp({0: 6, 7: 0}, {0: 5}, {0: 9})
+
+    assert resolved.positions == {0: 6}
+    assert resolved.beyond
+
+
 def test_the_end_itself_is_not_beyond_it() -> None:
     assert not clamp({0: 9}, {0: 5}, {0: 9, 1: 4}).beyond
 
