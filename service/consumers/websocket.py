@@ -56,10 +56,13 @@ class WebSocketSource:
         self._stopped.set()
 
     async def close(self, deadline_s: float) -> None:
-        """See :meth:`service.consumers.base.Source.close`: send the last answers."""
-        del deadline_s  # nothing here waits
-        for answers in self._answers.values():
-            answers.flush()
+        """See :meth:`service.consumers.base.Source.close`: send the last answers.
+
+        All that are due, as fast as they are taken: the connections are closed next.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await asyncio.gather(*map(_told, self._answers.values()))
 
     def owes(self, peer: Peer) -> bool:
         """Whether ``peer`` waits for an answer to what it has sent."""
@@ -107,6 +110,13 @@ class WebSocketSource:
             self._sending -= 1
             if not self._sending:
                 self._idle.set()
+
+
+async def _told(answers: Answers) -> None:
+    """Write every answer that is due; one who has gone needs none."""
+    answers.flush()
+    with contextlib.suppress(PeerGoneError):
+        await answers.written()
 
 
 class _Producer:

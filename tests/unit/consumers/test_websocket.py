@@ -204,6 +204,36 @@ async def test_after_the_end_of_intake_events_are_refused_and_accepted_ones_stil
     assert answers[-1] == {"type": "ack", "id": 1}
 
 
+async def test_the_last_answers_are_all_written_as_the_socket_takes_them() -> None:
+    async with ingesting(capacity=10_000) as ingest:
+        ids = [f"{number:0100}" for number in range(2000)]  # more than is written at once
+        ingest.peer.say([{"id": id_, "event": {}} for id_ in ids])
+        batch = await ingest.inbox.recv()
+        ingest.source.stop_intake()
+        ingest.peer.stuck = True
+        batch.ack_many(range(len(ids)))
+        asyncio.get_running_loop().call_later(0.5, ingest.peer.unstick)
+
+        await ingest.source.close(5.0)
+        ingest.peer.close_soon(CloseCode.RESTART, "restarting")
+
+    assert [answer["id"] for answer in ingest.peer.heard("ack")] == ids
+
+
+async def test_a_producer_that_takes_no_answers_is_waited_for_until_the_deadline() -> None:
+    loop = asyncio.get_running_loop()
+    async with ingesting() as ingest:
+        ingest.peer.say({"id": 1, "event": {}})
+        batch = await ingest.inbox.recv()
+        ingest.peer.stuck = True
+        batch.ack(0)
+        began_s = loop.time()
+
+        await ingest.source.close(5.0)
+
+        assert loop.time() - began_s == 5.0
+
+
 async def test_a_message_that_waits_for_a_slot_when_intake_ends_is_still_taken() -> None:
     async with ingesting(capacity=1) as ingest:
         for n in (1, 2):
