@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import ConfigurationError, DiskRefusedError
+from service.errors import ConfigurationError, DiskRefusedError, FatalError
 
 _PREFIX: Final = "headrace-state-"
 _OWNER: Final = "owner"
@@ -166,7 +166,7 @@ class Disk:
         """Remove everything whose name begins with ``prefix``, which is of :meth:`prefix`.
 
         Raises:
-            FatalError: As :meth:`write`.
+            DiskRefusedError: As :meth:`write`.
         """
         batch = self.batch()
         batch.delete_range(prefix, (int.from_bytes(prefix, "big") + 1).to_bytes(4, "big"))
