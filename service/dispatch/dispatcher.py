@@ -141,8 +141,8 @@ class Dispatcher:
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
             waits = bool(wanted) and not as_calls and batch.permission() is Permission.WAIT
             if begun is not None:
-                if batch.closing:
-                    wanted = [index for index in wanted if begun[index]]
+                if batch.closing:  # which of these go on is asked in the order of their lanes
+                    waits = bool(wanted) and not as_calls
                 if not as_calls and not waits:
                     _mark(begun, wanted)
             if not wanted:

@@ -22,7 +22,8 @@ from typing import Any, Final, cast
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
 from service.dispatch.attempts import Attempts
-from service.dispatch.call import Call, has_begun, note_begun
+from service.dispatch.call import Call, note_begun
+from service.dispatch.closing import Closing
 from service.dispatch.deadlines import Deadlines
 from service.errors import HandlerTimeoutError, TransientError
 from service.events import Event, Outcome, Permission, RecordBatch, Results
@@ -94,6 +95,7 @@ class Runner:
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
         self._deadlines = Deadlines[Call](timeout_s)
+        self._closing = Closing()
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
         )
@@ -280,7 +282,7 @@ class Runner:
                 return await self._hold(call)
             if self.parked:
                 self._unpark(call)
-            if batch.closing and (call.away or not has_begun(event)):
+            if batch.closing and self._closing.leaves(call):
                 self._leave(call)
                 return None
             call.since_s = loop.time()

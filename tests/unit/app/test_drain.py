@@ -16,7 +16,7 @@ from service.testing.harness import Harness, pipeline_of
 async def slow(event: Event) -> dict[str, Any]:
     """Takes its time."""
     await asyncio.sleep(event.data.get("takes_s", 1))
-    if event.data.get("bad"):
+    if event.data.get("bad") or (event.data.get("flaky") and event.attempts == 0):
         raise TransientError("not yet")
     return {"n": event.data["n"], "by": "slow"}
 
@@ -30,12 +30,12 @@ def quick(event: Event) -> dict[str, Any]:
 SLOW = pipeline_of(slow, concurrency=2, timeout_s=600)
 
 
-def both() -> dict[str, Any]:
-    """A quick handler and a slow one for every event."""
-    config = pipeline_of(slow, concurrency=2)
+def both(where: dict[str, Any] | None = None, **slow_settings: Any) -> dict[str, Any]:
+    """A quick handler, of what ``where`` selects, and a slow one for every event."""
+    config = pipeline_of(slow, concurrency=2, **slow_settings)
     ((name, pipeline),) = config["pipelines"].items()
     ((_, slow_handler),) = pipeline["handlers"].items()
-    quick_handler = {**slow_handler, "use": f"{__name__}:quick"}
+    quick_handler = {**slow_handler, "use": f"{__name__}:quick", "where": where}
     handlers = {"slow": slow_handler, "quick": quick_handler}
     return {**config, "pipelines": {name: {**pipeline, "handlers": handlers}}}
 
@@ -146,3 +146,39 @@ async def test_a_revoke_lets_every_handler_finish_what_one_has_begun() -> None:
 
         found = Counter((output["n"], output["by"]) for output in service.outputs())
     assert found == {(n, by): 1 for n in range(20) for by in ("quick", "slow")}
+
+
+async def _rebalance_after(config: dict[str, Any], *events: dict[str, Any]) -> list[int]:
+    """Rebalance a second after ``events`` were sent; what the slow handler told, in order."""
+    async with Harness(config) as service:
+        for event in events:
+            await service.send(event, key=event["key"])
+        await service.advance(1)
+        (group,) = service.broker.groups.values()
+        await group.rebalance()
+        await service.settle()
+
+        return [output["n"] for output in service.outputs() if output["by"] == "slow"]
+
+
+async def test_a_revoke_keeps_what_waits_for_another_attempt_in_front_of_its_key() -> None:
+    told = await _rebalance_after(
+        both(retry={"initial_s": 5}),
+        {"n": 0, "key": "a", "takes_s": 0, "flaky": True},
+        {"n": 1, "key": "a", "takes_s": 0},
+        {"n": 2, "key": "b", "takes_s": 0},
+    )
+
+    assert told == [2, 0, 1]
+
+
+async def test_a_revoke_keeps_what_no_handler_has_begun_in_front_of_its_key() -> None:
+    told = await _rebalance_after(
+        both(where={"field": "n", "gte": 3}),
+        *({"n": n, "key": f"busy-{n}", "takes_s": 3} for n in (1, 2)),
+        {"n": 0, "key": "a", "takes_s": 0},
+        {"n": 3, "key": "a", "takes_s": 0},
+    )
+
+    assert sorted(told) == [0, 1, 2, 3]
+    assert told.index(0) < told.index(3)
