@@ -243,7 +243,7 @@ class KafkaSource:
         member.stopping.set()
         try:
             async with asyncio.timeout(deadline_s):
-                await self._committer.commit_due(leaving=True)
+                await self._committer.commit_last()
         except (TimeoutError, ServiceError) as exc:
             log.warning("last commit failed", source=self.name, error=repr(exc))
         self.uncommitted = member.uncommitted()

@@ -52,6 +52,7 @@ class Committer:
         self.rests = Rests[TopicPartition](REST_FIRST_S, REST_MAX_S)
         self._member = member
         self._lock = asyncio.Lock()
+        self._over = False
 
     async def run(self) -> None:
         """Commit on the timer, earlier when much is done; never two commits at once."""
@@ -73,6 +74,20 @@ class Committer:
         except BrokerUnavailableError as exc:
             log.warning("commit failed, trying again", source=self._member.name, error=str(exc))
 
+    async def commit_last(self) -> None:
+        """Commit what is durable and say that everything is given up in order.
+
+        Nothing is committed after it: a commit that waited meanwhile would say that we are here.
+
+        Raises:
+            CommitRefusedError: If the group has moved on.
+            BrokerUnavailableError: If the outcome is unknown.
+        """
+        try:
+            await self.commit_due(leaving=True)
+        finally:
+            self._over = True
+
     async def commit_due(self, *, leaving: bool = False) -> None:
         """Commit what is durable.
 
@@ -86,7 +101,7 @@ class Committer:
         member = self._member
         client = member.client
         async with self._lock:
-            if client is None or not member.lease_valid():
+            if client is None or self._over or not member.lease_valid():
                 return
             member.finished_since_commit = 0
             if member.transactions is not None:
