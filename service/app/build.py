@@ -30,6 +30,7 @@ from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.chain import ChainPublisher
 from service.publishers.changelog import Changelog, Owner
+from service.publishers.held_back import all_together, by_key
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
@@ -357,7 +358,16 @@ def _transactions(
         for source in config.sources.values()
         if isinstance(source, KafkaSourceSettings)
     ]
-    return TransactionalPublisher(publisher, brokers.transactional, group=groups[0])
+    orders = {
+        _declared(handler, load_handler(handler.use), "ordering")
+        for handler in config.handlers.values()
+    }
+    return TransactionalPublisher(
+        publisher,
+        brokers.transactional,
+        group=groups[0],
+        lane_of=all_together if "partition" in orders else by_key,
+    )
 
 
 _OVERFLOW = {

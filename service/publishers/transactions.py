@@ -13,13 +13,12 @@ from the position that a new producer with the same id finds committed.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from service.errors import FencedError, ServiceError, TransactionFailedError
-from service.events import RecordBatch
 from service.publishers.base import (
     BatchWriter,
     Row,
@@ -27,8 +26,9 @@ from service.publishers.base import (
     TransactionalClient,
 )
 from service.publishers.changelog import Changelog
+from service.publishers.held_back import Held, HeldBack, LaneOf, by_key
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.output import OutputPartition, record_size
+from service.publishers.output import OutputPartition
 from service.publishers.runs import Entry, Run, count_by_owner
 from service.publishers.shares import Room, Shares
 from service.publishers.transaction_batches import send_outputs
@@ -58,63 +58,29 @@ class Position(Protocol):
         ...
 
 
-class _Staged:
-    """Results of one record, until its last handler has finished."""
-
-    __slots__ = ("entries", "size_bytes")
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[str, int, Entry]] = []
-        self.size_bytes = 0
-
-
 class _Queue:
     """What one input partition has to publish, and the producer that may.
 
     Args:
         producer: The partition's.
-        charge: Told how many bytes more, or fewer, are staged, so that less of the partition is
-            read.  To the bound on queued output they must not count: the handler that they wait
-            for could wait for room which only it can make.
+        held: Results that are for a later transaction.  To the bound on queued output they must not
+            count: the handler that they wait for could wait for room which only it can make.
 
     Attributes:
         outputs: The next transaction's records, in batches by topic and partition.
         records: How many these are.
         size_bytes: Their size.
-        staged: Results of records whose last handler has not finished, by batch and place.
+        held: As given.
     """
 
-    __slots__ = ("_charge", "outputs", "producer", "records", "size_bytes", "staged")
+    __slots__ = ("held", "outputs", "producer", "records", "size_bytes")
 
-    def __init__(self, producer: TransactionalClient, charge: Callable[[int], object]) -> None:
-        self._charge = charge
+    def __init__(self, producer: TransactionalClient, held: HeldBack) -> None:
         self.producer = producer
         self.outputs: dict[Partition, OutputPartition] = {}
         self.records = 0
         self.size_bytes = 0
-        self.staged: dict[tuple[int, int], _Staged] = {}
-
-    def stage(self, topic: str, partition: int, entry: Entry) -> None:
-        """Hold one result back."""
-        staged = self.staged.setdefault((id(entry.batch), entry.place), _Staged())
-        staged.entries.append((topic, partition, entry))
-        size_bytes = record_size(entry.key, entry.value, entry.headers)
-        staged.size_bytes += size_bytes
-        self._charge(size_bytes)
-
-    def unstage(self, batch: RecordBatch, place: int) -> list[tuple[str, int, Entry]]:
-        """Take what was held back of one record."""
-        staged = self.staged.pop((id(batch), place), None)
-        if staged is None:
-            return []
-        self._charge(-staged.size_bytes)
-        return staged.entries
-
-    def discard(self) -> None:
-        """Give back the memory of everything that is held back."""
-        size_bytes = sum(staged.size_bytes for staged in self.staged.values())
-        self.staged.clear()
-        self._charge(-size_bytes)
+        self.held = held
 
     def output(self, topic: str, partition: int, limit_bytes: int) -> OutputPartition:
         """The batches of one output partition, each at most ``limit_bytes`` long."""
@@ -139,6 +105,7 @@ class TransactionalPublisher:
         shared: The process's publisher; knows the topics, and takes what no partition owns.
         make_producer: Builds a transactional client for an id.
         group: Consumer group; part of the transactional ids.
+        lane_of: Of which records the results keep their order.
     """
 
     def __init__(
@@ -147,8 +114,10 @@ class TransactionalPublisher:
         make_producer: Callable[[str], TransactionalClient],
         *,
         group: str,
+        lane_of: LaneOf = by_key,
     ) -> None:
         self._shared = shared
+        self._lane_of = lane_of
         self._make_producer = make_producer
         self._group = group
         self._queues: dict[Partition, _Queue] = {}
@@ -188,7 +157,7 @@ class TransactionalPublisher:
         """Queue one record for the next transaction of its input partition.
 
         The results of a record that several handlers work on are held back until the last of
-        them has finished, so that one transaction has all of them.
+        them has finished, so that one transaction has all of them; see :class:`HeldBack`.
         """
         batch, place = entry.batch, entry.place
         queue = self._queues.get((batch.topic, batch.partition))
@@ -196,19 +165,22 @@ class TransactionalPublisher:
             # a timer's result, which belongs to no partition
             self._shared.add(topic, partition, entry)
             return
-        if batch.pending is None or batch.pending[place] <= 1:
-            self._put_all(queue, [*queue.unstage(batch, place), (topic, partition, entry)])
+        waits = queue.held.must_wait(batch, place)
+        if waits:
+            queue.held.hold(topic, partition, entry)
         else:
-            queue.stage(topic, partition, entry)
+            self._put_one(queue, topic, partition, entry)
         if entry.failed:
             batch.dead_lettered(place)
         batch.ack(place)
+        if waits:
+            self._put_all(queue, queue.held.release(batch, place))
 
     def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
         """:meth:`add` for each of ``rows``."""
         batch = run.batch
         queue = self._queues.get((batch.topic, batch.partition))
-        if queue is not None and batch.pending is None and not run.failed:
+        if queue is not None and batch.pending is None and not queue.held and not run.failed:
             self._put(queue, topic, partition, run, rows)
             batch.ack_many(run.places)
             return
@@ -226,12 +198,17 @@ class TransactionalPublisher:
         queue.size_bytes += size_bytes
         self._backlog.add(len(rows), size_bytes)
 
-    def _put_all(self, queue: _Queue, entries: Sequence[tuple[str, int, Entry]]) -> None:
-        """No handler has anything to add to these results of one record."""
-        for topic, partition, entry in entries:
-            run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
-            row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
-            self._put(queue, topic, partition, run, [row])
+    def _put_one(self, queue: _Queue, topic: str, partition: int, entry: Entry) -> None:
+        run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
+        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        self._put(queue, topic, partition, run, [row])
+
+    def _put_all(self, queue: _Queue, released: Iterable[Held]) -> None:
+        """Make records part of the next transaction that wait for nothing any more."""
+        for held in released:
+            for topic, partition, entry in held.entries:
+                self._put_one(queue, topic, partition, entry)
+            held.batch.ack(held.place)
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
@@ -266,7 +243,7 @@ class TransactionalPublisher:
         topic, number = partition
         producer = self._make_producer(f"{self._group}-{topic}-{number}")
         await producer.start()
-        self._queues[partition] = _Queue(producer, charge)
+        self._queues[partition] = _Queue(producer, HeldBack(charge, self._lane_of))
         if len(self._queues) == PARTITIONS_MAX + 1:
             log.warning("many transactional producers", partitions=len(self._queues))
 
@@ -283,7 +260,7 @@ class TransactionalPublisher:
         queue = self._queues.pop(partition, None)
         if queue is not None:
             self._backlog.settle(queue.records, queue.size_bytes)
-            queue.discard()
+            queue.held.discard()
         return queue
 
     async def commit(self, partition: Partition, position: Callable[[], Position | None]) -> bool:
@@ -306,7 +283,8 @@ class TransactionalPublisher:
         queue = self._queues.get(partition)
         if queue is None:
             raise TransactionFailedError(f"{partition[0]}/{partition[1]} has no producer")
-        self._unstage_finished(queue)
+        # also those whose last handler had nothing to add, of which nobody has told us
+        self._put_all(queue, queue.held.release_all())
         if not all(changelog.quiet for changelog in self._changelogs):
             return False  # the state is ahead of the results: a moment later it is not
         due = position()
@@ -337,13 +315,6 @@ class TransactionalPublisher:
             self._backlog.settle(records, size_bytes)
         self._tell_owners(sent, began_s)
         return True
-
-    def _unstage_finished(self, queue: _Queue) -> None:
-        """Take over results of records whose last handler had nothing to add."""
-        held = [staged.entries[0][2] for staged in queue.staged.values()]
-        for first in held:
-            if first.batch.done[first.place]:
-                self._put_all(queue, queue.unstage(first.batch, first.place))
 
     def _tell_owners(self, sent: Mapping[str, list[Run]], began_s: float) -> None:
         """Tell the writers what has become visible."""

@@ -182,3 +182,24 @@ async def test_a_revoke_keeps_what_no_handler_has_begun_in_front_of_its_key() ->
 
     assert sorted(told) == [0, 1, 2, 3]
     assert told.index(0) < told.index(3)
+
+
+async def test_a_revoke_does_not_wait_for_what_is_behind_an_event_that_is_left() -> None:
+    config = both(retry={"initial_s": 5, "jitter": 0}, where={"field": "n", "lte": 1})
+    (pipeline,) = config["pipelines"].values()
+    pipeline["delivery"] = "exactly_once"
+    pipeline["handlers"]["slow"]["where"] = {"field": "n", "equals": 0}
+    async with Harness(config) as service:
+        for n in range(2):
+            await service.send({"n": n, "takes_s": 0, "flaky": True}, key="a")
+        await service.advance(1)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        (group,) = service.broker.groups.values()
+        await group.rebalance()
+        took_s = loop.time() - began_s
+        await service.settle()
+        quick_told = [output["n"] for output in service.outputs() if output["by"] == "quick"]
+
+    assert took_s < 5  # the attempt that would have been, not the 15 seconds that there are
+    assert quick_told == [0, 1]

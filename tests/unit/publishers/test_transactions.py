@@ -29,6 +29,13 @@ async def slow_copy(event: Event) -> list[Result]:
     return [Result({"slow": event.data["n"]}), Result({"second": event.data["n"]})]
 
 
+@handler("transactions.at_leisure")
+async def at_leisure(event: Event) -> dict[str, Any] | None:
+    """Takes as long as the event says, and has something to say of few."""
+    await asyncio.sleep(event.data["takes_s"])
+    return {"slow": event.data["n"]} if event.data["says"] else None
+
+
 LARGE_BYTES = 10_000
 begun: list[int] = []
 
@@ -92,6 +99,42 @@ async def test_a_record_of_two_handlers_is_published_in_one_piece(headrace: Head
 
         assert len(service.outputs()) == 12
         assert sum(service.committed().values()) == 4
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["says something", "says nothing"])
+@pytest.mark.parametrize("wanted", [True, False], ids=["both by two", "the second by one"])
+async def test_results_of_one_handler_keep_the_order_of_a_key_while_another_is_slow(
+    headrace: Headrace, *, says: bool, wanted: bool
+) -> None:
+    config = _exactly_once(fast="transactions.copy", slow="transactions.at_leisure")
+    if not wanted:
+        config["pipelines"]["test"]["handlers"]["slow"]["where"] = {"field": "n", "equals": 0}
+    async with headrace(config) as service:
+        await service.send({"n": 0, "takes_s": 1, "says": says}, key="a")
+        await service.send({"n": 1, "takes_s": 0, "says": True}, key="a")
+        await service.send({"n": 2, "takes_s": 0, "says": True}, key="b")
+        await service.advance(0.5)
+        early = [output["n"] for output in service.outputs() if "n" in output]
+        await service.settle()
+
+        assert early == [2]
+        assert [output["n"] for output in service.outputs() if "n" in output] == [2, 0, 1]
+        assert sum(service.committed().values()) == 3
+
+
+async def test_results_of_a_partition_keep_their_order_where_a_handler_asks_for_it(
+    headrace: Headrace,
+) -> None:
+    config = _exactly_once(fast="transactions.copy", slow="transactions.at_leisure")
+    handlers = config["pipelines"]["test"]["handlers"]
+    handlers["fast"]["ordering"] = "partition"
+    handlers["slow"]["where"] = {"field": "n", "equals": 0}
+    async with headrace(config) as service:
+        for n, key in enumerate("ab"):
+            await service.send({"n": n, "takes_s": 1, "says": False}, key=key)
+        await service.settle()
+
+        assert [output["n"] for output in service.outputs()] == [0, 1]
 
 
 def _fail_next_commit(producer: MemoryTransactions) -> None:
