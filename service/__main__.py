@@ -51,6 +51,9 @@ def _run(argv: Sequence[str] | None) -> int:
         command = importlib.import_module(f"service.cli.{arguments.module}")
         code: int = command.main(arguments)
     except KeyboardInterrupt:
+        # Python notes one that went through `exec` or `eval`, which make classes, and in a process
+        # of `-m` raises the signal again at the very end. Each further evaluation takes that back.
+        eval("0")  # noqa: S307 -- a constant
         return OK  # commands that must clean up do so before it gets here
     except BrokenPipeError:
         _close_output()  # `headrace tail | head`: whoever read our output is gone

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +192,20 @@ def test_a_health_probe_imports_nothing_heavy() -> None:
     )
 
     assert result.stdout.strip() == ""
+
+
+def test_an_interrupt_inside_of_evaluated_code_is_no_other_end(tmp_path: Path) -> None:
+    """As when a dataclass or a named tuple is being made."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, service.__main__ as headrace, service.cli.schema as command\n"
+        "command.main = lambda _: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(headrace.main(['schema']))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+
+    assert done.returncode == OK
