@@ -3,8 +3,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from service.errors import BrokerUnavailableError
 from service.publishers.base import Row
 from service.publishers.kafka_client import KafkaProducerClient, _close, _Writer
 
@@ -72,3 +74,24 @@ async def test_a_producer_that_does_not_stop_has_its_sockets_closed() -> None:
     assert loop.time() - began_s == 3.0
     assert sender_task.cancelled()
     assert closed.is_set()
+
+
+async def test_a_producer_that_is_told_of_no_broker_is_closed_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The only broker of a cluster that its controller has not heard of names no broker."""
+    stopped: list[AIOKafkaProducer] = []
+
+    async def start(_producer: AIOKafkaProducer) -> None:
+        raise AssertionError("Did we not perform bootstrap?")  # as the client does
+
+    async def stop(producer: AIOKafkaProducer) -> None:
+        producer._closed = True
+        stopped.append(producer)
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start)
+    monkeypatch.setattr(AIOKafkaProducer, "stop", stop)
+
+    with pytest.raises(BrokerUnavailableError, match="bootstrap"):
+        await KafkaProducerClient({"transactional_id": "group-in-0"}, {}).start()
+    assert len(stopped) == 1
