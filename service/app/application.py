@@ -129,7 +129,7 @@ class Application:
         routes: dict[str, tuple[str, WebSocketSource]] = {}
         for name, built in self.pipelines.items():
             for source_name, source in built.sources.items():
-                config = built.settings.sources[source_name]
+                config = built.settings.sources.get(source_name)  # none of a delay topic
                 if isinstance(source, WebSocketSource) and isinstance(
                     config, WebSocketSourceSettings
                 ):

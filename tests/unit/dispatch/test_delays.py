@@ -188,3 +188,14 @@ async def _until_outputs(service: Harness, count: int) -> None:
         if len(service.outputs()) >= count:
             return
         await service.advance(0.1)
+
+
+async def test_a_service_with_delay_topics_opens_its_public_port(headrace: Headrace) -> None:
+    async def status(_may_know: Callable[[str], bool]) -> dict[str, Any]:
+        return {}
+
+    async with headrace(flaky, ordering="none", retry={"delay_topics": ["later.5s"]}) as service:
+        edge = service.application.open_to_public(status)
+
+        assert edge is service.application.edge
+        service.application.edge = None  # it was never served
