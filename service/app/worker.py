@@ -1,6 +1,7 @@
 """What a parent tells a worker, what that answers, and how it learns that the parent is gone."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ class Worker:
     parent_port: int
 
     def report(self, admin_port: int) -> None:
-        """Tell the parent where to ask."""
-        os.write(self.report_fd, b"%d\n" % admin_port)
+        """Tell the parent where to ask; one that is gone is :meth:`when_orphaned`'s business."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.report_fd, b"%d\n" % admin_port)
         os.close(self.report_fd)
 
     def when_orphaned(self, then: Callable[[], None]) -> None:

@@ -45,3 +45,13 @@ async def test_a_worker_is_told_once_when_its_parent_is_gone() -> None:
     await gone.wait()
 
     assert (before, calls) == ([], [True])
+
+
+def test_a_worker_whose_parent_is_gone_already_has_nobody_to_report_to() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    Worker(0, writing, 9, 8081).report(8123)
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writing)
