@@ -215,6 +215,7 @@ def build_pipeline(
             state=store,
             emit=emitters[handler_name].emit,
         )
+    _share_delay_topics([branch.dispatcher for branch in branches])
     early = writer("", None)
     normalize = Normalize(
         load_normalizer(
@@ -337,6 +338,13 @@ def _branch(
         tombstones=config.tombstones or spec.tombstones,
     )
     return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
+
+
+def _share_delay_topics(dispatchers: Sequence[Dispatcher]) -> None:
+    """Tell every handler of a pipeline which topics have records for one of them alone."""
+    every = frozenset[str]().union(*(each.delay_topics for each in dispatchers))
+    for each in dispatchers:
+        each.delay_topics = every
 
 
 def _circuit(config: CircuitBreakerSettings) -> CircuitPolicy:

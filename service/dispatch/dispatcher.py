@@ -59,6 +59,7 @@ class Dispatcher:
 
     Attributes:
         calls: What runs the calls that are made here.
+        delay_topics: Of all handlers of the pipeline: what waits in one is for one handler alone.
         cancelled_its_task: Whether a plain function has cancelled the task that it runs in, which
             is its pipeline's.
     """
@@ -89,6 +90,7 @@ class Dispatcher:
         self._counters: HandlerCounters = counters.handler(handler.name)
         rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter
         self._attempts = Attempts(retry, self._counters, handler=self.name, random=rng.random)
+        self.delay_topics = self._attempts.delay_topics
         self.changelog = changelog
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
@@ -136,7 +138,7 @@ class Dispatcher:
                 batch.dispatched -= batch.left - len(events.failed)
                 continue
             wanted = self._select(events)
-            if batch.topic in self._attempts.delay_topics:
+            if batch.topic in self.delay_topics:
                 wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
             waits = bool(wanted) and not as_calls and batch.permission() is Permission.WAIT

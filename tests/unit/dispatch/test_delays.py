@@ -6,7 +6,7 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.testing.broker import MemoryBroker
-from service.testing.harness import Harness, pipeline_of
+from service.testing.harness import OUTPUT, Harness, pipeline_of
 
 Headrace = Callable[..., Harness]
 
@@ -199,3 +199,21 @@ async def test_a_service_with_delay_topics_opens_its_public_port(headrace: Headr
 
         assert edge is service.application.edge
         service.application.edge = None  # it was never served
+
+
+@handler("delays.other")
+def other(event: Event) -> dict[str, Any]:
+    return {"other": event.data["n"]}
+
+
+async def test_what_waits_in_a_delay_topic_is_for_the_handler_that_failed(
+    headrace: Headrace,
+) -> None:
+    config = pipeline_of(flaky, ordering="none", retry={"attempts": 1, "delay_topics": ["it.1s"]})
+    config["pipelines"]["test"]["handlers"]["other"] = {"use": "delays.other", "output": OUTPUT}
+    async with headrace(config) as service:
+        await service.send({"n": -1}, key="k")
+        await _until_outputs(service, 2)
+        await service.advance(1)
+
+        assert service.outputs() == [{"other": -1}, {"n": -1}]
