@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from inspect import isclass
+from inspect import isclass, iscoroutinefunction, signature
 from typing import Any, cast
 
 from service.errors import ConfigurationError, PermanentError, code_of, words_of
@@ -69,7 +69,27 @@ def _built(name: str, target: Any, limits: Limits, options: dict[str, Any]) -> N
         return _TotalNormalizer(name, cast("Normalizer", target))
     if not callable(target):
         raise ConfigurationError([f"normalizer: {name} is not callable"])
+    _refuse_uncallable(name, target, options)
     return FunctionNormalizer(name, target, limits, options)
+
+
+def _refuse_uncallable(name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse at the start what would otherwise send every record to the dead-letter topic.
+
+    Raises:
+        ConfigurationError: If ``function`` is async, or does not take a record and ``options``.
+    """
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+        raise ConfigurationError([f"normalizer: {name} is async; work that waits is a handler's"])
+    try:
+        takes = signature(function)
+    except ValueError:  # one written in C may not say
+        return
+    try:
+        takes.bind(None, **options)
+    except TypeError as error:
+        problem = f"normalizer: {name} cannot be called with a record and normalizer_options"
+        raise ConfigurationError([f"{problem}: {error}"]) from error
 
 
 class FunctionNormalizer:

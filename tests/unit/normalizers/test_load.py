@@ -18,6 +18,18 @@ def upper(record: Record, *, prefix: str = "") -> str:
     return prefix + (record.value or b"").decode().upper()
 
 
+def bare(record: Record) -> bytes | None:
+    return record.value
+
+
+def strict(record: Record, schema: str) -> str:
+    return f"{record.value!r} {schema}"
+
+
+async def later(record: Record) -> bytes | None:
+    return record.value
+
+
 class Counting:
     name = "counting"
 
@@ -41,7 +53,15 @@ class Forgetful:
 @pytest.fixture(autouse=True)
 def _own_module() -> Iterator[None]:
     module = ModuleType("own_normalizers")
-    module.__dict__.update(upper=upper, Counting=Counting, Forgetful=Forgetful, number=1)
+    module.__dict__.update(
+        upper=upper,
+        bare=bare,
+        strict=strict,
+        later=later,
+        Counting=Counting,
+        Forgetful=Forgetful,
+        number=1,
+    )
     sys.modules["own_normalizers"] = module
     yield
     del sys.modules["own_normalizers"]
@@ -115,3 +135,27 @@ def test_a_normalizer_that_cannot_be_had_is_a_configuration_error(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load_normalizer(name, options=options)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "problem"),
+    [
+        ("bare", {"prefix": ">"}, "got an unexpected keyword argument 'prefix'"),
+        ("strict", {}, "missing a required argument: 'schema'"),
+    ],
+    ids=["unknown", "missing"],
+)
+def test_options_that_a_function_does_not_take_are_refused_before_it_is_called(
+    function: str, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_normalizer(f"own_normalizers:{function}", options=options)
+
+    (told,) = raised.value.problems
+    assert told.startswith(f"normalizer: own_normalizers:{function} cannot be called with")
+    assert told.endswith(problem)
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="own_normalizers:later is async"):
+        load_normalizer("own_normalizers:later")
