@@ -51,7 +51,7 @@ class EnrichOptions(BaseModel):
     topic: str | None = Field(
         default=None,
         description="A compacted topic of this pipeline's source, with as many partitions and the "
-        "same keys as the events'.",
+        "same keys as the events'; in one process only.",
     )
 
     @model_validator(mode="after")
