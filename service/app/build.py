@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from service.app.brokers import Brokers
 from service.app.chains import kept_together, targets
@@ -23,7 +23,6 @@ from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
-from service.handlers.spec import HandlerSpec
 from service.handlers.state import MemoryStateStore, StateStore
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
@@ -295,7 +294,7 @@ def handler_tuning(config: HandlerSettings) -> HandlerTuning:
     retry = config.retry
     return HandlerTuning(
         where=None if config.where is None else compile_where(config.where),
-        timeout_s=_declared(config, load_handler(config.use), "timeout_s"),
+        timeout_s=config.effective("timeout_s", load_handler(config.use).timeout_s),
         retry=RetryPolicy(
             attempts=retry.attempts,
             initial_s=retry.initial_s,
@@ -304,13 +303,6 @@ def handler_tuning(config: HandlerSettings) -> HandlerTuning:
             delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
         ),
     )
-
-
-def _declared(config: HandlerSettings, spec: HandlerSpec, key: str) -> Any:
-    """A setting: as configured, else as the handler declares it, else the default."""
-    declared = getattr(spec, key)
-    chosen = key in config.model_fields_set
-    return getattr(config, key) if chosen or declared is None else declared
 
 
 def _branch(
@@ -323,12 +315,12 @@ def _branch(
     changelog: Changelog | None,
 ) -> Branch:
     spec = load_handler(config.use, run_in=config.placed)
-    concurrency = _declared(config, spec, "concurrency")
+    concurrency = config.effective("concurrency", spec.concurrency)
     tuning = handler_tuning(config)
     dispatcher = Dispatcher(
         spec.bind(config.options, name=name, concurrency=concurrency),
         where=tuning.where,
-        ordering=_declared(config, spec, "ordering"),
+        ordering=config.effective("ordering", spec.ordering),
         timeout_s=tuning.timeout_s,
         retry=tuning.retry,
         counters=counters,

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from service.cli.exit_codes import OK
+from service.errors import ConfigurationError
+from service.handlers import load_handler
 from service.settings import (
     HandlerSettings,
     KafkaSourceSettings,
@@ -24,6 +26,11 @@ from service.settings import (
 from service.settings.chains import fed_by
 
 _KIB = 1024
+
+_DECLARED = ("concurrency", "timeout_s", "ordering")
+"""Settings that a handler may declare in the place of the default."""
+
+_DOUBT = " (unless it declares others)"
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -72,17 +79,27 @@ def targets_of(settings: Settings, pipeline: str, handler: str) -> str:
 
 def _handler_text(name: str, handler: HandlerSettings, targets: str) -> Iterator[str]:
     yield f"  handler     {name}: {handler.use}{_where_text(handler)}"
-    retry = handler.retry
-    yield (
-        f"              {handler.concurrency} at once, in order per {handler.ordering}, "
-        f"{handler.timeout_s:g} s each, {retry.attempts} attempts"
-        if handler.ordering != "none"
-        else f"              {handler.concurrency} at once, in no order, "
-        f"{handler.timeout_s:g} s each, {retry.attempts} attempts"
-    )
-    for delay in retry.delay_topics:
+    yield f"              {_how(handler)}"
+    for delay in handler.retry.delay_topics:
         yield f"              then waits {delay.delay_s:g} s in {delay.topic}"
     yield f"              -> {targets}"
+
+
+def _how(handler: HandlerSettings) -> str:
+    """How many, how long and in what order: as the service resolves it from both sides."""
+    spec, doubt = None, ""
+    try:
+        spec = load_handler(handler.use, run_in=handler.placed)
+    except ConfigurationError:  # it is not installed here; `headrace check` says so
+        doubt = "" if handler.model_fields_set.issuperset(_DECLARED) else _DOUBT
+    concurrency, timeout_s, ordering = (
+        handler.effective(key, getattr(spec, key, None)) for key in _DECLARED
+    )
+    order = "in no order" if ordering == "none" else f"in order per {ordering}"
+    return (
+        f"{concurrency} at once, {order}, {timeout_s:g} s each, "
+        f"{handler.retry.attempts} attempts{doubt}"
+    )
 
 
 def _where_text(handler: HandlerSettings) -> str:

@@ -155,6 +155,11 @@ class HandlerSettings(Section):
         """``run_in`` if it is configured; else the handler's declaration says where it runs."""
         return self.run_in if "run_in" in self.model_fields_set else None
 
+    def effective(self, key: str, declared: Any) -> Any:
+        """The setting called ``key``: as configured, else as ``declared``, else the default."""
+        chosen = key in self.model_fields_set
+        return getattr(self, key) if chosen or declared is None else declared
+
 
 class PipelineSettings(Section):
     """A road from sources to topics."""

@@ -1,3 +1,4 @@
+from service import Event, handler
 from service.cli.explain import describe_where, mermaid, quoted, size, text
 from service.cli.topology import topic_roles
 from service.settings import build_settings
@@ -105,3 +106,31 @@ def test_a_chain_is_shown_from_both_ends_and_has_no_topic() -> None:
     assert "  source      pipeline: h's results of pipeline a, in process" in lines
     assert "  p0h0 ==> p1c" in chart
     assert list(topic_roles(settings)) == ["in", "d", "out"]
+
+
+def test_what_a_handler_declares_counts_where_the_configuration_does_not_say() -> None:
+    @handler("explained", concurrency=3, timeout_s=2, ordering="partition")
+    async def explained(event: Event) -> None:
+        del event
+
+    lines = "\n".join(text(build_settings(with_handler("explained"))))
+    chosen = "\n".join(text(build_settings(with_handler("explained", concurrency=9))))
+
+    assert explained is not None
+    assert "3 at once, in order per partition, 2 s each" in lines
+    assert "9 at once, in order per partition, 2 s each" in chosen
+
+
+def test_what_a_handler_that_is_not_here_declares_is_left_open() -> None:
+    lines = "\n".join(text(build_settings(with_handler("not_installed:here", timeout_s=4))))
+
+    assert "64 at once, in order per key, 4 s each, 5 attempts (unless it declares others)" in lines
+
+
+def with_handler(use: str, **settings: object) -> dict[str, object]:
+    pipeline = {
+        "sources": {"kafka": {"topics": ["in"], "group_id": "g"}},
+        "dead_letter": "dead",
+        "handlers": {"h": {"use": use, **settings}},
+    }
+    return {"pipelines": {"p": pipeline}}
