@@ -359,7 +359,7 @@ def _transactions(
         if isinstance(source, KafkaSourceSettings)
     ]
     orders = {
-        _declared(handler, load_handler(handler.use), "ordering")
+        handler.effective("ordering", load_handler(handler.use).ordering)
         for handler in config.handlers.values()
     }
     return TransactionalPublisher(
