@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -20,9 +19,9 @@ from aiokafka.errors import (
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.cli.kafka_refusals import refusals
-from service.consumers.kafka_abort_markers import read_on_behind_empty_markers
+from service.consumers.kafka_making import make_consumer
 from service.errors import BrokerUnavailableError, ConfigurationError, ServiceError
-from service.pauses import pause_between_questions
+from service.publishers.kafka_client import make_producer
 from service.settings import KafkaSettings
 from service.topic_creation import create_no_topics
 
@@ -89,7 +88,7 @@ class KafkaClients:
             options |= {"acks": "all", "enable_idempotence": True}
             # how large a record may be is for its topic to say
             options["max_request_size"] = _REQUEST_BYTES_MAX
-            producer = AIOKafkaProducer(**options)
+            producer = make_producer(**options)
             await _started(producer, self._kafka)
             self._producer = producer
         return self._producer
@@ -98,9 +97,7 @@ class KafkaClients:
     async def consumer_client(self, **options: Any) -> AsyncGenerator[Any]:
         """A client that reads, for as long as the block lasts."""
         defaults: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
-        read_on_behind_empty_markers()
-        consumer = AIOKafkaConsumer(**{**self._options, **defaults, **options})
-        pause_between_questions(consumer._client)  # noqa: SLF001 -- `headrace tail` may last for days
+        consumer = make_consumer(**{**self._options, **defaults, **options})
         await _started(consumer, self._kafka)
         try:
             yield consumer

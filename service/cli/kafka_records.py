@@ -11,6 +11,7 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from service.cli.kafka_clients import KafkaClients, deadline, refusal
+from service.consumers.kafka_decompress import DecompressedTooLargeError
 from service.events import Headers
 
 _POLL_MS = 200
@@ -82,7 +83,7 @@ class RecordTools(KafkaClients):
                 try:
                     # a get is never cancelled for its time: that would leak a fetch
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-                except KafkaError as error:
+                except (KafkaError, DecompressedTooLargeError) as error:
                     raise refusal(error, f"topic {topic}") from error
                 for records in fetched.values():
                     chunk = [

@@ -22,13 +22,10 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.consumers.kafka_batches import decoded
-from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
-from service.pauses import pause_between_questions
 from service.state.restore import Chunk
-from service.topic_creation import create_no_topics
-from service.whole_answers import read_whole_answers
 
 log = structlog.get_logger(__name__)
 
@@ -75,13 +72,9 @@ class KafkaChangelogs:
         self, topic: str, partition: int, start: int
     ) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """See :class:`~service.state.restore.ChangelogReader`."""
-        install_bounded_decoders()
-        create_no_topics()
         at = TopicPartition(topic, partition)
         try:
-            consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
-            pause_between_questions(consumer._client)  # noqa: SLF001
-            read_whole_answers(consumer._client)  # noqa: SLF001
+            consumer = make_consumer(**{**OPTIONS, **self._connection()})
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{at}: cannot connect: {exc!r}") from exc
         try:

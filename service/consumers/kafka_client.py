@@ -33,13 +33,10 @@ from service.consumers.base import (
     partition_set,
 )
 from service.consumers.kafka_answers import keep_member, refuse_unanswered
-from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.consumers.room import first_of
 from service.errors import BrokerUnavailableError
-from service.pauses import pause_between_questions
-from service.topic_creation import create_no_topics
-from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
     "GroupCoordinator": (
@@ -116,13 +113,9 @@ class KafkaConsumerClient:
 
     async def start(self, listener: AssignmentListener) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.start`."""
-        install_bounded_decoders()
-        create_no_topics()
         # Topics are subscribed after the start: with them, start() waits for an assignment
         # without a limit.
-        self._consumer = AIOKafkaConsumer(group_id=self._group_id, **self._options)
-        pause_between_questions(self._consumer._client)  # noqa: SLF001
-        read_whole_answers(self._consumer._client)  # noqa: SLF001
+        self._consumer = make_consumer(group_id=self._group_id, **self._options)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._consumer.start()

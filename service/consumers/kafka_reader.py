@@ -23,14 +23,11 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.consumers.kafka_batches import decoded
-from service.consumers.kafka_decompress import install_bounded_decoders
+from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, make_tap
 from service.consumers.topic_reader import Run, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.events import Record
-from service.pauses import pause_between_questions
-from service.topic_creation import create_no_topics
-from service.whole_answers import read_whole_answers
 
 log = structlog.get_logger(__name__)
 
@@ -76,15 +73,11 @@ class KafkaReaders:
 
     async def open(self, topic: str) -> "KafkaReader":
         """See :meth:`service.consumers.topic_reader.ReaderFactory.open`."""
-        install_bounded_decoders()
-        create_no_topics()
         try:
             # a client per reader: the files behind the connection may be missing for a moment
-            consumer = AIOKafkaConsumer(**{**OPTIONS, **self._connection()})
+            consumer = make_consumer(**{**OPTIONS, **self._connection()})
         except (KafkaError, OSError, ValueError) as exc:
             raise BrokerUnavailableError(f"{topic}: cannot connect: {exc!r}") from exc
-        pause_between_questions(consumer._client)  # noqa: SLF001
-        read_whole_answers(consumer._client)  # noqa: SLF001
         reader = KafkaReader(consumer, topic)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

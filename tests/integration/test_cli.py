@@ -13,6 +13,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from service.consumers.kafka_decompress import MAX_DECOMPRESSED_BYTES
 from service.delivery.dead_letters import dead_letter
 from service.events import Failure
 from tests.kafka.client import Kafka
@@ -224,6 +225,30 @@ async def test_dead_letters_are_sent_back_whatever_they_hold(cli: Cli, kafka: Ka
     assert (redriven.returncode, redriven.stderr) == (0, "sent 3 back\n")
     back = await kafka.consume(cli.input, 3)
     assert [(record.key, record.value) for record in back] == values
+
+
+async def test_a_batch_that_unpacks_to_more_than_there_is_room_for_is_told(
+    cli: Cli, kafka: Kafka
+) -> None:
+    await kafka.create_topic(cli.dead)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=cli.environ["HEADRACE_KAFKA__BOOTSTRAP_SERVERS"],
+        compression_type="gzip",
+        max_batch_size=2**31 - 1,
+        max_request_size=2**31 - 1,
+    )
+    await producer.start()
+    try:
+        await producer.send_and_wait(cli.dead, bytes(MAX_DECOMPRESSED_BYTES), partition=0)
+    finally:
+        await producer.stop()
+
+    listed = await asyncio.to_thread(cli.run, "dlq", "list")
+
+    assert listed.returncode == 75
+    assert listed.stderr == (
+        f"topic {cli.dead}: a batch expands beyond {MAX_DECOMPRESSED_BYTES} bytes\n"
+    )
 
 
 def test_a_topic_that_does_not_exist_is_said_at_once(cli: Cli) -> None:

@@ -5,11 +5,19 @@ from typing import Any
 
 import aiokafka.client
 import pytest
+from aiokafka import codec
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.record._crecords import default_records
 
 from service.cli.kafka_tools import kafka_tools
-from service.consumers import kafka_changelog, kafka_client, kafka_reader
+from service.consumers import (
+    kafka_changelog,
+    kafka_client,
+    kafka_decompress,
+    kafka_making,
+    kafka_reader,
+)
 from service.errors import BrokerUnavailableError
 from service.publishers import kafka_client as producer_client
 from service.settings import build_settings
@@ -44,14 +52,20 @@ async def _command() -> None:
         await tools.partitions_of("logs")
 
 
+async def _reading_command() -> None:
+    async with kafka_tools(build_settings({"kafka": NOBODY}).kafka) as tools:
+        await tools.watermarks("logs", 1)
+
+
 @pytest.mark.real_loops
 @pytest.mark.parametrize(
     ("module", "start"),
     [
-        (kafka_client, _consumer),
+        (kafka_making, _consumer),
         (producer_client, _producer),
-        (kafka_changelog, _changelog),
-        (kafka_reader, _reader),
+        (kafka_making, _changelog),
+        (kafka_making, _reader),
+        (kafka_making, _reading_command),
     ],
 )
 async def test_one_that_lives_on_is_told_to_pause_between_its_questions(
@@ -77,3 +91,16 @@ async def test_before_it_asks_it_is_kept_from_making_topics(
         await start()
 
     assert aiokafka.client.MetadataRequest is not MetadataRequest
+
+
+@pytest.mark.real_loops
+@pytest.mark.parametrize("start", [_consumer, _changelog, _reader, _reading_command])
+async def test_one_that_reads_has_a_bound_on_what_a_batch_unpacks_to(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(default_records, "gzip_decode", codec.gzip_decode)
+
+    with pytest.raises(BrokerUnavailableError):
+        await start()
+
+    assert default_records.gzip_decode is kafka_decompress.gzip_decode

@@ -93,9 +93,8 @@ class Listener:
 
 @pytest.fixture
 async def client(monkeypatch: pytest.MonkeyPatch) -> KafkaConsumerClient:
-    monkeypatch.setattr(kafka_client, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(kafka_client, "make_consumer", Consumer)
     monkeypatch.setattr(kafka_client, "make_tap", lambda _: None)
-    monkeypatch.setattr(kafka_client, "install_bounded_decoders", lambda: None)
     made = KafkaConsumerClient(["logs"], "group", {})
     await made.start(Listener())
     return made
@@ -250,8 +249,7 @@ async def test_a_start_that_hangs_ends_and_nothing_is_subscribed_before_it(
     async def hang(_: Consumer) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(kafka_client, "AIOKafkaConsumer", Consumer)
-    monkeypatch.setattr(kafka_client, "install_bounded_decoders", lambda: None)
+    monkeypatch.setattr(kafka_client, "make_consumer", Consumer)
     monkeypatch.setattr(Consumer, "start", hang)
     client = KafkaConsumerClient(["logs"], "group", {})
     began_s = now_s()
