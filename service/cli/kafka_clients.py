@@ -19,6 +19,7 @@ from aiokafka.errors import (
 from service.app.connection import connection_options
 from service.cli.exit_codes import CONFIGURATION, TEMPORARY
 from service.cli.kafka_refusals import refusals
+from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.errors import BrokerUnavailableError, ConfigurationError, ServiceError
 from service.publishers.kafka_client import make_producer
@@ -129,16 +130,7 @@ async def _started(client: Any, kafka: KafkaSettings) -> None:
 async def _stop(client: Any) -> None:
     """Stop ``client``; never raises, and never takes longer than its deadline."""
     stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
-    try:
-        async with asyncio.timeout(_STOP_S):
-            await stop()
-    except (KafkaError, TimeoutError, OSError):
-        pass
-    except asyncio.CancelledError:
-        # a client stopped soon after its start lets the cancellation of a task of its own out
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+    await quietly(stop(), _STOP_S)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.consumers.kafka_batches import decoded
+from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.errors import BrokerUnavailableError
@@ -84,7 +85,7 @@ class KafkaChangelogs:
                 consumer.seek(client_partition(at), begin)
             yield _chunks(make_tap(consumer), at, begin, end)
         finally:
-            await _stop(consumer)
+            await quietly(consumer.stop(), STOP_TIMEOUT_S)
 
 
 async def _connected(consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[int, int]:
@@ -165,18 +166,3 @@ async def _chunks(tap: Tap, at: TopicPartition, begin: int, end: int) -> AsyncGe
 
 def _pass_over(error: CorruptBatchError) -> None:
     log.error("changelog batch cannot be decoded", reason=str(error))
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    """Close, whatever state it is in."""
-    task = asyncio.current_task()
-    cancelled = 0 if task is None else task.cancelling()
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await consumer.stop()
-    except Exception:  # noqa: BLE001, S110 -- it is thrown away whatever state it is in
-        pass
-    except asyncio.CancelledError:
-        # stop() also raises this when one of the client's own tasks was cancelled before
-        if task is not None and task.cancelling() > cancelled:
-            raise

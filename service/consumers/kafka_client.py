@@ -33,6 +33,7 @@ from service.consumers.base import (
     partition_set,
 )
 from service.consumers.kafka_answers import keep_member, refuse_unanswered
+from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, client_partition, make_tap
 from service.consumers.room import first_of
@@ -175,12 +176,12 @@ class KafkaConsumerClient:
         consumer, self._consumer, self._tap = self._consumer, None, None
         if consumer is None:
             return
-        await _quietly(consumer.stop(), STOP_TIMEOUT_S)
+        await quietly(consumer.stop(), STOP_TIMEOUT_S)
         for task in _client_tasks(consumer).values():
             if task is not None and not task.done():
                 task.cancel()
         # stop() can fail before it reaches this, and then leaves the sockets open
-        await _quietly(consumer._client.close(), STOP_TIMEOUT_S)  # noqa: SLF001
+        await quietly(consumer._client.close(), STOP_TIMEOUT_S)  # noqa: SLF001
 
     def arrived(self) -> Collection[TopicPartition]:
         """See :meth:`service.consumers.base.ConsumerClient.arrived`."""
@@ -346,24 +347,6 @@ def _failure(consumer: AIOKafkaConsumer) -> str | None:
         reason = "cancelled" if task.cancelled() else repr(task.exception())
         return f"the client's {name} task has ended: {reason}"
     return None
-
-
-async def _quietly(step: Awaitable[Any], timeout_s: float) -> None:
-    """Run one closing step; its failure is noise, our own cancellation is not.
-
-    Closing can raise ``CancelledError`` although nobody cancelled us, because the client awaits
-    tasks that it has cancelled.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            await step
-    except asyncio.CancelledError:
-        if task is not None and task.cancelling() > before:
-            raise
-    except Exception:  # noqa: BLE001 -- whatever it is, the client is thrown away
-        return
 
 
 def missing_topic(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.consumers.kafka_batches import decoded
+from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, make_tap
 from service.consumers.topic_reader import Run, UnknownTopicError
@@ -193,17 +194,7 @@ class KafkaReader:
 
     async def close(self) -> None:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
-        task = asyncio.current_task()
-        cancelled = 0 if task is None else task.cancelling()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._consumer.stop()
-        except Exception:  # noqa: BLE001, S110 -- it is thrown away whatever state it is in
-            pass
-        except asyncio.CancelledError:
-            # stop() also raises this when one of the client's own tasks was cancelled before
-            if task is not None and task.cancelling() > cancelled:
-                raise
+        await quietly(self._consumer.stop(), STOP_TIMEOUT_S)
 
     async def _fetched(self) -> list[Run]:
         """Take what comes next, waiting a moment for it."""
