@@ -58,20 +58,6 @@ PRIVATE_NAMES: Final = {
 }
 """What the health report reads of the client beyond its public names, by class."""
 
-DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
-    "session_timeout_ms": 30_000,
-    "heartbeat_interval_ms": 3_000,
-    "rebalance_timeout_ms": 25_000,
-    "request_timeout_ms": 30_000,
-    "max_poll_interval_ms": 120_000,
-    "retry_backoff_ms": 200,
-    "metadata_max_age_ms": 20_000,
-    "fetch_max_bytes": 1024 * 1024,
-    "max_partition_fetch_bytes": 256 * 1024,
-    "fetch_max_wait_ms": 100,
-}
-"""Client settings that a user may override; see ``docs/configuration.md`` for the inequalities."""
-
 FIXED_OPTIONS: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     "auto_offset_reset": "none",
@@ -92,13 +78,13 @@ class KafkaConsumerClient:
     Args:
         topics: Topics to subscribe to.
         group_id: Consumer group.
-        options: Connection and client settings, on top of :data:`DEFAULT_OPTIONS`.
+        options: Connection and client settings, below :data:`FIXED_OPTIONS`.
     """
 
     def __init__(self, topics: Collection[str], group_id: str, options: Mapping[str, Any]) -> None:
         self._topics = tuple(topics)
         self._group_id = group_id
-        self._options = {**DEFAULT_OPTIONS, **options, **FIXED_OPTIONS}
+        self._options = {**options, **FIXED_OPTIONS}
         self._consumer: AIOKafkaConsumer | None = None
         self._tap: Tap | None = None
         self._last_heartbeat_at_s = 0.0

@@ -47,13 +47,6 @@ PRIVATE_NAMES: Final = {
 }
 """What is used of the client beyond its public names, by class."""
 
-DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {
-    "request_timeout_ms": 10_000,
-    "max_batch_size": 256 * 1024,
-    "max_request_size": 1024 * 1024,
-    "retry_backoff_ms": 100,
-    "metadata_max_age_ms": 20_000,
-}
 FIXED_OPTIONS: Final[Mapping[str, Any]] = {
     "acks": "all",
     "enable_idempotence": True,
@@ -82,12 +75,12 @@ class KafkaProducerClient:
     """One producer, from :meth:`start` to :meth:`stop`.
 
     Args:
-        options: Connection and client settings, on top of :data:`DEFAULT_OPTIONS`.
+        options: Connection and client settings, below :data:`FIXED_OPTIONS`.
         connection: The part of ``options`` that an admin client takes too.
     """
 
     def __init__(self, options: Mapping[str, Any], connection: Mapping[str, Any]) -> None:
-        self._options = {**DEFAULT_OPTIONS, **options, **FIXED_OPTIONS}
+        self._options = {**options, **FIXED_OPTIONS}
         self._connection = dict(connection)
         self._producer: AIOKafkaProducer | None = None
         self._gate: ProduceGate | None = None

@@ -141,7 +141,11 @@ class _Committing:
 async def test_a_member_that_commits_while_another_one_joins_stays_in_the_group() -> None:
     # it refuses such a commit, which Apache Kafka takes, as one of another generation
     async with embedded_broker() as bootstrap, Kafka(bootstrap) as kafka:
-        options = {"bootstrap_servers": bootstrap, "heartbeat_interval_ms": 300}
+        options = {
+            **KafkaSettings().consumer_options(),
+            "bootstrap_servers": bootstrap,
+            "heartbeat_interval_ms": 300,
+        }
         listeners: list[_Committing] = []
         clients: list[KafkaConsumerClient] = []
         for topic in ("a", "b"):

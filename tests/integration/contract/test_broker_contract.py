@@ -17,6 +17,7 @@ from service.consumers.kafka_client import KafkaConsumerClient
 from service.events import Record
 from service.publishers.base import ProduceFailedError, ProducerClient
 from service.publishers.kafka_client import KafkaProducerClient
+from service.settings import KafkaSettings
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryConsumer, MemoryProducer
 from tests.kafka.client import Kafka
@@ -53,13 +54,16 @@ class _InMemory(_Broker):
 class _OnKafka(_Broker):
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self.topic, self.group = topic, kafka.unique("group")
-        self._options = {"bootstrap_servers": kafka.bootstrap}
+        self._connection = {"bootstrap_servers": kafka.bootstrap}
+        self._settings = KafkaSettings()
 
     def consumer(self) -> ConsumerClient:
-        return KafkaConsumerClient([self.topic], self.group, self._options)
+        options = {**self._settings.consumer_options(), **self._connection}
+        return KafkaConsumerClient([self.topic], self.group, options)
 
     def producer(self) -> ProducerClient:
-        return KafkaProducerClient(self._options, self._options)
+        options = {**self._settings.producer_options(), **self._connection}
+        return KafkaProducerClient(options, self._connection)
 
 
 class _Listener:
