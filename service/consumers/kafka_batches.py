@@ -1,7 +1,7 @@
 """Stored batches of the client, checked and not yet decoded, as the intake takes them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from service.consumers.base import (
     CorruptBatchError,
@@ -10,9 +10,8 @@ from service.consumers.base import (
     TopicPartition,
 )
 from service.consumers.kafka_decompress import decoded_bytes
+from service.delivery.record_format import COMPRESSION_MASK
 from service.events import Record
-
-_COMPRESSION_MASK: Final = 0x07
 
 
 class Batch:
@@ -74,7 +73,7 @@ class Decoded:
 
 def is_compressed(raw: Any) -> bool:
     """Whether the records of a stored batch are; those of old formats may be."""
-    return bool(getattr(raw, "compression_type", _COMPRESSION_MASK) & _COMPRESSION_MASK)
+    return bool(getattr(raw, "compression_type", COMPRESSION_MASK) & COMPRESSION_MASK)
 
 
 def bytes_of(records: Sequence[Record]) -> int:

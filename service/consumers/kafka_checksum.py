@@ -14,6 +14,14 @@ from typing import Any, Final
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
+from service.delivery.record_format import (
+    BATCH_HEAD,
+    CHECKSUM_COVERS_FROM,
+    LENGTH_AT,
+    LENGTH_COVERS_FROM,
+    MAGIC,
+)
+
 crc32c: Callable[[bytes], int] | None
 try:
     from google_crc32c.cext import value as crc32c  # type: ignore[attr-defined]
@@ -23,12 +31,7 @@ except ImportError:  # no wheel for this platform; the pure Python one is slower
 MIN_BYTES: Final = 1024
 """Smallest batch that is checked here: below, the client's way is as fast."""
 
-_HEAD: Final = Struct(">qiibI")  # base offset, length, leader epoch, magic, checksum
 _LENGTH: Final = Struct(">i")
-_LENGTH_AT: Final = 8
-_LENGTH_COVERS_FROM: Final = 12
-_CHECKSUM_COVERS_FROM: Final = 21
-_MAGIC: Final = 2
 
 # Asked for by its class: super() takes as long as cutting a small batch does.
 _next_batch: Callable[[Any], Any] = MemoryRecords.next_batch
@@ -55,10 +58,10 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
     def has_next(self) -> bool:
         """Whether there is another one, as a whole."""
         left = len(self.data) - self.at
-        if left < _LENGTH_COVERS_FROM:
+        if left < LENGTH_COVERS_FROM:
             return False
-        (length,) = _LENGTH.unpack_from(self.data, self.at + _LENGTH_AT)
-        return bool(left >= _LENGTH_COVERS_FROM + length)
+        (length,) = _LENGTH.unpack_from(self.data, self.at + LENGTH_AT)
+        return bool(left >= LENGTH_COVERS_FROM + length)
 
     def skip(self, count: int, at: int) -> None:
         """Pass over the next ``count`` batches, which the caller has found to end at ``at``."""
@@ -73,8 +76,8 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
         batch = _next_batch(self)
         if batch is not None:
             start = self._start = self.at
-            (length,) = _LENGTH.unpack_from(self.data, start + _LENGTH_AT)
-            self.at = start + _LENGTH_COVERS_FROM + length
+            (length,) = _LENGTH.unpack_from(self.data, start + LENGTH_AT)
+            self.at = start + LENGTH_COVERS_FROM + length
         return batch
 
     def is_whole(self, batch: Any) -> bool:
@@ -86,12 +89,12 @@ class StoredBatches(MemoryRecords):  # type: ignore[misc]  # no class of its own
         if end - start < MIN_BYTES or crc32c is None:
             return False
         data = self.data
-        offset, _, _, magic, checksum = _HEAD.unpack_from(data, start)
+        offset, _, magic, checksum, _, _ = BATCH_HEAD.unpack_from(data, start)
         return bool(
-            magic == _MAGIC
+            magic == MAGIC
             and offset == getattr(batch, "base_offset", None)  # batches of old formats do not tell
             and checksum == batch.crc
-            and checksum == crc32c(data[start + _CHECKSUM_COVERS_FROM : end])
+            and checksum == crc32c(data[start + CHECKSUM_COVERS_FROM : end])
         )
 
 

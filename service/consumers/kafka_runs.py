@@ -11,7 +11,6 @@ batch: it has the last word on old formats and on damage.  Knows nothing of abor
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from struct import Struct
 from typing import Any, Final
 
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -21,6 +20,16 @@ from aiokafka.record.util import calc_crc32c
 from service.consumers.base import MixedBatchError, TopicPartition
 from service.consumers.kafka_batches import Batch
 from service.consumers.kafka_checksum import StoredBatches, crc32c
+from service.delivery.record_format import (
+    BATCH_HEAD,
+    BATCH_HEADER_BYTES,
+    CHECKSUM_COVERS_FROM,
+    COMPRESSION_MASK,
+    CONTROL_BIT,
+    LENGTH_COVERS_FROM,
+    MAGIC,
+    MAGIC_AT,
+)
 from service.events import Record
 
 RUN_BATCHES: Final = 64
@@ -30,20 +39,11 @@ RUN_OFFSETS: Final = 128
 RUN_BATCH_BYTES: Final = 8 * 1024
 """Longest batch of a run: they are copied to be decoded, which takes as long as an object then."""
 
-# Base offset, length, leader epoch (not looked at), magic, checksum, attributes, last offset delta.
-_HEAD: Final = Struct(">qi4xbIhi")
-_HEAD_BYTES: Final = 61
-_LENGTH_COVERS_FROM: Final = 12
-_CHECKSUM_COVERS_FROM: Final = 21
-_MIN_LENGTH: Final = _HEAD_BYTES - _LENGTH_COVERS_FROM
-_MAGIC_AT: Final = 16
-_MAGIC: Final = 2
-_COMPRESSED: Final = 0x07
-_CONTROL: Final = 0x20
-_ALONE: Final = _COMPRESSED | _CONTROL
+_MIN_LENGTH: Final = BATCH_HEADER_BYTES - LENGTH_COVERS_FROM
+_ALONE: Final = COMPRESSION_MASK | CONTROL_BIT
 
 checksum_of: Callable[[bytes], int] = crc32c or calc_crc32c
-_head: Callable[[bytes, int], tuple[int, int, int, int, int, int]] = _HEAD.unpack_from
+_head: Callable[[bytes, int], tuple[int, int, int, int, int, int]] = BATCH_HEAD.unpack_from
 
 
 class Run:
@@ -124,29 +124,29 @@ def take_whole(
     data = stored.data
     at = stored.at
     size = len(data)
-    last = size - _HEAD_BYTES
+    last = size - BATCH_HEADER_BYTES
     taken: list[Run | Batch] = []
     # The client takes all batches of an answer for what the first one says of its format.
-    if at > last or data[_MAGIC_AT] != _MAGIC:
+    if at > last or data[MAGIC_AT] != MAGIC:
         return taken
     view = memoryview(data)
     count = 0
     run: Run | None = None
     while at <= last:
         offset, length, magic, checksum, attributes, delta = _head(data, at)
-        behind = at + _LENGTH_COVERS_FROM + length
+        behind = at + LENGTH_COVERS_FROM + length
         next_offset = offset + delta + 1
         if (
-            magic != _MAGIC
+            magic != MAGIC
             or length < _MIN_LENGTH
             or behind > size
             or not end < next_offset <= limit
-            or checksum != checksum_of(data[at + _CHECKSUM_COVERS_FROM : behind])
+            or checksum != checksum_of(data[at + CHECKSUM_COVERS_FROM : behind])
         ):
             break
         if attributes & _ALONE or length > RUN_BATCH_BYTES:
             run = None
-            raw = None if attributes & _CONTROL else DefaultRecordBatch(view[at:behind])
+            raw = None if attributes & CONTROL_BIT else DefaultRecordBatch(view[at:behind])
             taken.append(Batch(partition, raw, offset, next_offset))
         elif run is None or run.count == RUN_BATCHES or end - run.first_offset >= RUN_OFFSETS:
             run = Run(partition, data, at, behind, first_offset=offset, next_offset=next_offset)

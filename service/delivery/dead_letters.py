@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from service.delivery.failures import one_line
+from service.delivery.record_format import BATCH_HEADER_BYTES
 from service.events import Failure, Headers
 
 ERROR = "headrace-error"
@@ -47,8 +48,8 @@ _OF_A_DEATH = frozenset(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_STAMP_MS = 253_402_300_799_999  # the end of year 9999, where datetime ends
 
-_RECORD_OVERHEAD_BYTES = 61 + 36
-"""Batch header of one record (Kafka's format v2), and the record's own numbers at their longest."""
+_RECORD_OVERHEAD_BYTES = BATCH_HEADER_BYTES + 36
+"""Batch header of one record, and the record's own numbers at their longest."""
 
 _HEADER_OVERHEAD_BYTES = 10
 """Two varint lengths at their longest."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from service.delivery.record_format import BATCH_HEADER_BYTES
 from service.errors import BrokerUnavailableError
 from service.publishers.base import FewerPartitionsError, ProducerClient, TopicInfo
 from service.publishers.kafka_partitioner import Partitioner
@@ -21,8 +22,6 @@ COUNT_EVERY_S: Final = 5.0
 
 It asks every 20 s, and at once when a partition is not where it was.
 """
-BATCH_HEADER_BYTES: Final = 61
-"""Kafka's own of a batch (format v2), beside its records."""
 
 
 class OutputTopics:
