@@ -66,7 +66,9 @@ class KafkaSource:
         rng: Jitter of the reconnect back-off.
 
     Attributes:
-        left: After :meth:`close`: the lowest unfinished record of each partition.
+        abandoned: After :meth:`close`: where handling has begun and not ended, the lowest
+            unfinished record of each such partition.
+        returned: After :meth:`close`: how many records were read and are not durable.
         uncommitted: After :meth:`close`: partitions whose progress the broker has not confirmed.
     """
 

@@ -5,9 +5,9 @@ records when one partition's data is damaged, and waits for rebalances without a
 reads the same buffer directly: a batch is decoded once, by us, when there is room for it, and
 the next fetch is on the wire while this one is processed.
 
-This is the one file that touches the private names of the consumer's fetch path.  They are
-listed in :data:`PRIVATE_NAMES`, a test pins them, and :func:`make_tap` falls back to ``getmany``
-when an upgrade of the client has moved one of them.
+The private names of the consumer's fetch path that it reads are listed in :data:`PRIVATE_NAMES`,
+a test pins them, and :func:`make_tap` falls back to ``getmany`` when an upgrade of the client has
+moved one of them.
 """
 
 import asyncio
