@@ -10,8 +10,8 @@ module of its own.
 """
 
 import asyncio
+import contextlib
 import gc
-import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -34,6 +34,7 @@ from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import HeldPartition, SourcePartition
 from service.consumers.kafka_watchdog import Watchdog
+from service.delivery.backoff import Backoff
 from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import Quarantine
 from service.errors import FatalError, ServiceError, first_error
@@ -63,7 +64,6 @@ class KafkaSource:
         transactions: Commits positions together with results; ``None`` commits to the group.
         state: Keeps what the handlers remember about a partition; ``None`` if none does.
         options: See :class:`KafkaSourceOptions`.
-        rng: Jitter of the reconnect back-off.
 
     Attributes:
         abandoned: After :meth:`close`: where handling has begun and not ended, the lowest
@@ -85,7 +85,6 @@ class KafkaSource:
         tracing: SourceTracing | None = None,
         transactions: Transactions | None = None,
         state: StateKeeper | None = None,
-        rng: random.Random | None = None,
     ) -> None:
         self.name = name
         self.group = group
@@ -93,7 +92,6 @@ class KafkaSource:
         self.returned = 0
         self.uncommitted: list[str] = []
         self._make_client = make_client
-        self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
         self._opening = Opening(transactions, state, budget)
         self._member = Member(
             name,
@@ -188,7 +186,7 @@ class KafkaSource:
         Returns after :meth:`close`; ``inbox`` is closed as soon as intake has ended.
         """
         self._inbox = inbox
-        backoff_s = BACKOFF_FIRST_S
+        backoff = Backoff(initial_s=BACKOFF_FIRST_S, max_s=BACKOFF_MAX_S)
         collected_at_s = float("-inf")
         try:
             while not self._closing.is_set():
@@ -211,15 +209,10 @@ class KafkaSource:
                 if self._member.stopping.is_set():
                     inbox.close()
                 if _now() - began_s > 10 * BACKOFF_MAX_S:
-                    backoff_s = BACKOFF_FIRST_S
-                delay_s = backoff_s * self._rng.uniform(0.8, 1.2)
-                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
-                with_timeout = asyncio.timeout(delay_s)
-                try:
-                    async with with_timeout:
+                    backoff.reset()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next_s()):
                         await self._closing.wait()
-                except TimeoutError:
-                    continue
         finally:
             inbox.close()
             self._closed.set()

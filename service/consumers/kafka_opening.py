@@ -12,6 +12,7 @@ import structlog
 
 from service.consumers.base import StateKeeper, TopicPartition, Transactions
 from service.consumers.kafka_partition import HeldPartition
+from service.delivery.backoff import Backoff
 from service.delivery.budget import MemoryBudget
 from service.errors import BrokerUnavailableError
 
@@ -152,19 +153,19 @@ class Opening:
 
         A client that has no broker any more is found out by its own watchdog, which ends this too.
         """
-        wait_s = AGAIN_FIRST_S
+        backoff = Backoff(initial_s=AGAIN_FIRST_S, max_s=AGAIN_MAX_S)
         while True:
             try:
                 await state.restore(name)
             except BrokerUnavailableError as exc:
+                wait_s = backoff.next_s()
                 log.warning(
                     "state cannot be restored yet",
                     partition=str(name),
                     error=str(exc),
-                    delay_s=wait_s,
+                    delay_s=round(wait_s, 2),
                 )
                 await asyncio.sleep(wait_s)
-                wait_s = min(AGAIN_MAX_S, wait_s * 2)
             else:
                 return
 

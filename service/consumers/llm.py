@@ -20,8 +20,8 @@ import structlog
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
-from service.consumers.backoff import Backoff
 from service.consumers.room import send_when_there_is_room
+from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ServiceError
 from service.events import RecordBatch, SourceRecord
 from service.settings import LlmSourceSettings

@@ -19,9 +19,9 @@ from aio_pika.exceptions import AMQPError
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
-from service.consumers.backoff import Backoff
 from service.consumers.rabbitmq_stamps import read_stamps_that_are_no_time
 from service.consumers.room import send_when_there_is_room
+from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError
 from service.events import Headers, RecordBatch, SourceRecord
 from service.settings import RabbitMqSourceSettings

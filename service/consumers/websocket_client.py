@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidPro
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
-from service.consumers.backoff import Backoff
 from service.consumers.websocket_frames import CANNOT_CUT
+from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
 from service.settings import WebSocketClientSourceSettings

@@ -12,13 +12,13 @@ wait: what is for it stays in its partitions, and only who writes to it waits wh
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
+from service.delivery.backoff import Backoff
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
 from service.publishers.base import ProduceFailedError, ProducerClient
@@ -54,7 +54,6 @@ class KafkaPublisher(KafkaOutputs):
     Args:
         make_producer: Builds a new producer client; called again after each failure.
         linger_s: Longest wait of a record in a batch that is not full, while more keeps coming.
-        rng: Jitter of the reconnect back-off.
 
     Attributes:
         ever_connected: Whether a producer has been up at least once.
@@ -67,12 +66,10 @@ class KafkaPublisher(KafkaOutputs):
         make_producer: Callable[[], ProducerClient],
         *,
         linger_s: float = LINGER_S,
-        rng: random.Random | None = None,
     ) -> None:
         super().__init__()
         self._make_producer = make_producer
         self._linger_s = linger_s
-        self._rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter, not a secret
         self._available = Availability(self.fits, self._dirty.set)
         self._watch = StuckWatch(
             make_producer, lambda: list(self._outputs.values()), self._last_heard_s
@@ -100,7 +97,7 @@ class KafkaPublisher(KafkaOutputs):
 
     async def run(self) -> None:
         """Send until cancelled or :meth:`close`, replacing the producer whenever it fails."""
-        backoff_s = BACKOFF_FIRST_S
+        backoff = Backoff(initial_s=BACKOFF_FIRST_S, max_s=BACKOFF_MAX_S)
         while not self._stopping:
             producer: ProducerClient | None = None
             try:
@@ -109,7 +106,7 @@ class KafkaPublisher(KafkaOutputs):
                 self._producer = producer
                 self.ever_connected = True
                 self._broken = None
-                backoff_s = BACKOFF_FIRST_S
+                backoff.reset()
                 await self._serve(producer)
             except FatalError:
                 raise
@@ -131,8 +128,7 @@ class KafkaPublisher(KafkaOutputs):
             self._unsent = dict.fromkeys(output for output in self._outputs.values() if output.held)
             self._dirty.set()  # or the next producer would wait for something new to send
             if not self._stopping:
-                await asyncio.sleep(backoff_s * self._rng.uniform(0.8, 1.2))
-                backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
+                await asyncio.sleep(backoff.next_s())
 
     async def close(self, deadline_s: float) -> None:
         """Flush within ``deadline_s`` and let :meth:`run` end."""

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from service.delivery.backoff import Backoff
 from service.delivery.rests import Rests
 from service.errors import BrokerUnavailableError
 from service.publishers.base import ProducerClient
@@ -81,15 +82,14 @@ class Availability:
         return count is not None and self._fits(topic, partition, count)
 
     async def _look(self, producer: ProducerClient, topic: str) -> None:
-        backoff_s = LOOK_FIRST_S
+        backoff = Backoff(initial_s=LOOK_FIRST_S, max_s=LOOK_MAX_S)
         while True:
             try:
                 await producer.find(topic)
                 break
             except BrokerUnavailableError as exc:
                 log.warning("output topic unknown", topic=topic, error=str(exc))
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(LOOK_MAX_S, 2 * backoff_s)
+            await asyncio.sleep(backoff.next_s())
         del self._looking[topic]
         self._changed()
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from service.delivery.backoff import Backoff
 from service.delivery.record_format import BATCH_HEADER_BYTES
 from service.errors import BrokerUnavailableError
 from service.publishers.base import FewerPartitionsError, ProducerClient, TopicInfo
@@ -49,7 +50,7 @@ class OutputTopics:
 
     async def learn(self, topic: str) -> None:
         """Find out about ``topic``, however long the broker takes.  Cancel safe."""
-        backoff_s = BACKOFF_FIRST_S
+        backoff = Backoff(initial_s=BACKOFF_FIRST_S, max_s=BACKOFF_MAX_S)
         while topic not in self.topics:
             self._unknown_since_s.setdefault(topic, asyncio.get_running_loop().time())
             producer = self._producer
@@ -60,8 +61,7 @@ class OutputTopics:
                     log.warning("output topic unknown", topic=topic, error=str(exc))
                 else:
                     return
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(BACKOFF_MAX_S, 2 * backoff_s)
+            await asyncio.sleep(backoff.next_s())
 
     async def keep_counting(self, producer: ProducerClient) -> None:
         """Notice topics that get more partitions, or come back with fewer, until cancelled.

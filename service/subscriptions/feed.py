@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import structlog
 
-from service.consumers.backoff import Backoff
 from service.consumers.base import OffsetGoneError
 from service.consumers.topic_reader import ReaderFactory, Run, TopicReader, UnknownTopicError
+from service.delivery.backoff import Backoff
 from service.errors import BrokerUnavailableError
 from service.subscriptions.encoding import encode
 from service.subscriptions.positions import (

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from service.app.worker import GAVE_UP, WORKER_VARIABLE
+from service.delivery.backoff import Backoff
 from service.errors import ConfigurationError
 from service.health.routes import PROMETHEUS_TEXT
 from service.health.server import AdminServer, Response
@@ -137,7 +138,7 @@ class Workers:
     async def _keep(self, index: int) -> None:
         """Run worker ``index`` until drained, starting it again when it dies."""
         loop = asyncio.get_running_loop()
-        backoff_s = RESTART_FIRST_S
+        backoff = Backoff(initial_s=RESTART_FIRST_S, max_s=RESTART_MAX_S)
         for life in itertools.count():
             began_s = loop.time()
             code = await self._run_once(index)
@@ -153,17 +154,17 @@ class Workers:
                 self._codes.append(TEMPORARY)
                 self.drain()
                 return
-            log.error("worker died", worker=index, code=code, restart_in_s=backoff_s)
             if loop.time() - began_s > STABLE_S:
-                backoff_s = RESTART_FIRST_S
+                backoff.reset()
+            wait_s = backoff.next_s()
+            log.error("worker died", worker=index, code=code, restart_in_s=round(wait_s, 2))
             try:
-                async with asyncio.timeout(backoff_s):
+                async with asyncio.timeout(wait_s):
                     await self._draining.wait()
             except TimeoutError:
-                backoff_s = min(RESTART_MAX_S, 2 * backoff_s)
-            else:
-                self._codes.append(TEMPORARY)
-                return
+                continue
+            self._codes.append(TEMPORARY)
+            return
 
     def _others_are_stable(self, index: int, now_s: float) -> bool:
         """Whether another worker has been running for long.

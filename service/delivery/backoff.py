@@ -1,4 +1,4 @@
-"""How long to wait before connecting again."""
+"""How long to wait before trying again."""
 
 import random
 

@@ -2,7 +2,7 @@
 
 import random
 
-from service.consumers.backoff import Backoff
+from service.delivery.backoff import Backoff
 
 
 def test_waits_double_up_to_the_largest_with_jitter_in_the_upper_half() -> None:
