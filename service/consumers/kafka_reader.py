@@ -26,7 +26,7 @@ from service.consumers.kafka_batches import decoded
 from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.consumers.kafka_tap import Tap, make_tap
-from service.consumers.topic_reader import Run, UnknownTopicError
+from service.consumers.topic_reader import TopicChunk, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.events import Record
 
@@ -107,7 +107,7 @@ class KafkaReader:
         self._reading: list[ClientPartition] = []
         self._positions: dict[int, int] = {}
         self._tap: Tap | None = None
-        self._left: Iterator[Run] = iter(())  # of what was fetched
+        self._left: Iterator[TopicChunk] = iter(())  # of what was fetched
         self._heard_at_s = asyncio.get_running_loop().time()
 
     async def connect(self) -> None:
@@ -176,7 +176,7 @@ class KafkaReader:
         # what was not asked for meanwhile is no silence
         self._heard_at_s = asyncio.get_running_loop().time()
 
-    async def read(self) -> list[Run]:
+    async def read(self) -> list[TopicChunk]:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
         runs = self._some()
         if not runs:
@@ -196,7 +196,7 @@ class KafkaReader:
         """See :class:`service.consumers.topic_reader.TopicReader`."""
         await quietly(self._consumer.stop(), STOP_TIMEOUT_S)
 
-    async def _fetched(self) -> list[Run]:
+    async def _fetched(self) -> list[TopicChunk]:
         """Take what comes next, waiting a moment for it."""
         tap = self._tap
         if tap is None:
@@ -209,7 +209,7 @@ class KafkaReader:
         self._left = _runs(fetched)
         return self._some()
 
-    def _some(self) -> list[Run]:
+    def _some(self) -> list[TopicChunk]:
         """What is left of what was fetched, up to about so many records, a run a partition."""
         records: dict[int, list[Record]] = {}
         count = 0
@@ -219,7 +219,9 @@ class KafkaReader:
             count += len(some)
             if count >= MAX_RECORDS:
                 break
-        return [Run(number, some, self._positions[number]) for number, some in records.items()]
+        return [
+            TopicChunk(number, some, self._positions[number]) for number, some in records.items()
+        ]
 
     async def _check_quiet(self) -> None:
         """Find out whether the silence is the topic's or the client's.
@@ -239,7 +241,7 @@ class KafkaReader:
             raise BrokerUnavailableError(f"{self._topic}: {exc!r}") from exc
 
 
-def _runs(fetched: Iterable[Fetched]) -> Iterator[Run]:
+def _runs(fetched: Iterable[Fetched]) -> Iterator[TopicChunk]:
     """What was fetched, decoded when it is asked for."""
     for answer in fetched:
         number = answer.partition.partition
@@ -248,8 +250,8 @@ def _runs(fetched: Iterable[Fetched]) -> Iterator[Run]:
             asked = [record for record in records if record.offset >= answer.position]
             while len(asked) > MAX_RECORDS:
                 some, asked = asked[:MAX_RECORDS], asked[MAX_RECORDS:]
-                yield Run(number, some, asked[0].offset)
-            yield Run(number, asked, next_offset)
+                yield TopicChunk(number, some, asked[0].offset)
+            yield TopicChunk(number, asked, next_offset)
 
 
 def _pass_over(error: CorruptBatchError) -> None:

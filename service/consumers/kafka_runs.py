@@ -46,7 +46,7 @@ checksum_of: Callable[[bytes], int] = crc32c or calc_crc32c
 _head: Callable[[bytes, int], tuple[int, int, int, int, int, int]] = BATCH_HEAD.unpack_from
 
 
-class Run:
+class StoredRun:
     """Small stored batches side by side, none of them compressed, all with the right checksum.
 
     Args:
@@ -112,7 +112,7 @@ class Run:
 
 def take_whole(
     partition: TopicPartition, stored: StoredBatches, end: int, limit: int
-) -> list[Run | Batch]:
+) -> list[StoredRun | Batch]:
     """Take what comes next, up to the first that the client has to be asked about.
 
     Args:
@@ -125,13 +125,13 @@ def take_whole(
     at = stored.at
     size = len(data)
     last = size - BATCH_HEADER_BYTES
-    taken: list[Run | Batch] = []
+    taken: list[StoredRun | Batch] = []
     # The client takes all batches of an answer for what the first one says of its format.
     if at > last or data[MAGIC_AT] != MAGIC:
         return taken
     view = memoryview(data)
     count = 0
-    run: Run | None = None
+    run: StoredRun | None = None
     while at <= last:
         offset, length, magic, checksum, attributes, delta = _head(data, at)
         behind = at + LENGTH_COVERS_FROM + length
@@ -149,7 +149,9 @@ def take_whole(
             raw = None if attributes & CONTROL_BIT else DefaultRecordBatch(view[at:behind])
             taken.append(Batch(partition, raw, offset, next_offset))
         elif run is None or run.count == RUN_BATCHES or end - run.first_offset >= RUN_OFFSETS:
-            run = Run(partition, data, at, behind, first_offset=offset, next_offset=next_offset)
+            run = StoredRun(
+                partition, data, at, behind, first_offset=offset, next_offset=next_offset
+            )
             taken.append(run)
         else:
             run.stop = behind

@@ -29,7 +29,7 @@ from service.consumers.kafka_abort_markers import is_abort, read_on_behind_empty
 from service.consumers.kafka_batches import Batch, Decoded
 from service.consumers.kafka_checksum import StoredBatches, is_whole, remember_bytes
 from service.consumers.kafka_damage import end_of
-from service.consumers.kafka_runs import Run, take_whole
+from service.consumers.kafka_runs import StoredRun, take_whole
 from service.consumers.room import first_of
 
 PRIVATE_NAMES: Final = {
@@ -164,7 +164,7 @@ def _split(partition: TopicPartition, result: Any, doubted: dict[TopicPartition,
     stored = source._records  # noqa: SLF001
     size_bytes: int = stored.size_in_bytes()
     aborted = _may_hold_aborted(source)
-    batches: list[Batch | Run] = []
+    batches: list[Batch | StoredRun] = []
     end = position
     cut_by_us = type(stored) is StoredBatches
     while stored.has_next():

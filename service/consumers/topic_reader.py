@@ -20,7 +20,7 @@ class UnknownTopicError(ServiceError):
         self.topic = topic
 
 
-class Run(NamedTuple):
+class TopicChunk(NamedTuple):
     """What was read of one partition.
 
     Attributes:
@@ -62,7 +62,7 @@ class TopicReader(Protocol):
         """Read from ``positions`` next, and nothing of partitions that are not named."""
         ...
 
-    async def read(self) -> list[Run]:
+    async def read(self) -> list[TopicChunk]:
         """What comes next, waiting a moment for it; empty when there is nothing new.
 
         Raises:

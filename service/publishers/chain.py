@@ -209,19 +209,19 @@ class ChainPublisher:
         Batches of records are independent of each other in the same way as partitions are, so
         results of different ones may pass each other; those of one batch keep their order.
         """
-        runs: list[_Run] = []
-        last: dict[RecordBatch, _Run] = {}
+        runs: list[_Filling] = []
+        last: dict[RecordBatch, _Filling] = {}
         for entry in entries:
             batch, number = entry.batch, _number(entry)
             run = last.get(batch)
             if run is None or run.number != number or len(run.entries) >= most:
-                run = last[batch] = _Run(batch, number)
+                run = last[batch] = _Filling(batch, number)
                 runs.append(run)
             run.entries.append(entry)
         now_s = asyncio.get_running_loop().time()
         return [self._batch(run, now_s) for run in runs]
 
-    def _batch(self, run: "_Run", now_s: float) -> ChainedBatch:
+    def _batch(self, run: "_Filling", now_s: float) -> ChainedBatch:
         records: list[SourceRecord] = []
         size_bytes = 0
         source, entries = run.batch.records, run.entries
@@ -248,7 +248,7 @@ class ChainPublisher:
             received_at_s=now_s,
         )
 
-    def _passed_on(self, run: "_Run", indexes: Sequence[int]) -> None:
+    def _passed_on(self, run: "_Filling", indexes: Sequence[int]) -> None:
         places = [run.entries[index].place for index in indexes]
         self.owner.passed_on(Run(run.batch, places, self.owner))
 
@@ -264,7 +264,7 @@ class _Chain:
         self.waiting: deque[ChainedBatch] = deque()
 
 
-class _Run:
+class _Filling:
     """Entries of one future batch."""
 
     __slots__ = ("batch", "entries", "number")

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from service.consumers.base import OffsetGoneError
-from service.consumers.topic_reader import Run, TopicReader
+from service.consumers.topic_reader import TopicChunk, TopicReader
 from service.errors import BrokerUnavailableError
 from service.subscriptions.encoding import EncodedEvent, encode
 from service.subscriptions.positions import Positions
@@ -93,7 +93,7 @@ class BlockCursor:
         self.partitions = partitions
         # From the end of the last block up to where the next record is, by partition.
         self._standing: dict[int, range] = {}
-        self._beyond: list[Run] = []
+        self._beyond: list[TopicChunk] = []
 
     def stands_at(self, starts: Positions) -> bool:
         """Whether it goes on from ``starts`` without moving."""
@@ -135,7 +135,7 @@ class BlockCursor:
         return {p: each.block() for p, each in reading.items()}
 
     async def _encode(
-        self, runs: list[Run], reading: "dict[int, Reading]", share: LoopShare
+        self, runs: list[TopicChunk], reading: "dict[int, Reading]", share: LoopShare
     ) -> None:
         """Sort out what was read: into the blocks, and what lies beyond them."""
         if not runs:
@@ -212,7 +212,7 @@ class Reading:
         self._events = []
         self._passed = {name: [] for name in self._filters}
 
-    def take(self, run: Run) -> Run | None:
+    def take(self, run: TopicChunk) -> TopicChunk | None:
         """Add what belongs to this block; returns what lies beyond it."""
         if self.upto >= self.stop:
             return run
@@ -220,7 +220,7 @@ class Reading:
         for place, record in enumerate(records):
             if record.offset >= self.stop:
                 self.upto = record.offset  # there is nothing between
-                return Run(run.partition, records[place:], run.next_offset)
+                return TopicChunk(run.partition, records[place:], run.next_offset)
             event, data = encode(run.partition, record)
             self._events.append(event)
             for where_json, where in self._filters.items():
@@ -234,10 +234,10 @@ class Reading:
         return Block(self._events, self._passed, self.first, self.upto)
 
 
-def _sliced(runs: Iterable[Run]) -> Iterator[Run]:
+def _sliced(runs: Iterable[TopicChunk]) -> Iterator[TopicChunk]:
     """``runs`` in small pieces."""
     for partition, records, next_offset in runs:
         for end in range(SLICE_RECORDS, len(records), SLICE_RECORDS):
-            yield Run(partition, records[end - SLICE_RECORDS : end], records[end].offset)
+            yield TopicChunk(partition, records[end - SLICE_RECORDS : end], records[end].offset)
         rest = (len(records) - 1) // SLICE_RECORDS * SLICE_RECORDS if records else 0
-        yield Run(partition, records[rest:], next_offset)
+        yield TopicChunk(partition, records[rest:], next_offset)

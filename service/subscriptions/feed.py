@@ -14,7 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from service.consumers.base import OffsetGoneError
-from service.consumers.topic_reader import ReaderFactory, Run, TopicReader, UnknownTopicError
+from service.consumers.topic_reader import ReaderFactory, TopicChunk, TopicReader, UnknownTopicError
 from service.delivery.backoff import Backoff
 from service.errors import BrokerUnavailableError
 from service.subscriptions.encoding import encode
@@ -274,7 +274,7 @@ class TopicFeed:
             start, max_items=self._bounds.window_events, max_bytes=self._bounds.window_bytes
         )
 
-    async def _take(self, runs: list[Run]) -> None:
+    async def _take(self, runs: list[TopicChunk]) -> None:
         loop, cpu_clock = asyncio.get_running_loop(), self._share.cpu_clock
         most_events = self._bounds.queue_events * _SLICE_SHARE
         most_bytes = self._bounds.queue_bytes * _SLICE_SHARE

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from service.consumers.base import OffsetGoneError, TopicPartition
-from service.consumers.topic_reader import Run, TopicReader, UnknownTopicError
+from service.consumers.topic_reader import TopicChunk, TopicReader, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.events import Headers, SourceRecord
 from service.peer import CloseCode, PeerGoneError
@@ -121,7 +121,7 @@ class FakeReader:
     def seek(self, positions: Mapping[int, int]) -> None:
         self._positions = {p: at for p, at in positions.items() if p in self._partitions}
 
-    async def read(self) -> list[Run]:
+    async def read(self) -> list[TopicChunk]:
         while True:
             self._log._check()
             silent = {p for p, reads in self._log.late.items() if reads > 0}
@@ -138,7 +138,7 @@ class FakeReader:
             self._log.appended.clear()
             await self._log.appended.wait()
 
-    def _run(self, partition: int) -> Run:
+    def _run(self, partition: int) -> TopicChunk:
         position = self._positions[partition]
         if position < self._log.first.get((self._topic, partition), 0):
             raise OffsetGoneError(TopicPartition(self._topic, partition), position)
@@ -146,7 +146,7 @@ class FakeReader:
         records = [r for r in log if r.offset >= position][: self._log.max_records]
         next_offset = records[-1].offset + 1 if records else position
         self._positions[partition] = next_offset
-        return Run(partition, records, next_offset)
+        return TopicChunk(partition, records, next_offset)
 
     async def close(self) -> None:
         try:

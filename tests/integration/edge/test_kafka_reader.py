@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from service.consumers import kafka_reader
 from service.consumers.base import OffsetGoneError
 from service.consumers.kafka_reader import KafkaReader, KafkaReaders
-from service.consumers.topic_reader import Run, UnknownTopicError
+from service.consumers.topic_reader import TopicChunk, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.subscriptions.hub import SubscriptionHub
 from service.subscriptions.positions import FromEarliest, FromOffsets
@@ -34,8 +34,8 @@ async def reading(kafka: Kafka, topic: str) -> AsyncIterator[KafkaReader]:
         await reader.close()
 
 
-async def read_until(reader: KafkaReader, end: dict[int, int]) -> list[Run]:
-    runs: list[Run] = []
+async def read_until(reader: KafkaReader, end: dict[int, int]) -> list[TopicChunk]:
+    runs: list[TopicChunk] = []
     seen: dict[int, int] = {}
     async with asyncio.timeout(20):
         while any(seen.get(p, 0) < last for p, last in end.items()):
@@ -68,7 +68,7 @@ async def test_only_the_partitions_that_are_named_are_read(kafka: Kafka) -> None
         await kafka.produce(topic, [(b"k", b"%d" % n) for n in range(700)], partition=partition)
     async with reading(kafka, topic) as reader:
         await asyncio.sleep(1)  # the client has time to miss a position
-        runs: list[Run] = []
+        runs: list[TopicChunk] = []
         for wanted in ({0: 600, 1: 600}, {1: 650}, {2: 0, 1: 690}, {0: 699, 1: 699, 2: 699}):
             reader.seek(wanted)
             found = await read_until(reader, dict.fromkeys(wanted, 700))

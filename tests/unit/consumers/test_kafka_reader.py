@@ -9,7 +9,7 @@ from aiokafka import TopicPartition as ClientPartition
 
 from service.consumers import kafka_reader
 from service.consumers.kafka_reader import KafkaReader
-from service.consumers.topic_reader import Run
+from service.consumers.topic_reader import TopicChunk
 from tests.unit.consumers.test_kafka_runs import undecodable
 from tests.unit.consumers.test_kafka_tap import Client, batch
 
@@ -67,7 +67,7 @@ async def test_a_topic_outgrows_its_reader_when_it_gets_partitions(
     assert outgrown == [False, False, False, True]
 
 
-def values_of(runs: Iterable[Run]) -> list[bytes | None]:
+def values_of(runs: Iterable[TopicChunk]) -> list[bytes | None]:
     return [record.value for run in runs for record in run.records]
 
 
@@ -90,7 +90,7 @@ async def test_a_batch_with_a_wrong_checksum_is_read_twice_and_then_left_behind(
     damaged[-1] ^= 1
     log = (batch(0, [b"a", b"b"]), bytes(damaged), batch(4, [b"c", b"d"]))
     reader.seek({0: 0})
-    runs: list[Run] = []
+    runs: list[TopicChunk] = []
 
     for left in (0, 1, 2):  # each answer begins where the one before has come to
         consumer.fetched(*log[left:], position=consumer.position)

@@ -21,7 +21,7 @@ from service.consumers.kafka_runs import (
     RUN_BATCH_BYTES,
     RUN_BATCHES,
     RUN_OFFSETS,
-    Run,
+    StoredRun,
     take_whole,
 )
 from service.consumers.kafka_tap import PrefetchTap
@@ -342,7 +342,14 @@ def test_what_is_whole_is_taken_without_the_client(monkeypatch: pytest.MonkeyPat
         b"d",
         b"e",
     ]
-    assert [type(stored) for stored in batches] == [Run, Batch, Run, Batch, Batch, Run]
+    assert [type(stored) for stored in batches] == [
+        StoredRun,
+        Batch,
+        StoredRun,
+        Batch,
+        Batch,
+        StoredRun,
+    ]
 
 
 def replaced(data: bytes, at: int, part: bytes) -> bytes:
@@ -440,7 +447,7 @@ def test_a_batch_that_cannot_be_decoded_does_not_take_its_run_with_it(place: int
     batches[place] = undecodable(2 * place)
 
     (run,) = taken(*batches).batches
-    assert isinstance(run, Run)
+    assert isinstance(run, StoredRun)
     with pytest.raises(MixedBatchError) as caught:
         run.decode()
 
