@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from service.channels import Receiver, channel
-from service.consumers.backoff import Backoff
 from service.consumers.websocket_client import WebSocketClientSource
+from service.delivery.backoff import Backoff
 from service.events import RecordBatch
 from service.settings import WebSocketClientSourceSettings
 
