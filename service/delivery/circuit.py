@@ -3,14 +3,13 @@
 While a database is away, retrying every record burns each one's attempts and sends good records
 to the dead-letter topic.  So after enough transient failures the circuit opens: no call is
 started, nothing is dead-lettered, records wait where they are and the source stops reading.
-After a while a few probes go through; the first success closes it again.
+After a while one probe goes through; its success closes it again.
 
 Only transient failures count: a record that can never succeed says nothing about the database.
 
 Pure: times are ``loop.time()`` seconds, handed in.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -29,30 +28,22 @@ class CircuitPolicy:
 
     Args:
         failures: Transient failures in a row that open the circuit; 0 turns it off.
-        ratio: Share of failures among the last ``window`` calls that opens it too, above 0 and
-            at most 1; for dependencies that fail often but not always.  1 leaves it to
-            ``failures``.
-        window: Calls that ``ratio`` looks at; it is not consulted before there were that many.
         reset_s: Seconds from opening to the first probe; doubles with each probe that fails.
         reset_max_s: Longest such wait.
-        probes: Calls let through at once while it is half open.
 
     Raises:
         ValueError: If a number is out of its range.
     """
 
     failures: int = 20
-    ratio: float = 1.0
-    window: int = 100
     reset_s: float = 1.0
     reset_max_s: float = 30.0
-    probes: int = 1
 
     def __post_init__(self) -> None:
-        if self.failures < 0 or self.window < 1 or self.probes < 1:
-            raise ValueError("failures must be at least 0, window and probes at least 1")
-        if not 0 < self.ratio <= 1 or not 0 < self.reset_s <= self.reset_max_s:
-            raise ValueError("ratio must be in (0, 1], reset_s above 0 and at most reset_max_s")
+        if self.failures < 0:
+            raise ValueError("failures must be at least 0")
+        if not 0 < self.reset_s <= self.reset_max_s:
+            raise ValueError("reset_s must be above 0 and at most reset_max_s")
 
 
 class CircuitBreaker:
@@ -68,9 +59,7 @@ class CircuitBreaker:
 
     __slots__ = (
         "_age",
-        "_failures",
         "_opened_at_s",
-        "_outcomes",
         "_policy",
         "_probing",
         "_reset_s",
@@ -83,11 +72,9 @@ class CircuitBreaker:
         self._state = CircuitState.CLOSED
         self._age = 0
         self._row = 0
-        self._failures = 0
-        self._outcomes: deque[bool] = deque(maxlen=policy.window)  # True: failed
         self._opened_at_s = 0.0
         self._reset_s = policy.reset_s
-        self._probing = 0
+        self._probing = False
 
     def state(self, now_s: float) -> CircuitState:
         """Where it is at ``now_s``; open becomes half open by time alone."""
@@ -99,10 +86,10 @@ class CircuitBreaker:
         """A ticket for one call, or ``None`` if none may start now.  O(1)."""
         if self._state is CircuitState.CLOSED:
             return self._age
-        if self.state(now_s) is CircuitState.OPEN or self._probing >= self._policy.probes:
+        if self.state(now_s) is CircuitState.OPEN or self._probing:
             return None
         self._state = CircuitState.HALF_OPEN
-        self._probing += 1
+        self._probing = True
         return self._age
 
     def retry_at_s(self) -> float | None:
@@ -119,7 +106,6 @@ class CircuitBreaker:
             self._close()
             return
         self._row = 0
-        self._count(failed=False)
 
     def failed(self, ticket: int, now_s: float) -> None:
         """The call failed in a way that may pass, a timeout included."""
@@ -129,28 +115,13 @@ class CircuitBreaker:
             self._open(now_s, min(self._reset_s * 2, self._policy.reset_max_s))
             return
         self._row += 1
-        self._count(failed=True)
-        if self._row >= self._policy.failures or self._too_many():
+        if self._row >= self._policy.failures:
             self._open(now_s, self._policy.reset_s)
 
     def cancelled(self, ticket: int) -> None:
         """The call was cancelled, which says nothing about it; a probe's place is free again."""
         if ticket == self._age and self._state is CircuitState.HALF_OPEN:
-            self._probing -= 1
-
-    def _count(self, *, failed: bool) -> None:
-        if len(self._outcomes) == self._policy.window:
-            self._failures -= self._outcomes[0]
-        self._outcomes.append(failed)
-        self._failures += failed
-
-    def _too_many(self) -> bool:
-        full = len(self._outcomes) == self._policy.window
-        return (
-            full
-            and self._policy.ratio < 1
-            and self._failures >= self._policy.ratio * len(self._outcomes)
-        )
+            self._probing = False
 
     def _open(self, now_s: float, reset_s: float) -> None:
         self._start_age(CircuitState.OPEN)
@@ -165,6 +136,4 @@ class CircuitBreaker:
         self._state = state
         self._age += 1
         self._row = 0
-        self._failures = 0
-        self._outcomes.clear()
-        self._probing = 0
+        self._probing = False
