@@ -21,7 +21,7 @@ def status_document(
     beat, age_s = board.latest, board.age_s()
     status = beat.status
     ready = readiness(status, age_s=age_s)
-    live = liveness(status, age_s=age_s)
+    live = liveness(age_s=age_s)
     return {
         "version": version,
         "phase": status.phase,

@@ -1,6 +1,6 @@
 """Alive? Ready?  The rules of the two probes, as plain functions of facts.
 
-Liveness asks only what a restart can repair: the loop turns, and no supervisor has given up.
+Liveness asks only what a restart can repair: whether the loop turns.
 It never depends on Kafka, or every pod would restart in the broker's worst minute.  Readiness
 is about traffic from dashboards: Kafka intake does not wait for it, a member without partitions
 is ready, and a rebalance does not change it.
@@ -28,17 +28,14 @@ class Verdict:
 _YES = Verdict(ok=True)
 
 
-def liveness(status: ServiceStatus, *, age_s: float) -> Verdict:
+def liveness(*, age_s: float) -> Verdict:
     """Whether a restart would not help.
 
     Args:
-        status: The latest facts.
         age_s: Time since the event loop last turned.
     """
     if age_s >= STALE_S:
         return _no(f"stale: the event loop has not turned for {age_s:.1f} s")
-    if status.fatal is not None:
-        return _no(f"unrecoverable: {status.fatal}")
     return _YES
 
 
@@ -48,7 +45,7 @@ def readiness(status: ServiceStatus, *, age_s: float) -> Verdict:
         return _no(str(status.phase))
     if status.broker_silent_s > BROKER_LOST_S:
         return _no(f"broker lost: no answer for {status.broker_silent_s:.0f} s")
-    return liveness(status, age_s=age_s)
+    return liveness(age_s=age_s)
 
 
 def _no(reason: str) -> Verdict:

@@ -33,7 +33,7 @@ def admin_routes(
     """
 
     def livez() -> Response:
-        verdict = liveness(board.latest.status, age_s=board.age_s())
+        verdict = liveness(age_s=board.age_s())
         where = None if watchdog is None else watchdog.blocked_in
         return _probe(verdict, detail="" if where is None else f", in {where}")
 

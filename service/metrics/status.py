@@ -137,14 +137,12 @@ class ServiceStatus:
         pipelines: By name.
         broker_silent_s: Time since a broker last answered anything, or since the start; 0 for a
             process without Kafka.
-        fatal: Why nothing can go on, if a supervisor has given up; fails liveness.
         dashboards: Open subscriber connections.
     """
 
     phase: Phase = Phase.STARTING
     pipelines: Mapping[str, PipelineStatus] = field(default_factory=dict[str, PipelineStatus])
     broker_silent_s: float = 0.0
-    fatal: str | None = None
     dashboards: int = 0
 
 
