@@ -9,15 +9,11 @@ id after a crash, a rebalance or a replay, so that readers can drop duplicates e
 letters, digits and ``_.-~``, so the parts can be told apart whatever they are called.
 """
 
-import re
-from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 ID_HEADER = "headrace-id"
 """Header that carries the id."""
-
-_FORM = re.compile(rb"([^/]+)/([^/]*)/([^/]+)/(\d{1,10})/(\d{1,19})-(\d{1,10})")
 
 
 @lru_cache(maxsize=4096)
@@ -44,36 +40,3 @@ def headrace_id(prefix: bytes, offset: int, index: int) -> bytes:
     b'logs/alerts/logs.raw/3/1234-0'
     """
     return b"%b%d-%d" % (prefix, offset, index)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The parts of an id.
-
-    Attributes:
-        pipeline: Name of the pipeline.
-        handler: Name of the handler.
-        topic: Topic of the input record.
-        partition: Partition of the input record.
-        offset: Offset of the input record.
-        index: Place of the result among those that the handler made of the record.
-    """
-
-    pipeline: str
-    handler: str
-    topic: str
-    partition: int
-    offset: int
-    index: int
-
-
-def parse_id(value: bytes) -> Identity | None:
-    """The parts of ``value``, or ``None`` if it is no id of ours."""
-    match = _FORM.fullmatch(value)
-    if match is None:
-        return None
-    pipeline, handler, topic = (
-        unquote(name.decode("ascii", "replace")) for name in match.groups()[:3]
-    )
-    partition, offset, index = (int(number) for number in match.groups()[3:])
-    return Identity(pipeline, handler, topic, partition, offset, index)
