@@ -70,16 +70,6 @@ class Edge:
         self._hub.start(tasks)
         await self._server.start(tasks)
 
-    @property
-    def url(self) -> str:
-        """Where the live page is."""
-        return self._server.url
-
-    @property
-    def connections(self) -> int:
-        """Open sockets."""
-        return self._server.connections
-
     def refuse_new(self) -> None:
         """Take no new connections."""
         self._server.refuse_new()

@@ -136,12 +136,6 @@ class KafkaSource:
         """``loop.time()`` of the last sign of life of a broker; ``None`` before the first."""
         return self._member.last_contact_s
 
-    @property
-    def rebalancing(self) -> bool:
-        """Whether the group is being reassigned right now."""
-        client = self._member.client
-        return client is not None and client.health().rebalancing
-
     def permission(self, topic: str, partition: int) -> Permission | None:
         """Whether work on a partition may go on; ``None`` if it was never read here."""
         if TopicPartition(topic, partition) not in self._member.held:

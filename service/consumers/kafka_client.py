@@ -17,7 +17,6 @@ from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
     KafkaError,
-    UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import SyncGroupRequest
@@ -92,11 +91,6 @@ class KafkaConsumerClient:
         self._committing_in = -1
         self._refreshed_ms = 0.0
         self._refreshed_at_s = 0.0
-
-    @property
-    def session_timeout_s(self) -> float:
-        """How long the group waits for a heartbeat."""
-        return float(self._options["session_timeout_ms"]) / 1000
 
     async def start(self, listener: AssignmentListener) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.start`."""
@@ -333,11 +327,6 @@ def _failure(consumer: AIOKafkaConsumer) -> str | None:
         reason = "cancelled" if task.cancelled() else repr(task.exception())
         return f"the client's {name} task has ended: {reason}"
     return None
-
-
-def missing_topic(error: BaseException) -> bool:
-    """Whether ``error`` comes from a topic that does not exist."""
-    return isinstance(error.__cause__, UnknownTopicOrPartitionError)
 
 
 def _now() -> float:

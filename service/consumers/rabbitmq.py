@@ -107,8 +107,6 @@ class RabbitMqSource:
         self._closed = asyncio.Event()
         self._finished = _Finished()
         self._opening: asyncio.Timeout | None = None
-        self.connected = False
-        """Whether the queue is being consumed now."""
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:
         """See :meth:`service.consumers.base.Source.run`; returns after :meth:`close`."""
@@ -141,7 +139,6 @@ class RabbitMqSource:
             except* _LOST as group:
                 reason = repr(group.exceptions[0])
             finally:
-                self.connected = False
                 self._finished.revoke()
             if loop.time() - began_s > STABLE_S:
                 backoff.reset()
@@ -190,7 +187,6 @@ class RabbitMqSource:
                 raise
             finally:
                 self._opening = None
-            self.connected = True
             _log.info("queue connected", source=self.name, queue=self._settings.queue)
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(_fail_when(lost))
@@ -222,7 +218,6 @@ class RabbitMqSource:
             ConnectionError: Then.
         """
         await cancelled.wait()
-        self.connected = False
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCELLED_S):
                 while finished.live or not arrived.empty():  # noqa: ASYNC110 -- rare

@@ -56,10 +56,6 @@ class WebSocketClientSource:
         self._offset = int(wall_clock_s() * 1e6)
         self._resume: str | None = None
         self._stopped = asyncio.Event()
-        self.connected = False
-        """Whether the feed is connected now."""
-        self.rejected = 0
-        """Events that a full channel refused; only under the overflow policy ``reject``."""
 
     async def run(self, inbox: Sender[RecordBatch]) -> None:
         """See :meth:`service.consumers.base.Source.run`."""
@@ -90,8 +86,6 @@ class WebSocketClientSource:
                 return
             except (ConnectionClosed, InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
                 reason = f"{type(error).__name__}: {error}"
-            finally:
-                self.connected = False
             if loop.time() - began_s > STABLE_S:
                 backoff.reset()
             delay_s = backoff.next_s()
@@ -106,7 +100,6 @@ class WebSocketClientSource:
                 await socket.send(
                     message if isinstance(message, str) else orjson.dumps(message).decode()
                 )
-            self.connected = True
             _log.info("feed connected", source=self.name, resumed=self._resume is not None)
             watch = _Watch(heard_at_s=asyncio.get_running_loop().time())
             pinger = tasks.create_task(self._ping(socket, watch), name=f"{self.name} pings")
@@ -162,7 +155,6 @@ class WebSocketClientSource:
         try:
             await inbox.send(batch)
         except ChannelFullError:
-            self.rejected += len(records)
             return
         if self._settings.resume_field is not None:
             resume = _field(records[-1].value, self._settings.resume_field)

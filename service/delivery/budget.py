@@ -63,20 +63,10 @@ class MemoryBudget(Generic[PartitionT]):
         self._bytes = _Pool[PartitionT](max_bytes)
         self._closed: set[PartitionT] = set()
 
-    @property
-    def used_records(self) -> int:
-        """Records in memory."""
-        return self._records.used
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes in memory."""
-        return self._bytes.used
-
     def assign(self, partitions: Collection[PartitionT]) -> None:
         """Share among ``partitions`` from now on.
 
-        What departed partitions still hold counts as lent until it is given back or released.
+        What departed partitions still hold counts as lent until it is given back.
         """
         self._records.assign(partitions)
         self._bytes.assign(partitions)
@@ -123,14 +113,6 @@ class MemoryBudget(Generic[PartitionT]):
             raise ValueError(f"{partition} gives back more than it took")
         self._records.change(partition, -records)
         self._bytes.change(partition, -size_bytes)
-
-    def release(self, partition: PartitionT) -> None:
-        """Account for a lost partition: all that it holds is garbage.
-
-        Its batches must not be given back one by one after this.
-        """
-        self._records.change(partition, -self._records.held_by(partition))
-        self._bytes.change(partition, -self._bytes.held_by(partition))
 
 
 class _Pool(Generic[PartitionT]):

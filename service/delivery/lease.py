@@ -8,9 +8,12 @@ Pure: times are ``loop.time()`` seconds, handed in.  A suspended machine (not pr
 count its sleep there; the broker's fencing of the commit is what remains then.
 """
 
+_SHARE = 0.7
+"""Of the session timeout, after which a member stops by itself; the rest is what is in flight's."""
+
 
 class Lease:
-    """Held while the last good heartbeat is younger than ``ratio`` times the session timeout.
+    """Held while the last good heartbeat is younger than 0.7 times the session timeout.
 
     >>> lease = Lease(session_timeout_s=30.0)
     >>> lease.held(0.0)  # not joined yet
@@ -22,11 +25,6 @@ class Lease:
     Args:
         session_timeout_s: After this many seconds without a heartbeat the group gives the
             partitions away.
-        ratio: Share of it after which this member stops by itself; the rest is for what is in
-            flight.
-
-    Raises:
-        ValueError: If ``ratio`` is not between 0 and 1, both excluded.
 
     Attributes:
         expires_at_s: When it ends unless renewed; minus infinity when there is none.
@@ -34,10 +32,8 @@ class Lease:
 
     __slots__ = ("_duration_s", "_renewed_at_s", "expires_at_s")
 
-    def __init__(self, session_timeout_s: float, *, ratio: float = 0.7) -> None:
-        if not 0 < ratio < 1:
-            raise ValueError("ratio must be above 0 and below 1")
-        self._duration_s = ratio * session_timeout_s
+    def __init__(self, session_timeout_s: float) -> None:
+        self._duration_s = _SHARE * session_timeout_s
         self._renewed_at_s: float | None = None
         # kept, not computed: it is asked for at every batch, several times
         self.expires_at_s = float("-inf")

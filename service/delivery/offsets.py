@@ -257,18 +257,6 @@ class PartitionOffsets:
             return None
         return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
-    def finished_beyond(self) -> Iterator[int]:
-        """Offsets of delivered records that are finished above :attr:`next_offset`, ascending.
-
-        Records of batches that :meth:`compact` has let go are not listed one by one any more;
-        use :meth:`finished_ranges` to store or compare progress.
-        """
-        low = self.next_offset
-        for batch in self._batches:
-            for record, done in zip(batch.records, batch.done, strict=True):
-                if done and record.offset > low:
-                    yield record.offset
-
     def compact(self) -> None:
         """Let go of the records of complete batches that wait behind an unfinished one.
 

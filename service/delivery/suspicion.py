@@ -164,11 +164,6 @@ class PartitionWatch:
         return Caution.ALONE
 
     @property
-    def condemned(self) -> int | None:
-        """Offset of the record that must not be dispatched but dead-lettered, if any."""
-        return self._condemned
-
-    @property
     def journal(self) -> Journal:
         """What every commit of the open partition carries."""
         return Journal(

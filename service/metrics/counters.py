@@ -169,11 +169,6 @@ class PipelineCounters:
         self.dead_letters[code] = self.dead_letters.get(code, 0) + count
 
     @property
-    def retries(self) -> int:
-        """Attempts after the first, over all handlers."""
-        return sum(handler.retries for handler in list(self.handlers.values()))
-
-    @property
     def parked(self) -> int:
         """Events that wait for their next attempt now, over all handlers."""
         return sum(handler.parked for handler in list(self.handlers.values()))

@@ -57,8 +57,6 @@ class KafkaPublisher(KafkaOutputs):
 
     Attributes:
         ever_connected: Whether a producer has been up at least once.
-        published: Records acknowledged so far.
-        failures: Batches that failed so far.
     """
 
     def __init__(
@@ -77,13 +75,6 @@ class KafkaPublisher(KafkaOutputs):
         self._broken: Exception | None = None
         self._stopping = False
         self.ever_connected = False
-        self.published = 0
-        self.failures = 0
-
-    @property
-    def connected(self) -> bool:
-        """Whether a producer is up."""
-        return self._producer is not None and self._broken is None
 
     def _last_heard_s(self) -> float:
         return 0.0 if self._producer is None else self._producer.heard_s
@@ -320,13 +311,11 @@ class KafkaPublisher(KafkaOutputs):
                 for place in run.places:
                     run.batch.dead_lettered(place)
             run.batch.ack_many(run.places)
-        self.published += sealed.count
         output.share.settle(sealed.count, sealed.size_bytes)
         if output.sealed or output.runs:
             self._dirty.set()
 
     def _count_failure(self, sealed: Sealed) -> None:
-        self.failures += 1
         for owner in count_by_owner(sealed.runs):
             owner.failed()
 

@@ -36,11 +36,6 @@ class KafkaOutputs(OutputTopics):
         """Output records that are not acknowledged yet."""
         return self._shares.records
 
-    @property
-    def pending_bytes(self) -> int:
-        """Their size."""
-        return self._shares.size_bytes
-
     def add(self, topic: str, partition: int, entry: Entry) -> None:
         """Queue one record; ``entry.batch.ack(entry.place)`` is called once it is durable.
 

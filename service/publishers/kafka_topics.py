@@ -44,10 +44,6 @@ class OutputTopics:
         self.changelogs: set[str] = set()
         self.fewer: dict[str, int] = {}
 
-    def knows(self, topic: str) -> bool:
-        """Whether :meth:`add` may be called for ``topic``; else await :meth:`learn` first."""
-        return topic in self.topics
-
     async def learn(self, topic: str) -> None:
         """Find out about ``topic``, however long the broker takes.  Cancel safe."""
         backoff = Backoff(initial_s=BACKOFF_FIRST_S, max_s=BACKOFF_MAX_S)

@@ -124,7 +124,6 @@ class TransactionalPublisher:
         self._changelogs: list[Changelog] = []
         self._shares = Shares(QUEUED_BYTES_MAX, 0)
         self._backlog = self._shares.of(group)
-        self.published = 0
 
     def include(self, changelog: Changelog) -> None:
         """Make the changes of ``changelog`` part of every transaction of their partition."""
@@ -321,4 +320,3 @@ class TransactionalPublisher:
         for topic, runs in sent.items():
             for owner, count in count_by_owner(runs).items():
                 owner.stored(topic, runs, count, since_s=began_s)
-                self.published += count

@@ -16,14 +16,12 @@ class Principal:
         pipelines: Names of the pipelines that it may send events to.
         topics: Names of the topics that it may watch.
         expires_at_s: Seconds since the Unix epoch; ``None`` is never.
-        token_hash: Which token it was, for revocation; ``None`` for signed ones and anybody.
     """
 
     name: str | None
     pipelines: frozenset[str]
     topics: frozenset[str]
     expires_at_s: float | None = None
-    token_hash: str | None = None
 
     def may_ingest(self, pipeline: str) -> bool:
         """Whether it may send events to ``pipeline``."""

@@ -86,7 +86,6 @@ def parse_tokens(text: str) -> Mapping[str, Principal]:
             pipelines=token.pipelines,
             topics=token.topics,
             expires_at_s=_epoch_s(token.expires_at),
-            token_hash=token.sha256,
         )
     return principals
 

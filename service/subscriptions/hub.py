@@ -124,11 +124,6 @@ class SubscriptionHub:
         if not self._watched(subscription.topic):
             self._retire_later(subscription.topic)
 
-    @property
-    def subscriptions(self) -> int:
-        """Subscriptions that are served now, those that still catch up included."""
-        return len(self._following) + sum(len(g.subscriptions) for g in self._groups.values())
-
     async def _follow(self, subscription: Subscription, feed: TopicFeed) -> None:
         """Bring ``subscription`` up to the present and hand it to the passes."""
         try:

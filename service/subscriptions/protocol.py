@@ -23,8 +23,6 @@ from service.subscriptions.positions import (
 )
 from service.where import Predicate, compile_where
 
-SUBPROTOCOL = "headrace.v1"
-
 MAX_ID_BYTES = 128
 """Longest subscription id, as JSON: it is repeated in every frame."""
 
@@ -42,20 +40,16 @@ class RequestError(ServiceError):
         code: For programs, one of those in ``docs/websocket.md``.
         message: For people, without payload data.
         id_json: The request's id as JSON; ``null`` when it has none.
-        retryable: Whether the same message may succeed later.
     """
 
-    def __init__(
-        self, code: str, message: str, *, id_json: bytes = b"null", retryable: bool = False
-    ) -> None:
+    def __init__(self, code: str, message: str, *, id_json: bytes = b"null") -> None:
         super().__init__(message)
         self.code = code
         self.id_json = id_json
-        self.retryable = retryable
 
     def frame(self) -> bytes:
         """This error as a frame."""
-        return error_frame(self.id_json, self.code, str(self), retryable=self.retryable)
+        return error_frame(self.id_json, self.code, str(self), retryable=False)
 
 
 class Overflow(StrEnum):

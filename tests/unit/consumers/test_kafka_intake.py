@@ -127,8 +127,8 @@ async def test_a_fetch_that_unpacks_to_more_than_the_budget_is_decoded_in_turns(
         most = 0
         for _ in range(20):
             await asyncio.sleep(0.4)
-            most = max(most, reading.budget.used_bytes)
-            if reading.budget.used_bytes:
+            most = max(most, reading.budget._bytes.used)
+            if reading.budget._bytes.used:
                 reading.budget.give_back(HERE, records=1, size_bytes=STORED_BYTES)
         running.cancel()
 
@@ -205,7 +205,8 @@ async def test_what_was_kept_of_an_earlier_assignment_is_not_sent() -> None:
         await asyncio.sleep(1.0)
         before = list(reading.sent)
         reading.held[HERE].epoch = 2
-        reading.budget.release(HERE)
+        size_bytes = len(before) * STORED_BYTES
+        reading.budget.give_back(HERE, records=len(before), size_bytes=size_bytes)
 
     assert 0 < len(before) < 10
     assert reading.sent == before

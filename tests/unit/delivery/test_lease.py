@@ -2,7 +2,6 @@
 
 import doctest
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +14,6 @@ def test_the_example_in_the_docstring_holds() -> None:
 
     assert results.attempted > 0
     assert results.failed == 0
-
-
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 7.0])
-def test_a_lease_as_long_as_the_session_is_refused(ratio: float) -> None:
-    with pytest.raises(ValueError, match="ratio"):
-        Lease(30.0, ratio=ratio)
 
 
 def test_a_process_that_was_stopped_wakes_without_a_lease() -> None:

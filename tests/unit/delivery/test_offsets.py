@@ -77,7 +77,6 @@ def test_a_later_batch_waits_for_the_first() -> None:
     second.ack_many([0, 1])
 
     assert offsets.next_offset == 0
-    assert list(offsets.finished_beyond()) == [2, 3]
     assert list(offsets.finished_ranges()) == [(2, 4)]
 
 
@@ -289,7 +288,6 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
         self.existing: dict[int, tuple[RecordBatch, int]] = {}
         self.unfinished: set[int] = set()
         self.committed = position
-        self.compacted: set[int] = set()
 
     @rule(gaps=st.lists(st.integers(0, 3), max_size=6), markers=st.integers(0, 2))
     def deliver(self, gaps: list[int], markers: int) -> None:
@@ -323,9 +321,6 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
     @rule()
     def compact(self) -> None:
         self.offsets.compact()
-        self.compacted = {
-            offset for offset, (batch, _) in self.existing.items() if batch.left == 0
-        } | self.compacted
 
     @rule()
     def crash_and_resume(self) -> None:
@@ -350,12 +345,9 @@ class OffsetTrackerMachine(RuleBasedStateMachine):
             for offset in self.existing
             if offset > self.offsets.next_offset and offset not in self.unfinished
         }
-        listed = list(self.offsets.finished_beyond())
         ranges = list(self.offsets.finished_ranges())
         covered = {offset for start, end in ranges for offset in range(start, end)}
 
-        assert listed == sorted(listed)
-        assert finished - self.compacted <= set(listed) <= finished
         assert finished <= covered
         assert not covered & self.unfinished
         assert {offset for offset in self.known if offset >= self.end} <= covered

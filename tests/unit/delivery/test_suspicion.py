@@ -285,7 +285,7 @@ def test_when_all_suspects_are_done_the_partition_is_free() -> None:
 def test_being_named_once_is_not_enough() -> None:
     watch = watch_of(died(2, window_end=12, suspects_end=13, alone=11))
 
-    assert watch.condemned is None
+    assert watch.verdict(11) is None
     assert watch.caution is Caution.ALONE
 
 
@@ -302,7 +302,7 @@ def test_a_death_between_two_suspects_is_no_evidence() -> None:
     watch = watch_of(died(3, window_end=11, suspects_end=13))
 
     assert watch.journal.crashes == 3
-    assert watch.condemned is None
+    assert watch.verdict(11) is None
 
 
 def test_the_one_named_at_the_last_two_crashes_is_condemned() -> None:
@@ -324,7 +324,7 @@ def test_the_verdict_outlives_a_crash_before_it_is_carried_out() -> None:
     second = watch_of(noted, owner=8)
     third = watch_of(second.closing_journal, owner=9)
 
-    assert (first.condemned, second.condemned, third.condemned) == (11, 11, 11)
+    assert all(watch.verdict(11) is not None for watch in (first, second, third))
 
 
 def test_a_named_record_that_finished_is_not_condemned() -> None:
@@ -337,7 +337,7 @@ def test_a_named_record_that_finished_is_not_condemned() -> None:
         POLICY, owner=1, next_offset=10, progress=progress, outstanding=lambda: 0
     )
 
-    assert watch.condemned is None
+    assert watch.verdict(11) is None
     assert watch.caution is Caution.ALONE
 
 

@@ -75,7 +75,7 @@ async def test_what_was_added_without_a_producer_is_sent_before_what_comes_after
         run = Run(inputs, [1, 2], entries[1].owner)
         publisher.add_run("out", 0, run, [(None, None, b"%d" % place, []) for place in (1, 2)])
         broker.start()
-        while not publisher.connected:
+        while publisher._producer is None:
             await asyncio.sleep(0.01)
         publisher.add("out", 0, entries[3])
         publisher.added(urgent=True)
@@ -99,8 +99,6 @@ async def test_a_batch_that_is_not_full_waits_for_more_as_long_as_it_was_told(
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(publisher.run())
         await publisher.learn("out")
-        while not publisher.connected:
-            await asyncio.sleep(0.01)
         began_s = loop.time()
         publisher.add("out", 0, Entry(None, None, b"0", [], inputs, 0, Owner()))
         publisher.added(urgent=False)
@@ -132,7 +130,7 @@ async def test_results_of_a_partition_lost_before_they_were_sent_are_dropped() -
         running.cancel()
 
     assert [record.value for record in broker.records("out")] == [b"kept", b"kept"]
-    assert (publisher.pending, publisher.pending_bytes) == (0, 0)
+    assert (publisher.pending, publisher._shares.size_bytes) == (0, 0)
     assert (kept.left, lost.left, lost.in_flight) == (0, 2, 0)
     assert owner.lost_places == [0, 1]
 
@@ -185,7 +183,7 @@ async def test_results_wait_in_order_until_it_is_known_whose_they_are(
     assert before == [b"sure"]
     assert [record.value for record in broker.records("out")] == stored
     assert (doubtful.left, doubtful.in_flight) == ((0, 0) if answer is Permission.GO else (3, 0))
-    assert (publisher.pending, publisher.pending_bytes) == (0, 0)
+    assert (publisher.pending, publisher._shares.size_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("limit_bytes", [20_000, 1_000_000], ids=["small topic", "usual topic"])

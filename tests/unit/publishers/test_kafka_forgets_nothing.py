@@ -81,7 +81,7 @@ async def _publish(runs: list[Added], refused: frozenset[int]) -> tuple[MemoryBr
         doubted.answer = Permission.GO
         async with asyncio.timeout(600):
             await publisher.flush()
-        assert (publisher.pending, publisher.pending_bytes, publisher._unsent) == (0, 0, {})
+        assert (publisher.pending, publisher._shares.size_bytes, publisher._unsent) == (0, 0, {})
         running.cancel()
     assert doubted.left == 0
     return broker, inputs

@@ -183,7 +183,7 @@ async def test_a_pipeline_goes_on_while_the_output_of_another_is_away(
             await _send(service, "well-input", range(first, first + 50), LARGE)
             await service.advance(20)
             assert len(service.records(WELL)) == first + 50
-        waiting = service.application.publisher.pending_bytes
+        waiting = service.application.publisher._shares.size_bytes
         made = [p for p in service.brokers.producers if type(p) is MemoryProducer]
         assert asyncio.get_running_loop().time() - at_s == 100  # longer than a producer is stuck
         service.broker.create_topic(OUTPUT, 2)

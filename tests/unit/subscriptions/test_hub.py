@@ -390,7 +390,7 @@ async def test_a_client_that_leaves_while_it_reads_history_frees_its_reader() ->
         await settle()
         hub.unsubscribe(subscription)
         await settle()
-        readers_left, subscriptions_left = log.reading, hub.subscriptions
+        readers_left, subscriptions_left = log.reading, len(hub._following)
 
     assert (readers_left, subscriptions_left) == (1, 0)
 
