@@ -71,7 +71,11 @@ async def test_answers_are_not_asked_for_again_at_once_either() -> None:
 
 
 def test_a_client_without_these_names_keeps_its_own_way() -> None:
-    pause_between_questions(object())
+    client = SimpleNamespace()
+
+    pause_between_questions(client)
+
+    assert vars(client) == {}
 
 
 def _answer(*records: bytes) -> Any:

@@ -184,7 +184,11 @@ async def test_a_connection_that_is_made_in_another_way_is_left_alone(missing: s
 
 
 async def test_a_client_that_is_made_in_another_way_is_left_alone() -> None:
-    read_whole_answers(SimpleNamespace())
+    client = SimpleNamespace()
+
+    read_whole_answers(client)
+
+    assert vars(client) == {}
 
 
 @pytest.mark.parametrize("how", ["eof", "closed", "reset"])
