@@ -25,8 +25,6 @@ CLIENT_KEY: Final = "http"
 CONNECTIONS: Final = 100
 """Connections of a process to all peers."""
 
-RETRY_AFTER_MAX_S: Final = 3600.0
-
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429})
 _SUCCESS: Final = range(200, 300)
 _SERVER_ERRORS: Final = range(500, 600)
@@ -81,7 +79,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return min(float(value), RETRY_AFTER_MAX_S)
+        return float(value)
     try:
         at = parsedate_to_datetime(value)
     except ValueError:
@@ -89,4 +87,4 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     wait_s = (at - datetime.fromtimestamp(wall_clock_s(), UTC)).total_seconds()
-    return min(max(0.0, wait_s), RETRY_AFTER_MAX_S)
+    return max(0.0, wait_s)
