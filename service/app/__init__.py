@@ -2,6 +2,6 @@
 
 from service.app.application import Application
 from service.app.report import ExitReport
-from service.app.run import EXIT_OK, EXIT_TEMPORARY, run_service
+from service.app.run import run_service
 
-__all__ = ["EXIT_OK", "EXIT_TEMPORARY", "Application", "ExitReport", "run_service"]
+__all__ = ["Application", "ExitReport", "run_service"]

@@ -1,9 +1,7 @@
 """What was left when the process ended."""
 
+import os
 from dataclasses import dataclass, field
-
-EXIT_OK = 0
-EXIT_TEMPORARY = 75
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,4 +34,4 @@ class ExitReport:
     @property
     def exit_code(self) -> int:
         """0 when everything is drained, else 75: the next start goes on where this one ended."""
-        return EXIT_OK if self.drained else EXIT_TEMPORARY
+        return os.EX_OK if self.drained else os.EX_TEMPFAIL

@@ -15,7 +15,6 @@ from service.app.application import Application
 from service.app.collector import calm_collector
 from service.app.figures import PageFigures, ask_parent
 from service.app.reload import Reloader
-from service.app.report import EXIT_OK, EXIT_TEMPORARY
 from service.app.unused import keep_giving_back
 from service.app.worker import GAVE_UP, Worker
 from service.health import AdminServer, LoopWatchdog, StatusBoard, admin_routes
@@ -26,7 +25,6 @@ from service.telemetry import Sources, Telemetry, flush_log, lines_dropped
 
 log = structlog.get_logger(__name__)
 
-EXIT_INTERNAL: Final = 70
 VERSION: Final = version("headrace")
 
 
@@ -142,7 +140,7 @@ def _drain_on_signals(application: Application, insist: Callable[[], None]) -> N
 def _stop() -> None:
     log.warning("stopped at once", reason="a second signal")
     flush_log()
-    os._exit(EXIT_TEMPORARY)
+    os._exit(os.EX_TEMPFAIL)
 
 
 def _go_on() -> None:
@@ -155,6 +153,3 @@ def _go_on() -> None:
 def _drain_without_parent(application: Application) -> None:
     log.error("the parent is gone")
     application.request_drain()
-
-
-__all__ = ["EXIT_INTERNAL", "EXIT_OK", "EXIT_TEMPORARY", "run_service"]

@@ -11,7 +11,7 @@ WORKER_VARIABLE: Final = "_HEADRACE_WORKER"
 """Set by the parent for its workers: ``index:descriptor:descriptor:port``.  Not a setting."""
 
 
-GAVE_UP: Final = 69
+GAVE_UP: Final = os.EX_UNAVAILABLE
 """A worker's exit code, for its parent only: no broker answered by the start deadline."""
 
 

@@ -46,10 +46,6 @@ NOT_READY: Final = (
 Without it one that dies again and again would be no series that an alert can look at, although the
 pod's probe says for as long that it is not ready.
 """
-CONFIGURATION: Final = 78
-OK: Final = 0
-TEMPORARY: Final = 75
-INTERNAL: Final = 70
 
 
 class Workers:
@@ -145,13 +141,13 @@ class Workers:
             if self._draining.is_set():
                 self._codes.append(drained_code(code))
                 return
-            if code == CONFIGURATION and not self._others_are_stable(index, loop.time()):
+            if code == os.EX_CONFIG and not self._others_are_stable(index, loop.time()):
                 self._codes.append(code)
                 self.drain()
                 return
             if code == GAVE_UP and life == 0:
                 # The deadline of the start has passed, for all of them: the platform decides.
-                self._codes.append(TEMPORARY)
+                self._codes.append(os.EX_TEMPFAIL)
                 self.drain()
                 return
             if loop.time() - began_s > STABLE_S:
@@ -163,7 +159,7 @@ class Workers:
                     await self._draining.wait()
             except TimeoutError:
                 continue
-            self._codes.append(TEMPORARY)
+            self._codes.append(os.EX_TEMPFAIL)
             return
 
     def _others_are_stable(self, index: int, now_s: float) -> bool:
@@ -189,7 +185,7 @@ class Workers:
         except OSError as error:  # no memory or no process to be had: maybe later
             os.close(reading)
             log.error("worker not started", worker=index, error=str(error))  # noqa: TRY400 -- the system's, not ours
-            return INTERNAL
+            return os.EX_SOFTWARE
         finally:
             os.close(writing)
         self._running[index] = process
@@ -315,5 +311,5 @@ def drained_code(code: int) -> int:
     One that the signal itself ended was still starting: it had taken nothing.
     """
     if code in {-signal.SIGTERM, -signal.SIGINT}:
-        return OK
-    return code if code >= 0 and code != GAVE_UP else TEMPORARY
+        return os.EX_OK
+    return code if code >= 0 and code != GAVE_UP else os.EX_TEMPFAIL

@@ -1,11 +1,11 @@
 """What a drain finishes, and what it leaves in its topic."""
 
 import asyncio
+import os
 from collections import Counter
 from typing import Any, cast
 
 from service import Event, TransientError, handler
-from service.app import EXIT_OK, EXIT_TEMPORARY
 from service.app.edge import Edge
 from service.metrics import HubCounters
 from service.testing.broker import MemoryBroker
@@ -49,7 +49,7 @@ async def test_what_has_not_begun_in_the_first_part_of_the_budget_stays_in_its_t
         report = await service.drain()
         done = len(service.records())
 
-    assert (report.drained, report.exit_code) == (True, EXIT_OK)
+    assert (report.drained, report.exit_code) == (True, os.EX_OK)
     assert report.took_s <= 25 / 5 + 1 + 0.5  # and the calls that were running, and the polls
     assert 10 <= done < 100
     assert report.returned == 100 - done
@@ -69,7 +69,7 @@ async def test_a_drain_does_not_wait_for_another_attempt_but_says_so() -> None:
         report = await service.drain()
 
         assert [output["n"] for output in service.outputs()] == [2]
-    assert (report.drained, report.exit_code) == (False, EXIT_TEMPORARY)
+    assert (report.drained, report.exit_code) == (False, os.EX_TEMPFAIL)
     assert report.took_s < 10
     assert len(report.abandoned) == 1
 
@@ -80,7 +80,7 @@ async def test_what_outlasts_the_whole_budget_is_abandoned() -> None:
         await service.advance(1)
         report = await service.drain()
 
-    assert (report.drained, report.exit_code) == (False, EXIT_TEMPORARY)
+    assert (report.drained, report.exit_code) == (False, os.EX_TEMPFAIL)
     assert 25 <= report.took_s <= 26
     assert len(report.abandoned) == 1
 

@@ -1,11 +1,12 @@
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.app import EXIT_OK, Application
+from service.app import Application
 from service.handlers import HandlerContext, handler
 from service.settings import Settings
 from service.testing.broker import MemoryBroker
@@ -55,7 +56,7 @@ async def test_a_service_that_is_told_to_end_does_not_wait_for_a_handler_that_op
     report = await service.run()
 
     assert 5 <= loop.time() < 10
-    assert report.exit_code == EXIT_OK
+    assert report.exit_code == os.EX_OK
     assert Slow.said == ["opening"]  # what was never open is not closed
 
 
@@ -94,7 +95,7 @@ async def test_what_a_handler_makes_of_its_end_is_no_failure_of_the_drain(
     with capture_logs() as logs:
         report = await service.run()
 
-    assert report.exit_code == EXIT_OK
+    assert report.exit_code == os.EX_OK
     assert loop.time() == pytest.approx(4_000 + took_s, abs=2)
     assert {
         "event": "close failed",

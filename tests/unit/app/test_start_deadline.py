@@ -1,6 +1,7 @@
 import asyncio
+import os
 
-from service.app import EXIT_OK, EXIT_TEMPORARY, Application
+from service.app import Application
 from service.health.probes import readiness
 from service.metrics import Phase
 from service.settings import Settings
@@ -22,7 +23,7 @@ async def test_no_broker_by_the_start_deadline_is_temporary() -> None:
 
     report = await service.run()
 
-    assert report.exit_code == EXIT_TEMPORARY
+    assert report.exit_code == os.EX_TEMPFAIL
     assert asyncio.get_running_loop().time() >= 60
 
 
@@ -36,7 +37,7 @@ async def test_a_broker_that_comes_in_time_is_waited_for() -> None:
 
     report = await service.run()
 
-    assert report.exit_code == EXIT_OK
+    assert report.exit_code == os.EX_OK
     assert loop.time() >= 200
 
 
