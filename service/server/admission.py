@@ -18,10 +18,11 @@ from websockets.typing import Subprotocol
 from service.server.authentication import Authenticator, RefusedError, find_token
 from service.server.connection import EdgeConnection
 from service.server.limits import ConnectionLimits, TokenBucket
-from service.server.origins import OriginPolicy, is_loopback
+from service.server.origins import OriginPolicy
 from service.server.pages import Pages, respond
 from service.server.principal import Principal, keys_shown_to
 from service.settings import ServerSettings
+from service.settings.rules import is_loopback
 
 SUBPROTOCOL = "headrace.v1"
 

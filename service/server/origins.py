@@ -4,7 +4,6 @@ A browser always sends ``Origin``, other clients mostly do not.  So a missing on
 comes with a token, or where nobody needs one; it is never how a page gets around the list.
 """
 
-import ipaddress
 from collections.abc import Collection
 
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -62,13 +61,3 @@ class OriginPolicy:
         return name in LOOPBACK_NAMES or any(
             origin.partition("://")[2] == host for origin in self._allowed
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine and nobody else's."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
