@@ -14,7 +14,7 @@ from aiokafka.errors import (
 def keep_member(coordinator: Any, answer: Any) -> None:
     """Leave a refused generation, but not the membership, which the client forgets with it.
 
-    It would join as somebody else, and the group wait for who it was: until his session ends, or
+    It would join as somebody else, and the group wait for who it was: until its session ends, or
     for ever where the broker ends none during a rebalance.  Kafka's own client keeps its name
     too; a group that does not know it says so, and then it is forgotten.
 

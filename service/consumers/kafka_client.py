@@ -137,7 +137,7 @@ class KafkaConsumerClient:
                 and coordinator.generation != self._committing_in
             ):
                 # The client tries again in whatever generation there is by then; but another
-                # owner may have committed between the two, and this would take his place.
+                # owner may have committed between the two, and this would take its place.
                 raise CommitFailedError("the group has moved on")
             answer = await ask(request)
             if isinstance(request, SyncGroupRequest):

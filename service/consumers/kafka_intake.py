@@ -245,7 +245,7 @@ class Intake:
         epoch = held.epoch
         position = (await ask([name]))[name]
         if held.epoch != epoch or name not in member.assigned:
-            return  # it went meanwhile: whoever has it now finds out for himself
+            return  # it went meanwhile: whoever has it now finds out for itself
         member.counters.offset_resets += 1
         if position >= held.expected_offset:
             # What was read before is in hand all the same, and what is gone a hole behind it.

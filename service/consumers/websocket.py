@@ -85,7 +85,7 @@ class WebSocketSource:
                     return
                 if submissions:
                     await self._submit(producer, submissions)
-                # who does not take his answers is not read on: refusals have no other bound
+                # who does not take its answers is not read on: refusals have no other bound
                 with contextlib.suppress(PeerGoneError):
                     await producer.answers.written()
         finally:

@@ -20,7 +20,7 @@ may be the same record:
   running in the process*, each after a commit that names it, and the same commit takes the name
   of the one before back.  The guilty one kills the process once more, and is the only one named.
 
-One name is not proof: somebody who kills processes for his own reasons, again and again, will
+One name is not proof: somebody who kills processes for reasons of their own, again and again, will
 sooner or later hit one while an innocent record runs alone.  So the named record, which is the
 first to run after the next start, is condemned only when it is named at the next crash too: after
 three restarts that it did not survive.  The owner after that dead-letters it as ``poison`` before

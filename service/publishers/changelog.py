@@ -42,7 +42,7 @@ RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
 Owner: TypeAlias = Callable[[str, int], Permission | None]
-"""What may become of work on an input partition, of whoever reads it; ``None`` if he does not."""
+"""What may become of work on an input partition, of whoever reads it; ``None`` if it does not."""
 
 
 class Changelog:

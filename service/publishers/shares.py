@@ -2,7 +2,7 @@
 
 One topic that takes nothing must not stop those who write to others.  So there is room that all
 topics have in common, and as much again of which each has a share of its own: when one has filled
-what is common, everybody else still has his share, and all of it together stays bounded.
+what is common, everybody else still has its share, and all of it together stays bounded.
 """
 
 import asyncio

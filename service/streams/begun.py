@@ -1,6 +1,6 @@
 """A coroutine that was begun by hand, continued by ``await``.
 
-Whoever calls ``send(None)`` himself learns whether a coroutine ends without waiting, and has paid
+Whoever calls ``send(None)`` itself learns whether a coroutine ends without waiting, and has paid
 for nothing else if it does.  One that waits goes on as if it had been awaited from the start, as
 long as that is done by the same task.
 """

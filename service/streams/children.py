@@ -37,7 +37,7 @@ class Child(asyncio.Task[object]):
 
     def cancel(self, msg: object = None) -> bool:
         """See ``asyncio.Task.cancel``."""
-        # whoever ends a loop cancels its tasks too, which he does while it does not run
+        # whoever ends a loop cancels its tasks too, which it does while it does not run
         if not self._family.stopped and self.get_loop().is_running():
             self.from_inside += 1
         return super().cancel(msg)

@@ -3,7 +3,7 @@
 A stage moves lists; nobody outside this package sees one.  The rules that make the public
 promises true are kept here, once, for all of them:
 
-* ``pull`` never returns more than it was asked for, so nobody takes more than he needs;
+* ``pull`` never returns more than it was asked for, so nobody takes more than it needs;
 * a cancelled ``pull`` has lost nothing: whatever it had is handed out by the next one;
 * after the end, or after an error, ``pull`` returns ``None`` for ever and asks nobody (fused),
   and what the stage started or owned is gone;

@@ -94,7 +94,7 @@ class CatchUp:
             frames = self._opening(subscription, resolved)
             if isinstance(subscription.start, FromLatest):
                 # At once: the passes have all that comes from here on, and whoever waited for
-                # his socket first would have to look for it among the recent events.
+                # its socket first would have to look for it among the recent events.
                 subscription.peer.write(frames)
                 return
             await subscription.peer.deliver(frames)
