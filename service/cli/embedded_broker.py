@@ -83,7 +83,7 @@ def _find_program() -> str:
 def _make_directory() -> str:
     # In memory where the system has such a directory: the file is rewritten all the time and
     # nobody reads it again.
-    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
+    memory = Path("/dev/shm")  # noqa: S108 -- mkdtemp makes a private directory in it
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     return tempfile.mkdtemp(prefix="headrace-demo-", dir=memory if usable else None)
 
@@ -96,7 +96,7 @@ def _free_port() -> int:
 
 def _spawn(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - our own command line
+        return subprocess.Popen(  # noqa: S603 -- our own command line
             guarded(argv),
             stdin=subprocess.PIPE,
             stdout=output,

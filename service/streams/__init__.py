@@ -9,7 +9,7 @@ from service.streams.calls import Call, Eager, Later, Work
 from service.streams.children import Child, cancelled_by_others
 from service.streams.constructors import (
     empty,
-    iter,  # noqa: A004 - the name that the field knows it by
+    iter,  # noqa: A004 -- the name that the field knows it by
     once,
     pending,
     repeat,

@@ -91,7 +91,7 @@ class BufferUnordered(Stage[U]):
                 break
             try:
                 chunk = await self._next(room)
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._source_failure = error
                 chunk = None
             if chunk is PENDING:
@@ -157,7 +157,7 @@ class BufferUnordered(Stage[U]):
                     self._failed(RuntimeError("ordered_by raised StopIteration"))
             else:
                 self._sort(chunk)
-        except Exception as error:  # noqa: BLE001 - of ordered_by; raised by the next pull
+        except Exception as error:  # noqa: BLE001 -- of ordered_by; raised by the next pull
             self._failed(error)
         self._worth_beginning = True
         self._workers.kick()
@@ -241,7 +241,7 @@ class BufferUnordered(Stage[U]):
         workers, done = self._workers, self._done
         try:
             results, begun = self._eager(workers.queue, self._lanes, workers.slots)
-        except Exception as error:  # noqa: BLE001 - raised by the next pull
+        except Exception as error:  # noqa: BLE001 -- raised by the next pull
             workers.drop_queue()
             self._failed(error)
             return None

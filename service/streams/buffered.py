@@ -64,7 +64,7 @@ class Buffered(Stage[U]):
         while not self._exhausted and len(self._window) < self._limit:
             try:
                 chunk = self._held.poll(self._limit - len(self._window))
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._source_failure = error
                 chunk = None
             if chunk is PENDING:

@@ -21,7 +21,7 @@ class Catch(Stage[Ok[T] | Err[Exception]]):
     async def _pull(self, limit: int) -> list[Ok[T] | Err[Exception]] | None:
         try:
             chunk = await self._source.pull(limit)
-        except Exception as error:  # noqa: BLE001 - becomes an item, as asked for
+        except Exception as error:  # noqa: BLE001 -- becomes an item, as asked for
             return [Err(error)]
         return None if chunk is None else [Ok(item) for item in chunk]
 
@@ -46,7 +46,7 @@ class TryChunks(Stage[Ok[list[V]] | Err[Partial[V, E]]]):
                 return None
             try:
                 chunk = await self._source.pull(self._size - len(self._values))
-            except Exception as error:  # noqa: BLE001 - raised after the values before it
+            except Exception as error:  # noqa: BLE001 -- raised after the values before it
                 self._failure = error
                 chunk = None
             if chunk is None:
@@ -89,6 +89,6 @@ class TryReadyChunks(TryChunks[V, E]):
     def _more(self) -> list[Ok[V] | Err[E]] | Pending | Resting | None:
         try:
             return poll(self._source.pull(self._size - len(self._values)))
-        except Exception as error:  # noqa: BLE001 - raised after the values before it
+        except Exception as error:  # noqa: BLE001 -- raised after the values before it
             self._failure = error
             return None

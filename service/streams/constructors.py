@@ -12,7 +12,7 @@ from service.streams.stream import Stream
 T = TypeVar("T")
 
 
-def iter(items: Iterable[T]) -> Stream[T]:  # noqa: A001 - the name that the field knows it by
+def iter(items: Iterable[T]) -> Stream[T]:  # noqa: A001 -- the name that the field knows it by
     """Return the items of an iterable, taken from it up to a chunk ahead of the consumer.
 
     An iterable that blocks blocks the event loop; give it to a thread and use a channel.

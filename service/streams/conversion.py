@@ -17,7 +17,7 @@ Streamable: TypeAlias = Owned[T] | AsyncIterable[T] | Iterable[T]
 def stage_of(items: Streamable[T]) -> Stage[T]:
     """Take over a stream, or make a stage of an iterable."""
     if isinstance(items, Owned):
-        return items._into_stage()  # noqa: SLF001 - moving is a matter among streams
+        return items._into_stage()  # noqa: SLF001 -- moving is a matter among streams
     if isinstance(items, AsyncIterable):
         return Pump(lambda _: aiter(items))
     return IterSource(items)

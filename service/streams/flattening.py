@@ -85,7 +85,7 @@ class FlattenUnordered(Stage[T]):
             room = min(self._limit - len(self._race), CHUNK)
             try:
                 inners = self._held.poll(room)
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._race.failure = error
                 return
             if inners is PENDING:

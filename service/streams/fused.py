@@ -51,7 +51,7 @@ class Fused(Stage[U]):
             for transform in self._transforms:
                 items = transform(iter(items))
             results.extend(items)
-        except Exception as error:  # noqa: BLE001 - raised by the next pull
+        except Exception as error:  # noqa: BLE001 -- raised by the next pull
             self._failure = error
         else:
             # One that was not asked for what comes after the last item finds one more item now.
@@ -65,7 +65,7 @@ def fuse(source: Stage[T], transform: Transform[T, U]) -> Stage[U]:
     """Append ``transform`` to ``source``: to its loop if it has one, else in a loop of its own."""
     last = cast("Transform[object, object]", transform)
     if isinstance(source, Fused):
-        return Fused(source._source, *source._transforms, last)  # noqa: SLF001 - our own class
+        return Fused(source._source, *source._transforms, last)  # noqa: SLF001 -- our own class
     return Fused(source, last)
 
 

@@ -129,4 +129,4 @@ class _Loan(Stage[T_co]):
 
     async def _pull(self, limit: int) -> list[T_co] | None:
         del limit  # never ahead of what is asked for
-        return await self._lender._pull(1)  # noqa: SLF001 - the other half of Owned
+        return await self._lender._pull(1)  # noqa: SLF001 -- the other half of Owned

@@ -109,7 +109,7 @@ class HeldPull(Generic[T]):
         outcome, self._outcome = self._outcome, None
         try:
             return (outcome() if outcome is not None else None) or []
-        except Exception:  # noqa: BLE001 - nobody is left to raise it to
+        except Exception:  # noqa: BLE001 -- nobody is left to raise it to
             return []
 
     async def _run(self, limit: int) -> None:
@@ -122,7 +122,7 @@ class HeldPull(Generic[T]):
             if was_cancelled():  # by nobody who owns it, so the consumer has to hear of it
                 self._children.wake()
                 raise
-        except Exception as error:  # noqa: BLE001 - handed to the consumer, who raises it
+        except Exception as error:  # noqa: BLE001 -- handed to the consumer, who raises it
             self._outcome = _raiser(error)
         else:
             self._outcome = lambda: chunk

@@ -92,7 +92,7 @@ class Pump(Stage[T]):
             self._failure.__cause__ = error
             if was_cancelled():
                 raise  # by nobody who owns it: whoever it was waits for its end
-        except Exception as error:  # noqa: BLE001 - the consumer raises it
+        except Exception as error:  # noqa: BLE001 -- the consumer raises it
             self._failure = error
         finally:
             await self._close(items)
@@ -104,7 +104,7 @@ class Pump(Stage[T]):
         try:
             if close is not None:
                 await close()
-        except Exception as error:  # noqa: BLE001 - the consumer raises it
+        except Exception as error:  # noqa: BLE001 -- the consumer raises it
             self._failure = self._failure or error
         if self._failure is not None and self._children.stopped:  # there is no consumer any more
             asyncio.get_running_loop().call_exception_handler(

@@ -69,7 +69,7 @@ class Race(Generic[K, T]):
                 break
             try:
                 chunk = self.runners[key].pull.poll(min(share, limit))
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self.failure = error
                 break
             if chunk is None:

@@ -61,7 +61,7 @@ class Stage(Generic[T_co]):
         if not self._over:
             try:
                 chunk = await self._pull(limit)
-            except Exception as error:  # noqa: BLE001 - raised below, when nothing runs any more
+            except Exception as error:  # noqa: BLE001 -- raised below, when nothing runs any more
                 self._last_error = error
             else:
                 if chunk is not None and not self._ended:  # nor closed meanwhile
@@ -133,7 +133,7 @@ class Stage(Generic[T_co]):
         """
         await self._release_once()
         for stage in self._owned_stages():
-            await stage._let_go()  # noqa: SLF001 - the same for what it owns
+            await stage._let_go()  # noqa: SLF001 -- the same for what it owns
 
     async def _dismiss(self) -> None:
         """Cancel every task and wait for its end, as ``aclose`` does, but as part of a pull.
@@ -144,7 +144,7 @@ class Stage(Generic[T_co]):
         for children in self._owned_tasks():
             await children.dismiss()
         for stage in self._owned_stages():
-            await stage._dismiss()  # noqa: SLF001 - the same for what it owns
+            await stage._dismiss()  # noqa: SLF001 -- the same for what it owns
 
 
 async def close_all(stages: "tuple[Stage[object], ...]") -> None:
@@ -157,7 +157,7 @@ async def close_all(stages: "tuple[Stage[object], ...]") -> None:
     for stage in stages:
         try:
             await stage.aclose()
-        except BaseException as error:  # noqa: BLE001 - raised below, when all are closed
+        except BaseException as error:  # noqa: BLE001 -- raised below, when all are closed
             failure = failure or error
     if failure is not None:
         raise failure

@@ -87,7 +87,7 @@ class _MapStage(Stage[tuple[K, T]], Generic[K, T]):
         race = self.race
         while race.runners and not race.failed():
             keys = list(race.runners)
-            start = random.randrange(len(keys))  # noqa: S311 - fairness, not secrecy
+            start = random.randrange(len(keys))  # noqa: S311 -- fairness, not secrecy
             share = max(1, min(limit, CHUNK) // len(keys))
             found = race.poll(keys[start:] + keys[:start], limit, share)
             if found:

@@ -129,7 +129,7 @@ class ChunksTimeout(Stage[list[T]]):
         while not self._finished and not self._full():
             try:
                 chunk = self._held.poll(self._size - len(self._items))
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._failure = error
                 chunk = None
             if chunk is PENDING:

@@ -100,6 +100,6 @@ class Transforms(Owned[T_co]):
 
     def peekable(self) -> "Peekable[T_co]":
         """Return the same stream, with ``peek`` and ``next_if``."""
-        from service.streams.peekable import Peekable  # noqa: PLC0415 - it is a Stream itself
+        from service.streams.peekable import Peekable  # noqa: PLC0415 -- it is a Stream itself
 
         return Peekable(self._into_stage())

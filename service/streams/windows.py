@@ -28,7 +28,7 @@ class Chunks(Stage[list[T]]):
         while self._failure is None and len(self._items) < self._size:
             try:
                 chunk = await self._source.pull(self._size - len(self._items))
-            except Exception as error:  # noqa: BLE001 - raised after the items before it
+            except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._failure = error
                 break
             if chunk is None:
@@ -73,7 +73,7 @@ class ReadyChunks(Stage[list[T]]):
     def _more(self, count: int) -> list[T] | Pending | Resting | None:
         try:
             return poll(self._source.pull(count))
-        except Exception as error:  # noqa: BLE001 - raised after the items before it
+        except Exception as error:  # noqa: BLE001 -- raised after the items before it
             self._failure = error
             return None
 

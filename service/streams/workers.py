@@ -123,7 +123,7 @@ class Workers(Generic[Tag, R]):
                     self._fail(StreamError("a call was cancelled from inside"), error)
                     if was_cancelled():
                         raise  # by nobody who owns it: whoever it was waits for its end
-                except Exception as error:  # noqa: BLE001 - the consumer raises it
+                except Exception as error:  # noqa: BLE001 -- the consumer raises it
                     self._fail(error)
             if drained is not None and not queue:
                 drained()

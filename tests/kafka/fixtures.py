@@ -78,7 +78,7 @@ def _embedded() -> Iterator[str]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+        except BaseException as error:  # noqa: BLE001 -- handed to the waiting thread
             failed.append(error)
         finally:
             ready.set()

@@ -53,7 +53,7 @@ def _fetch() -> Path:
     command = ["mvn", "-q", "-B", "-ntp", "-f", str(POM), _COPY]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed command line
+        done = subprocess.run(  # noqa: S603 -- a fixed command line
             command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
         )
         if done.returncode != 0:

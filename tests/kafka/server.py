@@ -176,7 +176,7 @@ class KafkaServer:
         if self._cpus is not None:
             argv = ["taskset", "-c", ",".join(map(str, sorted(self._cpus))), *argv]
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+            self._process = subprocess.Popen(  # noqa: S603 -- our own command line
                 guarded(argv),
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -265,7 +265,7 @@ class KafkaServer:
     def _format(self) -> None:
         argv = self._java("-XX:+UseSerialGC", "kafka.tools.StorageTool", "format")
         argv += ["-t", self._cluster_id, "-c", str(self._settings), *self._format_options]
-        done = subprocess.run(  # noqa: S603 - our own command line
+        done = subprocess.run(  # noqa: S603 -- our own command line
             argv, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
         )
         if done.returncode != 0:

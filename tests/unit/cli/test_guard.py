@@ -16,7 +16,7 @@ _STARTED = "import sys, time; print('up', flush=True); time.sleep(60)"
 
 @contextmanager
 def _running(code: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+    process = subprocess.Popen(  # noqa: S603 -- our own interpreter
         guarded([sys.executable, "-c", code]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
