@@ -86,12 +86,11 @@ class Workers(Generic[Tag, R]):
                 drop(call)
             calls.clear()
 
-    async def _run(self) -> None:  # noqa: C901, PLR0912, PLR0915 -- the hot loop of every call
-        queue, ahead, idle = self.queue, self.ahead, self._idle
+    async def _run(self) -> None:  # noqa: C901, PLR0912 -- the hot loop of every call
+        queue, ahead = self.queue, self.ahead
         finished, admit, drained = self._finished, self._admit, self._drained
         eager, children = self._eager, self._children
-        loop = asyncio.get_running_loop()
-        child = cast("Child", asyncio.current_task(loop))
+        child = cast("Child", asyncio.current_task())
         while True:
             self._waking = False
             while (ahead or queue) and self.slots > 0:
@@ -129,19 +128,22 @@ class Workers(Generic[Tag, R]):
                 drained()
             if children.stopped:
                 return  # the call has swallowed that it was cancelled
-            wake = loop.create_future()
-            idle.append(wake)
-            try:
-                await wake
-            except asyncio.CancelledError as error:
-                if children.stopped:
-                    raise
-                if wake in idle:  # else it was about to go on
-                    idle.remove(wake)
-                if cancelled_by_others(child):
-                    self._fail(StreamError("a worker of a stream was cancelled"), error)
-                    raise
-                await child.take_back()  # it was meant for a call that is over
+            await self._idle_until_woken(child)
+
+    async def _idle_until_woken(self, child: Child) -> None:
+        wake = child.get_loop().create_future()
+        self._idle.append(wake)
+        try:
+            await wake
+        except asyncio.CancelledError as error:
+            if self._children.stopped:
+                raise
+            if wake in self._idle:  # else it was about to go on
+                self._idle.remove(wake)
+            if cancelled_by_others(child):
+                self._fail(StreamError("a worker of a stream was cancelled"), error)
+                raise
+            await child.take_back()  # it was meant for a call that is over
 
     def _fail(self, error: Exception, cause: BaseException | None = None) -> None:
         """Start nothing more; the owner tells the consumer, who closes the stream."""
