@@ -6,6 +6,13 @@ can replace them.
 """
 
 import time
+from typing import Final
+
+LATEST_MS: Final = 253_402_300_799_999
+"""The end of year 9999, where ``datetime`` and ISO 8601 with four digits end.
+
+A time beyond it is one in microseconds or nanoseconds, and would end every window for good.
+"""
 
 
 def wall_clock_s() -> float:

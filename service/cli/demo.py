@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from service.app import run_service
-from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker
+from service.cli.embedded_broker import TOPIC_SETTINGS, embedded_broker, free_port
 from service.cli.feed import Ready
 from service.cli.kafka_tools import KafkaTools, kafka_tools
 from service.cli.produce import key_of, send_all
@@ -122,7 +122,7 @@ async def _broker(
 
 def beside(bootstrap: str) -> list[str]:
     """What to type to run a service of one's own on the demo's broker, on ports of its own."""
-    server, admin = (port if _is_free(port) else _free_port() for port in (8090, 8091))
+    server, admin = (port if _is_free(port) else free_port() for port in (8090, 8091))
     return [
         "",
         "A service of your own beside it, in another terminal:",
@@ -144,7 +144,7 @@ def with_free_ports(settings: Settings, environ: Mapping[str, str]) -> Settings:
     for name, section in (("server", settings.server), ("admin", settings.admin)):
         chosen = f"HEADRACE_{name.upper()}__PORT" in environ
         if not chosen and not (section.port and _is_free(section.port)):
-            changed[name] = section.model_copy(update={"port": _free_port()})
+            changed[name] = section.model_copy(update={"port": free_port()})
     return settings.model_copy(update=changed)
 
 
@@ -154,12 +154,6 @@ def _is_free(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
 
 
 def ends_of(settings: Settings) -> tuple[str, str]:

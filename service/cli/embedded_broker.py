@@ -52,7 +52,7 @@ async def embedded_broker() -> AsyncGenerator[str]:
     """
     program = _find_program()
     directory = Path(await asyncio.to_thread(_make_directory))
-    port = _free_port()
+    port = free_port()
     argv = [program, "start", "--only", "kafka", "--kafka-port", str(port)]
     argv += ["--data-dir", str(directory / "data")]
     log = directory / "broker.log"
@@ -88,7 +88,8 @@ def _make_directory() -> str:
     return tempfile.mkdtemp(prefix="headrace-demo-", dir=memory if usable else None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as held:
         port: int = held.getsockname()[1]
         return port

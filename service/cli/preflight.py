@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from service.app.state import changelogs_of
 from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
+from service.publishers.transactions import PARTITIONS_MAX
 from service.settings import KafkaSourceSettings, PipelineSourceSettings, Settings
 from service.settings.chains import group_of
 
 _BATCH_OVERHEAD_BYTES = 1024
 """Room for a batch's header and our own record headers."""
-_MAX_EXACTLY_ONCE_PARTITIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +169,10 @@ def _exactly_once_problems(settings: Settings, present: Mapping[str, int]) -> It
             if isinstance(source, KafkaSourceSettings)
             for topic in source.topics
         )
-        if count > _MAX_EXACTLY_ONCE_PARTITIONS * settings.workers:
+        if count > PARTITIONS_MAX * settings.workers:
             yield (
                 f"pipelines.{name}.delivery: exactly_once needs a producer per partition, and "
-                f"{count} are more than {_MAX_EXACTLY_ONCE_PARTITIONS} a process"
+                f"{count} are more than {PARTITIONS_MAX} a process"
             )
 
 

@@ -3,10 +3,7 @@
 from datetime import UTC, datetime
 
 from service.cli.usage import UsageError
-from service.clock import wall_clock_ms
-
-LAST_MS = 253_402_300_799_999
-"""The end of year 9999, where ISO 8601 with four digits ends."""
+from service.clock import LATEST_MS, wall_clock_ms
 
 
 def parse_time(text: str) -> int:
@@ -17,8 +14,8 @@ def parse_time(text: str) -> int:
     """
     if text == "now":
         return wall_clock_ms()
-    if text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_MS)):
-        return min(int(text), LAST_MS)
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(LATEST_MS)):
+        return min(int(text), LATEST_MS)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from service.clock import LATEST_MS
 from service.delivery.failures import one_line
 from service.delivery.record_format import BATCH_HEADER_BYTES
 from service.events import Failure, Headers
@@ -46,7 +47,6 @@ _OF_A_DEATH = frozenset(
     }
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_STAMP_MS = 253_402_300_799_999  # the end of year 9999, where datetime ends
 
 _RECORD_OVERHEAD_BYTES = BATCH_HEADER_BYTES + 36
 """Batch header of one record, and the record's own numbers at their longest."""
@@ -219,7 +219,7 @@ def _headers_of(
 ) -> tuple[tuple[str, bytes], ...]:
     topic, partition, offset = origin
     # Stamps of records range from -1 to any 64-bit number; a clock's do too when it is broken.
-    stamp = _EPOCH + timedelta(milliseconds=min(max(failed_at_ms, 0), _LAST_STAMP_MS))
+    stamp = _EPOCH + timedelta(milliseconds=min(max(failed_at_ms, 0), LATEST_MS))
     failed_at = stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return (
         (ERROR, failure.code.encode("ascii", "replace")),

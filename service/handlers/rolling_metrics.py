@@ -11,6 +11,7 @@ from math import isnan
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from service.clock import LATEST_MS
 from service.errors import SchemaError
 from service.events import Event, EventBatch, Result
 from service.handlers import fields
@@ -21,7 +22,7 @@ from service.handlers.spec import handler
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
 from service.windows.aggregate import FOLD_AT, LARGEST
-from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
+from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
     NEVER_MS,
     CountWindows,

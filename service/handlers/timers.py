@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
+from service.clock import LATEST_MS
 from service.errors import FatalError, PermanentError, StateTypeError, TransientError, words_of
 from service.events import Event, Result, SameKey
 from service.handlers.results import PartitionResult, to_results
 from service.state.keyed import KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
-from service.windows.watermark import BEFORE_ALL_MS, LATEST_MS, Watermark
+from service.windows.watermark import BEFORE_ALL_MS, Watermark
 
 log = structlog.get_logger(__name__)
 

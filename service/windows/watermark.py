@@ -11,12 +11,6 @@ from typing import Final
 BEFORE_ALL_MS: Final = -(2**62)
 """The watermark of a partition that has seen nothing."""
 
-LATEST_MS: Final = 253_402_300_799_999
-"""End of the year 9999, and the largest distance of a time from the epoch.
-
-A time beyond it is one in microseconds or nanoseconds, and would end every window for good.
-"""
-
 
 class Watermark:
     """The event time of one partition.
