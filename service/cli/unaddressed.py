@@ -4,12 +4,12 @@ Each such result would become a dead letter.  A handler that returns ``Result`` 
 itself, and what is not annotated is not known.
 """
 
-import types
 from collections.abc import AsyncIterator, Iterator, Mapping
 from inspect import isclass, isroutine
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from service.handlers import load_handler
+from service.handlers.inputs import is_union
 from service.settings import Settings
 from service.settings.chains import fed_by
 
@@ -43,7 +43,7 @@ def _names_no_topic(hint: Any) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _names_no_topic(arguments[0])
-    if origin in {Union, types.UnionType}:
+    if is_union(hint):
         some = [each for each in arguments if each is not type(None)]
         return bool(some) and all(map(_names_no_topic, some))
     kind = hint if origin is None else origin

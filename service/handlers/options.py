@@ -1,12 +1,12 @@
 """A handler's options, checked when the service starts, every problem with its path."""
 
 import dataclasses
-import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from service.errors import ConfigurationError
+from service.handlers.inputs import is_union
 
 
 def validate_options(model: Any, options: Mapping[str, Any], path: str) -> Any:
@@ -110,7 +110,7 @@ def _model_of(annotation: Any) -> Any:
     """``annotation`` without ``Annotated`` and ``| None``."""
     if get_origin(annotation) is Annotated:
         return _model_of(get_args(annotation)[0])
-    if get_origin(annotation) in {Union, types.UnionType}:
+    if is_union(annotation):
         some = [each for each in get_args(annotation) if each is not type(None)]
         return _model_of(some[0]) if len(some) == 1 else None
     return annotation
