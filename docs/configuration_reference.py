@@ -84,7 +84,10 @@ and in a dashboard's subscription.
 |---|---|
 | `{{field: level, in: [WARN, ERROR]}}` | a field's value by operators, which must all hold |
 | `{{all: [...]}}`, `{{any: [...]}}`, `{{not: ...}}` | combinations |
-| `{{expression: "<JMESPath>"}}` | anything that JMESPath finds true; some ten times slower. Text stands in single quotes: `level == 'WARN'`. Double quotes name a field; where that looks like a mistake the expression is refused |
+| `{{expression: "<JMESPath>"}}` | anything that JMESPath finds true; some ten times slower |
+
+In JMESPath text stands in single quotes: `level == 'WARN'`. Double quotes name a field; where that
+looks like a mistake the expression is refused.
 
 Operators: {operators}.
 
