@@ -95,6 +95,9 @@ class Written(RecordBatch):
 class Checkpoint:
     """Changes on their way, and the records that wait for them.
 
+    It lets go of both as soon as it can: the changes refer to it, so what it kept would stay until
+    the cycle collector looks, which is rarely, and hold all the memory of its records.
+
     Attributes:
         covered: The records, by the number of their partition.
         outstanding: Results of theirs that are not durable; before they are, nothing is sent.

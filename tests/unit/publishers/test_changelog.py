@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -158,6 +160,27 @@ async def test_a_source_without_room_brings_the_next_checkpoint_forward() -> Non
     assert setting.publisher.values == [(2, b"in/a", 1)]
     await asyncio.sleep(CHECKPOINT_S)
     assert len(setting.publisher.values) == 1
+
+
+class _Watched(RecordBatch):
+    """Can be told to be gone, as it has no slots."""
+
+
+async def test_a_checkpoint_keeps_no_record_that_is_done() -> None:
+    setting = Setting()
+    await setting.change("a", 1)
+    batch = _Watched("in", 2, [SourceRecord(None)], next_offset=1)
+    gone = weakref.ref(batch)
+    gc.disable()  # in the service it looks so rarely that this would be all the memory there is
+    try:
+        setting.changelog.cover(batch, [0])
+        del batch
+        await asyncio.sleep(CHECKPOINT_S)
+        assert gone() is not None
+        setting.publisher.acknowledge()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_change_waits_for_the_results_of_its_record() -> None:
