@@ -321,7 +321,7 @@ class WatchMachine(_Looped):
         del self.seen[receiver]
         if receiver in self.waiting:
             task = self.waiting.pop(receiver)
-            self.ticks(4)
+            self.let_run()  # the others may go on meanwhile
             assert task.cancelled() or isinstance(task.result(), ChannelClosedError)
 
     @precondition(lambda self: not self.ended)
