@@ -207,7 +207,7 @@ class BroadcastMachine(_Looped):
         del self.places[receiver]
         if receiver in self.waiting:
             task, _ = self.waiting.pop(receiver)
-            self.ticks(4)
+            self.let_run()  # the others may go on meanwhile
             assert task.cancelled() or task.result() == []
 
     @precondition(lambda self: not self.ended)
