@@ -60,7 +60,7 @@ lint: $(VENV)/dev.stamp
 
 unit: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:randomly --doctest-modules service
-	$(BIN)/pytest -n auto --maxprocesses=4 tests/unit
+	$(BIN)/pytest -n auto --maxprocesses=4 -o faulthandler_timeout=180 tests/unit
 
 # Most of it waits for sessions and deadlines: two files at a time, each with a broker of its own.
 integration: $(VENV)/dev.stamp

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -36,9 +38,46 @@ def run_on_loop(
         raise RuntimeError("a blocking call would stop this thread's event loop: await instead")
     if loop is None or not loop.is_running():
         raise RuntimeError("the channel's event loop is not running")
-    call = asyncio.run_coroutine_threadsafe(operation(*args, **kwargs), loop)
+    call = _Call(loop, operation, *args, **kwargs)
     try:
-        return call.result()
+        return asyncio.run_coroutine_threadsafe(call.run(), loop).result()
     except BaseException:  # of the thread itself too: an interrupt must not leave the call waiting
-        call.cancel()
+        call.take_back()
         raise
+
+
+class _Call(Generic[_P, _R]):
+    """An operation that can be taken back at any time, even before anybody has seen its task.
+
+    A thread may be interrupted after the loop was told of the operation and before the thread
+    holds anything by which it could cancel it.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        operation: Callable[_P, Coroutine[Any, Any, _R]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> None:
+        self._loop = loop
+        self._operation = partial(operation, *args, **kwargs)
+        self._task: asyncio.Task[Any] | None = None
+        self._taken_back = False
+
+    async def run(self) -> _R:
+        """What the loop runs."""
+        if self._taken_back:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        return await self._operation()
+
+    def take_back(self) -> None:
+        """Cancel it, if it has not ended; called by the thread."""
+        self._taken_back = True
+        with suppress(RuntimeError):  # a loop that is closed runs nothing any more
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()

@@ -115,6 +115,9 @@ class Telemetry:
         _log.info("traces are exported", ratio=self._ratio)
 
     def _start_metrics(self, sources: Sources) -> None:
+        # The reader's thread runs from its making on, so a provider that would refuse a variable
+        # has to do so before there is one: it would warn every minute for as long as we live.
+        MeterProvider(shutdown_on_exit=False)
         reader = PeriodicExportingMetricReader(HistogramExporter(sources))
         self._meters = MeterProvider(
             metric_readers=[reader], resource=self._resource, shutdown_on_exit=False

@@ -2,6 +2,7 @@ import asyncio
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -87,30 +88,68 @@ class _Interrupted(BaseException):
     """What the signal handler of the test raises, as Python's own raises KeyboardInterrupt."""
 
 
+class _Setting:
+    """A loop in another thread; it needs the channel as soon as nobody waits at it any more."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self._ends = queue.Queue[tuple[asyncio.AbstractEventLoop, Receiver[int]]]()
+
+    def interrupted(self, prepare: Callable[[asyncio.AbstractEventLoop], None]) -> int:
+        """What the loop gets of its own after this thread's call was interrupted."""
+        with ThreadPoolExecutor(1) as executor:
+            received = executor.submit(asyncio.run, self._serve())
+            loop, rx = self._ends.get()
+            prepare(loop)
+            with pytest.raises(_Interrupted):
+                rx.blocking_recv()
+            return received.result()
+
+    async def _serve(self) -> int:
+        tx, rx = channel[int](1)
+        self._ends.put((asyncio.get_running_loop(), rx))
+        # The executor waits for this thread, so that without a bound nothing would end the test.
+        async with asyncio.timeout(20):
+            while not rx.statistics().receiver_waiting:
+                await asyncio.sleep(0)  # lets the thread's call arrive
+            self.arrived.set()
+            while rx.statistics().receiver_waiting:
+                await asyncio.sleep(0)  # lets the thread take its call back
+            with tx, rx:
+                await tx.send(1)
+                return await rx.recv()
+
+
 def test_an_interrupted_thread_leaves_no_call_behind_that_takes_an_item() -> None:
     def interrupt(*_: object) -> None:
         raise _Interrupted
 
-    async def serve() -> int:
-        tx, rx = channel[int](1)
-        ends.put(rx)
-        while not rx.statistics().receiver_waiting:
-            await asyncio.sleep(0)  # lets the thread's call arrive
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        while rx.statistics().receiver_waiting:
-            await asyncio.sleep(0)  # lets the thread take its call back
-        with tx, rx:
-            await tx.send(1)
-            return await rx.recv()
+    def interrupt_when_it_waits(_loop: object) -> None:
+        threading.Thread(target=interrupter).start()
 
-    ends = queue.Queue[Receiver[int]]()
+    def interrupter() -> None:
+        setting.arrived.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    setting = _Setting()
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with ThreadPoolExecutor(1) as executor:
-            received = executor.submit(asyncio.run, serve())
-            with pytest.raises(_Interrupted):
-                ends.get().blocking_recv()
-
-            assert received.result() == 1
+        assert setting.interrupted(interrupt_when_it_waits) == 1
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_neither_does_one_that_is_interrupted_as_soon_as_the_loop_knows_of_the_call() -> None:
+    def interrupt_in_the_midst(loop: asyncio.AbstractEventLoop) -> None:
+        call_soon_threadsafe = loop.call_soon_threadsafe
+
+        def interrupted(callback: Callable[[], object]) -> None:
+            call_soon_threadsafe(callback)
+            loop.call_soon_threadsafe = call_soon_threadsafe  # type: ignore[method-assign]
+            setting.arrived.wait()
+            raise _Interrupted
+
+        loop.call_soon_threadsafe = interrupted  # type: ignore[method-assign, assignment]
+
+    setting = _Setting()
+    assert setting.interrupted(interrupt_in_the_midst) == 1

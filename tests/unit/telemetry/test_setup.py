@@ -1,6 +1,7 @@
 """Telemetry against collectors on the loopback interface: one that answers, one that hangs."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -146,6 +147,7 @@ def test_a_variable_that_the_sdk_refuses_costs_telemetry_and_not_the_service(
     assert b"service_build" in text
     assert (receiver.traces == []) == (what == "traces")
     assert (receiver.metrics == []) == (what == "metrics")
+    assert "OtelPeriodicExportingMetricReader" not in {each.name for each in threading.enumerate()}
 
 
 def test_a_protocol_that_is_not_spoken_is_told(
