@@ -30,6 +30,11 @@ def pipeline(place: Place) -> dict[str, Any]:
     }
 
 
+def in_transactions(place: Place) -> dict[str, Any]:
+    """The same, exactly once: what one handler holds back, the others of the record wait for."""
+    return pipeline(place) | {"delivery": "exactly_once"}
+
+
 def expected(number: int) -> tuple[Output, ...]:
     """What the three handlers make of the event."""
     event = orjson.loads(log_value(number))
@@ -49,8 +54,10 @@ JOB = Job(
     expected=expected,
     canonical=canonical_alert,
     outputs=TOPICS,
+    committed_only=True,
     contenders=(
         Contender(name="headrace run", command=headrace(pipeline)),
+        Contender(name="headrace run, exactly once", command=headrace(in_transactions)),
         Contender(name="confluent-kafka, tuned", command=peer("confluent_fanout")),
         Contender(name="aiokafka, tuned", command=peer("aiokafka_fanout")),
     ),

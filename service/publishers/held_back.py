@@ -8,14 +8,15 @@ that no position is committed beyond it, and is when it is released.
 """
 
 from bisect import insort
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import dropwhile
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from service.events import Record, RecordBatch
+from service.publishers.base import Row
 from service.publishers.output import record_size
-from service.publishers.runs import Entry
+from service.publishers.runs import EntryOwner, Run
 
 LaneOf: TypeAlias = Callable[[Record], Hashable]
 """What results of records have to share to keep their order."""
@@ -28,22 +29,48 @@ def all_together(_record: Record) -> None:
     """All of a partition do."""
 
 
-class Held:
+class Output(NamedTuple):
+    """Records of one run that are for one output partition."""
+
+    topic: str
+    partition: int
+    run: Run
+    rows: Sequence[Row]
+
+
+class Released(NamedTuple):
+    """What goes into the next transaction, and what is to be acknowledged once it is there."""
+
+    outputs: list[Output]
+    done: list[tuple[RecordBatch, list[int]]]
+
+
+class _Target(NamedTuple):
+    """What results share that can travel in one run."""
+
+    serial: int
+    topic: str
+    partition: int
+    owner: EntryOwner
+    failed: bool
+
+
+class _Held:
     """What there is so far of one record.
 
     Attributes:
         batch: The record's batch.
         place: Its place there.
-        entries: Its results, each with the topic and the partition that it is for.
+        results: Its results, and for whom they are.
         size_bytes: Their size.
     """
 
-    __slots__ = ("batch", "entries", "place", "size_bytes")
+    __slots__ = ("batch", "place", "results", "size_bytes")
 
     def __init__(self, batch: RecordBatch, place: int) -> None:
         self.batch = batch
         self.place = place
-        self.entries: list[tuple[str, int, Entry]] = []
+        self.results: list[tuple[_Target, Row]] = []
         self.size_bytes = 0
 
     @property
@@ -71,69 +98,161 @@ class HeldBack:
     def __init__(self, charge: Callable[[int], object], lane_of: LaneOf) -> None:
         self._charge = charge
         self._lane_of = lane_of
-        self._held: dict[tuple[int, int], Held] = {}
-        self._lanes: dict[Hashable, list[Held]] = {}
+        self._held: dict[int, dict[int, _Held]] = {}
+        """By the serial number of the batch and the place in it."""
+        self._lanes: dict[Hashable, list[_Held]] = {}
         """The same by lane, as the records lie in the partition."""
 
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def must_wait(self, batch: RecordBatch, place: int) -> bool:
-        """Whether a result of this record has to be held back."""
-        pending = batch.pending
-        if pending is not None and pending[place] > 1:
-            return True
-        return bool(self._lanes) and self._lane_of(batch.records[place]) in self._lanes
+    def add(self, output: Output) -> Released:
+        """Hold back of one handler's results what has to be, release what waited for them only.
 
-    def hold(self, topic: str, partition: int, entry: Entry) -> None:
-        """Hold one result back, and with the first of a record the record."""
-        batch, place = entry.batch, entry.place
-        held = self._held.get((id(batch), place))
-        if held is None:
-            held = self._held[id(batch), place] = Held(batch, place)
-            lane = self._lanes.setdefault(self._lane_of(batch.records[place]), [])
-            insort(lane, held, key=_position)
-            batch.hold(place)
-        held.entries.append((topic, partition, entry))
-        size_bytes = record_size(entry.key, entry.value, entry.headers)
-        held.size_bytes += size_bytes
-        self._charge(size_bytes)
+        Each result stands for one acknowledgement of its record.
+        """
+        run, batch = output.run, output.run.batch
+        if batch.pending is None and not self._lanes:
+            return Released([output], [(batch, run.places.copy())])
+        places: list[int] = []
+        go: list[Row] = []
+        lanes = self._sort(output, places, go)
+        outputs, done = self._release(lanes) if lanes else Released([], [])
+        if go:
+            whole = Run(batch, places, run.owner, failed=run.failed)
+            outputs.insert(0, Output(output.topic, output.partition, whole, go))
+            done.append((batch, places.copy()))  # the run may grow when it is queued
+        return Released(outputs, done)
 
-    def release(self, batch: RecordBatch, place: int) -> Iterator[Held]:
-        """What waits for nothing any more of this record's lane, for the caller to acknowledge."""
-        yield from self._release(self._lane_of(batch.records[place]))
+    def _sort(self, output: Output, places: list[int], go: list[Row]) -> set[Hashable]:
+        """Hold rows back, or add them and their places to ``places`` and ``go``.
 
-    def _release(self, key: Hashable) -> Iterator[Held]:
-        lane = self._lanes.get(key, [])
-        while lane and lane[0].complete:
-            held = lane.pop(0)
-            del self._held[id(held.batch), held.place]
-            if not lane:
-                del self._lanes[key]
-            self._charge(-held.size_bytes)
-            yield held
+        Of what a record has the first result is not acknowledged, as the record is held from then
+        on until its release, which is.
 
-    def release_all(self) -> Iterator[Held]:
-        """The same for every lane.
+        Returns:
+            The lanes of what is held back.
+        """
+        topic, partition, run, rows = output
+        batch, lane_of, lanes = run.batch, self._lane_of, self._lanes
+        pending, records = batch.pending, batch.records
+        target = _Target(batch.serial, topic, partition, run.owner, run.failed)
+        mine = self._held.get(batch.serial, {})
+        again: list[int] = []
+        touched = set[Hashable]()
+        more_bytes = 0
+        for place, row in zip(run.places, rows, strict=True):
+            lane = lane_of(records[place])
+            held = mine.get(place)
+            if held is not None:
+                again.append(place)
+            elif (pending is not None and pending[place] > 1) or lane in lanes:
+                held = mine[place] = _Held(batch, place)
+                in_line = lanes.setdefault(lane, [])
+                if in_line and _position(in_line[-1]) > _position(held):
+                    insort(in_line, held, key=_position)
+                else:
+                    in_line.append(held)
+            else:
+                places.append(place)
+                go.append(row)
+                continue
+            touched.add(lane)
+            held.results.append((target, row))
+            size_bytes = record_size(*row[1:4])
+            held.size_bytes += size_bytes
+            more_bytes += size_bytes
+        if mine:
+            self._held[batch.serial] = mine
+            self._charge(more_bytes)
+        batch.ack_many(again)
+        return touched
+
+    def release(self) -> Released:
+        """What waits for nothing any more, of every lane.
 
         What waits behind a record that has been left is left as well: it is not in flight.
         """
-        for key in list(self._lanes):
-            yield from self._release(key)
-            lane = self._lanes.get(key, [])
+        released = self._release(list(self._lanes))
+        for lane in self._lanes.values():
             for held in dropwhile(lambda held: not held.left, lane):
                 if held.batch.begun is not None:
                     held.batch.begun[held.place] = 0
+        return released
+
+    def _release(self, lanes: Iterable[Hashable]) -> Released:
+        """The same of ``lanes``."""
+        released: list[_Held] = []
+        for key in lanes:
+            lane = self._lanes[key]
+            count = 0
+            for held in lane:
+                if not held.complete:
+                    break
+                count += 1
+            if count == len(lane):
+                del self._lanes[key]
+                released += lane
+            elif count:
+                released += lane[:count]
+                del lane[:count]
+        return self._forgotten(released) if released else Released([], [])
+
+    def _forgotten(self, released: Sequence[_Held]) -> Released:
+        """Records that are held no longer, their results put into runs."""
+        places: dict[RecordBatch, list[int]] = {}
+        outputs: dict[_Target, tuple[list[int], list[Row]]] = {}
+        size_bytes = 0
+        for held in released:
+            batch, place = held.batch, held.place
+            some = places.get(batch)
+            if some is None:
+                some = places[batch] = []
+            some.append(place)
+            size_bytes += held.size_bytes
+            for target, row in held.results:
+                output = outputs.get(target)
+                if output is None:
+                    output = outputs[target] = ([], [])
+                output[0].append(place)
+                output[1].append(row)
+        for batch, some in places.items():
+            mine = self._held[batch.serial]
+            for place in some:
+                del mine[place]
+            if not mine:
+                del self._held[batch.serial]
+        self._charge(-size_bytes)
+        batches = {batch.serial: batch for batch in places}
+        # A lane may have records of several batches, behind another one with some of the later.
+        in_order = sorted(outputs.items(), key=_serial)
+        return Released(
+            [
+                Output(
+                    target.topic,
+                    target.partition,
+                    Run(batches[target.serial], some, target.owner, failed=target.failed),
+                    rows,
+                )
+                for target, (some, rows) in in_order
+            ],
+            list(places.items()),
+        )
 
     def discard(self) -> None:
         """Forget everything: the partition is read again."""
-        for held in self._held.values():
+        everything = [held for mine in self._held.values() for held in mine.values()]
+        for held in everything:
             if held.complete:  # or nobody would say so any more
                 held.batch.dropped((held.place,))
-        self._charge(-sum(held.size_bytes for held in self._held.values()))
+        self._charge(-sum(held.size_bytes for held in everything))
         self._held.clear()
         self._lanes.clear()
 
 
-def _position(held: Held) -> tuple[int, int]:
+def _position(held: _Held) -> tuple[int, int]:
     return held.batch.serial, held.place
+
+
+def _serial(item: tuple[_Target, object]) -> int:
+    return item[0].serial

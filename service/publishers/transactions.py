@@ -13,7 +13,7 @@ from the position that a new producer with the same id finds committed.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -26,7 +26,7 @@ from service.publishers.base import (
     TransactionalClient,
 )
 from service.publishers.changelog import Changelog
-from service.publishers.held_back import Held, HeldBack, LaneOf, by_key
+from service.publishers.held_back import HeldBack, LaneOf, Output, Released, by_key
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import OutputPartition
 from service.publishers.runs import Entry, Run, count_by_owner
@@ -158,34 +158,37 @@ class TransactionalPublisher:
         The results of a record that several handlers work on are held back until the last of
         them has finished, so that one transaction has all of them; see :class:`HeldBack`.
         """
-        batch, place = entry.batch, entry.place
+        batch = entry.batch
         queue = self._queues.get((batch.topic, batch.partition))
         if queue is None:
             # a timer's result, which belongs to no partition
             self._shared.add(topic, partition, entry)
             return
-        waits = queue.held.must_wait(batch, place)
-        if waits:
-            queue.held.hold(topic, partition, entry)
-        else:
-            self._put_one(queue, topic, partition, entry)
-        if entry.failed:
-            batch.dead_lettered(place)
-        batch.ack(place)
-        if waits:
-            self._put_all(queue, queue.held.release(batch, place))
+        run = Run(batch, [entry.place], entry.owner, failed=entry.failed)
+        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        self._add(queue, Output(topic, partition, run, [row]))
 
     def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
         """:meth:`add` for each of ``rows``."""
-        batch = run.batch
-        queue = self._queues.get((batch.topic, batch.partition))
-        if queue is not None and batch.pending is None and not queue.held and not run.failed:
-            self._put(queue, topic, partition, run, rows)
-            batch.ack_many(run.places)
+        queue = self._queues.get((run.batch.topic, run.batch.partition))
+        if queue is None:
+            self._shared.add_run(topic, partition, run, rows)
             return
-        for place, (timestamp_ms, key, value, headers) in zip(run.places, rows, strict=True):
-            entry = Entry(timestamp_ms, key, value, headers, batch, place, run.owner, run.failed)
-            self.add(topic, partition, entry)
+        self._add(queue, Output(topic, partition, run, rows))
+
+    def _add(self, queue: _Queue, output: Output) -> None:
+        run = output.run
+        if run.failed:
+            for place in run.places:
+                run.batch.dead_lettered(place)
+        self._take(queue, queue.held.add(output))
+
+    def _take(self, queue: _Queue, released: Released) -> None:
+        """Make records part of the next transaction that wait for nothing."""
+        for topic, partition, run, rows in released.outputs:
+            self._put(queue, topic, partition, run, rows)
+        for batch, places in released.done:
+            batch.ack_many(places)
 
     def _put(
         self, queue: _Queue, topic: str, partition: int, run: Run, rows: Sequence[Row]
@@ -196,18 +199,6 @@ class TransactionalPublisher:
         queue.records += len(rows)
         queue.size_bytes += size_bytes
         self._backlog.add(len(rows), size_bytes)
-
-    def _put_one(self, queue: _Queue, topic: str, partition: int, entry: Entry) -> None:
-        run = Run(entry.batch, [entry.place], entry.owner, failed=entry.failed)
-        row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
-        self._put(queue, topic, partition, run, [row])
-
-    def _put_all(self, queue: _Queue, released: Iterable[Held]) -> None:
-        """Make records part of the next transaction that wait for nothing any more."""
-        for held in released:
-            for topic, partition, entry in held.entries:
-                self._put_one(queue, topic, partition, entry)
-            held.batch.ack(held.place)
 
     def added(self, *, urgent: bool) -> None:
         """A run of :meth:`add` calls has ended."""
@@ -283,7 +274,7 @@ class TransactionalPublisher:
         if queue is None:
             raise TransactionFailedError(f"{partition[0]}/{partition[1]} has no producer")
         # also those whose last handler had nothing to add, of which nobody has told us
-        self._put_all(queue, queue.held.release_all())
+        self._take(queue, queue.held.release())
         if not all(changelog.quiet for changelog in self._changelogs):
             return False  # the state is ahead of the results: a moment later it is not
         due = position()

@@ -1,10 +1,29 @@
 """Results that wait for another handler of their record, and those behind them."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from service.events import RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
+from service.publishers.base import Row
 from service.publishers.graves import Grave
-from service.publishers.held_back import HeldBack, LaneOf, all_together, by_key
-from service.publishers.runs import Entry
+from service.publishers.held_back import (
+    HeldBack,
+    LaneOf,
+    Output,
+    Released,
+    all_together,
+    by_key,
+)
+from service.publishers.runs import Run
+
+OWNER = Grave("handler", PipelineCounters("p"), lambda _: False)
 
 
 def _batch(*keys: bytes | None, handlers: int = 2) -> RecordBatch:
@@ -27,17 +46,18 @@ class Setting:
 
     def add(self, batch: RecordBatch, place: int) -> list[int]:
         """One handler's result; what is released by it."""
-        owner = Grave("handler", PipelineCounters("p"), lambda _: False)
-        if not self.held.must_wait(batch, place):
-            batch.ack(place)
-            return [place]
-        self.held.hold("out", 0, Entry(None, None, b"v", [], batch, place, owner))
-        batch.ack(place)
-        return [held.place for held in self.held.release(batch, place)]
+        run = Run(batch, [place], OWNER)
+        return self.take(self.held.add(Output("out", 0, run, [(None, None, b"v", [])])))
 
     def rest(self) -> list[int]:
         """What can be released at a commit."""
-        return [held.place for held in self.held.release_all()]
+        return self.take(self.held.release())
+
+    def take(self, released: Released) -> list[int]:
+        """Acknowledge it, and tell which records it is of."""
+        for batch, places in released.done:
+            batch.ack_many(places)
+        return [place for output in released.outputs for place in dict.fromkeys(output.run.places)]
 
 
 def test_a_record_waits_for_its_last_handler_and_the_next_of_its_key_for_the_record() -> None:
@@ -88,6 +108,23 @@ def test_all_of_a_partition_keep_their_order_if_asked_for() -> None:
     assert setting.add(batch, 0) == [0, 1]
 
 
+def test_lanes_that_are_released_together_keep_the_order_of_their_batches() -> None:
+    setting = Setting()
+    early, late = _batch(b"a"), _batch(b"b", b"a")
+    assert setting.add(late, 0) == []
+    assert setting.add(early, 0) == []
+    assert setting.add(late, 1) == []
+    for batch, place in ((late, 0), (early, 0), (late, 1)):
+        batch.ack(place)
+
+    outputs = setting.held.release().outputs
+
+    assert [(output.run.batch, output.run.places) for output in outputs] == [
+        (early, [0]),
+        (late, [0, 1]),
+    ]
+
+
 def test_what_waits_behind_a_record_that_is_left_to_the_next_owner_is_not_in_flight() -> None:
     setting = Setting()
     batch = _batch(b"a", b"a", b"b")
@@ -113,3 +150,108 @@ def test_what_is_discarded_is_given_back_and_not_in_flight_for_ever() -> None:
 
     assert (setting.charged_bytes, bool(setting.held)) == (0, False)
     assert batch.in_flight == 1  # that of the handler which has not finished
+
+
+KEYS = (b"a", b"b", None)
+HANDLERS = 3
+Place = tuple[int, int]
+"""A record: its batch, and its place there."""
+
+
+class Flow:
+    """Handlers that work through batches, each in the order of every key; as simple as can be."""
+
+    def __init__(self, keys: Sequence[Sequence[bytes | None]]) -> None:
+        self.setting = Setting()
+        self.batches = [_batch(*some, handlers=HANDLERS) for some in keys]
+        self.owners = [
+            Grave(str(number), PipelineCounters("p"), lambda _: False) for number in range(HANDLERS)
+        ]
+        self.ahead = [
+            {
+                key: [
+                    (number, place)
+                    for number, some in enumerate(keys)
+                    for place, own in enumerate(some)
+                    if own == key
+                ]
+                for key in KEYS
+            }
+            for _ in range(HANDLERS)
+        ]
+        self.expected: dict[Place, int] = {}
+        self.out: list[tuple[int, bytes | None, Place]] = []
+
+    def go_on(self, handler: int, steps: Mapping[bytes | None, int], wanted: set[Place]) -> None:
+        """One handler finishes the next records of some keys, with results of the ``wanted``."""
+        taken = [
+            self.ahead[handler][key].pop(0)
+            for key, count in steps.items()
+            for _ in range(min(count, len(self.ahead[handler][key])))
+        ]
+        for number, some in groupby(sorted(taken), key=itemgetter(0)):
+            places = [place for _, place in some]
+            batch = self.batches[number]
+            batch.ack_many(place for place in places if (number, place) not in wanted)
+            places = [place for place in places if (number, place) in wanted]
+            for place in places:
+                self.expected[number, place] = self.expected.get((number, place), 0) + 1
+            if places:
+                run = Run(batch, places, self.owners[handler])
+                rows: list[Row] = [(None, None, b"v", []) for _ in places]
+                self.took(self.setting.held.add(Output("out", 0, run, rows)))
+
+    def took(self, released: Released) -> None:
+        """Everything of a record comes at once, and its lane has nothing else before it."""
+        numbers = {batch.serial: number for number, batch in enumerate(self.batches)}
+        counts = Counter[Place]()
+        for _, _, run, rows in released.outputs:
+            assert len(run.places) == len(rows)
+            for place in run.places:
+                at = numbers[run.batch.serial], place
+                counts[at] += 1
+                key = run.batch.records[place].key
+                self.out.append((self.owners.index(cast("Grave", run.owner)), key, at))
+        assert counts == {at: self.expected.pop(at) for at in counts}
+        assert not any(
+            at in ahead for at in counts for keys in self.ahead for ahead in keys.values()
+        )
+        self.setting.take(released)
+
+    def nothing_waits_without_need(self) -> None:
+        self.took(self.setting.held.release())
+        for key in KEYS:
+            waiting = sorted(
+                at for at in self.expected if self.batches[at[0]].records[at[1]].key == key
+            )
+            open_ = {at for ahead in self.ahead for at in ahead[key]}
+            assert not waiting or waiting[0] in open_
+
+
+@given(st.data())
+def test_handlers_in_any_order_lose_nothing_and_keep_the_order_of_each_key(
+    data: st.DataObject,
+) -> None:
+    keys = data.draw(st.lists(st.lists(st.sampled_from(KEYS), min_size=1, max_size=6), max_size=3))
+    flow = Flow(keys)
+    every = [(number, place) for number, some in enumerate(keys) for place in range(len(some))]
+    for _ in range(data.draw(st.integers(0, 12))):
+        flow.go_on(
+            data.draw(st.integers(0, HANDLERS - 1)),
+            data.draw(st.dictionaries(st.sampled_from(KEYS), st.integers(1, 4))),
+            set(data.draw(st.lists(st.sampled_from(every)))) if every else set(),
+        )
+        if data.draw(st.booleans()):
+            flow.nothing_waits_without_need()
+    for handler in range(HANDLERS):
+        flow.go_on(handler, dict.fromkeys(KEYS, len(every)), set(every[::2]))
+    flow.nothing_waits_without_need()
+
+    assert not flow.expected
+    assert not flow.setting.held
+    assert flow.setting.charged_bytes == 0
+    assert all(not batch.left for batch in flow.batches)
+    for handler in range(HANDLERS):
+        for key in KEYS:
+            places = [at for owner, own, at in flow.out if (owner, own) == (handler, key)]
+            assert places == sorted(set(places))
