@@ -29,7 +29,7 @@ from service.normalizers import Limits, load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.chain import ChainPublisher
 from service.publishers.changelog import Changelog, Owner
-from service.publishers.held_back import all_together, by_key
+from service.publishers.held_back import all_together, by_key, each_alone
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
@@ -362,11 +362,13 @@ def _transactions(
         handler.effective("ordering", load_handler(handler.use).ordering)
         for handler in config.handlers.values()
     }
+    lane_of = by_key
+    if "partition" in orders:
+        lane_of = all_together
+    elif orders == {"none"}:
+        lane_of = each_alone
     return TransactionalPublisher(
-        publisher,
-        brokers.transactional,
-        group=groups[0],
-        lane_of=all_together if "partition" in orders else by_key,
+        publisher, brokers.transactional, group=groups[0], lane_of=lane_of
     )
 
 

@@ -24,6 +24,9 @@ LaneOf: TypeAlias = Callable[[Record], Hashable]
 by_key: LaneOf = attrgetter("key")
 """Those of one key do."""
 
+each_alone: LaneOf = attrgetter("offset")
+"""Only those of one record do."""
+
 
 def all_together(_record: Record) -> None:
     """All of a partition do."""

@@ -101,6 +101,23 @@ async def test_a_record_of_two_handlers_is_published_in_one_piece(headrace: Head
         assert sum(service.committed().values()) == 4
 
 
+@pytest.mark.parametrize(("ordering", "early"), [("none", [1]), ("key", []), ("partition", [])])
+async def test_what_has_no_order_does_not_wait_behind_the_slow_handler_of_another_record(
+    headrace: Headrace, ordering: str, early: list[int]
+) -> None:
+    config = _exactly_once(fast="transactions.copy", slow="transactions.at_leisure")
+    for settings in config["pipelines"]["test"]["handlers"].values():
+        settings["ordering"] = ordering
+    async with headrace(config) as service:
+        for number, takes_s in enumerate((3, 0)):  # neither has a key
+            await service.send({"n": number, "takes_s": takes_s, "says": False})
+        await service.advance(1)
+
+        assert [output["n"] for output in service.outputs()] == early
+        await service.settle()
+        assert len(service.outputs()) == 2
+
+
 @pytest.mark.parametrize("says", [True, False], ids=["says something", "says nothing"])
 @pytest.mark.parametrize("wanted", [True, False], ids=["both by two", "the second by one"])
 async def test_results_of_one_handler_keep_the_order_of_a_key_while_another_is_slow(
