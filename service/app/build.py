@@ -368,7 +368,15 @@ def _transactions(
     elif orders == {"none"}:
         lane_of = each_alone
     return TransactionalPublisher(
-        publisher, brokers.transactional, group=groups[0], lane_of=lane_of
+        publisher,
+        brokers.transactional,
+        group=groups[0],
+        others={
+            topic: source.group_id
+            for source in delay_sources(config).values()
+            for topic in source.topics
+        },
+        lane_of=lane_of,
     )
 
 

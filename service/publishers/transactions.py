@@ -42,6 +42,7 @@ QUEUED_BYTES_MAX: Final = 16 * 1024 * 1024
 STOP_TIMEOUT_S: Final = 2.0
 PARTITIONS_MAX: Final = 32
 """Input partitions of one process beyond which the price, a client each, is worth a warning."""
+_NO_OTHERS: Final[Mapping[str, str]] = {}
 
 
 class Position(Protocol):
@@ -105,6 +106,8 @@ class TransactionalPublisher:
         shared: The process's publisher; knows the topics, and takes what no partition owns.
         make_producer: Builds a transactional client for an id.
         group: Consumer group; part of the transactional ids.
+        others: Other groups, by the topic that is read in one: a delay topic has a group of its
+            own.
         lane_of: Of which records the results keep their order.
     """
 
@@ -114,12 +117,14 @@ class TransactionalPublisher:
         make_producer: Callable[[str], TransactionalClient],
         *,
         group: str,
+        others: Mapping[str, str] = _NO_OTHERS,
         lane_of: LaneOf = by_key,
     ) -> None:
         self._shared = shared
         self._lane_of = lane_of
         self._make_producer = make_producer
         self._group = group
+        self._others = others
         self._queues: dict[Partition, _Queue] = {}
         self._changelogs: list[Changelog] = []
         self._shares = Shares(QUEUED_BYTES_MAX, 0)
@@ -294,7 +299,8 @@ class TransactionalPublisher:
             )
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
-                await producer.send_offsets(self._group, positions)
+                group = self._others.get(partition[0], self._group)
+                await producer.send_offsets(group, positions)
             await producer.commit()
         except FencedError:
             raise

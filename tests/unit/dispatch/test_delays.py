@@ -217,3 +217,20 @@ async def test_what_waits_in_a_delay_topic_is_for_the_handler_that_failed(
         await service.advance(1)
 
         assert service.outputs() == [{"other": -1}, {"n": -1}]
+
+
+async def test_exactly_once_a_delay_topic_goes_on_where_the_service_before_ended() -> None:
+    broker = MemoryBroker()
+    options = _options(broker)
+    config = pipeline_of(flaky, **{name: options[name] for name in ("ordering", "retry")})
+    config["pipelines"]["test"]["delivery"] = "exactly_once"
+
+    async with Harness(config, broker=broker) as service:
+        await service.send({"n": -3}, key="k")
+        await _until_outputs(service, 1)
+    async with Harness(config, broker=broker) as service:
+        await service.send({"n": 1}, key="k")
+        await service.advance(10)
+
+        assert [output["n"] for output in service.outputs()] == [-3, 1]
+        assert len(broker.records("retry.2s")) == 1
