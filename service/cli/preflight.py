@@ -6,6 +6,7 @@ Looks and does not touch: nothing is written, no group is joined.
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
+from service.app.sources import delay_sources
 from service.app.state import changelogs_of
 from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
@@ -199,6 +200,14 @@ async def _access_problems(
                 yield (
                     f"pipelines.{name}.sources.{source_name}.group_id: group {source.group_id} "
                     "may not be used (READ)"
+                )
+        for source in delay_sources(pipeline).values():
+            (topic,) = source.topics
+            topics = {topic: present[topic]} if topic in present else {}
+            if not await _may_join(kafka, source.group_id, topics):
+                yield (
+                    f"{_named_at(settings, topic)}: topic {topic} is read in group "
+                    f"{source.group_id}, which may not be used (READ)"
                 )
 
 

@@ -259,6 +259,35 @@ async def test_a_right_that_is_missing(
     assert await problems() == [problem]
 
 
+async def test_the_group_of_a_delay_topic_that_may_not_be_used(cluster: FakeCluster) -> None:
+    cluster.counts["logs.retry.30s"] = 1
+    cluster.configs["logs.retry.30s"] = {}
+    cluster.rights["headrace-logs.logs.retry.30s"] = frozenset()
+
+    (problem,) = await problems(
+        pipelines={
+            "logs": {
+                "sources": {"kafka": {"topics": ["logs.raw"], "group_id": "headrace-logs"}},
+                "normalizer": "log",
+                "dead_letter": "logs.dead",
+                "handlers": {
+                    "alerts": {
+                        "use": "log_alerts",
+                        "output": "alerts",
+                        "ordering": "none",
+                        "retry": {"delay_topics": ["logs.retry.30s"]},
+                    }
+                },
+            }
+        }
+    )
+
+    assert problem == (
+        "pipelines.logs.handlers.alerts.retry.delay_topics: topic logs.retry.30s is read in group "
+        "headrace-logs.logs.retry.30s, which may not be used (READ)"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "needless"),
     [("logs.raw", Right.WRITE), ("logs.dead", Right.READ), ("headrace-logs", Right.WRITE)],
