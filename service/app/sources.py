@@ -170,6 +170,6 @@ def budget_share(settings: Settings, total: int) -> int:
     count = sum(
         isinstance(source, KafkaSourceSettings)
         for pipeline in settings.pipelines.values()
-        for source in pipeline.sources.values()
+        for source in (*pipeline.sources.values(), *delay_sources(pipeline).values())
     )
     return max(1, total // max(1, count))

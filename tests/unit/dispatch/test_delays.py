@@ -6,7 +6,7 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.testing.broker import MemoryBroker
-from service.testing.harness import OUTPUT, Harness, pipeline_of
+from service.testing.harness import INPUT, OUTPUT, Harness, pipeline_of
 
 Headrace = Callable[..., Harness]
 
@@ -234,3 +234,30 @@ async def test_exactly_once_a_delay_topic_goes_on_where_the_service_before_ended
 
         assert [output["n"] for output in service.outputs()] == [-3, 1]
         assert len(broker.records("retry.2s")) == 1
+
+
+@handler("delays.endless", timeout_s=3600)
+async def endless(event: Event) -> None:
+    del event
+    await asyncio.sleep(600)
+
+
+async def test_delay_topics_share_the_memory_of_the_process() -> None:
+    broker = MemoryBroker()
+    options = _options(broker)
+    config = pipeline_of(endless, **{name: options[name] for name in ("ordering", "retry")})
+
+    async with Harness({**config, "memory": {"max_records": 30}}, broker=broker) as service:
+        for _ in range(100):
+            for topic in (INPUT, "retry.1s", "retry.2s"):
+                broker.produce(topic, b"{}", headers=[("headrace-for-handler", b"handler")])
+            await service.advance(0.1)
+        held = [
+            partition.offsets.outstanding
+            for source in service.application.pipelines["test"].kafka_sources
+            for partition in source.partitions
+            if partition.offsets is not None
+        ]
+        await service.kill()
+
+    assert 0 < sum(held) <= 30
