@@ -96,8 +96,9 @@ class RetrySettings(Section):
     )
     delay_topics: Annotated[tuple[DelayTopic, ...], BeforeValidator(_delay_topics)] = Field(
         default=(),
-        description="Topics to wait in after the attempts in place, shortest delay first: "
-        "{topic, delay_s}, or a name that ends in its delay such as logs.retry.30s.",
+        description="Topics of this pipeline alone to wait in after the attempts in place, "
+        "shortest delay first: {topic, delay_s}, or a name that ends in its delay such as "
+        "logs.retry.30s.",
     )
 
 

@@ -36,6 +36,7 @@ def rule_problems(settings: Settings) -> list[Problem]:
         *_clients(settings),
         *_memory(settings),
         *_shared_sources(settings),
+        *_shared_delay_topics(settings),
         *_workers(settings),
         *chain_problems(settings),
     ]
@@ -228,6 +229,22 @@ def _shared_sources(settings: Settings) -> Iterator[Problem]:
                 owner = paths.setdefault(source.path, f"{name}.sources.{source_name}")
                 if owner != f"{name}.sources.{source_name}":
                     yield Problem((*here, "path"), f"is taken by pipelines.{owner}")
+
+
+def _shared_delay_topics(settings: Settings) -> Iterator[Problem]:
+    """What waits in a delay topic is for one pipeline: to any other it is nobody's."""
+    owners: dict[str, str] = {}
+    for name, pipeline in settings.pipelines.items():
+        for handler_name, handler in pipeline.handlers.items():
+            for index, entry in enumerate(handler.retry.delay_topics):
+                owner = owners.setdefault(entry.topic, name)
+                if owner != name:
+                    here = ("pipelines", name, "handlers", handler_name, "retry", "delay_topics")
+                    yield Problem(
+                        (*here, index),
+                        f"{entry.topic} is a delay topic of pipeline {owner}: each would take "
+                        "records of the other for done, or for its own; name another topic",
+                    )
 
 
 def _workers(settings: Settings) -> Iterator[Problem]:

@@ -354,6 +354,16 @@ MISCONFIGURATIONS = {
         f"{H}.retry.delay_topics[0]",
         "topic of the pipeline",
     ),
+    "a delay topic of two pipelines": (
+        (
+            "pipelines: {p: &it {sources: {kafka: {topics: [in], group_id: g}}, dead_letter: dead, "
+            "handlers: {h: {use: log_alerts, output: out, ordering: none, "
+            "retry: {delay_topics: [r.5s]}}}}, "
+            "q: {<<: *it, sources: {kafka: {topics: [other], group_id: g}}}}"
+        ),
+        "pipelines.q.handlers.h.retry.delay_topics[0]",
+        "is a delay topic of pipeline p",
+    ),
     "options for a built-in normalizer": (
         pipeline("normalizer_options: {a: 1}"),
         "pipelines.p.normalizer_options",
