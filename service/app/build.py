@@ -152,6 +152,9 @@ def build_pipeline(
     transactions = _transactions(config, brokers, publisher)
     edge: Publisher = publisher if transactions is None else transactions
     feeds: list[ChainSource] = []
+    delay_topics = {
+        step.topic for handler in config.handlers.values() for step in handler.retry.delay_topics
+    }
 
     def writer(handler: str, output: str | None, edge: Publisher = edge) -> ResultWriter:
         return ResultWriter(
@@ -163,6 +166,7 @@ def build_pipeline(
             counters=counters,
             idle=idle,
             tracing=tracing,
+            delay_topics=delay_topics,
         )
 
     kept: list[KeptHandler] = []

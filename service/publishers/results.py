@@ -5,7 +5,7 @@ dead-letter topic, and hands finished entries to the publisher.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import perf_counter
 
 from service.clock import wall_clock_ms
@@ -61,6 +61,7 @@ class ResultWriter:
         counters: The pipeline's counters.
         idle: Tells whether nothing more is coming for now, so that batches should go out.
         tracing: Told of the outputs of traced records.
+        delay_topics: Results of what was there, maybe twice after a crash, are named by its origin.
 
     Attributes:
         changes: Told what becomes of the results of records that changed the handler's state;
@@ -78,6 +79,7 @@ class ResultWriter:
         counters: PipelineCounters,
         idle: Callable[[], bool],
         tracing: OutputTracing | None = None,
+        delay_topics: Collection[str] = frozenset(),
     ) -> None:
         self._publisher = publisher
         self._pipeline = pipeline
@@ -86,6 +88,7 @@ class ResultWriter:
         self._dead_letter = dead_letter
         self._counters = counters
         self._idle = idle
+        self._delay_topics = delay_topics
         self._tracing = NO_TRACING if tracing is None else tracing
         self._graves: dict[str, Grave] = {}
         self._plain = PlainWriter(
@@ -139,7 +142,7 @@ class ResultWriter:
                 valid_batch = batch
             if isinstance(item, Outcome):
                 single = [item]
-            elif not late and self._plain.write(item):
+            elif not (late or batch.topic in self._delay_topics) and self._plain.write(item):
                 self._wrote(batch, item.indexes)
                 continue
             else:
@@ -255,7 +258,9 @@ class ResultWriter:
         topic, key, value, result = output
         batch, index = outcome.batch, outcome.index
         record = batch.records[index]
-        prefix = id_prefix(self._pipeline, self._handler, batch.path, batch.partition)
+        origin = original_of(record.headers)[1] if batch.topic in self._delay_topics else None
+        path, number, offset = origin or (batch.path, batch.partition, record.offset)
+        prefix = id_prefix(self._pipeline, self._handler, path, number)
         content_type = CONTENT_TYPE
         timestamp = None
         extra: Headers = ()
@@ -266,7 +271,7 @@ class ResultWriter:
             if isinstance(result.value, bytes):
                 content_type = BINARY_CONTENT_TYPE
             extra = headers_of(result)
-        headers = [(ID_HEADER, headrace_id(prefix, record.offset, place)), content_type]
+        headers = [(ID_HEADER, headrace_id(prefix, offset, place)), content_type]
         parent = None
         active = self._tracing.active
         if active and id(batch) in active:

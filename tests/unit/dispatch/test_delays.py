@@ -261,3 +261,25 @@ async def test_delay_topics_share_the_memory_of_the_process() -> None:
         await service.kill()
 
     assert 0 < sum(held) <= 30
+
+
+async def test_results_behind_a_delay_topic_are_named_by_the_record_that_failed_first(
+    headrace: Headrace,
+) -> None:
+    broker = MemoryBroker()
+
+    async with headrace(flaky, **_options(broker)) as service:
+        for _ in range(2):  # as after a crash between its copy and the commit
+            broker.produce(
+                "retry.1s",
+                b'{"n": 1}',
+                headers=[
+                    ("headrace-origin", b"input/0/7"),
+                    ("headrace-rung", b"1"),
+                    ("headrace-for-handler", b"handler"),
+                ],
+            )
+        await service.advance(2)
+
+        ids = [record.header("headrace-id") for record in broker.records(OUTPUT)]
+        assert ids == [b"test/handler/input/0/7-0"] * 2
