@@ -8,7 +8,8 @@ from service.app.chains import behind, find_behind
 from service.clock import wall_clock_ms
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import HeldPartition, Phase
-from service.events import RecordBatch
+from service.delivery.delays import not_before_ms
+from service.events import Record, RecordBatch
 from service.health.standstill import Standstill
 from service.health.stuck import HELD_S, PartitionFacts, RecordFacts, RecordState, blocking
 from service.metrics import ChannelStatus, PartitionStatus, PipelineStatus, ServiceStatus
@@ -155,7 +156,7 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
     if oldest is not None:
         age_s = now_s - oldest.batch.received_at_s
         stored = oldest.batch.records[oldest.index]
-        lag_s = max(0.0, (wall_clock_ms() - stored.timestamp) / 1000)
+        lag_s = max(0.0, (wall_clock_ms() - _due_ms(built, held, stored)) / 1000)
         record = _record(built, oldest.offset, stored.key, oldest.batch, oldest.index, age_s, now_s)
     behind = offsets is not None and offsets.commit_due(held.acknowledged)
     since_s = held.committed_at_s or held.assigned_at_s
@@ -186,6 +187,17 @@ def _partition(  # noqa: PLR0917 -- one private use, all of one partition
         blocking=blocking(facts),
         stands_still=front_s > HELD_S,
     )
+
+
+def _due_ms(built: BuiltPipeline, held: HeldPartition, record: Record) -> int:
+    """When a record could be handled first, in ms since the epoch.
+
+    What was told to wait in a delay topic is no sign that this process does not keep up.
+    """
+    delayed = any(
+        held.partition.topic in branch.dispatcher.delay_topics for branch in built.pipeline.branches
+    )
+    return max(record.timestamp, not_before_ms(record.headers)) if delayed else record.timestamp
 
 
 def _record(  # noqa: PLR0917 -- one private use, all of one record

@@ -265,7 +265,8 @@ LAG_TIME = Metric(
     name="service.partition.lag",
     unit="s",
     kind=Kind.GAUGE,
-    about="Age of the oldest record of a partition that is not committed.",
+    about="Age of the oldest record of a partition that is not committed; in a delay topic from "
+    "when it was due.",
     labels=_PARTITION,
 )
 PARTITION_IN_FLIGHT = Metric(

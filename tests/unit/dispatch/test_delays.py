@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service import Event, TransientError, handler
+from service.clock import wall_clock_ms
 from service.testing.broker import MemoryBroker
 from service.testing.harness import INPUT, OUTPUT, Harness, pipeline_of
 
@@ -283,3 +284,23 @@ async def test_results_behind_a_delay_topic_are_named_by_the_record_that_failed_
 
         ids = [record.header("headrace-id") for record in broker.records(OUTPUT)]
         assert ids == [b"test/handler/input/0/7-0"] * 2
+
+
+async def test_a_record_of_a_delay_topic_is_late_from_when_it_was_due() -> None:
+    broker = MemoryBroker()
+    options = _options(broker)
+    config = pipeline_of(endless, **{name: options[name] for name in ("ordering", "retry")})
+
+    async with Harness(config, broker=broker) as service:
+        headers = [("headrace-for-handler", b"handler")]
+        due_ms = b"%d" % (wall_clock_ms() + 2_000)
+        broker.produce("retry.2s", b"{}", headers=[*headers, ("headrace-not-before", due_ms)])
+        await service.advance(12)
+        partitions = service.application.snapshot().pipelines["test"].partitions
+        await service.kill()
+
+    assert {each.topic: each.lag_s for each in partitions} == {
+        INPUT: 0.0,
+        "retry.1s": 0.0,
+        "retry.2s": pytest.approx(10.0, abs=0.01),
+    }
