@@ -12,6 +12,7 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaError,
     NotCoordinatorForGroupError,
+    for_code,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -45,22 +46,16 @@ class GroupTools(KafkaClients):
         admin = await self.admin_client()
         wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
         # with its metadata, which the consumer's own committed() leaves out
-        found = await once_started(
-            group, lambda: admin.list_consumer_group_offsets(group, partitions=wanted)
-        )
+        found = await once_started(group, lambda: _offsets(admin, group, wanted))
         return {
-            at.partition: Committed(found[at].offset, found[at].metadata or "")
-            if at in found
-            else Committed(-1, "")
-            for at in wanted
+            at.partition: Committed(found[at].offset, found[at].metadata or "") for at in wanted
         }
 
     async def members(self, group: str) -> int:
         """How many members ``group`` has now; 0 if there is no such group."""
         admin = await self.admin_client()
-        answers = await once_started(group, lambda: admin.describe_consumer_groups([group]))
-        # error code, group, state, protocol type, protocol, members
-        return sum(len(described[5]) for answer in answers for described in answer.groups)
+        described = await once_started(group, lambda: _described(admin, group))
+        return sum(len(members) for *_, members in described)
 
     @asynccontextmanager
     async def committing(
@@ -81,6 +76,36 @@ class GroupTools(KafkaClients):
                 )
 
             yield commit
+
+
+async def _offsets(admin: Any, group: str, wanted: list[Any]) -> Mapping[Any, Any]:
+    """What is committed for each of ``wanted``, -1 where that is nothing.
+
+    A coordinator that is not there yet, as after a restart of its broker, answers with one error
+    for everything and lists no partition.  The client overlooks the error: it would look as if
+    nothing had ever been committed, and a redrive send everything again.
+
+    Raises:
+        GroupLoadInProgressError: If the answer is not about all of them.
+    """
+    found: Mapping[Any, Any] = await admin.list_consumer_group_offsets(group, partitions=wanted)
+    if not found.keys() >= set(wanted):
+        raise GroupLoadInProgressError("the group's offsets are not known yet")
+    return found
+
+
+async def _described(admin: Any, group: str) -> list[tuple[Any, ...]]:
+    """Error code, group, state, protocol type, protocol and members; one such tuple.
+
+    Raises:
+        KafkaError: What the answer says, which the client overlooks; it has no members then.
+    """
+    answers = await admin.describe_consumer_groups([group])
+    described = [each[:6] for answer in answers for each in answer.groups]
+    for code, *_ in described:
+        if code:
+            raise for_code(code)(f"group {group} cannot be described")
+    return described
 
 
 async def once_started(group: str, ask: Callable[[], Awaitable[Any]]) -> Any:
