@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import orjson
@@ -14,7 +14,12 @@ from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.usage import UsageError
 from service.errors import ConfigurationError
-from service.settings import KafkaSourceSettings, Settings, load_settings
+from service.settings import (
+    KafkaSourceSettings,
+    PipelineSourceSettings,
+    Settings,
+    load_settings,
+)
 from service.settings.chains import group_of
 from service.state.records import decode_key
 
@@ -92,6 +97,15 @@ def topics_of(
     if state not in topics:
         raise UsageError(f"{handler} has no state {state!r}, only {', '.join(topics)}")
     return {state: topics[state]}
+
+
+def groups_of(settings: Settings, pipeline: str) -> Iterator[str]:
+    """The consumer groups that bring a pipeline its events, those that feed it in process too."""
+    for source in settings.pipelines[pipeline].sources.values():
+        if isinstance(source, KafkaSourceSettings):
+            yield source.group_id
+        elif isinstance(source, PipelineSourceSettings):
+            yield from groups_of(settings, source.name)
 
 
 async def entries(kafka: KafkaTools, topic: str) -> list[Entry]:
@@ -175,11 +189,10 @@ async def _reset(
     if not arguments.yes:
         print("this forgets what the handler remembers; say --yes", file=sys.stderr)
         return USAGE
-    sources = settings.pipelines[arguments.pipeline].sources.values()
-    for source in sources:
-        if isinstance(source, KafkaSourceSettings) and await kafka.members(source.group_id):
+    for group in dict.fromkeys(groups_of(settings, arguments.pipeline)):
+        if await kafka.members(group):
             # what runs keeps its state in memory, and would write it again
-            print(f"the service runs: group {source.group_id} has members", file=sys.stderr)
+            print(f"the service runs: group {group} has members", file=sys.stderr)
             return TEMPORARY
     print(f"{await reset(kafka, topics)} keys forgotten")
     return OK

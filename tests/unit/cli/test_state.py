@@ -1,10 +1,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import pytest
 
+from service.cli import state
 from service.cli.arguments import parse_arguments
 from service.cli.kafka_tools import KafkaTools, StoredRecord
 from service.cli.state import entries, export, reset, show, topics_of
@@ -18,10 +21,18 @@ TOPICS = {"jobs": TOPIC}
 
 
 class FakeKafka:
-    """One changelog topic as a list; what the commands call."""
+    """One changelog topic as a list; what the commands call.
+
+    Attributes:
+        members_of: How many each group has.
+    """
 
     def __init__(self) -> None:
         self.records: list[StoredRecord] = []
+        self.members_of: dict[str, int] = {}
+
+    async def members(self, group: str) -> int:
+        return self.members_of.get(group, 0)
 
     def put(self, key: bytes | None, value: Any, partition: int = 0) -> None:
         encoded = None if value is None else orjson.dumps(value)
@@ -121,6 +132,37 @@ async def test_reset_leaves_a_tombstone_where_each_key_was(kafka: FakeKafka) -> 
         (b"in/a", 1),
         (b"in/b", 0),
     ]
+
+
+@pytest.mark.parametrize("group", ["first", "second"])
+def test_what_runs_behind_other_pipelines_of_its_process_is_not_reset(
+    kafka: FakeKafka,
+    group: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = pipeline_of("progress")
+    pipelines = config["pipelines"]
+    for name in ("first", "second"):
+        kafka_source = {"topics": [f"{name}.raw"], "group_id": name}
+        pipelines[name] = {**pipelines["test"], "sources": {"kafka": kafka_source}}
+    fed = {name: {"type": "pipeline", "name": name} for name in ("first", "second")}
+    pipelines["test"] = {**pipelines["test"], "sources": fed}
+    file = tmp_path / "headrace.yaml"
+    file.write_bytes(orjson.dumps(config))  # JSON is YAML
+
+    @asynccontextmanager
+    async def made(_: object) -> AsyncGenerator[FakeKafka]:
+        yield kafka
+
+    monkeypatch.setattr(state, "kafka_tools", made)
+    kafka.members_of[group] = 1
+    line = ["state", "reset", "test", "handler", "--yes", "--config", str(file)]
+
+    assert state.main(parse_arguments(line)) == 75
+    assert capsys.readouterr().err == f"the service runs: group {group} has members\n"
+    assert len(kafka.records) == 7
 
 
 @pytest.mark.parametrize(
