@@ -236,7 +236,8 @@ class ResultWriter:
         if isinstance(key, str):
             key = key.encode()
         value = None if result.value is None else encode(result.value)
-        if value is None and key is None:
+        # what a record is on its way to a delay topic, it was in its own
+        if value is None and key is None and not isinstance(result, Delayed):
             raise PermanentError("a result without a value (a tombstone) needs a key")
         if topic in self._publisher.topics:
             self._check(topic, key, value, result)

@@ -39,6 +39,13 @@ def flaky(event: Event) -> dict[str, Any]:
     return {"n": number}
 
 
+@handler("delays.flaky_about_nothing", tombstones=True)
+def flaky_about_nothing(event: Event) -> dict[str, Any]:
+    if event.attempts < 3:
+        raise TransientError("not yet")
+    return {"key": event.key, "data": event.data}
+
+
 def _options(broker: MemoryBroker) -> dict[str, Any]:
     for topic in ("retry.1s", "retry.2s"):
         broker.create_topic(topic)
@@ -112,6 +119,21 @@ async def test_a_record_goes_through_delay_topics_as_it_came(headrace: Headrace)
         assert list(letter.headers[:4]) == before
         assert letter.headers[4][0] == "headrace-error"
         assert letter.headers[-2] == ("headrace-origin", b"input/0/0")
+
+
+async def test_a_record_with_neither_key_nor_value_goes_through_delay_topics(
+    headrace: Headrace,
+) -> None:
+    broker = MemoryBroker()
+
+    async with headrace(flaky_about_nothing, **_options(broker)) as service:
+        await service.send(None)
+        await _until_outputs(service, 1)
+
+        (waiting,) = broker.records("retry.1s")
+        assert (waiting.key, waiting.value) == (None, None)
+        assert service.outputs() == [{"key": None, "data": None}]
+        assert service.dead_letters() == []
 
 
 async def test_the_dead_letter_of_a_dead_letter_names_the_topic_that_it_was_read_from(
