@@ -134,16 +134,19 @@ class RecordTools(KafkaClients):
         return future
 
     async def settle(self, futures: Sequence["asyncio.Future[Any]"]) -> None:
-        """Wait until all of ``futures`` of :meth:`send` are acknowledged."""
+        """Wait until all of ``futures`` of :meth:`send` are acknowledged.
+
+        Cancel safety: they go on, as do the records, and can be waited for again.
+        """
         if not futures:
             return
         async with deadline("records are not acknowledged"):
-            results = await asyncio.gather(*futures, return_exceptions=True)
-        for result in results:
-            if isinstance(result, KafkaError):
-                raise refusal(result, "a record") from result
-            if isinstance(result, BaseException):
-                raise result
+            await asyncio.wait(futures)  # not gather(), which would cancel them
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in errors:
+            if isinstance(error, KafkaError):
+                raise refusal(error, "a record") from error
+            raise error
 
 
 async def _send_empty(

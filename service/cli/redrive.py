@@ -2,7 +2,8 @@
 
 Each at most once, however often the command runs: what was acknowledged is committed for a group
 of its own, right after every slice that was sent.  A process that dies between the two sends that
-slice again, so keep to one redrive of a topic at a time.  An error commits what was acknowledged.
+slice again, so keep to one redrive of a topic at a time.  After an error, and when the command is
+asked to end, what is on its way is waited for and committed.
 """
 
 import asyncio
@@ -67,7 +68,8 @@ async def redrive(
 ) -> Summary:
     """Send ``letters`` of ``topic`` back, at most ``rate`` a second; ``sent`` is called for each.
 
-    Cancel safety: what was acknowledged before the cancellation is committed.
+    Cancel safety: what was sent before the cancellation is waited for, for as long as any call to
+    a broker, and committed.
 
     Args:
         kafka: Where.
@@ -99,8 +101,9 @@ async def redrive(
                 sent()
                 if run.summary.sent == count:
                     break
-        except ServiceError:
-            # or each further try, which comes to the same letter, would send those before it again
+        except (ServiceError, asyncio.CancelledError):
+            # or each further try, which comes to the same letters, would send those again that are
+            # on their way: closing the client waits for them too, and nobody would remember them
             with suppress(ServiceError):
                 await run.flush()
             raise
@@ -127,7 +130,8 @@ class _Redrive:
         self._slice = max(1, min(_SLICE_MAX, int(rate * _SLICE_S)))
         self._waiting: list[tuple[Letter, asyncio.Future[object]]] = []
         self._origins: dict[str, bool] = {}
-        self._began_s = asyncio.get_running_loop().time()
+        self._uncommitted: set[int] = set()
+        self._due_s = asyncio.get_running_loop().time()
         self.summary = Summary(dry_run=dry_run)
 
     async def refusal(self, letter: Letter, max_redrives: int) -> str | None:
@@ -163,26 +167,34 @@ class _Redrive:
         self._waiting.append((letter, future))
         if len(self._waiting) >= self._slice:
             await self.flush()
+            await self._pace(self._slice)
 
     async def flush(self) -> None:
-        """Wait for the slice's acknowledgements, commit them, and keep to the rate."""
-        if not self._waiting:
-            return
-        slice_, self._waiting = self._waiting, []
-        try:
-            await self._kafka.settle([future for _, future in slice_])
-        finally:
-            await self._remember([letter for letter, future in slice_ if _acknowledged(future)])
-        due_s = self._began_s + self.summary.sent / self._rate
-        await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+        """Wait until what was sent is acknowledged, and commit that.
 
-    async def _remember(self, letters: list[Letter]) -> None:
-        """Commit that ``letters`` were acknowledged."""
-        for record, _, after in letters:
-            self._redriven[record.partition].add(record.offset, after)
-        numbers = {record.partition for record, _, _ in letters}
-        if numbers:
-            await self._commit({number: self._redriven[number].commit() for number in numbers})
+        Cancel safety: what it has not come to is left to the next call.
+        """
+        try:
+            await self._kafka.settle([future for _, future in self._waiting])
+        finally:
+            await self._remember()
+
+    async def _remember(self) -> None:
+        """Commit what was acknowledged; what was refused is not waited for any more."""
+        for (record, _, after), future in self._waiting:
+            if _acknowledged(future):
+                self._redriven[record.partition].add(record.offset, after)
+                self._uncommitted.add(record.partition)
+        self._waiting = [sent for sent in self._waiting if not sent[1].done()]
+        if self._uncommitted:
+            await self._commit({at: self._redriven[at].commit() for at in self._uncommitted})
+            self._uncommitted.clear()
+
+    async def _pace(self, count: int) -> None:
+        """Keep to the rate after ``count`` records; time that was lost is not made up for."""
+        now_s = asyncio.get_running_loop().time()
+        self._due_s = max(self._due_s + count / self._rate, now_s)
+        await asyncio.sleep(self._due_s - now_s)
 
 
 def _acknowledged(future: asyncio.Future[object]) -> bool:

@@ -2,7 +2,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -35,11 +35,15 @@ class FakeKafka:
     Attributes:
         stride: Distance of two offsets: with transactions there are markers in between.
         refused: A value that the broker does not take.
+        acknowledged_after_s: How long an acknowledgement takes.
+        pause_s: Waited after the first letter is read, and after the last.
     """
 
     def __init__(self) -> None:
         self.stride = 1
         self.refused: bytes | None = None
+        self.acknowledged_after_s = 0.0
+        self.pause_s = 0.0
         self.topics: dict[str, list[StoredRecord]] = {TOPIC: [], "logs.raw": []}
         self.commits: dict[str, dict[int, tuple[int, str]]] = {}
 
@@ -81,7 +85,10 @@ class FakeKafka:
     async def read(
         self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
     ) -> AsyncGenerator[list[StoredRecord]]:
-        yield [r for r in self.topics[topic] if starts[0] <= r.offset < ends[0]]
+        found = [r for r in self.topics[topic] if starts[0] <= r.offset < ends[0]]
+        for chunk in (found[:1], found[1:]):
+            yield chunk
+            await asyncio.sleep(self.pause_s)
 
     async def committed(self, group: str, topic: str, partitions: int) -> dict[int, Committed]:
         commits = self.commits.get(f"{group}/{topic}", {})
@@ -104,13 +111,14 @@ class FakeKafka:
         if self.refused is not None and value == self.refused:
             raise KafkaToolError("refused")
         self._store(topic, key, value, headers)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        future.set_result(None)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        loop.call_later(self.acknowledged_after_s, future.set_result, None)
         return future
 
-    async def settle(self, futures: Iterable["asyncio.Future[Any]"]) -> None:
-        for future in futures:
-            await future
+    async def settle(self, futures: Sequence["asyncio.Future[Any]"]) -> None:
+        if futures:
+            await asyncio.wait(futures)
 
     @property
     def returned(self) -> list[bytes | None]:
@@ -306,6 +314,39 @@ async def test_what_was_sent_before_an_error_is_not_sent_again(kafka: FakeKafka)
             await run(kafka)
 
     assert kafka.returned == [b"v0", b"v1"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "sent_before"),
+    [(20, 2), (1e6, 4)],
+    ids=["while a slice is on its way", "before a slice is full"],
+)
+async def test_what_was_on_its_way_when_it_had_to_end_is_not_sent_again(
+    kafka: FakeKafka, rate: float, sent_before: int
+) -> None:
+    for _ in range(4):
+        kafka.add("decode")
+    kafka.acknowledged_after_s = kafka.pause_s = 1.0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await run(kafka, rate=rate)
+
+    rest = await run(kafka)
+
+    assert rest == f"sent {4 - sent_before} back\nleft {sent_before}: sent back before"
+    assert kafka.returned == [b"v0", b"v1", b"v2", b"v3"]
+
+
+async def test_time_in_which_nothing_was_sent_is_not_made_up_for(kafka: FakeKafka) -> None:
+    for _ in range(21):
+        kafka.add("decode")
+    kafka.pause_s = 60.0
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+
+    await run(kafka, rate=10, count=21)
+
+    assert loop.time() - began_s == pytest.approx(0.1 + 60.0 + 1.9)
 
 
 def test_the_topic_has_to_be_named_when_there_are_several() -> None:
