@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import orjson
 
@@ -17,7 +16,7 @@ from service.cli.exit_codes import OK, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.progress import progress
 from service.cli.redrive import Letter, redrive
-from service.cli.tail import as_event, readable
+from service.cli.tail import as_event, json_line, readable
 from service.cli.times import parse_time
 from service.cli.topology import dead_letter_topics
 from service.cli.usage import UsageError
@@ -160,8 +159,8 @@ async def _show(settings: Settings, topic: str, arguments: argparse.Namespace) -
         letters = dead_letters(kafka, topic, filters_of(arguments), arguments.count)
         async with aclosing(letters):
             async for record, info, _ in letters:
-                shown: Mapping[str, Any] = {**as_event(record), "failure": asdict(info)}
-                sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
+                shown = {**as_event(record), "failure": asdict(info)}
+                sys.stdout.buffer.write(json_line(shown, record))
     sys.stdout.buffer.flush()
     return OK
 

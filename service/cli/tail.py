@@ -57,10 +57,10 @@ async def _tail(settings: Settings, arguments: argparse.Namespace, where: Where 
         aclosing(read_from(kafka, arguments.topic, arguments.start)) as chunks,
     ):
         async for chunk in chunks:
-            events = [as_event(record) for record in chunk]
-            wanted = [event for event in events if where is None or where(event["value"])]
-            for event in wanted[:left]:
-                sys.stdout.buffer.write(orjson.dumps(event, option=_LINE))
+            events = [(as_event(record), record) for record in chunk]
+            wanted = [shown for shown in events if where is None or where(shown[0]["value"])]
+            for event, record in wanted[:left]:
+                sys.stdout.buffer.write(json_line(event, record))
             sys.stdout.buffer.flush()
             if left is not None:
                 left -= len(wanted)
@@ -115,6 +115,18 @@ def as_event(record: StoredRecord) -> dict[str, Any]:
         "value": _decoded(record.value),
         "headers": {name: readable(content) for name, content in record.headers},
     }
+
+
+def json_line(event: dict[str, Any], record: StoredRecord) -> bytes:
+    """``event``, which ``record`` has become, as one line of JSON.
+
+    A value that is nested deeper than orjson writes, which reads deeper ones, is shown as text: it
+    may be what killed the service, and must not end who looks at it.
+    """
+    try:
+        return orjson.dumps(event, option=_LINE)
+    except orjson.JSONEncodeError:
+        return orjson.dumps({**event, "value": readable(record.value)}, option=_LINE)
 
 
 def readable(content: bytes | None) -> str | None:

@@ -1,7 +1,8 @@
+import orjson
 import pytest
 
 from service.cli.kafka_tools import StoredRecord
-from service.cli.tail import as_event, parse_where
+from service.cli.tail import as_event, json_line, parse_where
 from service.cli.usage import UsageError
 
 
@@ -26,6 +27,16 @@ def test_bytes_that_are_neither_json_nor_text_are_escaped() -> None:
 
 def test_a_tombstone_has_no_value() -> None:
     assert as_event(StoredRecord("t", 0, 0, 0, None, None, ()))["value"] is None
+
+
+@pytest.mark.parametrize("depth", [1, 200, 400, 1000, 2000])
+def test_a_value_of_any_depth_has_a_line(depth: int) -> None:
+    value = b"[" * depth + b"]" * depth
+    record = StoredRecord("t", 0, 0, 0, None, value, ())
+
+    shown = orjson.loads(json_line(as_event(record), record))["value"]
+
+    assert shown in (value.decode(), orjson.loads(value) if depth <= 200 else None)
 
 
 @pytest.mark.parametrize("text", ["level == 'WARN'", '{"field": "level", "equals": "WARN"}'])
