@@ -10,8 +10,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from service.cli.kafka_clients import KafkaClients, deadline, refusal
+from service.cli.kafka_clients import CALL_S, KafkaClients, KafkaToolError, deadline, refusal
 from service.consumers.kafka_decompress import DecompressedTooLargeError
+from service.errors import BrokerUnavailableError
 from service.events import Headers
 
 _POLL_MS = 200
@@ -70,7 +71,11 @@ class RecordTools(KafkaClients):
         Args:
             topic: Topic name.
             starts: First offset per partition.
-            ends: Stop before these offsets, when all are reached; without them go on for ever.
+            ends: Stop before these offsets, when all are reached; without them go on for ever,
+                whatever becomes of the brokers.
+
+        Raises:
+            KafkaToolError: If an open transaction keeps back what lies before ``ends``.
         """
         if ends is not None and all(starts[number] >= ends[number] for number in starts):
             return
@@ -79,7 +84,12 @@ class RecordTools(KafkaClients):
             consumer.assign(assigned)
             for at in assigned:
                 consumer.seek(at, starts[at.partition])
+            loop = asyncio.get_running_loop()
+            moved_s = loop.time()
             while ends is None or await self._unread(consumer, assigned, ends):
+                if ends is not None and loop.time() - moved_s > CALL_S:
+                    await self._refuse_standstill(consumer, topic, ends)
+                    moved_s = loop.time()
                 try:
                     # a get is never cancelled for its time: that would leak a fetch
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -94,6 +104,30 @@ class RecordTools(KafkaClients):
                     ]  # fmt: skip
                     if chunk:
                         yield chunk
+                if fetched:
+                    moved_s = loop.time()  # after whoever took the chunks, in their own time
+
+    async def _refuse_standstill(self, consumer: Any, topic: str, ends: Mapping[int, int]) -> None:
+        """Say why nothing comes; the client itself waits without a word, for ever.
+
+        Raises:
+            BrokerUnavailableError: If no broker answers.
+            KafkaToolError: If a transaction is open.
+        """
+        try:
+            # of one that reads what is committed: before the first open transaction
+            stable = await self.call(consumer, "end_offsets", sorted(consumer.assignment()))
+        except BrokerUnavailableError as error:
+            raise BrokerUnavailableError(
+                f"topic {topic}: nothing comes any more: {error}"
+            ) from error
+        for at, end in stable.items():
+            position = await self.call(consumer, "position", at)
+            if end <= position < ends[at.partition]:
+                raise KafkaToolError(
+                    f"topic {topic}: an open transaction keeps back partition {at.partition} from "
+                    f"offset {position} on; it ends with its producer's transaction timeout at last"
+                )
 
     async def _unread(
         self, consumer: Any, assigned: Sequence[Any], ends: Mapping[int, int]
