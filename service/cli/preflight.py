@@ -115,7 +115,7 @@ def _size_problems(
                 "be cut"
             )
     for topic, config in configs.items():
-        if DEAD_LETTER in roles[topic] and config.get("cleanup.policy") == "compact":
+        if DEAD_LETTER in roles[topic] and "compact" in config.get("cleanup.policy", ""):
             yield (
                 f"{_named_at(settings, topic)}: topic {topic} is compacted: of several dead "
                 "letters of a key only the last would stay"

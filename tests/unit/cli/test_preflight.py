@@ -115,8 +115,9 @@ async def test_dead_letters_larger_than_their_topic_takes(cluster: FakeCluster) 
     assert problem.startswith("pipelines.logs.dead_letter: topic logs.dead takes 1048588 bytes")
 
 
-async def test_a_compacted_dead_letter_topic(cluster: FakeCluster) -> None:
-    cluster.configs["logs.dead"]["cleanup.policy"] = "compact"
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+async def test_a_compacted_dead_letter_topic(cluster: FakeCluster, policy: str) -> None:
+    cluster.configs["logs.dead"]["cleanup.policy"] = policy
 
     (problem,) = await problems()
 
