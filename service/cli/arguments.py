@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from service.cli.exit_codes import USAGE
 from service.errors import ERROR_CODES
 
+_TIME = "ISO 8601 (UTC unless it says) or milliseconds since 1970"
+
 SAMPLES = ("logs", "metrics", "tokens", "predictions")
 
 
@@ -152,7 +154,7 @@ def _topic_commands(commands: Any) -> None:
         dest="start",
         metavar="earliest|latest|TIME",
         default="latest",
-        help="TIME is ISO 8601, or milliseconds since 1970 (latest)",
+        help=f"TIME is {_TIME} (latest)",
     )
     tail.add_argument("--count", metavar="N", type=_positive_int, help="stop after N events")
     tail.add_argument("--where", metavar="EXPR", help="filter: JSON as in `where`, or JMESPath")
@@ -193,9 +195,7 @@ def _dead_letter_commands(commands: Any) -> None:
                 "--dry-run", action="store_true", help="only say what would be sent"
             )
         if name == "purge":
-            action.add_argument(
-                "--before", metavar="TIME", required=True, help="ISO 8601 or milliseconds, or now"
-            )
+            action.add_argument("--before", metavar="TIME", required=True, help=f"{_TIME}, or now")
             action.add_argument("--yes", action="store_true", help="do it without asking")
 
 
@@ -228,8 +228,8 @@ def _dead_letter_filters(action: Any) -> None:
     )
     action.add_argument("--key", metavar="KEY", help="only this key")
     action.add_argument("--handler", metavar="NAME", help="only this handler")
-    action.add_argument("--since", metavar="TIME", help="written at or after this time")
-    action.add_argument("--until", metavar="TIME", help="written before this time")
+    action.add_argument("--since", metavar="TIME", help=f"written at or after it: {_TIME}")
+    action.add_argument("--until", metavar="TIME", help="written before this time, likewise")
     action.add_argument("--count", metavar="N", type=_positive_int, help="stop after N of them")
 
 
