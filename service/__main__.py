@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from service.cli.arguments import parse_arguments
 from service.cli.exit_codes import INTERNAL, OK, TEMPORARY, exit_code_of, message_of
@@ -47,6 +48,8 @@ def _run(argv: Sequence[str] | None) -> int:
         signal.signal(signal.SIGTERM, _leave)
     elif arguments.module in _ENDED_AS_BY_CTRL_C:
         signal.signal(signal.SIGTERM, _interrupt)
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:
+            sys.stdout = _interruptible(sys.stdout)
     try:
         command = importlib.import_module(f"service.cli.{arguments.module}")
         code: int = command.main(arguments)
@@ -101,6 +104,35 @@ def _flushed() -> bool:
 def _close_output() -> None:
     """Send standard output nowhere, so that the last flush of Python's does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Interruptible(io.FileIO):
+    """Where Ctrl-C ends a write that waits because nobody reads.
+
+    The event loop's handler only asks the task to end, which stands here and sees nothing of it.
+    """
+
+    def write(self, content: Any, /) -> int:
+        """See :meth:`io.FileIO.write`."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return super().write(content)
+        except KeyboardInterrupt:
+            _close_output()  # the rest would wait again when it is flushed at the end
+            raise
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _interruptible(output: io.TextIOWrapper) -> io.TextIOWrapper:
+    """Another ``output``, of the same descriptor."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Interruptible(output.fileno(), "w", closefd=False)),
+        encoding=output.encoding,
+        errors=output.errors,
+        line_buffering=output.line_buffering,
+        write_through=output.write_through,
+    )
 
 
 def _interrupt(_number: int, _frame: object) -> None:

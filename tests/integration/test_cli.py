@@ -1,13 +1,18 @@
 """The commands as a user types them, against a broker."""
 
 import asyncio
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
+import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import orjson
 import pytest
@@ -153,6 +158,37 @@ def test_a_line_is_sent_when_it_is_written_and_a_signal_ends_what_waits_for_more
     assert seen["value"] == "one"
     assert codes == (0, 0)
     assert said == b"1 events to %b\n" % cli.input.encode()
+
+
+def test_a_signal_ends_a_tail_that_nobody_reads(cli: Cli) -> None:
+    cli.run("topics", "--create", "--partitions", "1")
+    cli.run("produce", cli.input, "--sample", "logs", "--count", "2000")
+
+    with subprocess.Popen(  # noqa: S603 -- ourselves
+        [sys.executable, "-m", "service", "tail", cli.input, "--from", "earliest"],
+        env=cli.environ,
+        stdout=subprocess.PIPE,
+    ) as tail:
+        assert tail.stdout is not None
+        before = -1
+        while not before == _unread(tail.stdout) > 0:  # a pipe tells nobody that it is full
+            assert tail.poll() is None
+            before = _unread(tail.stdout)
+            time.sleep(0.5)
+        tail.send_signal(signal.SIGTERM)
+        try:
+            code = tail.wait(timeout=20)
+        finally:
+            tail.kill()
+
+    assert code == 0
+
+
+def _unread(pipe: IO[bytes]) -> int:
+    """Bytes that wait in it."""
+    count = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def test_tail_filters_and_starts_where_it_is_told(cli: Cli) -> None:
