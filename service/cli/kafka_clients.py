@@ -125,6 +125,9 @@ async def _started(client: Any, kafka: KafkaSettings) -> None:
             reason = str(error) or f"no answer within {CALL_S:g} s"
             told = list(dict.fromkeys(refused)) or [f"{address}: {reason}"]
             raise BrokerUnavailableError("\n".join(told)) from error
+        except asyncio.CancelledError:
+            await _stop(client)  # or it complains on standard error that nobody did
+            raise
 
 
 async def _stop(client: Any) -> None:
