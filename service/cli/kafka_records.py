@@ -167,19 +167,27 @@ class RecordTools(KafkaClients):
             raise refusal(error, f"topic {topic}") from error
         return future
 
-    async def settle(self, futures: Sequence["asyncio.Future[Any]"]) -> None:
+    async def settle(
+        self, futures: Sequence["asyncio.Future[Any]"], names: Sequence[str] = ()
+    ) -> None:
         """Wait until all of ``futures`` of :meth:`send` are acknowledged.
 
         Cancel safety: they go on, as do the records, and can be waited for again.
+
+        Args:
+            futures: What :meth:`send` gave.
+            names: What an error calls each of them.
         """
         if not futures:
             return
         async with deadline("records are not acknowledged"):
             await asyncio.wait(futures)  # not gather(), which would cancel them
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in errors:
+        errors = {at: error for at, each in enumerate(futures) if (error := each.exception())}
+        for at, error in errors.items():
             if isinstance(error, KafkaError):
-                raise refusal(error, "a record") from error
+                # what goes along with it may be refused with it
+                more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+                raise refusal(error, f"{names[at] if names else 'a record'}{more}") from error
             raise error
 
 

@@ -175,7 +175,10 @@ class _Redrive:
         Cancel safety: what it has not come to is left to the next call.
         """
         try:
-            await self._kafka.settle([future for _, future in self._waiting])
+            await self._kafka.settle(
+                [future for _, future in self._waiting],
+                [_name(letter) for letter, _ in self._waiting],
+            )
         finally:
             await self._remember()
 
@@ -195,6 +198,11 @@ class _Redrive:
         now_s = asyncio.get_running_loop().time()
         self._due_s = max(self._due_s + count / self._rate, now_s)
         await asyncio.sleep(self._due_s - now_s)
+
+
+def _name(letter: Letter) -> str:
+    origin = "" if letter.info.origin is None else letter.info.origin[0]
+    return f"{letter.record.partition}/{letter.record.offset} to {origin}"
 
 
 def _acknowledged(future: asyncio.Future[object]) -> bool:

@@ -37,12 +37,14 @@ class FakeKafka:
         refused: A value that the broker does not take.
         acknowledged_after_s: How long an acknowledgement takes.
         pause_s: Waited after the first letter is read, and after the last.
+        named: What an error would call what was sent.
     """
 
     def __init__(self) -> None:
         self.stride = 1
         self.refused: bytes | None = None
         self.acknowledged_after_s = 0.0
+        self.named: list[str] = []
         self.pause_s = 0.0
         self.topics: dict[str, list[StoredRecord]] = {TOPIC: [], "logs.raw": []}
         self.commits: dict[str, dict[int, tuple[int, str]]] = {}
@@ -116,7 +118,8 @@ class FakeKafka:
         loop.call_later(self.acknowledged_after_s, future.set_result, None)
         return future
 
-    async def settle(self, futures: Sequence["asyncio.Future[Any]"]) -> None:
+    async def settle(self, futures: Sequence["asyncio.Future[Any]"], names: Sequence[str]) -> None:
+        self.named += names
         if futures:
             await asyncio.wait(futures)
 
@@ -288,6 +291,7 @@ async def test_letters_between_transaction_markers_are_all_sent_back(kafka: Fake
         kafka.add("decode")
 
     assert await run(kafka, rate=1e9) == "sent 20000 back"
+    assert kafka.named[-1] == "0/39998 to logs.raw"
     assert await run(kafka) == "sent 0 back\nleft 20000: sent back before"
 
 

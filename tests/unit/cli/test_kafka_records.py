@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_records import RecordTools
@@ -96,3 +96,15 @@ async def test_a_transaction_that_stays_open_is_told(monkeypatch: pytest.MonkeyP
 
 async def test_records_that_take_their_time_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await read(monkeypatch, Consumer(2, later_s=60.0, stable=4)) == 4
+
+
+async def test_a_record_that_is_refused_is_named() -> None:
+    tools = RecordTools(build_settings({}).kafka)
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(3)]
+    futures[0].set_result(None)
+    for refused in futures[1:]:
+        refused.set_exception(MessageSizeTooLargeError())
+
+    with pytest.raises(KafkaToolError, match=r"^0/2 to t and 1 more: \[Error 10\]"):
+        await tools.settle(futures, ["0/1 to t", "0/2 to t", "0/3 to t"])
