@@ -88,8 +88,13 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigurationError: If the configuration is wrong or the extra ``demo`` is missing.
         BrokerUnavailableError: If the broker does not answer.
     """
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_demo(arguments))
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_demo(arguments))
+    except ExceptionGroup as errors:
+        if errors.split(BrokenPipeError)[1] is None:  # `headrace demo | head`
+            raise BrokenPipeError from errors
+        raise
 
 
 async def _demo(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import demo
+from service.cli.arguments import parse_arguments
 from service.cli.demo import DEMO_FILE, Tally, beside, ends_of, shown_alert, with_free_ports
 from service.errors import ConfigurationError
 from service.settings import build_settings, load_settings
@@ -104,3 +106,13 @@ def test_a_tally_tells_rates_and_percentiles() -> None:
 
 def test_a_tally_of_nothing_is_all_zero() -> None:
     assert Tally().percentiles_ms() == (0.0, 0.0)
+
+
+def test_a_reader_who_leaves_is_no_error_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ended(_: object) -> int:
+        raise ExceptionGroup("tasks", [BrokenPipeError(), BrokenPipeError()])
+
+    monkeypatch.setattr(demo, "_demo", ended)
+
+    with pytest.raises(BrokenPipeError):
+        demo.main(parse_arguments(["demo"]))
