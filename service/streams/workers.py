@@ -102,7 +102,12 @@ class Workers(Generic[Tag, R]):
                     continue  # all of it has ended
                 else:
                     tag, call = queue.popleft()
-                    if admit is not None and tag is not None and not admit(tag, call):
+                    try:
+                        if admit is not None and tag is not None and not admit(tag, call):
+                            continue
+                    except Exception as error:  # noqa: BLE001 -- of a tag that is no key
+                        drop(call)
+                        self._fail(error)
                         continue
                 self.slots -= 1
                 if queue or ahead:

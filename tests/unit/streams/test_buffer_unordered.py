@@ -482,6 +482,16 @@ async def test_an_exception_of_ordered_by_ends_the_stream() -> None:
         await streams.iter([sleeper("a", 1)]).buffer_unordered(2, ordered_by=ask).collect()
 
 
+async def test_a_lane_that_is_no_key_ends_the_stream() -> None:
+    lanes: Any = iter((1, [2], 1))  # a list cannot be the key of anything
+
+    calls = [sleeper(name, 1) for name in "abc"]
+    stream = streams.iter(calls).buffer_unordered(2, ordered_by=lambda _: next(lanes))
+
+    with pytest.raises(TypeError, match="unhashable"):
+        await stream.collect()
+
+
 @pytest.mark.parametrize("stray", [0, 1, 2])
 async def test_a_stray_stop_iteration_of_ordered_by_does_not_swallow_calls(stray: int) -> None:
     calls = [partial(asyncio.sleep, 0, number) for number in range(3)]
