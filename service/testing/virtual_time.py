@@ -225,10 +225,13 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _is_awaited(process: asyncio.subprocess.SubprocessStreamProtocol) -> bool:
-    """Whether a task waits for what ``process`` says next."""
+    """Whether a task waits for what ``process`` says next, or for its end."""
     outputs: tuple[Any, ...] = (process.stdout, process.stderr)
-    # asyncio has no public word for it, and an idle process must not hold the clock
-    return any(output is not None and output._waiter is not None for output in outputs)  # noqa: SLF001 -- see above
+    # asyncio has no public word for either, and an idle process must not hold the clock
+    if any(output is not None and output._waiter is not None for output in outputs):  # noqa: SLF001 -- see above
+        return True
+    transport: Any = getattr(process, "_transport", None)
+    return transport is not None and bool(transport._exit_waiters)  # noqa: SLF001 -- see above
 
 
 def _is_running(process: asyncio.subprocess.SubprocessStreamProtocol) -> bool:

@@ -220,3 +220,13 @@ async def test_the_clock_stands_still_while_the_answer_of_a_process_is_awaited()
     await asyncio.sleep(3_600)  # nobody asks it anything: time goes on as ever
     process.stdin.write(b"\n")
     assert await process.wait() == 0
+
+
+async def test_the_clock_stands_still_while_the_end_of_a_process_is_awaited() -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=PIPE)
+
+    process.kill()
+    async with asyncio.timeout(1):
+        await process.wait()
+
+    assert asyncio.get_running_loop().time() == 0.0
