@@ -7,12 +7,15 @@ costs the others no more than time.  Knows nothing of events: an item is whateve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from service.errors import PermanentError, TransientError
 
 BatchFunction = Callable[[list[Any]], Awaitable[Sequence[Any]]]
+
+_NO_LIST: Final = (str, bytes, Mapping, set, frozenset)
+"""What has a length too, so that a batch of one would publish its first letter or key."""
 
 
 class _Lead:
@@ -127,8 +130,13 @@ class Batcher:
         else:
             _settle(members, results)
 
-    async def _checked(self, items: list[Any]) -> Sequence[Any]:
-        results = await self._function(items)
+    async def _checked(self, items: list[Any]) -> Collection[Any]:
+        results: Any = await self._function(items)
+        if not isinstance(results, Collection) or isinstance(results, _NO_LIST):
+            raise PermanentError(
+                f"the batch handler returned {type(results).__qualname__}: return a list of "
+                "one result for each event, in which None is no result"
+            )
         if len(results) != len(items):
             raise PermanentError(
                 f"the batch handler returned {len(results)} results for {len(items)} events"
@@ -136,7 +144,7 @@ class Batcher:
         return results
 
 
-def _settle(members: list[tuple[Any, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
+def _settle(members: list[tuple[Any, asyncio.Future[Any]]], results: Collection[Any]) -> None:
     for (_, future), result in zip(members, results, strict=True):
         if future.done():  # its caller gave up meanwhile
             continue

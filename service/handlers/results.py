@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeGuard
 
 from service.errors import OutputTooLargeError, PermanentError
-from service.events import Result, SameKey
+from service.events import Event, Result, SameKey
 from service.state.keyed import Partition
 
 MAX_RESULTS = 1000
@@ -130,7 +130,13 @@ def _single(value: Any) -> Result | None:
         return Result(bytes(value))
     if isinstance(value, _ONE_VALUE):
         return Result(value)
-    return _modelled(value)
+    if isinstance(value, Event):
+        raise PermanentError("the handler returned its event: return event.data, or another value")
+    try:
+        return _modelled(value)
+    except Exception as error:
+        what = f"{type(value).__qualname__}, which cannot be published: {type(error).__name__}"
+        raise PermanentError(f"the handler returned {what} as it was turned into JSON") from error
 
 
 def _addressed(result: Result) -> Result:

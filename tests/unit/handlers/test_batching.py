@@ -95,6 +95,18 @@ async def test_a_wrong_number_of_results_is_a_permanent_error() -> None:
     assert all(isinstance(result, PermanentError) for result in results)
 
 
+@pytest.mark.parametrize("returned", [None, {"a": 1}, "a"], ids=["nothing", "mapping", "text"])
+async def test_what_is_no_list_of_results_is_a_permanent_error(returned: Any) -> None:
+    async def function(items: list[int]) -> Any:
+        assert items
+        return returned
+
+    (result,) = await _call_all(Batcher(function, size=1, linger_s=0.1), [1])
+
+    assert isinstance(result, PermanentError)
+    assert "one result for each event" in str(result)
+
+
 @pytest.mark.parametrize("cancel_at_s", [0.0, 0.3, 1.2], ids=["at once", "filling", "running"])
 @pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["leader", "follower", "last"])
 async def test_a_cancelled_caller_does_not_take_the_others_with_it(

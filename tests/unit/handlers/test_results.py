@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -8,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.errors import OutputTooLargeError, PermanentError
-from service.events import SAME_KEY, Result
+from service.events import SAME_KEY, Event, Result
 from service.handlers.results import is_plain, to_results
 
 
@@ -214,3 +215,19 @@ def test_every_kind_of_address_that_kafka_takes_is_passed() -> None:
     )
 
     assert to_results(result) == (result,)
+
+
+@pytest.mark.parametrize("returned", [Event({"a": 1}), [Event({"a": 1})]], ids=["one", "in a list"])
+def test_an_event_is_no_result_and_is_told_apart(returned: Any) -> None:
+    with pytest.raises(PermanentError, match=r"return event\.data"):
+        to_results(returned)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [_Data(a=threading.Lock()), _Struct(a=threading.Lock())],  # type: ignore[arg-type]
+    ids=["dataclass", "struct"],
+)
+def test_a_model_that_cannot_be_written_down_is_a_permanent_error(returned: Any) -> None:
+    with pytest.raises(PermanentError, match="cannot be published"):
+        to_results(returned)
