@@ -1,6 +1,6 @@
 """How often an event was tried, and what follows a failed attempt.
 
-Decides and counts; runs nothing, parks nothing.
+Decides, counts and tells; runs nothing, parks nothing.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from service.clock import wall_clock_ms
 from service.delivery.delays import Delayed, attempts_of, rung_of
 from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
+from service.dispatch.failure_log import FailureLog
 from service.errors import FatalError, HandlerTimeoutError
 from service.events import Event, Headers, Outcome
 from service.metrics.counters import HandlerCounters
@@ -20,6 +21,7 @@ class Attempts:
         policy: What follows a failed one; may be replaced while it runs.
         counters: The handler's counters.
         handler: Its name.
+        pipeline: Name of its pipeline, for the log.
         random: Jitter of retries: numbers in [0, 1).
 
     Attributes:
@@ -34,12 +36,14 @@ class Attempts:
         *,
         handler: str,
         random: Callable[[], float],
+        pipeline: str = "",
     ) -> None:
         self.policy = policy
         self.delay_topics = frozenset(step.topic for step in policy.delay_topics)
         self._counters = counters
         self._handler = handler
         self._random = random
+        self._log = FailureLog(pipeline, handler)
 
     def restore(self, event: Event) -> None:
         """Count what earlier processes tried, or earlier rounds through delay topics."""
@@ -69,10 +73,13 @@ class Attempts:
         )
         if isinstance(decision, Retry):
             counters.retries += 1
+            self._log.tell(event, error, f"the next attempt in {decision.delay_s:.1f} s")
             return decision.delay_s
         if isinstance(decision, Delay):
+            self._log.tell(event, error, f"delay topic {decision.topic}")
             delayed = Delayed(event, decision, handler=self._handler, now_ms=wall_clock_ms())
             return Outcome(event.batch, event.index, (delayed,))
+        self._log.tell(event, error, "a dead letter")
         return Outcome(event.batch, event.index, failure=decision.failure)
 
 

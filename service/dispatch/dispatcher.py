@@ -89,7 +89,9 @@ class Dispatcher:
         self._pipeline = counters
         self._counters: HandlerCounters = counters.handler(handler.name)
         rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter
-        self._attempts = Attempts(retry, self._counters, handler=self.name, random=rng.random)
+        self._attempts = Attempts(
+            retry, self._counters, handler=self.name, random=rng.random, pipeline=counters.name
+        )
         self.delay_topics = self._attempts.delay_topics
         self.changelog = changelog
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
