@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from service.app.build import BuiltPipeline
-from service.errors import FatalError
+from service.errors import FatalError, described
 from service.handlers.bound import BoundHandler
 from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 
@@ -83,7 +83,17 @@ class HandlerLife:
             for branch in built.pipeline.branches:
                 handler = branch.dispatcher.handler
                 context = built.contexts[handler.name]
-                await handler.open(context)
+                try:
+                    await handler.open(context)
+                except Exception as exc:
+                    # of several, and of several pipelines, the traceback alone does not say whose
+                    log.error(  # noqa: TRY400 -- the traceback follows, at the end of the process
+                        "handler does not open",
+                        pipeline=built.name,
+                        handler=handler.name,
+                        error=described(exc),
+                    )
+                    raise
                 unused = [name for name in handler.spec.state if name not in context.asked]
                 if unused:  # mostly misspelt on one of the two sides: the other name is forgotten
                     log.warning(

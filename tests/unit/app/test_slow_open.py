@@ -110,7 +110,10 @@ async def test_a_handler_that_does_not_open_ends_the_service(
 ) -> None:
     monkeypatch.setattr(Slow, "fails", True)
 
-    with pytest.raises(ExceptionGroup) as failed:
+    with capture_logs() as logs, pytest.raises(ExceptionGroup) as failed:
         await service.run()
 
     assert failed.group_contains(ValueError, match="no model", depth=1)
+    (told,) = [entry for entry in logs if entry["event"] == "handler does not open"]
+    assert (told["pipeline"], told["handler"]) == ("test", "handler")
+    assert told["error"].startswith("ValueError: no model (")
