@@ -261,18 +261,3 @@ def first_error(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
     for error in group.exceptions:
         return first_error(error) if isinstance(error, BaseExceptionGroup) else error
     return ServiceError(str(group))
-
-
-def described(error: BaseException) -> str:
-    """One line about an error of the user's code at the start, with the place where it came up.
-
-    With its words, so not for what is raised while an event is handled: these may quote it.
-    """
-    words = " ".join(words_of(error).split())
-    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None or isinstance(error, SyntaxError):  # which says where, by itself
-        return text
-    return f"{text} ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"

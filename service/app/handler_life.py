@@ -7,7 +7,8 @@ from typing import Any, Final
 import structlog
 
 from service.app.build import BuiltPipeline
-from service.errors import FatalError, described
+from service.delivery.failures import described
+from service.errors import FatalError
 from service.handlers.bound import BoundHandler
 from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 

@@ -8,6 +8,7 @@ only the type and the place where it was raised are told.
 import re
 import sysconfig
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from types import CodeType
 
@@ -55,11 +56,28 @@ def describe(error: BaseException) -> str:
     frames = _frames(error)
     if not frames:
         return one_line(name)
-    places = [_place(*frames[-1])]
-    own = next((frame for frame in frames if not _is_ours_or_pythons(frame[0])), frames[-1])
-    if own is not frames[-1]:  # where it was raised says little of what the handler did
-        places.append(_place(*own))
+    places = [_place(*frame) for frame in _telling(frames)]
     return one_line(f"{name} in {', called by '.join(places)}")
+
+
+def described(error: BaseException) -> str:
+    """One line about an error of the user's code at the start, with the place where it came up.
+
+    With its words, so not for what is raised while an event is handled: these may quote it.
+    """
+    words = " ".join(words_of(error).split())
+    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    frames = _frames(error)
+    if not frames or isinstance(error, SyntaxError):  # which says where, by itself
+        return text
+    places = [f"{code.co_filename}:{line}" for code, line in _telling(frames)]
+    return f"{text} ({', called by '.join(places)})"
+
+
+def _telling(frames: Sequence[tuple[CodeType, int]]) -> list[tuple[CodeType, int]]:
+    """Where an error was raised and, if that is not the user's code, where that came to it."""
+    own = next((frame for frame in frames if not _is_ours_or_pythons(frame[0])), frames[-1])
+    return [frames[-1]] if own is frames[-1] else [frames[-1], own]
 
 
 def _frames(error: BaseException) -> list[tuple[CodeType, int]]:

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from itertools import islice
 from typing import Any
 
-from service.errors import ConfigurationError, ServiceError, described
+from service.delivery.failures import described
+from service.errors import ConfigurationError, ServiceError
 from service.events import Event, EventBatch
 from service.handlers.batching import Batcher
 from service.handlers.context import HandlerContext

@@ -4,7 +4,8 @@ import importlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from service.errors import ConfigurationError, described
+from service.delivery.failures import described
+from service.errors import ConfigurationError
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, RunIn, make_spec, registered
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """A failure tells what happened, and never what the payload was."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.delivery.failures import describe, failure_of, one_line
+from service.delivery.failures import describe, described, failure_of, one_line
 from service.errors import (
     DecodeError,
     HandlerTimeoutError,
@@ -133,3 +135,15 @@ def test_a_line_is_bounded_and_printable_whatever_comes(text: str, max_bytes: in
     assert len(line.encode("utf-8")) <= max_bytes
     assert not {unicodedata.category(c) for c in line} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert one_line(line, max_bytes=max_bytes) == line.strip()
+
+
+def test_an_error_at_the_start_has_the_place_in_the_code_of_the_user() -> None:
+    with pytest.raises(ValueError, match="mutable default") as raised:
+        make_dataclass("Options", [("names", list, [])])
+
+    text = described(raised.value)
+
+    assert re.fullmatch(
+        r"ValueError: mutable default .*dataclasses\.py:\d+, called by .*/test_failures\.py:\d+\)",
+        text,
+    )
