@@ -62,22 +62,37 @@ def sample_ratio(environ: Mapping[str, str], default: float) -> float:
     ``OTEL_TRACES_SAMPLER`` wins over ``default``; with or without the ``parentbased_`` prefix a
     producer's own decision is always followed.
     """
-    name = environ.get(OTEL_TRACES_SAMPLER, "").strip().removeprefix("parentbased_")
-    match name:
+    match _sampler(environ):
         case "always_on":
             return 1.0
         case "always_off":
             return 0.0
         case "traceidratio":
-            return _ratio(environ.get(OTEL_TRACES_SAMPLER_ARG, ""))
+            # the specification's default is 1 where the argument is missing or wrong
+            ratio = _argument(environ)
+            return 1.0 if ratio is None else ratio
         case _:
             return default
 
 
-def _ratio(text: str) -> float:
-    """The specification's default is 1 where the argument is missing or wrong."""
+def misunderstood_sampler(environ: Mapping[str, str]) -> str | None:
+    """The variable of the sampler whose value means nothing, so that a default is taken."""
+    sampler = _sampler(environ)
+    if sampler not in {"", "always_on", "always_off", "traceidratio"}:
+        return OTEL_TRACES_SAMPLER
+    given = environ.get(OTEL_TRACES_SAMPLER_ARG, "").strip()
+    if sampler == "traceidratio" and given and _argument(environ) is None:
+        return OTEL_TRACES_SAMPLER_ARG
+    return None
+
+
+def _sampler(environ: Mapping[str, str]) -> str:
+    return environ.get(OTEL_TRACES_SAMPLER, "").strip().removeprefix("parentbased_")
+
+
+def _argument(environ: Mapping[str, str]) -> float | None:
     try:
-        ratio = float(text)
+        ratio = float(environ.get(OTEL_TRACES_SAMPLER_ARG, ""))
     except ValueError:
-        return 1.0
-    return ratio if 0 <= ratio <= 1 else 1.0
+        return None
+    return ratio if 0 <= ratio <= 1 else None

@@ -21,6 +21,7 @@ from service.telemetry.exposition import Exposition
 from service.telemetry.instruments import HistogramExporter, create_instruments
 from service.telemetry.otel_env import (
     PROTOCOL,
+    misunderstood_sampler,
     pushes_metrics,
     pushes_traces,
     sample_ratio,
@@ -62,6 +63,9 @@ class Telemetry:
         self._tracers: TracerProvider | None = None
         self._meters: MeterProvider | None = None
         if pushes_traces(environ):
+            variable = misunderstood_sampler(environ)
+            if variable is not None:
+                _log.warning("sampler not understood", variable=variable, ratio=self._ratio)
             self._start("traces", self._start_traces)
         if pushes_traces(environ) or pushes_metrics(environ):
             for variable in unspoken_protocols(environ):

@@ -161,3 +161,32 @@ def test_a_protocol_that_is_not_spoken_is_told(
 
     told = [entry for entry in logs if entry["event"] == "only one protocol is spoken"]
     assert [entry["variable"] for entry in told] == ["OTEL_EXPORTER_OTLP_PROTOCOL"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "expected"),
+    [
+        ("alwayson", "", [("OTEL_TRACES_SAMPLER", 0.25)]),
+        ("traceidratio", "1%", [("OTEL_TRACES_SAMPLER_ARG", 1.0)]),
+        ("parentbased_traceidratio", "5", [("OTEL_TRACES_SAMPLER_ARG", 1.0)]),
+        ("traceidratio", "0.01", []),
+        ("traceidratio", "", []),
+        ("", "", []),
+    ],
+)
+def test_a_sampler_that_is_not_understood_is_told(
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    argument: str,
+    expected: list[tuple[str, float]],
+) -> None:
+    del receiver
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+
+    with capture_logs() as logs:
+        Telemetry(traces_sample_ratio=0.25).close(deadline_s=10)
+
+    told = [entry for entry in logs if entry["event"] == "sampler not understood"]
+    assert [(entry["variable"], entry["ratio"]) for entry in told] == expected
