@@ -1,7 +1,7 @@
 /** The live page: polls the figures, tails a topic, asks for a token where one is needed. */
-import { byId, seconds, setText } from "/dom.js";
-import { showNothing, showPipelines } from "/pipelines.js";
-import { Tail } from "/tail.js";
+import { byId, seconds, setText } from "./dom.js";
+import { showNothing, showPipelines } from "./pipelines.js";
+import { Tail } from "./tail.js";
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
@@ -44,13 +44,13 @@ async function poll() {
   try {
     // now and then again: this page outlives restarts with another configuration, and changes of the token's rights
     if (!tailing || performance.now() - listedAt > TOPICS_MS) {
-      const { topics } = await get("/api/topics");
+      const { topics } = await get("api/topics");
       listedAt = performance.now();
       if (tailing) tail.renewTopics(topics);
       else tail.setTopics(topics);
       tailing = true;
     }
-    const status = await get("/api/status");
+    const status = await get("api/status");
     // in the background or asleep: a line through it would draw an hour as if it were seconds
     if (performance.now() - shownAt > HOLE_MS) showNothing();
     shownAt = performance.now();

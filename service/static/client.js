@@ -3,7 +3,7 @@
  *
  *     import { subscribe } from "/client.js";
  *     const subscription = subscribe({
- *       url: "wss://headrace.example.com/subscribe",     // this module's own server by default
+ *       url: "wss://headrace.example.com/subscribe",     // what is beside this module by default
  *       topic: "alerts",
  *       from: "latest",                                  // "earliest", {timestamp}, {offsets}
  *       where: { field: "level", in: ["ERROR"] },        // filtered by the server
@@ -39,7 +39,7 @@ const SENDABLE = /^[\w!#$%&'*+.^`|~-]*$/;
 
 /** The `/subscribe` address beside this module. */
 export function defaultUrl() {
-  const url = new URL("/subscribe", import.meta.url);
+  const url = new URL("subscribe", import.meta.url); // not "/subscribe": a proxy may have a path before both
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return url.href;
 }
@@ -48,7 +48,7 @@ export function defaultUrl() {
  * Watch a topic.
  *
  * @param {object} options
- * @param {string} [options.url] ws: or wss: address; this module's own server by default.
+ * @param {string} [options.url] ws: or wss: address; `/subscribe` beside this module by default.
  * @param {string} options.topic
  * @param {"latest"|"earliest"|{timestamp: number}|{offsets: Object<string, number>}} [options.from]
  * @param {object} [options.where] Filter that runs on the server.

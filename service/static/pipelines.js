@@ -1,6 +1,6 @@
 /** The panels of the pipelines: figures of `/api/status` as they come. */
-import { Chart } from "/chart.js";
-import { byId, bytes, count, h, millis, rate, seconds, setText } from "/dom.js";
+import { Chart } from "./chart.js";
+import { byId, bytes, count, h, millis, rate, seconds, setText } from "./dom.js";
 
 const panels = new Map();
 

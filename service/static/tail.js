@@ -1,7 +1,7 @@
 /** The tail of a topic: filter, pause, expand; what is not shown is said. */
-import { subscribe } from "/client.js";
-import { byId, count, h, setText } from "/dom.js";
-import { number, parse } from "/numbers.js";
+import { subscribe } from "./client.js";
+import { byId, count, h, setText } from "./dom.js";
+import { number, parse } from "./numbers.js";
 
 const MAX_ROWS = 200;
 const MAX_PAUSED = 1000;

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.browsing import DESKTOP, MARKS, PHONE, Figures, append, browsing
+from tests.browser.test_client import Elsewhere
 from tests.edge.serving import READER, serving, token_file
 
 pytestmark = MARKS
@@ -79,6 +80,24 @@ async def test_a_page_that_is_cut_off_resumes_without_a_hole() -> None:
 
     assert offsets == list(range(60))
     assert "dropped" not in summary
+
+
+async def test_the_page_works_below_a_path_that_a_proxy_cuts_off() -> None:
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+
+        async def proxy(route: Any) -> None:
+            path = route.request.url.removeprefix("http://proxy.localhost/headrace/")
+            await route.fulfill(response=await route.fetch(url=f"{edge.server.url}{path}"))
+
+        await page.page.route("http://proxy.localhost/headrace/**", proxy)
+        await page.page.route_web_socket(
+            "ws://proxy.localhost/headrace/subscribe", Elsewhere().serve
+        )
+        await page.page.goto("http://proxy.localhost/headrace/")
+        await page.live()
+        await page.until("document.querySelectorAll('.panel').length === 1")
+
+    assert page.problems == []
 
 
 async def test_dead_letters_say_why_and_where_from() -> None:
