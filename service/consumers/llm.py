@@ -179,12 +179,16 @@ class LlmSource:
             if answer.status != _SUCCESS:
                 raise RefusedError(f"status {answer.status}")
             parser, completion = ServerSentEvents(), Completion()
-            async for chunk in answer.content.iter_any():
-                pieces = list(completion.pieces(parser.feed(chunk)))
-                if pieces:
-                    yield pieces
-                if pieces and pieces[-1].done:
-                    return
+            try:
+                async for chunk in answer.content.iter_any():
+                    pieces = list(completion.pieces(parser.feed(chunk)))
+                    if pieces:
+                        yield pieces
+                    if pieces and pieces[-1].done:
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                if not completion.finished:
+                    raise
             if completion.finished:
                 yield [_END]
                 return
@@ -253,8 +257,8 @@ class Completion:
     """The pieces of one answer, from its events.
 
     Attributes:
-        finished: Whether it has said why it ends.  Not every server says ``[DONE]`` behind that,
-            and to ask those again would have no end.
+        finished: Whether it has said why it ends.  Not every server says ``[DONE]`` behind that, or
+            even ends the stream, and to ask those again would have no end.
     """
 
     def __init__(self) -> None:

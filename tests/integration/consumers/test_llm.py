@@ -1,5 +1,6 @@
 """The LLM source against a server on this machine that breaks off, refuses and is busy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,9 +38,13 @@ class _Model:
                 return response
             event = {"choices": [{"delta": {"content": word + " "}}]}
             await response.write(b"data: " + orjson.dumps(event) + b"\n\n")
-        if how == "no end":
+        if how.startswith("no end"):
             last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
             await response.write(b"data: " + orjson.dumps(last) + b"\n\n")
+            if how == "no end, cut":
+                request.transport.abort()  # type: ignore[union-attr]  # it is connected
+            if how == "no end, silent":
+                await asyncio.sleep(2)
             return response
         await response.write(b"data: [DONE]\n\n")
         return response
@@ -109,12 +114,13 @@ async def test_a_refused_prompt_does_not_hold_up_the_others(model: _Model) -> No
     assert [value["conversation"] for value in heard] == ["prompt-2"]
 
 
+@pytest.mark.parametrize("how", ["no end", "no end, cut", "no end, silent"])
 async def test_an_answer_that_says_why_it_ends_is_whole_without_a_last_word(
-    model: _Model,
+    model: _Model, how: str
 ) -> None:
-    model.misbehave = ["no end"]
+    model.misbehave = [how] * 3
 
-    heard = await _heard(model, 1, "One two three")
+    heard = await _heard(model, 1, "One two three", idle_timeout_s=0.2)
 
     assert [(value["text"], value["final"]) for value in heard] == [("One two three", True)]
     assert len(model.requests) == 1
