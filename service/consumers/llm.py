@@ -34,7 +34,9 @@ RETRY_MAX_S: Final = 30.0
 LINE_MAX_BYTES: Final = 1024 * 1024
 """A server-sent event of more is no token."""
 
-_TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+_TRY_AGAIN: Final = frozenset({401, 408, 429, 500, 502, 503, 504})
+"""The first says nothing about the prompt: the key has expired, and may be replaced soon."""
+
 _SUCCESS: Final = 200
 
 
@@ -99,13 +101,11 @@ class LlmSource:
     async def _ask_all(self, inbox: Sender[RecordBatch]) -> None:
         settings = self._settings
         prompts = iter(await asyncio.to_thread(_prompts, settings))
-        bearer = await asyncio.to_thread(settings.bearer)
-        headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.idle_timeout_s
         )
         async with (
-            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout) as session,
             asyncio.TaskGroup() as tasks,
         ):
             for _ in range(settings.concurrency):
@@ -139,7 +139,7 @@ class LlmSource:
                         batch = self._batch(conversation, index, pieces)
                         await send_when_there_is_room(inbox, batch)
                         index += len(pieces)
-            except (StreamBrokenError, aiohttp.ClientError, TimeoutError) as error:
+            except (StreamBrokenError, aiohttp.ClientError, OSError, ValueError) as error:
                 delay_s = backoff.next_s()
                 _log.warning(
                     "answer broken off",
@@ -161,6 +161,8 @@ class LlmSource:
         Raises:
             StreamBrokenError: If it ends before its end.
             RefusedError: If the server does not want the prompt.
+            OSError: If the key cannot be read.
+            ValueError: If it is none that a header can hold.
         """
         body = {
             **self._settings.parameters,
@@ -168,12 +170,12 @@ class LlmSource:
             "messages": [{"role": "user", "content": prompt.text}],
             "stream": True,
         }
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        bearer = await asyncio.to_thread(self._settings.bearer)  # may be another one by now
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
         url = f"{str(self._settings.url).rstrip('/')}/chat/completions"
-        async with session.post(
-            url,
-            data=orjson.dumps(body),
-            headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
-        ) as answer:
+        async with session.post(url, data=orjson.dumps(body), headers=headers) as answer:
             if answer.status in _TRY_AGAIN:
                 raise StreamBrokenError(f"status {answer.status}")
             if answer.status != _SUCCESS:

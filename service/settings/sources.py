@@ -125,7 +125,9 @@ class LlmSourceSettings(Section):
     url: AnyHttpUrl = Field(description="Base address, such as http://localhost:8000/v1.")
     model: NonEmpty = Field(description="Model to ask for.")
     api_key: SecretStr | None = Field(default=None, description="Bearer key of the server.")
-    api_key_file: Path | None = Field(default=None, description="File that holds that key.")
+    api_key_file: Path | None = Field(
+        default=None, description="File that holds that key; read again at each request."
+    )
     prompts: tuple[NonEmpty, ...] = Field(
         default=(),
         description="Prompts to stream at each start, in order; their conversations are "

@@ -1,7 +1,8 @@
 """The LLM source against a server on this machine that breaks off, refuses and is busy."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,11 +22,13 @@ class _Model:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[str | None] = []
         self.misbehave: list[str] = []
+        self.on_request: Callable[[], None] = lambda: None
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
         self.requests.append(body)
         self.headers.append(request.headers.get("Authorization"))
+        self.on_request()
         how = self.misbehave.pop(0) if self.misbehave else ""
         if how.isdigit():
             return web.Response(status=int(how))
@@ -44,7 +47,7 @@ class _Model:
             if how == "no end, cut":
                 request.transport.abort()  # type: ignore[union-attr]  # it is connected
             if how == "no end, silent":
-                await asyncio.sleep(2)
+                await asyncio.sleep(0.5)
             return response
         await response.write(b"data: [DONE]\n\n")
         return response
@@ -124,3 +127,25 @@ async def test_an_answer_that_says_why_it_ends_is_whole_without_a_last_word(
 
     assert [(value["text"], value["final"]) for value in heard] == [("One two three", True)]
     assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize("between", [None, "two\nlines"], ids=["no file", "no key"])
+async def test_a_key_that_is_replaced_is_used_from_the_next_request_on(
+    model: _Model, tmp_path: Path, between: str | None
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("0ld\n")
+    model.misbehave = ["401"]
+
+    def replace() -> None:
+        if between is None:
+            key.unlink(missing_ok=True)
+        else:
+            key.write_text(between)
+        asyncio.get_running_loop().call_later(0.8, key.write_text, "n3w\n")
+
+    model.on_request = replace
+    heard = await _heard(model, 1, "Heard.", api_key_file=str(key))
+
+    assert [value["text"] for value in heard] == ["Heard."]
+    assert model.headers == ["Bearer 0ld", "Bearer n3w"]
