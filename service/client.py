@@ -75,16 +75,17 @@ async def subscribe(
         start: ``latest``, ``earliest``, ``{"timestamp": ms}`` or ``{"offsets": {...}}``.
         where: Filter that runs on the server.
         overflow: What happens when this client is slow; the server's default if not given.
-        token: Bearer token.
+        token: Bearer token; white space around it, as of a file's last line, is left out.
         max_delay_s: Longest wait between two attempts to connect.
 
     Raises:
         SubscriptionError: If the server refuses for good.
+        ValueError: If no header can hold ``token``.
     """
     request = {"type": "subscribe", "id": 1, "topic": topic}
     request |= {} if where is None else {"where": where}
     request |= {} if overflow is None else {"overflow": overflow}
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    headers = {} if token is None else _authorization(token)
     delay_s = 0.25
     while True:
         reason = "closed"
@@ -118,6 +119,14 @@ async def subscribe(
         _log.warning("%s: %s; trying again in %.1f s", url, reason, wait_s)
         await asyncio.sleep(wait_s)
         delay_s = min(delay_s * 2, max_delay_s)
+
+
+def _authorization(token: str) -> dict[str, str]:
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        # not left to the library, whose error repeats it
+        raise ValueError("token: has characters that no header can hold")
+    return {"Authorization": f"Bearer {token}"}
 
 
 async def _batches(socket: ClientConnection) -> AsyncIterator[Batch]:

@@ -17,7 +17,13 @@ import msgspec
 import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidHeaderValue,
+    InvalidProxy,
+    InvalidURI,
+)
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
@@ -203,6 +209,11 @@ async def _connect(
             max_size=settings.max_message_bytes,
             max_queue=4,
         )
+    except InvalidHeaderValue as error:
+        if error.name not in headers:  # one of the answer's
+            raise
+        # its own words repeat the value, a token for one
+        raise InvalidHandshake(f"{error.name}: not a value that a header can hold") from None
     except (LookupError, ValueError) as error:  # a redirect to what is no address, or to two
         raise InvalidHandshake(f"{type(error).__name__}: {error}") from error
     except InvalidProxy as error:  # whose own words repeat its address, password included

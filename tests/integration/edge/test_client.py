@@ -58,12 +58,18 @@ async def test_a_token_is_needed_where_the_server_wants_one(
             async for _ in subscribe(edge.url(), "alerts"):
                 pass
         async with aclosing(
-            subscribe(edge.url(), "alerts", start="earliest", token=READER)
+            subscribe(edge.url(), "alerts", start="earliest", token=f"{READER}\n")
         ) as batches:
             first = await anext(batches)
 
     assert refused.value.code == "401"
     assert [event["value"] for event in first.events] == [{"n": 0}]
+
+
+@pytest.mark.parametrize("token", ["s3cret\ntoo", "s3cr\u20act"])
+async def test_a_token_that_cannot_be_sent_is_said_so_without_its_text(token: str) -> None:
+    with pytest.raises(ValueError, match="token: has characters that no header can hold"):
+        await anext(subscribe("ws://127.0.0.1:1/", "alerts", token=token))
 
 
 async def test_what_keeps_it_from_connecting_is_logged(caplog: pytest.LogCaptureFixture) -> None:

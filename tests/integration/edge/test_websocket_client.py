@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
 from service.channels import Receiver, channel
@@ -233,6 +235,29 @@ async def test_a_proxy_that_cannot_be_used_is_waited_for(
             tasks.create_task(source.run(sender))
             await lost.wait()
             source.stop_intake()
+
+
+async def test_a_token_that_cannot_be_sent_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("s3cret\ns3cret too")
+    lost = asyncio.Event()
+
+    def next_s(_backoff: Backoff) -> float:
+        lost.set()
+        return 0.01
+
+    async def feed(client: ServerConnection) -> None:
+        await client.wait_closed()
+
+    monkeypatch.setattr(Backoff, "next_s", next_s)
+    with capture_logs() as logs:
+        async with reading(feed, token_file=str(file)):
+            await lost.wait()
+
+    assert "s3cret" not in str(logs)
+    assert "Authorization" in logs[0]["reason"]
 
 
 async def test_a_feed_that_is_not_there_is_waited_for() -> None:
