@@ -1,10 +1,11 @@
 """Tokens of an OpenAI-compatible server as events, while it produces them.
 
 Each prompt is streamed once per run of the service; its events are
-``{"conversation", "index", "delta", "done"}``, which is what ``llm_sentences`` reads.  A stream
-that breaks is asked for again under a new conversation id (``id/2``, ``id/3``, …), because the
-model will say something else: half of one answer is never continued by another.  While the
-pipeline is full nothing is read, so the server waits with us.
+``{"conversation", "index", "delta", "done"}``, which is what ``llm_sentences`` reads.  A model says
+something else each time, and half of one answer is never continued by another: conversations are
+called ``id/run``, with a run's own random digits, and that of a stream which broke and is asked for
+again ``id/run/2``, ``id/run/3``, ….  While the pipeline is full nothing is read, so the server
+waits with us.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ _SUCCESS: Final = 200
 
 
 class Prompt(NamedTuple):
-    """What to ask, and under which conversation id the answer goes."""
+    """What to ask, and how the conversation id of the answer begins."""
 
     id: str
     text: str
@@ -78,6 +79,7 @@ class LlmSource:
         self._settings = settings
         self._partition = random.getrandbits(31)
         self._offset = int(wall_clock_s() * 1e6)
+        self._run = f"{self._partition:08x}"
         self._stopped = asyncio.Event()
         self.refused: list[str] = []
         """Ids of the prompts that the server refused."""
@@ -131,7 +133,7 @@ class LlmSource:
         backoff = Backoff(initial_s=RETRY_FIRST_S, max_s=RETRY_MAX_S)
         attempt = 1
         while True:
-            conversation = prompt.id if attempt == 1 else f"{prompt.id}/{attempt}"
+            conversation = f"{prompt.id}/{self._run}" + (f"/{attempt}" if attempt > 1 else "")
             index = 0
             try:
                 async with aclosing(self._pieces(prompt, session)) as answer:

@@ -130,13 +130,13 @@ class LlmSourceSettings(Section):
     )
     prompts: tuple[NonEmpty, ...] = Field(
         default=(),
-        description="Prompts to stream at each start, in order; their conversations are "
-        "prompt-1, prompt-2 and so on, each time anew.",
+        description="Prompts to stream at each start, in order; their ids are prompt-1, prompt-2 "
+        "and so on, and their conversations are called id/run, with digits of the run's own.",
     )
     prompts_file: Path | None = Field(
         default=None,
-        description="File of prompts, one JSON object a line: {id, prompt}; the id names the "
-        "conversation, at each start the same.",
+        description="File of prompts, one JSON object a line: {id, prompt}; its conversation is "
+        "called id/run too.",
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Extra fields of the request, such as temperature."

@@ -91,6 +91,26 @@ class Saying(LlmSource):
         yield [Piece("", done=True)]
 
 
+async def test_answers_of_two_runs_have_conversations_of_their_own() -> None:
+    sender, inbox = channel[RecordBatch](100)
+    settings = LlmSourceSettings(url=AnyHttpUrl("http://127.0.0.1:9"), model="m", prompts=("a b",))
+
+    with sender, inbox:
+        async with asyncio.TaskGroup() as tasks:
+            runs = [Saying("model", settings) for _ in range(2)]
+            for source in runs:
+                tasks.create_task(source.run(sender.clone()))
+            batches = [await inbox.recv() for _ in range(6)]
+            for source in runs:
+                source.stop_intake()
+
+    answers: dict[str, list[str]] = {}
+    for event in (orjson.loads(r.value or b"") for batch in batches for r in batch.records):
+        answers.setdefault(event["conversation"], []).append(event["delta"])
+    assert list(answers.values()) == [["a", "b", ""]] * 2
+    assert {conversation.partition("/")[0] for conversation in answers} == {"prompt-1"}
+
+
 @pytest.mark.parametrize("overflow", list(Overflow))
 async def test_a_full_channel_makes_the_answer_wait_whatever_it_does_to_others(
     overflow: Overflow,
