@@ -86,7 +86,7 @@ def build_source(
             state=state,
         )
     if isinstance(source, WebSocketSourceSettings):
-        return WebSocketSource(name)
+        return WebSocketSource(name, source.key_field)
     if isinstance(source, WebSocketClientSourceSettings):
         return WebSocketClientSource(name, source)
     if isinstance(source, PipelineSourceSettings):

@@ -12,7 +12,7 @@ import random
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
 from service.consumers.websocket_answers import Answers, WebSocketBatch
-from service.consumers.websocket_frames import BadFrameError, Submission, split
+from service.consumers.websocket_frames import BadFrameError, Submission, field_text, split
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
 from service.peer import CloseCode, Peer, PeerGoneError
@@ -26,10 +26,12 @@ class WebSocketSource:
 
     Args:
         name: The source's name; stands where Kafka's records have their topic.
+        key_field: Dotted path of the field of an event that becomes its key.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key_field: str | None = None) -> None:
         self.name = name
+        self._key_field = key_field
         self._inbox: Sender[RecordBatch] | None = None
         self._stopped = asyncio.Event()
         self._sending = 0
@@ -73,7 +75,7 @@ class WebSocketSource:
 
     async def serve(self, peer: Peer) -> None:
         """Take events from ``peer`` until it goes away."""
-        producer = _Producer(self.name, Answers(peer))
+        producer = _Producer(self.name, self._key_field, Answers(peer))
         self._answers[peer] = producer.answers
         try:
             async for message in peer.messages():
@@ -126,9 +128,10 @@ class _Producer:
     or in another process: the partition is drawn at random and offsets count up from the time.
     """
 
-    def __init__(self, source: str, answers: Answers) -> None:
+    def __init__(self, source: str, key_field: str | None, answers: Answers) -> None:
         self.answers = answers
         self._source = source
+        self._key_field = key_field
         self._partition = random.getrandbits(31)
         self._offset = int(wall_clock_s() * 1e6)
 
@@ -140,6 +143,7 @@ class _Producer:
             records.append(
                 SourceRecord(
                     submission.value,
+                    key=self._key(submission.value),
                     offset=self._offset,
                     timestamp=timestamp,
                     headers=submission.headers,
@@ -157,3 +161,7 @@ class _Producer:
             size_bytes=size_bytes,
             received_at_s=asyncio.get_running_loop().time(),
         )
+
+    def _key(self, value: bytes) -> bytes | None:
+        key = None if self._key_field is None else field_text(value, self._key_field)
+        return None if key is None else key.encode()

@@ -10,7 +10,6 @@ import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -27,7 +26,7 @@ from websockets.exceptions import (
 
 from service.channels import Sender
 from service.clock import wall_clock_ms, wall_clock_s
-from service.consumers.websocket_frames import CANNOT_CUT
+from service.consumers.websocket_frames import CANNOT_CUT, field_text
 from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
@@ -163,11 +162,15 @@ class WebSocketClientSource:
         except ChannelFullError:
             return
         if self._settings.resume_field is not None:
-            resume = _field(records[-1].value, self._settings.resume_field)
+            resume = field_text(records[-1].value, self._settings.resume_field)
             self._resume = self._resume if resume is None else resume
 
     def _record(self, value: bytes) -> SourceRecord:
-        key = None if self._settings.key_field is None else _field(value, self._settings.key_field)
+        key = (
+            None
+            if self._settings.key_field is None
+            else field_text(value, self._settings.key_field)
+        )
         record = SourceRecord(
             value,
             key=None if key is None else key.encode(),
@@ -228,22 +231,6 @@ def _events(message: bytes) -> list[bytes]:
         with contextlib.suppress(*CANNOT_CUT):
             return [bytes(item) for item in _items.decode(message)]
     return [message]
-
-
-def _field(value: bytes | None, path: str) -> str | None:
-    """The field at a dotted ``path`` as text; ``None`` where there is none that can be written."""
-    try:
-        found: Any = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return None
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    if found is None or isinstance(found, str):
-        return found
-    try:
-        return orjson.dumps(found).decode()
-    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
-        return None
 
 
 def _headers(settings: WebSocketClientSourceSettings) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ encoded again: what they mean is the normalizer's business, and a number may not
 Pure and total.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -128,3 +128,19 @@ def _trace_context(envelope: _Envelope) -> Headers:
         )
         if 0 < len(value := text.encode(errors="replace")) <= _CONTEXT_MAX_BYTES[name]
     ]
+
+
+def field_text(value: bytes | None, path: str) -> str | None:
+    """The field at a dotted ``path`` as text; ``None`` where there is none that can be written."""
+    try:
+        found: Any = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    if found is None or isinstance(found, str):
+        return found
+    try:
+        return orjson.dumps(found).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        return None

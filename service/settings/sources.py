@@ -53,6 +53,9 @@ class WebSocketSourceSettings(Section):
 
     type: Literal["websocket"] = Field(default="websocket", description="Kind of source.")
     path: str = Field(pattern=INGEST_PATTERN, description="URL path: /ingest/<name>.")
+    key_field: NonEmpty | None = Field(
+        default=None, description="Field of each event that becomes its key; none by default."
+    )
 
 
 class WebSocketClientSourceSettings(Section):

@@ -29,10 +29,13 @@ class Ingest:
 
 @asynccontextmanager
 async def ingesting(
-    capacity: int = 10, overflow: Overflow = Overflow.WAIT, peer: FakePeer | None = None
+    capacity: int = 10,
+    overflow: Overflow = Overflow.WAIT,
+    peer: FakePeer | None = None,
+    key_field: str | None = None,
 ) -> AsyncIterator[Ingest]:
     sender, inbox = channel[RecordBatch](capacity, overflow=overflow)
-    source = WebSocketSource("websocket")
+    source = WebSocketSource("websocket", key_field)
     ingest = Ingest(source, inbox, peer or FakePeer())
     with sender, inbox:
         async with asyncio.TaskGroup() as tasks:
@@ -67,6 +70,17 @@ async def test_an_array_is_one_batch() -> None:
         batch.ack_many([0, 1])
 
     assert values(batch) == [b'{"n":1}', b'{"n":2}']
+
+
+async def test_a_field_of_the_events_becomes_their_key() -> None:
+    async with ingesting(key_field="order.id") as ingest:
+        ingest.peer.say(
+            [{"id": 1, "event": {"order": {"id": "a"}}}, {"order": {"id": 7}}, {"n": 1}]
+        )
+        ingest.peer.say("no JSON")
+        batches = [await ingest.inbox.recv() for _ in range(2)]
+
+    assert [record.key for batch in batches for record in batch.records] == [b"a", b"7", None, None]
 
 
 async def test_an_envelope_is_acknowledged_once_its_event_is_durable() -> None:
