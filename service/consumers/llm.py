@@ -172,20 +172,19 @@ class LlmSource:
             "messages": [{"role": "user", "content": prompt.text}],
             "stream": True,
         }
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        bearer = await asyncio.to_thread(self._settings.bearer)  # may be another one by now
-        if bearer is not None:
-            headers["Authorization"] = f"Bearer {bearer}"
+        headers = await asyncio.to_thread(_headers, self._settings)
         url = f"{str(self._settings.url).rstrip('/')}/chat/completions"
         async with session.post(url, data=orjson.dumps(body), headers=headers) as answer:
             if answer.status in _TRY_AGAIN:
                 raise StreamBrokenError(f"status {answer.status}")
             if answer.status != _SUCCESS:
                 raise RefusedError(f"status {answer.status}")
-            parser, completion = ServerSentEvents(), Completion()
+            parser, completion, heard = ServerSentEvents(), Completion(), False
             try:
                 async for chunk in answer.content.iter_any():
-                    pieces = list(completion.pieces(parser.feed(chunk)))
+                    events = parser.feed(chunk)
+                    heard |= bool(events)
+                    pieces = list(completion.pieces(events))
                     if pieces:
                         yield pieces
                     if pieces and pieces[-1].done:
@@ -196,6 +195,9 @@ class LlmSource:
             if completion.finished:
                 yield [_END]
                 return
+            if not heard and answer.content_type == "application/json":
+                # the whole answer at once, and paid for: so would be the next one
+                raise RefusedError("the server answers in one document, not in a stream")
         raise StreamBrokenError("the stream ended before the answer")
 
     def _batch(self, conversation: str, index: int, pieces: Sequence[Piece]) -> RecordBatch:
@@ -286,6 +288,12 @@ class Completion:
                 raise StreamBrokenError("an event that is no completion") from None
             if isinstance(delta, str) and delta:
                 yield Piece(delta, done=False)
+
+
+def _headers(settings: LlmSourceSettings) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    bearer = settings.bearer()  # may be another one by now
+    return headers if bearer is None else {**headers, "Authorization": f"Bearer {bearer}"}
 
 
 def _prompts(settings: LlmSourceSettings) -> list[Prompt]:

@@ -32,6 +32,8 @@ class _Model:
         how = self.misbehave.pop(0) if self.misbehave else ""
         if how.isdigit():
             return web.Response(status=int(how))
+        if how == "no stream":
+            return web.json_response({"choices": [{"message": {"content": "Paid for."}}]})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         words = body["messages"][0]["content"].split(" ")
@@ -114,12 +116,13 @@ async def test_an_answer_that_breaks_off_is_asked_for_again_under_another_id(
     assert said.get("prompt-1", ("One two", True)) == ("One two", True)
 
 
-async def test_a_refused_prompt_does_not_hold_up_the_others(model: _Model) -> None:
-    model.misbehave = ["400"]
+@pytest.mark.parametrize("how", ["400", "no stream"])
+async def test_a_refused_prompt_does_not_hold_up_the_others(model: _Model, how: str) -> None:
+    model.misbehave = [how] * 2
 
-    heard = await _heard(model, 1, "Refused.", "Heard.", concurrency=1)
+    heard = await _heard(model, 1, "Refused.", "Refused too.", "Heard.", concurrency=1)
 
-    assert [_without_run(value) for value in heard] == ["prompt-2"]
+    assert [_without_run(value) for value in heard] == ["prompt-3"]
 
 
 @pytest.mark.parametrize("how", ["no end", "no end, cut", "no end, silent"])
