@@ -36,7 +36,11 @@ async function get(path) {
     cache: "no-store",
   });
   if (response.status === 401) throw new UnauthorizedError();
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${(await response.text()).trim()}`);
+  if (!response.ok) {
+    // our own reasons are plain text; what is not is a page of a proxy's
+    const ours = response.headers.get("Content-Type")?.startsWith("text/plain");
+    throw new Error(`${path}: ${response.status} ${ours ? await response.text() : ""}`.trim());
+  }
   return response.json();
 }
 

@@ -100,6 +100,20 @@ async def test_the_page_works_below_a_path_that_a_proxy_cuts_off() -> None:
     assert page.problems == []
 
 
+async def test_a_page_of_the_proxys_is_not_read_out_while_the_server_is_away() -> None:
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+
+        async def answer(route: Any) -> None:
+            html = "<html><head><title>502 Bad Gateway</title></head></html>"
+            await route.fulfill(status=502, content_type="text/html", body=html)
+
+        await page.page.route("**/api/status", answer)
+        await page.until("!document.getElementById('notice').hidden")
+        notice = await page.text("#notice")
+
+    assert notice == "No figures from the server: api/status: 502. Trying again."
+
+
 async def test_dead_letters_say_why_and_where_from() -> None:
     async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
         await page.live()
