@@ -258,6 +258,13 @@ def _workers(settings: Settings) -> Iterator[Problem]:
                     (*here, "instance_id"),
                     f"is one id for {settings.workers} workers: each would fence the other out",
                 )
+            if isinstance(source, WebSocketClientSourceSettings | LlmSourceSettings):
+                does = "ask" if isinstance(source, LlmSourceSettings) else "read"
+                yield Problem(
+                    here,
+                    f"each of the {settings.workers} workers would {does} all of it: events would "
+                    "come that often; run it with workers: 1",
+                )
 
 
 def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Problem]:

@@ -319,6 +319,16 @@ MISCONFIGURATIONS = {
         "pipelines.p.sources.kafka.instance_id",
         "2 workers",
     ),
+    "a feed that two workers read": (
+        f"workers: 2\n{pipeline(source='websocket_client: {url: ws://feed.example/}')}",
+        "pipelines.p.sources.websocket_client",
+        "each of the 2 workers would read all of it",
+    ),
+    "prompts that two workers ask": (
+        f"workers: 2\n{pipeline(source='llm: {url: http://a/v1, model: m, prompts: [a]}')}",
+        "pipelines.p.sources.llm",
+        "each of the 2 workers would ask all of it",
+    ),
     "a first wait above the longest": (
         pipeline(handler="retry: {initial_s: 20}"),
         f"{H}.retry.initial_s",
