@@ -1,10 +1,10 @@
-"""The only place that reads the wall clock.
+"""The two clocks: the event loop's for deadlines and durations, the wall's for stamps.
 
-Deadlines and durations use the event loop's monotonic ``loop.time()``.  Wall-clock stamps go
-into records and logs, are never compared with each other, and come from here, so that tests
-can replace them.
+Nothing else reads the wall clock.  Its stamps go into records and logs, are never compared with
+each other, and come from here, so that tests can replace them.
 """
 
+import asyncio
 import time
 from typing import Final
 
@@ -13,6 +13,11 @@ LATEST_MS: Final = 253_402_300_799_999
 
 A time beyond it is one in microseconds or nanoseconds, and would end every window for good.
 """
+
+
+def loop_time_s() -> float:
+    """What the running event loop's clock says; it never goes back, and its 0 means nothing."""
+    return asyncio.get_running_loop().time()
 
 
 def wall_clock_s() -> float:

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 from service.channels import Sender
+from service.clock import loop_time_s
 from service.delivery.chained import ChainedBatch
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch
@@ -90,7 +91,7 @@ class ChainSource:
         inbox = self._open_inbox()
         if inbox is None:
             return
-        began_s = _now()
+        began_s = loop_time_s()
         self._sending += 1
         self._idle.clear()
         try:
@@ -101,12 +102,8 @@ class ChainSource:
             self._sending -= 1
             if not self._sending:
                 self._idle.set()
-        self._counters.backpressure_s += _now() - began_s
+        self._counters.backpressure_s += loop_time_s() - began_s
 
     def _open_inbox(self) -> Sender[RecordBatch] | None:
         """Where batches go; nowhere after the end, and what comes then is never acknowledged."""
         return None if self._ended.is_set() else self._inbox
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

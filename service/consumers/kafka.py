@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from service.channels import Sender
+from service.clock import loop_time_s
 from service.consumers.base import (
     ConsumerClient,
     SourceTracing,
@@ -184,7 +185,7 @@ class KafkaSource:
         collected_at_s = float("-inf")
         try:
             while not self._closing.is_set():
-                began_s = _now()
+                began_s = loop_time_s()
                 try:
                     await self._live(self._make_client(), inbox)
                 except FatalError:
@@ -195,14 +196,14 @@ class KafkaSource:
                     # Whatever the client came up with, a new one is the answer; the partitions'
                     # progress survives it.
                     log.exception("kafka client failed in a way nobody foresaw", source=self.name)
-                if not self._closing.is_set() and _now() - collected_at_s >= COLLECT_EVERY_S:
+                if not self._closing.is_set() and loop_time_s() - collected_at_s >= COLLECT_EVERY_S:
                     # The old client is thousands of objects in cycles, with what it had fetched,
                     # and the collector looks so rarely that each outage would add another one.
                     gc.collect()
-                    collected_at_s = _now()
+                    collected_at_s = loop_time_s()
                 if self._member.stopping.is_set():
                     inbox.close()
-                if _now() - began_s > 10 * BACKOFF_MAX_S:
+                if loop_time_s() - began_s > 10 * BACKOFF_MAX_S:
                     backoff.reset()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(backoff.next_s()):
@@ -288,8 +289,4 @@ class KafkaSource:
 
 
 def _since(at_s: float | None) -> float:
-    return 0.0 if at_s is None else _now() - at_s
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return 0.0 if at_s is None else loop_time_s() - at_s

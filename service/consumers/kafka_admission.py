@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from service.channels import Overflow, Sender
+from service.clock import loop_time_s
 from service.consumers.base import TopicPartition
 from service.consumers.kafka_committer import COMMIT_RETRY_S, Committer
 from service.consumers.kafka_member import Member
@@ -88,7 +89,7 @@ class Admission:
             next_offset=next_offset,
             epoch=epoch,
             size_bytes=size_bytes,
-            received_at_s=_now(),
+            received_at_s=loop_time_s(),
         )
         batch.member = self._member
         batch.held = held
@@ -224,7 +225,7 @@ class Admission:
         except ChannelClosedError:
             member.stopping.set()
         self.blocked_since_s = None
-        counters.backpressure_s += _now() - began_s
+        counters.backpressure_s += loop_time_s() - began_s
         self._records_sent += count
         self._bytes_sent += size_bytes
         if (
@@ -235,7 +236,3 @@ class Admission:
             # Let the pipeline take it while it is warm in the processor's cache.
             self._records_sent = self._bytes_sent = 0
             await asyncio.sleep(0)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from service.clock import loop_time_s
 from service.consumers.base import CommittedOffset, ConsumerClient, TopicPartition
 from service.consumers.kafka_committer import Committer
 from service.consumers.kafka_member import Member
@@ -47,7 +48,7 @@ class Assignment:
         client = member.client
         held = [member.held[p] for p in partitions if p in member.held and p in member.assigned]
         lost = client is None or not member.lease_valid() or client.health().generation < 0
-        member.rebalancing_since_s = _now()
+        member.rebalancing_since_s = loop_time_s()
         for partition in held:
             partition.close()
         if lost:
@@ -71,10 +72,10 @@ class Assignment:
     async def _finish(self, held: Iterable[HeldPartition]) -> None:
         """Wait until nothing of ``held`` is in flight, up to the revoke deadline."""
         held = list(held)
-        deadline_s = _now() + self._member.options.revoke_timeout_s
+        deadline_s = loop_time_s() + self._member.options.revoke_timeout_s
         # Polled, because an event would cost something at every acknowledgement.
         for _ in range(int(self._member.options.revoke_timeout_s / REVOKE_POLL_S)):
-            if _now() >= deadline_s or not any(partition.in_flight > 0 for partition in held):
+            if loop_time_s() >= deadline_s or all(each.in_flight == 0 for each in held):
                 return
             await asyncio.sleep(REVOKE_POLL_S)
 
@@ -95,7 +96,7 @@ class Assignment:
             if held is None:
                 held = HeldPartition(partition, quarantine=member.quarantine, source=member.name)
                 member.held[partition] = held
-            held.assign(_now())
+            held.assign(loop_time_s())
         log.info(
             "partitions assigned",
             source=member.name,
@@ -112,9 +113,9 @@ class Assignment:
             for name in member.assigned
             if (held := member.held[name]).phase is Phase.PREPARING
             and not held.suspended
-            and held.doubt.may_ask(_now())
-            and not self._committer.rests.rests(name, _now())
-            and (held.settled or _now() - held.assigned_at_s > SETTLE_TIMEOUT_S)
+            and held.doubt.may_ask(loop_time_s())
+            and not self._committer.rests.rests(name, loop_time_s())
+            and (held.settled or loop_time_s() - held.assigned_at_s > SETTLE_TIMEOUT_S)
             and self._opening.opened(held)
         ]
         if not waiting:
@@ -149,7 +150,7 @@ class Assignment:
         back = {
             name: held.epoch
             for name in member.assigned
-            if (held := member.held[name]).suspended and held.doubt.may_ask(_now())
+            if (held := member.held[name]).suspended and held.doubt.may_ask(loop_time_s())
         }
         if not back:
             return
@@ -177,13 +178,11 @@ class Assignment:
         committed: Mapping[TopicPartition, CommittedOffset],
     ) -> bool:
         """Whether an answer is about this assignment and may be true."""
-        return self._current(held, epochs) and held.believes(committed.get(held.partition), _now())
+        return self._current(held, epochs) and held.believes(
+            committed.get(held.partition), loop_time_s()
+        )
 
     def _current(self, held: HeldPartition, epochs: Mapping[TopicPartition, int]) -> bool:
         """Whether a partition was not reassigned while we asked."""
         name = held.partition
         return name in self._member.assigned and held.epoch == epochs[name]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -22,6 +22,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from service.clock import loop_time_s
 from service.consumers.base import (
     AssignmentListener,
     ClientHealth,
@@ -102,7 +103,7 @@ class KafkaConsumerClient:
                 await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
-        self._last_heartbeat_at_s = self._synced_at_s = self._refreshed_at_s = _now()
+        self._last_heartbeat_at_s = self._synced_at_s = self._refreshed_at_s = loop_time_s()
         self._watch_coordinator()
         self._tap = make_tap(self._consumer)
         self._consumer.subscribe(
@@ -124,14 +125,14 @@ class KafkaConsumerClient:
         ask: Callable[[Any], Awaitable[Any]] = coordinator._send_req  # noqa: SLF001
 
         async def noted_beat() -> bool:
-            sent_at_s = _now()
+            sent_at_s = loop_time_s()
             answered = await beat()
             if answered:
                 self._last_heartbeat_at_s = max(self._last_heartbeat_at_s, sent_at_s)
             return answered
 
         async def noted_ask(request: Any) -> Any:
-            sent_at_s = _now()
+            sent_at_s = loop_time_s()
             if (
                 isinstance(request, OffsetCommitRequest)
                 and coordinator.generation != self._committing_in
@@ -272,7 +273,7 @@ class KafkaConsumerClient:
         cluster = consumer._client.cluster  # noqa: SLF001
         refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
         if refreshed_ms != self._refreshed_ms:
-            self._refreshed_ms, self._refreshed_at_s = refreshed_ms, _now()
+            self._refreshed_ms, self._refreshed_at_s = refreshed_ms, loop_time_s()
         return ClientHealth(
             last_heartbeat_at_s=self._last_heartbeat_at_s,
             last_metadata_at_s=self._refreshed_at_s,
@@ -327,7 +328,3 @@ def _failure(consumer: AIOKafkaConsumer) -> str | None:
         reason = "cancelled" if task.cancelled() else repr(task.exception())
         return f"the client's {name} task has ended: {reason}"
     return None
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

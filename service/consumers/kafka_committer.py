@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from service.clock import loop_time_s
 from service.consumers.base import (
     ClientFailedError,
     CommitRefusedError,
@@ -110,21 +111,21 @@ class Committer:
             due = {
                 name: offset
                 for name in member.assigned
-                if (offset := member.held[name].due(_now(), leaving=leaving)) is not None
+                if (offset := member.held[name].due(loop_time_s(), leaving=leaving)) is not None
             }
             if not due:
                 return
-            began_s = _now()
+            began_s = loop_time_s()
             try:
                 await client.commit(due)
             except ServiceError:
                 member.counters.commit_failures += 1
                 if self.failing_since_s is None:
-                    self.failing_since_s = _now()
+                    self.failing_since_s = loop_time_s()
                 raise
             self.failing_since_s = None
             member.counters.commits += 1
-            now_s = member.last_contact_s = _now()
+            now_s = member.last_contact_s = loop_time_s()
             member.counters.commit_durations.record(now_s - began_s)
             for name, offset in due.items():
                 member.held[name].confirmed(offset, now_s)
@@ -160,7 +161,7 @@ class Committer:
         due: list[CommittedOffset] = []
 
         def position() -> CommittedOffset | None:
-            offset = held.due(_now(), leaving=leaving, exact=True)
+            offset = held.due(loop_time_s(), leaving=leaving, exact=True)
             if offset is not None:
                 due.append(offset)
             return offset
@@ -173,20 +174,16 @@ class Committer:
         except TransactionFailedError as exc:
             member.counters.commit_failures += 1
             log.warning("transaction failed", source=member.name, error=str(exc))
-            self.rests.failed(name, _now())
+            self.rests.failed(name, loop_time_s())
             if held.epoch == epoch and name in member.assigned:
                 member.drop([name])
-                held.assign(_now())
+                held.assign(loop_time_s())
             return True
         if committed:
             self.rests.worked(name)
             member.counters.commits += 1
-            now_s = member.last_contact_s = _now()
+            now_s = member.last_contact_s = loop_time_s()
             if held.epoch == epoch and held.phase in _COMMITTED:
                 for offset in due:
                     held.confirmed(offset, now_s)
         return True
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

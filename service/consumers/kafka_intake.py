@@ -4,7 +4,6 @@ It never blocks the group: heartbeats and rebalances run in the client's own tas
 be read (a corrupt batch, a position that is gone) is decided by policy here.
 """
 
-import asyncio
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from service.channels import Sender
-from service.clock import wall_clock_ms
+from service.clock import loop_time_s, wall_clock_ms
 from service.consumers.base import (
     ConsumerClient,
     CorruptBatchError,
@@ -83,17 +82,17 @@ class Intake:
             if come != ready:
                 member.opening.hasten()  # what is full may wait for state to become durable
             if not fetched:
-                began_s = _now()
+                began_s = loop_time_s()
                 self.fetching = True
                 # the client fetches nothing more of what it still has: no answer would end the wait
                 await client.wait(POLL_WAIT_S, member.room.wanted(come - ready))
                 self.fetching = False
-                if any(map(self._may_be_read, come - ready)):
-                    counters.backpressure_s += _now() - began_s  # something is there, and no room
+                if any(map(self._may_be_read, come - ready)):  # something is there, and no room
+                    counters.backpressure_s += loop_time_s() - began_s
                 else:
-                    counters.poll_s += _now() - began_s
+                    counters.poll_s += loop_time_s() - began_s
                 continue
-            member.last_contact_s = _now()
+            member.last_contact_s = loop_time_s()
             for place, answer in enumerate(fetched, 1):
                 # Its partition may have come and gone while the answers before it waited for room.
                 # Reading begins elsewhere then, and what lies between would pass for a hole.
@@ -115,7 +114,7 @@ class Intake:
             return False
         if not self._member.lease_valid():
             return False
-        return not held.hold.until_s or held.hold.until_s <= _now()
+        return not held.hold.until_s or held.hold.until_s <= loop_time_s()
 
     def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
         """What was kept for partitions that have room now, as far as it still is ours."""
@@ -196,7 +195,9 @@ class Intake:
         delay_s = self._member.options.delay_s
         if delay_s is None:
             return len(records)
-        return held.hold.due(records, newest, delay_s=delay_s, now_ms=wall_clock_ms(), now_s=_now())
+        return held.hold.due(
+            records, newest, delay_s=delay_s, now_ms=wall_clock_ms(), now_s=loop_time_s()
+        )
 
     async def _corrupt(
         self, held: HeldPartition, error: CorruptBatchError, inbox: Sender[RecordBatch]
@@ -253,7 +254,7 @@ class Intake:
             client.seek(name, position)
             return
         member.drop([name])
-        held.assign(_now())
+        held.assign(loop_time_s())
         epoch = held.epoch
         await member.opening.restore(name)
         if held.epoch != epoch or name not in member.assigned:
@@ -267,7 +268,3 @@ def _from(position: int, records: Sequence[Record]) -> Sequence[Record]:
     if not records or records[0].offset >= position:
         return records
     return [record for record in records if record.offset >= position]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

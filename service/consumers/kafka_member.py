@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from service.clock import loop_time_s
 from service.consumers.base import ConsumerClient, SourceTracing, TopicPartition, Transactions
 from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
@@ -179,7 +180,7 @@ class Member:
         self.budget.give_back(name, records=count, size_bytes=batch.size_bytes)
         self.room.made(name)
         self.counters.acked += count
-        self.counters.record_latency(_now() - batch.received_at_s, count)
+        self.counters.record_latency(loop_time_s() - batch.received_at_s, count)
         self.finished_since_commit += count
         if self.tracing is not None and self.tracing.active:
             self.tracing.completed(batch)
@@ -222,7 +223,3 @@ class Member:
             for held in self.held.values()
             if held.offsets is not None and held.phase is not Phase.REVOKED
         )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from service.clock import loop_time_s
 from service.consumers.base import ClientFailedError, ConsumerClient
 from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_member import Member
@@ -47,12 +48,12 @@ class Watchdog:
         """
         member = self._member
         last_records = -1
-        progress_at_s = _now()
+        progress_at_s = loop_time_s()
         silent = False
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             health = client.health()
-            now_s = _now()
+            now_s = loop_time_s()
             self._tell_missing(health.missing, now_s)
             if health.failed is not None:
                 raise ClientFailedError(health.failed)
@@ -96,7 +97,3 @@ class Watchdog:
                 for name in member.assigned
             )
         )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from service.clock import loop_time_s
 from service.delivery.backoff import Backoff
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
@@ -165,7 +166,7 @@ class KafkaPublisher(KafkaOutputs):
 
     async def _send_ready(self, producer: ProducerClient) -> float | None:
         """Send what may go now; returns seconds until something else may."""
-        now_s = _now()
+        now_s = loop_time_s()
         next_s: float | None = None
         for output in list(self._unsent):
             if output.on_wire is not None:
@@ -237,7 +238,7 @@ class KafkaPublisher(KafkaOutputs):
         if sealed is None:
             if output.sealed:
                 return False
-            output.waiting_since_s = _now() if output.runs else 0.0
+            output.waiting_since_s = loop_time_s() if output.runs else 0.0
             self._dirty.set()  # what came meanwhile has not been looked at
             return True
         if sealed.writer is None:  # to be sent again: fill a new batch, as much as it takes
@@ -248,7 +249,7 @@ class KafkaPublisher(KafkaOutputs):
                 output.sealed.appendleft(rest)
             sealed.writer = writer
         output.on_wire = sealed
-        output.sent_at_s = _now()
+        output.sent_at_s = loop_time_s()
         # and asked again inside the client, which may sit on it for a while
         answer = await producer.send(
             output.topic,
@@ -305,7 +306,7 @@ class KafkaPublisher(KafkaOutputs):
         """A batch is durable: tell the owners of its records, then acknowledge their inputs."""
         for owner, count in count_by_owner(sealed.runs).items():
             owner.stored(output.topic, sealed.runs, count, since_s=output.sent_at_s)
-        output.waiting_since_s = _now() if output.sealed or output.runs else 0.0
+        output.waiting_since_s = loop_time_s() if output.sealed or output.runs else 0.0
         for run in sealed.runs:
             if run.failed:
                 for place in run.places:
@@ -327,9 +328,9 @@ class KafkaPublisher(KafkaOutputs):
         for that long already gets a moment, for a broker that is just back, and no more, or a
         topic that takes nothing would cost the others seconds each time.
         """
-        began_s = _now()
-        while _now() - began_s < FLUSH_BEFORE_REBUILD_S:
-            late = _now() - began_s >= LATE_ANSWER_S
+        began_s = loop_time_s()
+        while loop_time_s() - began_s < FLUSH_BEFORE_REBUILD_S:
+            late = loop_time_s() - began_s >= LATE_ANSWER_S
             if not any(
                 output.on_wire is not None
                 and output.topic not in self.fewer
@@ -343,7 +344,3 @@ class KafkaPublisher(KafkaOutputs):
         """How long a producer may take to stop; what is unanswered now would not be in the end."""
         unanswered = any(output.on_wire is not None for output in self._outputs.values())
         return LATE_ANSWER_S if unanswered else STOP_TIMEOUT_S
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

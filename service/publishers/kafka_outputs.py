@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from service.clock import loop_time_s
 from service.publishers.base import BatchWriter, Row
 from service.publishers.kafka_placement import placed_anew
 from service.publishers.kafka_topics import OutputTopics
@@ -75,7 +76,7 @@ class KafkaOutputs(OutputTopics):
         or it would be acknowledged with this one without ever having been sent.
         """
         self._unsent[output] = None
-        output.since_s = _now()
+        output.since_s = loop_time_s()
         if not output.waiting_since_s:
             output.waiting_since_s = output.since_s
         if self._producer is None:
@@ -107,7 +108,7 @@ class KafkaOutputs(OutputTopics):
         ]
         waiting += self.unknown_since_s(but_for)
         since_s = min((at_s for at_s in waiting if at_s), default=0.0)
-        return _now() - since_s if since_s else 0.0
+        return loop_time_s() - since_s if since_s else 0.0
 
     def takes_less(self, topic: str, refused: Sealed) -> None:
         """See :meth:`OutputTopics.takes_less`; what follows is cut to that."""
@@ -138,7 +139,3 @@ class KafkaOutputs(OutputTopics):
         for output in gone:
             for sealed in output.sealed:
                 output.share.settle(sealed.count, sealed.size_bytes)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
