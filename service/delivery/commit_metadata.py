@@ -11,7 +11,6 @@ bitmap``; all numbers are LEB128 varints, all offsets are distances.  Finished r
 lengths first and a bitmap last; the split that makes the shortest text is taken, since runs suit
 a few stuck records and a bitmap suits the ragged edge of concurrent work.  The checksum covers
 the committed offset too, so a string that some tool copied to another offset is not believed.
-``hr1:``, whose journal has no end of the suspects, is still read.
 
 Knows nothing of a client, and nothing of why records were finished.
 """
@@ -29,7 +28,6 @@ METADATA_MAX_BYTES = 4000
 """Largest text made here; brokers accept 4096 by default (``offset.metadata.max.bytes``)."""
 
 _PREFIX = "hr2:"
-_PREFIX_BEFORE = "hr1:"
 _CRC_BYTES = 4
 _PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  # base64: 3 in 4
 _ATTEMPTS_MAX_BYTES = 1000
@@ -57,7 +55,7 @@ class Journal:
         owner: Random number of the process, below 2**32; a process that gets a partition back
             did not crash.
         crashes: Owners in a row that ended without closing it, perhaps for the same record.
-        window_end: Nothing at or above this offset was dispatched; ``None`` is no such promise.
+        window_end: Nothing at or above this offset was dispatched.
         suspects_end: One past the last record that may be the one, if there were crashes.
         alone: Offset of the one record that runs with nothing beside it, if any.
     """
@@ -65,7 +63,7 @@ class Journal:
     open: bool = True
     owner: int = 0
     crashes: int = 0
-    window_end: int | None = None
+    window_end: int
     suspects_end: int | None = None
     alone: int | None = None
 
@@ -123,9 +121,7 @@ def decode(next_offset: int, text: str | None) -> Progress:
 
     Total: anything else, damaged text included, is :data:`NOTHING_KNOWN`.
     """
-    if text is None or len(text) > METADATA_MAX_BYTES:
-        return NOTHING_KNOWN
-    if not text.startswith((_PREFIX, _PREFIX_BEFORE)):
+    if text is None or len(text) > METADATA_MAX_BYTES or not text.startswith(_PREFIX):
         return NOTHING_KNOWN
     encoded = text[len(_PREFIX) :]
     try:
@@ -133,7 +129,7 @@ def decode(next_offset: int, text: str | None) -> Progress:
         checksum, body = payload[:_CRC_BYTES], payload[_CRC_BYTES:]
         if int.from_bytes(checksum, "big") != _checksum(next_offset, body):
             return NOTHING_KNOWN
-        return _parse(next_offset, VarintReader(body), before=text.startswith(_PREFIX_BEFORE))
+        return _parse(next_offset, VarintReader(body))
     except (ValueError, binascii.Error):
         return NOTHING_KNOWN
 
@@ -252,19 +248,19 @@ def _bitmap_ranges(base: int, bitmap: bytes) -> Iterator[Range]:
         start = digits.find("1", end)
 
 
-def _parse(next_offset: int, reader: VarintReader, *, before: bool) -> Progress:
+def _parse(next_offset: int, reader: VarintReader) -> Progress:
     state = reader.varint()
     journal = None
     if state:
         owner = reader.varint()
         window = reader.varint()
-        suspects = 0 if before else reader.varint()
+        suspects = reader.varint()
         alone = reader.varint()
         journal = Journal(
             owner=owner,
             open=bool((state - 1) % 2),
             crashes=(state - 1) // 2,
-            window_end=next_offset + window - 1 if window else None,
+            window_end=next_offset + window - 1,
             suspects_end=next_offset + suspects - 1 if suspects else None,
             alone=next_offset + alone - 1 if alone else None,
         )

@@ -74,7 +74,6 @@ class QuarantinePolicy:
         window_max: Where the doubling of the window ends.
         headroom: Positions that a free partition's bound is noted ahead, at least; four times as
             much as is worked through between two commits where that is more.
-        trial: Positions that are suspect when a crash left no bound.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -84,13 +83,12 @@ class QuarantinePolicy:
     window: int = 64
     window_max: int = 128
     headroom: int = 512
-    trial: int = 10_000
 
     def __post_init__(self) -> None:
         if self.restarts < _RESTARTS_MIN:
             raise ValueError("restarts must be at least 3")
-        if not 1 <= self.window <= self.window_max <= self.trial:
-            raise ValueError("window must be at least 1 and at most window_max, and that trial")
+        if not 1 <= self.window <= self.window_max:
+            raise ValueError("window must be at least 1 and at most window_max")
         if not 1 <= self.headroom <= HEADROOM_MAX:
             raise ValueError(f"headroom must be at least 1 and at most {HEADROOM_MAX}")
 
@@ -230,7 +228,6 @@ class PartitionWatch:
         written = self._written
         return (
             written is not None
-            and written.window_end is not None
             and written.window_end >= next_offset
             and written.crashes == self._crashes
             and written.alone is None
@@ -294,12 +291,8 @@ def _at_opening(
     """Crashes in a row that may be the same record's, and one past the last suspect."""
     if last is None:
         return 0, next_offset
-    crashes = last.crashes
-    bound = next_offset + policy.trial if last.window_end is None else last.window_end
-    suspects_end = last.suspects_end
-    if suspects_end is None:
-        # free, or written by a version that kept one number for both
-        suspects_end = bound if crashes >= policy.restarts - 1 else next_offset + policy.trial
+    crashes, bound = last.crashes, last.window_end
+    suspects_end = bound if last.suspects_end is None else last.suspects_end
     if not last.open or last.owner == owner:
         return crashes, suspects_end
     if crashes >= policy.restarts - 1:
@@ -307,4 +300,4 @@ def _at_opening(
         return crashes + (last.alone is not None), suspects_end
     if bound <= next_offset:
         return crashes, suspects_end  # it died, but with nothing of this partition in flight
-    return crashes + 1, min(bound, suspects_end) if crashes else bound
+    return crashes + 1, min(bound, suspects_end)

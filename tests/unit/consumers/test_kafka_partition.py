@@ -269,9 +269,8 @@ class HeldPartitionMachine(RuleBasedStateMachine):
             while position in known:
                 position += 1
             beyond = {offset for offset in known if offset > position}
-            progress = Progress(
-                finished=ranges_of(beyond), journal=None if closes else Journal(owner=9)
-            )
+            journal = None if closes else Journal(owner=9, window_end=512)
+            progress = Progress(finished=ranges_of(beyond), journal=journal)
             self.stored = CommittedOffset(position, encode(position, progress))
 
     @precondition(lambda self: not self.mine())

@@ -14,7 +14,7 @@ from service.delivery.skips import SkipSet
 from service.delivery.suspicion import UNLIMITED, Caution, PartitionWatch, QuarantinePolicy
 from service.events import RecordBatch, SourceRecord
 
-POLICY = QuarantinePolicy(restarts=3, window=4, window_max=8, headroom=10, trial=50)
+POLICY = QuarantinePolicy(restarts=3, window=4, window_max=8, headroom=10)
 
 
 class Suspicious:

@@ -11,7 +11,7 @@ from service.delivery.suspicion import (
     QuarantinePolicy,
 )
 
-POLICY = QuarantinePolicy(restarts=3, window=4, window_max=8, headroom=10, trial=50)
+POLICY = QuarantinePolicy(restarts=3, window=4, window_max=8, headroom=10)
 
 
 def watch_of(
@@ -214,24 +214,6 @@ def test_the_notes_of_a_suspicion_that_ended_do_not_cover_what_runs_freely() -> 
     assert watch.admit(14, 15) == Journal(owner=1, window_end=20)
 
 
-def test_a_crash_that_left_no_bound_is_tried_for_a_while() -> None:
-    watch = watch_of(Journal(owner=7))
-
-    watch.progressed(59)
-    assert watch.room == POLICY.window
-    watch.progressed(60)
-
-    assert watch.room == UNLIMITED
-
-
-def test_the_journal_of_the_version_before_is_understood() -> None:
-    watched = watch_of(Journal(owner=7, crashes=1, window_end=14))
-    alone = watch_of(Journal(owner=7, crashes=2, window_end=14, alone=12))
-
-    assert watched.journal == Journal(owner=1, crashes=2, window_end=10, suspects_end=14)
-    assert alone.journal == Journal(owner=1, crashes=3, window_end=10, suspects_end=14)
-
-
 def test_leaving_in_order_under_suspicion_neither_adds_nor_forgives() -> None:
     left = watch_of(died(1, window_end=14, suspects_end=40)).closing_journal
     assert left is not None
@@ -359,7 +341,6 @@ def test_after_the_burial_the_partition_is_free() -> None:
         pytest.param({"restarts": 2}, id="too-few-restarts"),
         pytest.param({"window": 0}, id="no-window"),
         pytest.param({"window": 10, "window_max": 9}, id="window-beyond-its-limit"),
-        pytest.param({"window_max": 100, "trial": 99}, id="trial-within-window"),
         pytest.param({"headroom": 0}, id="no-headroom"),
         pytest.param({"headroom": HEADROOM_MAX + 1}, id="too-much-headroom"),
     ],
