@@ -200,19 +200,16 @@ class Aggregate:
 
     @classmethod
     def decode(cls, encoded: list[Any]) -> "Aggregate":
-        """The aggregate of this JSON; changelogs of earlier versions have numbers, or figures only.
+        """The aggregate of this JSON.
 
         Raises:
             ValueError: If it is of no aggregate.
         """
         aggregate = cls()
-        folded, recent = encoded if len(encoded) == 2 else (encoded, ())  # noqa: PLR2004 -- a pair
-        if isinstance(recent, str):
-            aggregate.recent.frombytes(a2b_base64(recent, strict_mode=True))
-            if not _LITTLE:
-                aggregate.recent.byteswap()
-        else:
-            aggregate.recent.extend(recent)
+        folded, recent = encoded
+        aggregate.recent.frombytes(a2b_base64(recent, strict_mode=True))
+        if not _LITTLE:
+            aggregate.recent.byteswap()
         if folded is not None:
             aggregate._folded_count = folded[0]
             aggregate._folded = orjson.dumps(folded)

@@ -96,20 +96,6 @@ def test_an_aggregate_goes_on_after_its_encoding_as_if_nothing_had_been(
     assert again.report() == aggregate.report()
 
 
-@pytest.mark.parametrize("count", [1, FOLD_AT - 1, FOLD_AT, 3 * FOLD_AT + 1])
-def test_what_an_earlier_version_has_written_is_read(count: int) -> None:
-    aggregate = aggregate_of([float(value) for value in range(count)])
-    written = aggregate.figures().encode()
-
-    assert Aggregate.decode(orjson.loads(written)).figures().encode() == written
-
-    folded = aggregate_of([1.0, 2.0]).figures().encode()
-    recent = [float(value) for value in range(count % FOLD_AT)]
-    with_numbers = Aggregate.decode([orjson.loads(folded), recent])
-    assert with_numbers.recent.tolist() == recent
-    assert with_numbers.count == 2 + len(recent)
-
-
 @pytest.mark.parametrize("recent", ["AAAA", "!", "AAAAAAAAAAA"])
 def test_damaged_values_are_no_aggregate(recent: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)bytes|base64|padding"):
