@@ -26,7 +26,7 @@ from service.metrics import Phase, ServiceStatus
 from service.pipeline import none_cancelled
 from service.publishers.kafka import KafkaPublisher
 from service.server.admission import StatusFor
-from service.settings import KafkaSourceSettings, Settings, WebSocketSourceSettings
+from service.settings import Settings, WebSocketSourceSettings
 from service.settings.chains import fed_by, last_first
 from service.state.disk import Disk
 from service.telemetry import Telemetry, Tracing
@@ -139,11 +139,7 @@ class Application:
     def _tracing(self, name: str, telemetry: Telemetry | None) -> Tracing:
         if telemetry is None:
             return Tracing(None)
-        groups = {
-            source.group_id
-            for source in self.settings.pipelines[name].sources.values()
-            if isinstance(source, KafkaSourceSettings)
-        }
+        groups = set(self.settings.pipelines[name].kafka_groups)
         return telemetry.tracing(
             name,
             group=groups.pop() if len(groups) == 1 else "",

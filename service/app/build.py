@@ -37,7 +37,6 @@ from service.publishers.transactions import TransactionalPublisher
 from service.settings import (
     CircuitBreakerSettings,
     HandlerSettings,
-    KafkaSourceSettings,
     PipelineSettings,
     Settings,
 )
@@ -357,11 +356,6 @@ def _transactions(
     """What makes an exactly-once pipeline; the settings see to it that it has one Kafka source."""
     if config.delivery != "exactly_once":
         return None
-    groups = [
-        source.group_id
-        for source in config.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-    ]
     orders = {
         handler.effective("ordering", load_handler(handler.use).ordering)
         for handler in config.handlers.values()
@@ -374,7 +368,7 @@ def _transactions(
     return TransactionalPublisher(
         publisher,
         brokers.transactional,
-        group=groups[0],
+        group=config.kafka_groups[0],
         others={
             topic: source.group_id
             for source in delay_sources(config).values()

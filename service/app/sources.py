@@ -38,11 +38,7 @@ def delay_sources(pipeline: PipelineSettings) -> dict[str, KafkaSourceSettings]:
     One source per topic: a record that is not due holds what is behind it, and each topic has
     its own delay.
     """
-    groups = [
-        source.group_id
-        for source in pipeline.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-    ]
+    groups = pipeline.kafka_groups
     topics = {
         step.topic for handler in pipeline.handlers.values() for step in handler.retry.delay_topics
     }
@@ -168,8 +164,7 @@ def _delay_s(name: str, pipeline: PipelineSettings) -> float | None:
 def budget_share(settings: Settings, total: int) -> int:
     """The part of a process-wide bound that one Kafka source gets."""
     count = sum(
-        isinstance(source, KafkaSourceSettings)
+        len(pipeline.kafka_sources) + len(delay_sources(pipeline))
         for pipeline in settings.pipelines.values()
-        for source in (*pipeline.sources.values(), *delay_sources(pipeline).values())
     )
     return max(1, total // max(1, count))

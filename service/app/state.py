@@ -19,7 +19,7 @@ from service.handlers import load_handler
 from service.handlers.bound import BoundHandler
 from service.metrics.counters import HandlerCounters
 from service.publishers.changelog import Changelog, Owner
-from service.settings import KafkaSourceSettings, PipelineSettings, Settings
+from service.settings import PipelineSettings, Settings
 from service.settings.chains import group_of
 from service.state.records import changelog_topic
 from service.state.restore import ChangelogReader, Chunk, restore
@@ -31,30 +31,23 @@ PROGRESS_S: Final = 5.0
 
 
 def changelogs_of(
-    name: str, pipeline: PipelineSettings, group: str | None = None
+    name: str, pipeline: PipelineSettings, group: str | None
 ) -> dict[str, dict[str, str]]:
     """The changelog topics of the pipeline called ``name``: by handler, then by state.
 
     Args:
         name: Its name.
         pipeline: Its settings.
-        group: Whose commits stand for its progress, if it is fed by another pipeline.
+        group: Whose commits stand for its progress; without one, nothing is kept.
 
     Raises:
         ConfigurationError: If a handler does not exist.
     """
-    groups = [
-        source.group_id
-        for source in pipeline.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-    ]
-    if group is not None:
-        groups.append(group)
-    if not groups:
+    if group is None:
         return {}
     return {
         handler: {
-            state: changelog_topic(groups[0], name, handler, state)
+            state: changelog_topic(group, name, handler, state)
             for state in load_handler(config.use).state
         }
         for handler, config in pipeline.handlers.items()

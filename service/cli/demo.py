@@ -32,7 +32,7 @@ from service.cli.tail import as_event
 from service.cli.topology import CHANGELOG, COMPACTED, topic_roles
 from service.clock import wall_clock_ms
 from service.errors import ConfigurationError
-from service.settings import KafkaSourceSettings, Settings, load_settings
+from service.settings import Settings, load_settings
 from service.telemetry import configure_logging
 
 BOOTSTRAP = "HEADRACE_KAFKA__BOOTSTRAP_SERVERS"
@@ -168,12 +168,7 @@ def ends_of(settings: Settings) -> tuple[str, str]:
         ConfigurationError: If no pipeline reads a topic and writes one.
     """
     for pipeline in settings.pipelines.values():
-        inputs = [
-            topic
-            for source in pipeline.sources.values()
-            if isinstance(source, KafkaSourceSettings)
-            for topic in source.topics
-        ]
+        inputs = pipeline.kafka_topics
         outputs = [handler.output for handler in pipeline.handlers.values() if handler.output]
         if inputs and outputs:
             return inputs[0], outputs[0]

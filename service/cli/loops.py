@@ -6,7 +6,7 @@ out in the end, and what a filter does to results cannot be told from the config
 
 from collections.abc import Iterator
 
-from service.settings import KafkaSourceSettings, Settings
+from service.settings import Settings
 
 _Step = tuple[str, str]
 """A topic, and the pipeline that reads it."""
@@ -45,6 +45,4 @@ def _steps(settings: Settings, name: str) -> Iterator[_Step]:
     """Where the results of a pipeline are read next."""
     outputs = {handler.output for handler in settings.pipelines[name].handlers.values()}
     for reader, pipeline in settings.pipelines.items():
-        for source in pipeline.sources.values():
-            if isinstance(source, KafkaSourceSettings):
-                yield from ((topic, reader) for topic in source.topics if topic in outputs)
+        yield from ((topic, reader) for topic in pipeline.kafka_topics if topic in outputs)

@@ -62,8 +62,8 @@ async def preflight(settings: Settings) -> Preflight:
 def _named_at(settings: Settings, topic: str) -> str:
     """The path of the first setting that names ``topic``."""
     for name, pipeline in settings.pipelines.items():
-        for source_name, source in pipeline.sources.items():
-            if isinstance(source, KafkaSourceSettings) and topic in source.topics:
+        for source_name, source in pipeline.kafka_sources.items():
+            if topic in source.topics:
                 return f"pipelines.{name}.sources.{source_name}.topics"
         for handler_name, handler in pipeline.handlers.items():
             here = f"pipelines.{name}.handlers.{handler_name}"
@@ -98,15 +98,7 @@ def _size_problems(
                 f"bytes (max.message.bytes), less than {batch} and a header"
             )
     for name, pipeline in settings.pipelines.items():
-        largest = max(
-            (
-                limits.get(topic, 0)
-                for source in pipeline.sources.values()
-                if isinstance(source, KafkaSourceSettings)
-                for topic in source.topics
-            ),
-            default=0,
-        )
+        largest = max((limits.get(topic, 0) for topic in pipeline.kafka_topics), default=0)
         limit = limits.get(pipeline.dead_letter, largest)
         if limit < largest:
             yield (
@@ -164,12 +156,7 @@ def _exactly_once_problems(settings: Settings, present: Mapping[str, int]) -> It
     for name, pipeline in settings.pipelines.items():
         if pipeline.delivery != "exactly_once":
             continue
-        count = sum(
-            present.get(topic, 0)
-            for source in pipeline.sources.values()
-            if isinstance(source, KafkaSourceSettings)
-            for topic in source.topics
-        )
+        count = sum(present.get(topic, 0) for topic in pipeline.kafka_topics)
         if count > PARTITIONS_MAX * settings.workers:
             yield (
                 f"pipelines.{name}.delivery: exactly_once needs a producer per partition, and "
@@ -192,9 +179,7 @@ async def _access_problems(
         if not WRITTEN.isdisjoint(roles[topic]) and Right.WRITE not in rights.get(topic, Right):
             yield f"{here} may not be written (WRITE)"
     for name, pipeline in settings.pipelines.items():
-        for source_name, source in pipeline.sources.items():
-            if not isinstance(source, KafkaSourceSettings):
-                continue
+        for source_name, source in pipeline.kafka_sources.items():
             topics = {topic: present[topic] for topic in source.topics if topic in present}
             if not await _may_join(kafka, source.group_id, topics):
                 yield (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from service.app.state import changelog_topics
-from service.settings import KafkaSourceSettings, Settings
+from service.settings import Settings
 
 INPUT = "input"
 OUTPUT = "output"
@@ -31,9 +31,7 @@ def topic_roles(settings: Settings) -> Mapping[str, list[str]]:
 
 def _uses(settings: Settings) -> Iterator[tuple[str, str]]:
     for pipeline in settings.pipelines.values():
-        for source in pipeline.sources.values():
-            if isinstance(source, KafkaSourceSettings):
-                yield from ((topic, INPUT) for topic in source.topics)
+        yield from ((topic, INPUT) for topic in pipeline.kafka_topics)
         for handler in pipeline.handlers.values():
             if handler.output is not None:
                 yield handler.output, OUTPUT

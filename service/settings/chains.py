@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from service.settings.model import Settings
 from service.settings.problems import Problem
-from service.settings.sources import KafkaSourceSettings, PipelineSourceSettings
+from service.settings.sources import PipelineSourceSettings
 
 
 class Feed(NamedTuple):
@@ -69,9 +69,9 @@ def group_of(settings: Settings, name: str) -> str | None:
     waiting = [name]
     while waiting:
         current = waiting.pop(0)
-        for source in settings.pipelines[current].sources.values():
-            if isinstance(source, KafkaSourceSettings):
-                return source.group_id
+        groups = settings.pipelines[current].kafka_groups
+        if groups:
+            return groups[0]
         for feed in feeds(settings):
             known = feed.upstream in settings.pipelines and feed.upstream not in visited
             if feed.pipeline == current and known:
@@ -120,12 +120,7 @@ def _feed(settings: Settings, feed: Feed, here: tuple[str, ...]) -> Iterator[Pro
                 f"would acknowledge a record of {feed.upstream} before its results are done; "
                 "a chained pipeline tries again in place",
             )
-    read = {
-        topic
-        for source in pipeline.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-        for topic in source.topics
-    }
+    read = pipeline.kafka_topics
     for name, handler in upstream.handlers.items():
         if handler.output in read and feed.handler in {None, name}:
             yield Problem(

@@ -16,7 +16,7 @@ from service.settings.base import (
     Section,
     Topic,
 )
-from service.settings.sources import SourceSettings, infer_types
+from service.settings.sources import KafkaSourceSettings, SourceSettings, infer_types
 
 NORMALIZER_PATTERN = r"^(json|log|cloudevents|raw|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$"
 _DELAY_SUFFIX = re.compile(r"[._-](\d+)(ms|s|m|h)$")
@@ -200,3 +200,22 @@ class PipelineSettings(Section):
     commit: CommitSettings = Field(
         default_factory=CommitSettings, description="When offsets are committed."
     )
+
+    @property
+    def kafka_sources(self) -> dict[str, KafkaSourceSettings]:
+        """Those of its sources that are Kafka's, by name."""
+        return {
+            name: source
+            for name, source in self.sources.items()
+            if isinstance(source, KafkaSourceSettings)
+        }
+
+    @property
+    def kafka_groups(self) -> list[str]:
+        """The consumer group of each of them."""
+        return [source.group_id for source in self.kafka_sources.values()]
+
+    @property
+    def kafka_topics(self) -> list[str]:
+        """The topics that it reads."""
+        return [topic for source in self.kafka_sources.values() for topic in source.topics]

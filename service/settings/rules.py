@@ -268,12 +268,7 @@ def _workers(settings: Settings) -> Iterator[Problem]:
 
 
 def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Problem]:
-    kafka_topics = {
-        topic
-        for source in pipeline.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-        for topic in source.topics
-    }
+    kafka_topics = set(pipeline.kafka_topics)
     for name, source in pipeline.sources.items():
         yield from _source((*here, "sources", name), source)
         if pipeline.delivery == "exactly_once" and not isinstance(
@@ -284,7 +279,7 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
                 (*here, "delivery"),
                 f"exactly_once is for Kafka to Kafka: source {name} is {source.type}",
             )
-    if pipeline.delivery == "exactly_once" and len(_groups(pipeline)) > 1:
+    if pipeline.delivery == "exactly_once" and len(set(pipeline.kafka_groups)) > 1:
         yield Problem(
             (*here, "sources"),
             "name several groups: exactly_once commits the offsets of one group with the results",
@@ -313,14 +308,6 @@ def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Pro
             (*here, "normalizer_options"),
             f"are for normalizers of your own, not {pipeline.normalizer}",
         )
-
-
-def _groups(pipeline: PipelineSettings) -> set[str]:
-    return {
-        source.group_id
-        for source in pipeline.sources.values()
-        if isinstance(source, KafkaSourceSettings)
-    }
 
 
 def _source(here: tuple[str, ...], source: object) -> Iterator[Problem]:

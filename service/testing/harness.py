@@ -20,7 +20,7 @@ from service.consumers.base import ConsumerClient
 from service.events import Headers
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, registered
 from service.publishers.base import ProducerClient, TransactionalClient
-from service.settings import KafkaSourceSettings, build_settings
+from service.settings import build_settings
 from service.state.restore import ChangelogReader
 from service.testing.broker import BrokerRecord, MemoryBroker
 from service.testing.broker_changelogs import MemoryChangelogs
@@ -296,8 +296,7 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         return [
             (source.group_id, source.topics)
             for pipeline in self.settings.pipelines.values()
-            for source in pipeline.sources.values()
-            if isinstance(source, KafkaSourceSettings)
+            for source in pipeline.kafka_sources.values()
         ]
 
     def _topics(self) -> list[str]:

@@ -653,9 +653,10 @@ def test_what_would_make_durable_state_wrong_is_refused(
         test["handlers"]["other"] = {"use": "validate", "output": "output"}
 
     settings = Settings.model_validate(document).pipelines["test"]
+    logged = changelogs_of("test", settings, settings.kafka_groups[0])
 
     with pytest.raises(ConfigurationError, match=problem):
-        check("test", settings, changelogs_of("test", settings))
+        check("test", settings, logged)
 
 
 def _counters(service: Harness) -> Any:
