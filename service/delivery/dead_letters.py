@@ -15,7 +15,6 @@ from hashlib import sha256
 
 from service.clock import LATEST_MS
 from service.delivery.failures import one_line
-from service.delivery.record_format import BATCH_HEADER_BYTES
 from service.events import Failure, Headers
 
 ERROR = "headrace-error"
@@ -47,9 +46,6 @@ _OF_A_DEATH = frozenset(
     }
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_RECORD_OVERHEAD_BYTES = BATCH_HEADER_BYTES + 36
-"""Batch header of one record, and the record's own numbers at their longest."""
 
 _HEADER_OVERHEAD_BYTES = 10
 """Two varint lengths at their longest."""
@@ -113,8 +109,8 @@ def dead_letter(
         headers: The original headers.
         origin: Topic, partition and offset of the original.
         failed_at_ms: Now, in milliseconds since the Unix epoch.
-        max_bytes: Largest record that the dead-letter topic takes; below about 2.5 KiB the
-            record may come out larger, for our own headers are never cut.
+        max_bytes: Most bytes of key, value and headers that the dead-letter topic takes; below
+            about 2.4 KiB they may come out larger, for our own headers are never cut.
     """
     ours = _headers_of(failure, origin, failed_at_ms)
     whole = (*headers, *ours)
@@ -142,8 +138,8 @@ def dead_letter(
 def record_bytes(
     key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
 ) -> int:
-    """Upper bound of a record's size in a batch of its own, uncompressed."""
-    size = _RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
+    """Upper bound of what key, value and headers take in a record, uncompressed."""
+    size = len(key or b"") + len(value or b"")
     for name, content in headers:
         size += len(name.encode("utf-8", "surrogatepass")) + len(content or b"")
         size += _HEADER_OVERHEAD_BYTES

@@ -8,7 +8,6 @@ import structlog
 from service.clock import wall_clock_ms
 from service.errors import OutputTooLargeError
 from service.publishers.base import Row
-from service.publishers.output import RECORD_OVERHEAD_BYTES
 from service.publishers.runs import Entry, Run
 from service.state.keyed import PartitionId
 from service.state.records import key_prefix
@@ -53,12 +52,11 @@ def take_changes(
         table: The table.
         undecided: Keys whose value is another one, because a call that goes on has changed them.
         topic: Its changelog.
-        limit: Largest record in bytes, key and value, that the topic takes.
+        limit: Most bytes of key and value that the topic takes.
         handler: The handler's name, for the log.
     """
     prefix = key_prefix(place[0])
     serialize = state.serde.serialize
-    room = limit - RECORD_OVERHEAD_BYTES
     now_ms = wall_clock_ms()  # once: the client would ask for the time of each
     keys = table.take_dirty()
     rows: list[Row] = []
@@ -79,7 +77,7 @@ def take_changes(
             except TypeError as exc:
                 drop(key, reason="it is no JSON", error=str(exc))
             else:
-                if len(name) + len(stored) > room:
+                if len(name) + len(stored) > limit:
                     drop(key, reason="larger than its changelog takes", size_bytes=len(stored))
                     stored = None
         rows.append((now_ms, name, stored, []))

@@ -43,7 +43,6 @@ from service.publishers.encoding import (
     passed_on,
 )
 from service.publishers.graves import Grave
-from service.publishers.output import record_size
 from service.publishers.plain import PlainWriter, gathered
 from service.publishers.protocols import NO_TRACING, Changes, Publisher
 from service.publishers.runs import Entry, Run
@@ -250,7 +249,7 @@ class ResultWriter:
         check_acceptable(topic, self._publisher.topics[topic], key, stamp)
         size = len(value or b"") + len(key or b"") + OUR_HEADERS_BYTES
         if result is not None and (extra := headers_of(result)):
-            size += record_size(None, None, extra)
+            size += record_bytes(None, None, extra)
         limit = self._publisher.max_record_bytes(topic)
         if size > limit:
             raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
