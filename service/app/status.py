@@ -84,14 +84,6 @@ def _pipeline(
         for source in built.kafka_sources
         for held in source.partitions
     )
-    counters.in_flight = built.pipeline.in_flight + sum(
-        partition.in_flight for partition in partitions
-    )
-    counters.events_dropped = (
-        channel.rejected_count + channel.dropped_newest_count + channel.dropped_oldest_count
-    )
-    for branch in built.pipeline.branches:
-        counters.handler(branch.dispatcher.name).running = len(branch.dispatcher.calls.running)
     return PipelineStatus(
         rate_in=reading.rate_in,
         rate_out=reading.rate_out,
@@ -103,8 +95,15 @@ def _pipeline(
             capacity=channel.capacity or 0,
             bytes=channel.buffered_bytes,
         ),
+        dropped=channel.rejected_count
+        + channel.dropped_newest_count
+        + channel.dropped_oldest_count,
         partitions=partitions,
-        in_flight=counters.in_flight,
+        in_flight=built.pipeline.in_flight + sum(each.in_flight for each in partitions),
+        running={
+            branch.dispatcher.name: len(branch.dispatcher.calls.running)
+            for branch in built.pipeline.branches
+        },
         parked=counters.parked,
         fed_by=tuple(
             dict.fromkeys(

@@ -17,7 +17,6 @@ class HandlerCounters:
         failed: Attempts that raised.
         timed_out: Attempts that ran past ``timeout_s``; also in ``failed``.
         retries: Attempts after the first.
-        running: Calls that are running now.
         parked: Events that wait for their next attempt now.
         durations: Duration of attempts; of those that end at once in a row (plain functions, and
             coroutines that do not wait) the mean, with their number.
@@ -41,7 +40,6 @@ class HandlerCounters:
         "restore_s",
         "restored",
         "retries",
-        "running",
         "state_damaged",
         "state_evicted",
         "state_keys",
@@ -53,7 +51,6 @@ class HandlerCounters:
         self.failed = 0
         self.timed_out = 0
         self.retries = 0
-        self.running = 0
         self.parked = 0
         self.durations = Histogram()
         self.state_keys = 0
@@ -73,12 +70,9 @@ class PipelineCounters:
         records_in: Records that entered, from all sources.
         bytes_in: Their keys, values and headers.
         batches: Record batches they came in.
-        events_dropped: Incoming messages (events, or arrays of them) that the channel's overflow
-            policy refused or threw away.
         results_out: Results that their output topic has acknowledged.
         acked: Records whose every effect is durable.
         dead_letters: Records in the dead-letter topic by error code.
-        in_flight: Records taken from the channel and not yet acknowledged, now.
         commits: Offset commits that the broker accepted.
         commit_failures: Offset commits that it did not.
         rebalances: Assignments received.
@@ -107,10 +101,8 @@ class PipelineCounters:
         "commit_failures",
         "commits",
         "dead_letters",
-        "events_dropped",
         "handle_s",
         "handlers",
-        "in_flight",
         "latency",
         "more_in_hand",
         "name",
@@ -132,11 +124,9 @@ class PipelineCounters:
         self.records_in = 0
         self.bytes_in = 0
         self.batches = 0
-        self.events_dropped = 0
         self.results_out = 0
         self.acked = 0
         self.dead_letters: dict[str, int] = {}
-        self.in_flight = 0
         self.commits = 0
         self.commit_failures = 0
         self.rebalances = 0

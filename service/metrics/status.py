@@ -110,10 +110,15 @@ class LatencyStatus:
 class PipelineStatus:
     """One pipeline; rates are per second over the last ten seconds.
 
-    ``replicas_desired`` is this process's share, in replicas of as many processes as there are
-    ``workers``; see :mod:`service.metrics.demand`, which counts in processes.  ``fed_by``
-    names the pipelines of the process whose results come here by channel: they have the
-    partitions, and what blocks them may be a handler of this one.
+    Attributes:
+        dropped: Incoming messages (events, or arrays of them) that the channel's overflow policy
+            refused or threw away.
+        in_flight: Records taken from the channel and not yet acknowledged.
+        running: Calls that are running, by handler.
+        replicas_desired: This process's share, in replicas of as many processes as there are
+            ``workers``; see :mod:`service.metrics.demand`, which counts in processes.
+        fed_by: The pipelines of the process whose results come here by channel: they have the
+            partitions, and what blocks them may be a handler of this one.
     """
 
     rate_in: float = 0.0
@@ -121,8 +126,10 @@ class PipelineStatus:
     latency_ms: LatencyStatus = field(default_factory=LatencyStatus)
     dead_letters: Mapping[str, int] = field(default_factory=dict[str, int])
     channel: ChannelStatus = field(default_factory=ChannelStatus)
+    dropped: int = 0
     partitions: tuple[PartitionStatus, ...] = ()
     in_flight: int = 0
+    running: Mapping[str, int] = field(default_factory=dict[str, int])
     parked: int = 0
     replicas_desired: float = 0.0
     fed_by: tuple[str, ...] = ()

@@ -104,6 +104,12 @@ def _dead_letters(sources: Sources) -> Iterator[tuple[Labels, float]]:
             yield (counters.name, code), count
 
 
+def _running(sources: Sources) -> Iterator[tuple[Labels, float]]:
+    for name, pipeline in sources.status().pipelines.items():
+        for handler, count in pipeline.running.items():
+            yield (name, handler), count
+
+
 def _stage_times(sources: Sources) -> Iterator[tuple[Labels, float]]:
     for each in sources.counters():
         yield (each.name, "poll"), each.poll_s
@@ -133,13 +139,13 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.SENT: _pipeline(lambda each: each.results_out),
     registry.ACKED: _pipeline(lambda each: each.acked),
     registry.DEAD_LETTERS: _dead_letters,
-    registry.DROPPED: _pipeline(lambda each: each.events_dropped),
+    registry.DROPPED: _status(lambda each: each.dropped),
     registry.PUBLISH_FAILURES: _pipeline(lambda each: each.publish_failures),
     registry.HANDLED: _handler(lambda each: each.handled),
     registry.HANDLER_FAILURES: _handler(lambda each: each.failed),
     registry.HANDLER_TIMEOUTS: _handler(lambda each: each.timed_out),
     registry.RETRIES: _handler(lambda each: each.retries),
-    registry.RUNNING: _handler(lambda each: each.running),
+    registry.RUNNING: _running,
     registry.PARKED: _handler(lambda each: each.parked),
     registry.STATE_KEYS: _handler(lambda each: each.state_keys),
     registry.STATE_EVICTED: _handler(lambda each: each.state_evicted),
@@ -149,7 +155,7 @@ NUMBERS: Mapping[Metric, Numbers] = {
     registry.RESTORE_LEFT: _handler(lambda each: each.restore_left),
     registry.RESTORE_DURATION: _handler(lambda each: each.restore_s),
     registry.STAGE_TIME: _stage_times,
-    registry.IN_FLIGHT: _pipeline(lambda each: each.in_flight),
+    registry.IN_FLIGHT: _status(lambda each: each.in_flight),
     registry.CHANNEL_DEPTH: _status(lambda each: each.channel.depth),
     registry.CHANNEL_PEAK: _status(lambda each: each.channel.peak),
     registry.CHANNEL_CAPACITY: _status(lambda each: each.channel.capacity),

@@ -38,9 +38,10 @@ def _sources() -> Sources:
         lag=55,
         blocking=Blocking(cause=Cause.RETRY, offset=1),
     )
-    status = ServiceStatus(
-        phase=Phase.RUNNING, pipelines={"logs": PipelineStatus(partitions=(partition,))}
+    pipeline = PipelineStatus(
+        partitions=(partition,), dropped=6, in_flight=12, running={"alerts": 2}
     )
+    status = ServiceStatus(phase=Phase.RUNNING, pipelines={"logs": pipeline})
     hub = HubCounters()
     hub.dropped = 4
     return Sources(
@@ -84,6 +85,9 @@ def test_numbers_are_those_of_the_counters_and_the_snapshot() -> None:
     assert read(registry.DEAD_LETTERS)["logs", "decode"] == 3
     assert read(registry.RETRIES) == {("logs", "alerts"): 7}
     assert read(registry.STAGE_TIME)["logs", "handle"] == 1.5
+    assert read(registry.DROPPED) == {("logs",): 6}
+    assert read(registry.IN_FLIGHT) == {("logs",): 12}
+    assert read(registry.RUNNING) == {("logs", "alerts"): 2}
     assert read(registry.LAG) == {("logs", "g", "logs.raw", "2"): 55}
     assert read(registry.READY) == {(): 1}
     assert read(registry.DASHBOARD_DROPPED) == {(): 4}
