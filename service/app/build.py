@@ -11,7 +11,7 @@ from service.app.chains import kept_together, targets
 from service.app.emitter import Emitter
 from service.app.sources import budget_share, build_source, delay_sources
 from service.app.state import KeptHandler, PipelineState, changelogs_of, check
-from service.channels import Overflow, Sender, channel
+from service.channels import Overflow, Receiver, Sender, channel
 from service.consumers.base import Source, StateKeeper
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
@@ -35,6 +35,7 @@ from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
 from service.settings import (
+    ChannelSettings,
     CircuitBreakerSettings,
     HandlerSettings,
     PipelineSettings,
@@ -137,37 +138,25 @@ def build_pipeline(
     logged = changelogs_of(name, config, group_of(settings, name))
     check(name, config, logged)
     counters = PipelineCounters(name)
-    inbox, receiver = channel(
-        config.channel.capacity,
-        max_bytes=config.channel.max_bytes,
-        items_of=len,
-        bytes_of=_size_bytes,
-        overflow=_OVERFLOW[config.channel.overflow],
-    )
-
-    def idle() -> bool:
-        return not (len(receiver) or counters.more_in_hand)
-
+    inbox, receiver = _inbox(config.channel)
     transactions = _transactions(config, brokers, publisher)
     edge: Publisher = publisher if transactions is None else transactions
+    writer = partial(
+        ResultWriter,
+        pipeline=name,
+        dead_letter=config.dead_letter,
+        counters=counters,
+        idle=lambda: not (len(receiver) or counters.more_in_hand),
+        tracing=tracing,
+        delay_topics={
+            step.topic
+            for handler in config.handlers.values()
+            for step in handler.retry.delay_topics
+        },
+    )
+    early_records = max(1, budget_share(settings, settings.memory.max_records) // 2)
+    clock = asyncio.get_running_loop().time
     feeds: list[ChainSource] = []
-    delay_topics = {
-        step.topic for handler in config.handlers.values() for step in handler.retry.delay_topics
-    }
-
-    def writer(handler: str, output: str | None, edge: Publisher = edge) -> ResultWriter:
-        return ResultWriter(
-            edge,
-            pipeline=name,
-            handler=handler,
-            output=output,
-            dead_letter=config.dead_letter,
-            counters=counters,
-            idle=idle,
-            tracing=tracing,
-            delay_topics=delay_topics,
-        )
-
     kept: list[KeptHandler] = []
     branches: list[Branch] = []
     emitters: dict[str, Emitter] = {}
@@ -178,23 +167,21 @@ def build_pipeline(
             chain = ChainPublisher(
                 edge, via=f"{name}/{handler_name}", topic=handler.output, targets=taking
             )
-            results = chain.owner = writer(handler_name, chain.output, chain)
+            results = chain.owner = writer(chain, handler=handler_name, output=chain.output)
             feeds.extend(source for source in taking if source not in feeds)
         else:
-            results = writer(handler_name, handler.output)
+            results = writer(edge, handler=handler_name, output=handler.output)
         changelog: Changelog | None = None
-        store: StateStore = MemoryStateStore(asyncio.get_running_loop().time)
+        store: StateStore = MemoryStateStore(clock)
         if handler_name in logged:
-            store = LoggedStore(
-                asyncio.get_running_loop().time, None if disk is None else partial(DiskTable, disk)
-            )
+            store = LoggedStore(clock, None if disk is None else partial(DiskTable, disk))
             changelog = results.changes = Changelog(
                 store,
                 edge,
                 logged[handler_name],
                 handler=handler_name,
                 transactional=transactions is not None,
-                early_records=max(1, budget_share(settings, settings.memory.max_records) // 2),
+                early_records=early_records,
             )
             publisher.changelogs.update(logged[handler_name].values())
             if transactions is not None:
@@ -212,13 +199,12 @@ def build_pipeline(
         contexts[handler_name] = HandlerContext(
             pipeline=name,
             handler=handler_name,
-            options=branch.dispatcher.handler.options,
+            options=bound.options,
             clients=clients,
             state=store,
             emit=emitters[handler_name].emit,
         )
     _share_delay_topics([branch.dispatcher for branch in branches])
-    early = writer("", None)
     normalize = Normalize(
         load_normalizer(
             config.normalizer,
@@ -226,7 +212,7 @@ def build_pipeline(
             config.normalizer_options,
         ),
         effects=len(branches),
-        failed=early.publish,
+        failed=writer(edge, handler="", output=None).publish,
         counters=counters,
         tracing=tracing,
     )
@@ -308,6 +294,16 @@ def handler_tuning(config: HandlerSettings) -> HandlerTuning:
     )
 
 
+def _inbox(config: ChannelSettings) -> tuple[Sender[RecordBatch], Receiver[RecordBatch]]:
+    return channel(
+        config.capacity,
+        max_bytes=config.max_bytes,
+        items_of=len,
+        bytes_of=_size_bytes,
+        overflow=Overflow(config.overflow),
+    )
+
+
 def _branch(
     name: str,
     config: HandlerSettings,
@@ -376,14 +372,6 @@ def _transactions(
         },
         lane_of=lane_of,
     )
-
-
-_OVERFLOW = {
-    "wait": Overflow.WAIT,
-    "reject": Overflow.REJECT,
-    "drop_newest": Overflow.DROP_NEWEST,
-    "drop_oldest": Overflow.DROP_OLDEST,
-}
 
 
 def _size_bytes(batch: RecordBatch) -> int:
