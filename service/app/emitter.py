@@ -1,7 +1,7 @@
 """Results that belong to no event: timers of handlers, published like any others."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from service.clock import wall_clock_ms
@@ -55,20 +55,12 @@ class Emitter:
         writer: The handler's writer.
         name: Stands for the input topic in the results' ids.
         changelog: Of the handler's state: what a timer changes waits for what it has to say.
-        now_ms: Stands for the offset there, so that ids never repeat.
     """
 
-    def __init__(
-        self,
-        writer: ResultWriter,
-        name: str,
-        changelog: Changelog | None = None,
-        now_ms: Callable[[], int] = wall_clock_ms,
-    ) -> None:
+    def __init__(self, writer: ResultWriter, name: str, changelog: Changelog | None) -> None:
         self._writer = writer
         self._name = name
         self._changelog = changelog
-        self._now_ms = now_ms
         self._last = 0
 
     async def emit(self, results: Sequence[Result]) -> None:
@@ -118,7 +110,7 @@ class Emitter:
             self._changelog.store.undo_timers()
 
     def _batch(self, place: PartitionId) -> _Emission:
-        self._last = max(self._last + 1, self._now_ms())
+        self._last = max(self._last + 1, wall_clock_ms())  # so that ids never repeat
         record = SourceRecord(None, offset=self._last)
         batch = _Emission(*place, (record,), next_offset=self._last + 1)
         batch.durable = asyncio.get_running_loop().create_future()

@@ -61,7 +61,7 @@ def build_source(
     tracing: Tracing,
     quarantine: Quarantine[SourcePartition],
     transactions: TransactionalPublisher | None,
-    state: StateKeeper | None = None,
+    state: StateKeeper | None,
 ) -> Source:
     """The source called ``name``.
 

@@ -82,10 +82,10 @@ class KafkaSource:
         quarantine: Quarantine[SourcePartition],
         counters: PipelineCounters,
         options: KafkaSourceOptions,
-        group: str = "",
-        tracing: SourceTracing | None = None,
-        transactions: Transactions | None = None,
-        state: StateKeeper | None = None,
+        group: str,
+        tracing: SourceTracing,
+        transactions: Transactions | None,
+        state: StateKeeper | None,
     ) -> None:
         self.name = name
         self.group = group

@@ -129,7 +129,7 @@ class Committer:
             member.counters.commit_durations.record(now_s - began_s)
             for name, offset in due.items():
                 member.held[name].confirmed(offset, now_s)
-            if member.tracing is not None and member.tracing.uncommitted:
+            if member.tracing.uncommitted:
                 positions = [
                     (at.topic, at.partition, offset.next_offset) for at, offset in due.items()
                 ]

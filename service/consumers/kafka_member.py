@@ -61,7 +61,7 @@ class Member:
         counters: PipelineCounters,
         options: KafkaSourceOptions,
         opening: Opening,
-        tracing: SourceTracing | None,
+        tracing: SourceTracing,
         transactions: Transactions | None,
     ) -> None:
         self.name = name
@@ -150,7 +150,7 @@ class Member:
     def _give_back(self, name: TopicPartition, batches: Iterable[RecordBatch]) -> None:
         for batch in batches:
             if batch.left:
-                if self.tracing is not None and self.tracing.active:
+                if self.tracing.active:
                     self.tracing.dropped(batch)
                 self.budget.give_back(name, records=len(batch), size_bytes=batch.size_bytes)
 
@@ -182,7 +182,7 @@ class Member:
         self.counters.acked += count
         self.counters.record_latency(loop_time_s() - batch.received_at_s, count)
         self.finished_since_commit += count
-        if self.tracing is not None and self.tracing.active:
+        if self.tracing.active:
             self.tracing.completed(batch)
 
     def uncommitted(self) -> list[str]:

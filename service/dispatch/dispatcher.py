@@ -55,7 +55,6 @@ class Dispatcher:
         counters: The pipeline's counters.
         tracing: Makes a traced record's span the current one of its coroutine.
         changelog: Of the handler's state, if that is to be durable.
-        rng: Jitter of retries.
 
     Attributes:
         calls: What runs the calls that are made here.
@@ -77,7 +76,6 @@ class Dispatcher:
         tracing: Tracing | None = None,
         circuit: CircuitPolicy | None = None,
         changelog: Changelog | None = None,
-        rng: random.Random | None = None,
     ) -> None:
         self.handler = handler
         self.name = handler.name
@@ -88,9 +86,8 @@ class Dispatcher:
         self._tombstones = tombstones
         self._pipeline = counters
         self._counters: HandlerCounters = counters.handler(handler.name)
-        rng = random.Random() if rng is None else rng  # noqa: S311 -- jitter
         self._attempts = Attempts(
-            retry, self._counters, handler=self.name, random=rng.random, pipeline=counters.name
+            retry, self._counters, handler=self.name, random=random.random, pipeline=counters.name
         )
         self.delay_topics = self._attempts.delay_topics
         self.changelog = changelog

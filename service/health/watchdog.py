@@ -7,8 +7,6 @@ its thread is what blocks it: logged once per incident, kept for ``/status`` whi
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from types import FrameType
 
 import structlog
 
@@ -28,22 +26,15 @@ class LoopWatchdog:
 
     Args:
         board: Whose heartbeat to watch.
-        stack_of: The current frame of a thread by its identifier.
 
     Attributes:
         incidents: How often the loop was found blocked.
         blocked_in: Innermost frame while the loop is blocked: ``file:line in function``.
     """
 
-    def __init__(
-        self,
-        board: StatusBoard,
-        *,
-        stack_of: Callable[[int], FrameType | None] | None = None,
-    ) -> None:
+    def __init__(self, board: StatusBoard) -> None:
         self._board = board
         self._loop_thread = threading.get_ident()
-        self._stack_of = stack_of or _current_frame
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loop-watchdog", daemon=True)
         self.incidents = 0
@@ -71,7 +62,8 @@ class LoopWatchdog:
                 self.blocked_in = None
                 _log.warning("event loop turns again", lag_s=round(self._board.loop_lag_s(), 3))
             return
-        stack = traceback.extract_stack(self._stack_of(self._loop_thread), limit=_STACK_LIMIT)
+        frames = sys._current_frames()  # noqa: SLF001 -- documented, and made for this
+        stack = traceback.extract_stack(frames.get(self._loop_thread), limit=_STACK_LIMIT)
         innermost = stack[-1]
         first = self.blocked_in is None
         self.blocked_in = f"{innermost.filename}:{innermost.lineno} in {innermost.name}"
@@ -83,7 +75,3 @@ class LoopWatchdog:
                 blocked_in=self.blocked_in,
                 stack="".join(traceback.format_list(stack)),
             )
-
-
-def _current_frame(thread: int) -> FrameType | None:
-    return sys._current_frames().get(thread)  # noqa: SLF001 -- documented, and made for this

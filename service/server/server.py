@@ -66,15 +66,15 @@ class PublicServer:
         routes: Mapping[str, Route],
         *,
         status: StatusFor,
-        topics: Mapping[str, bool] | None = None,
-        counters: HubCounters | None = None,
+        topics: Mapping[str, bool],
+        counters: HubCounters,
         reuse_port: bool = False,
     ) -> None:
         self._settings = settings
         self._routes = routes
         self._status = status
-        self._topics = topics or {}
-        self._counters = counters or HubCounters()
+        self._topics = topics
+        self._counters = counters
         self._reuse_port = reuse_port
         self._authenticator = Authenticator(settings)
         self._registry = ConnectionRegistry(settings.max_connections)

@@ -104,22 +104,18 @@ def _rendered(entry: EventDict, level: str, render: Render) -> bytes:
     return render(entry)
 
 
-def configure_logging(
-    *, level: str = "INFO", fmt: str = "json", fd: int = 2, colors: bool | None = None
-) -> LogWriter:
+def configure_logging(*, level: str = "INFO", fmt: str = "json", fd: int = 2) -> LogWriter:
     """Send every log entry of this process to ``fd``.  Replaces what was configured before.
 
     Args:
         level: Least level written: DEBUG, INFO, WARNING or ERROR.
-        fmt: ``json`` or ``console``.
+        fmt: ``json`` or ``console``, which has colours if ``fd`` is a terminal.
         fd: File descriptor, 2 for standard error.
-        colors: Whether the console form has colours; by default if ``fd`` is a terminal.
 
     Returns:
         The writer; close it last, so that the exit report is written.
     """
-    with_colors = os.isatty(fd) if colors is None else colors
-    render: Render = render_json if fmt == "json" else console_renderer(colors=with_colors)
+    render: Render = render_json if fmt == "json" else console_renderer(colors=os.isatty(fd))
     global _writer  # noqa: PLW0603 -- logging is the process's, as in the standard library
     writer = _writer = LogWriter(fd, dropped_line=lambda count: _dropped_line(count, render))
     number = logging.getLevelNamesMapping()[level]
@@ -151,10 +147,10 @@ def lines_dropped() -> int:
     return 0 if _writer is None else _writer.dropped
 
 
-def flush_log(deadline_s: float = 0.5) -> None:
-    """Have written what was logged so far, for at most ``deadline_s`` seconds: before an end."""
+def flush_log() -> None:
+    """Have written what was logged so far, for at most half a second: before an end."""
     if _writer is not None:
-        _writer.flush(deadline_s)
+        _writer.flush(0.5)
 
 
 def set_level(level: str) -> None:

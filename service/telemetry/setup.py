@@ -6,7 +6,7 @@ Nothing here waits for a collector: exporters work in daemon threads behind boun
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -45,30 +45,22 @@ class Telemetry:
     Args:
         version: Version of the service.
         traces_sample_ratio: As in the settings; ``OTEL_TRACES_SAMPLER`` wins.
-        environ: Variables; the exporters always read the process's own.
     """
 
-    def __init__(
-        self,
-        *,
-        version: str = "",
-        traces_sample_ratio: float = 0.0,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._environ = environ
+    def __init__(self, *, version: str = "", traces_sample_ratio: float = 0.0) -> None:
         self._version = version
-        self._ratio = sample_ratio(environ, traces_sample_ratio)
+        self._ratio = sample_ratio(os.environ, traces_sample_ratio)
         self._resource = _resource(version)
         self._spans: BoundedSpanProcessor | None = None
         self._tracers: TracerProvider | None = None
         self._meters: MeterProvider | None = None
-        if pushes_traces(environ):
-            variable = misunderstood_sampler(environ)
+        if pushes_traces(os.environ):
+            variable = misunderstood_sampler(os.environ)
             if variable is not None:
                 _log.warning("sampler not understood", variable=variable, ratio=self._ratio)
             self._start("traces", self._start_traces)
-        if pushes_traces(environ) or pushes_metrics(environ):
-            for variable in unspoken_protocols(environ):
+        if pushes_traces(os.environ) or pushes_metrics(os.environ):
+            for variable in unspoken_protocols(os.environ):
                 _log.warning("only one protocol is spoken", variable=variable, spoken=PROTOCOL)
 
     def tracing(
@@ -85,7 +77,7 @@ class Telemetry:
 
     def exposition(self, sources: Sources) -> Callable[[], bytes]:
         """Start pushing metrics if that is asked for, and give the writer of ``/metrics``."""
-        if pushes_metrics(self._environ):
+        if pushes_metrics(os.environ):
             self._start("metrics", partial(self._start_metrics, sources))
         return Exposition(sources).text
 

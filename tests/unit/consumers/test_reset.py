@@ -19,6 +19,7 @@ from service.delivery.budget import MemoryBudget
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
 from service.metrics import PipelineCounters
+from service.telemetry import Tracing
 from service.testing.harness import Harness, pipeline_of
 
 HERE = TopicPartition("t", 0)
@@ -28,9 +29,9 @@ async def test_a_partition_that_went_while_its_beginning_was_asked_for_is_not_ta
     budget = MemoryBudget[TopicPartition](max_records=10, max_bytes=1000)
     opening = Opening(None, None, budget)
     member = Member(
-        "source", budget=budget, counters=PipelineCounters("p"), opening=opening, tracing=None,
+        "source", budget=budget, counters=PipelineCounters("p"), opening=opening,
         quarantine=Quarantine[SourcePartition](QuarantinePolicy(), owner=1), transactions=None,
-        options=KafkaSourceOptions(),
+        options=KafkaSourceOptions(), tracing=Tracing(None),
     )  # fmt: skip
     assignment = Assignment(member, Committer(member))
     admission: Any = None

@@ -149,7 +149,7 @@ def test_the_level_is_changed_while_running(output: Output) -> None:
 
 
 def test_the_console_form_is_for_people(output: Output) -> None:
-    output.configure(fmt="console", colors=False)
+    output.configure(fmt="console")
 
     structlog.get_logger().info("started", topic="logs\n.raw")
 
