@@ -9,7 +9,6 @@ waits with us.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -20,7 +19,8 @@ import orjson
 import structlog
 
 from service.channels import Sender
-from service.clock import wall_clock_ms, wall_clock_s
+from service.clock import wall_clock_ms
+from service.consumers.origins import new_origin
 from service.consumers.room import send_when_there_is_room
 from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ServiceError
@@ -77,8 +77,7 @@ class LlmSource:
     def __init__(self, name: str, settings: LlmSourceSettings) -> None:
         self.name = name
         self._settings = settings
-        self._partition = random.getrandbits(31)
-        self._offset = int(wall_clock_s() * 1e6)
+        self._partition, self._offset = new_origin()
         self._run = f"{self._partition:08x}"
         self._stopped = asyncio.Event()
         self.refused: list[str] = []

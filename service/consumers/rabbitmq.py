@@ -7,7 +7,6 @@ rebalance; what was published already comes again (at least once).
 """
 
 import asyncio
-import random
 from collections import deque
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
@@ -18,7 +17,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from service.channels import Sender
-from service.clock import wall_clock_ms, wall_clock_s
+from service.clock import wall_clock_ms
+from service.consumers.origins import new_origin
 from service.consumers.rabbitmq_stamps import read_stamps_that_are_no_time
 from service.consumers.room import send_when_there_is_room
 from service.delivery.backoff import Backoff
@@ -100,8 +100,7 @@ class RabbitMqSource:
     def __init__(self, name: str, settings: RabbitMqSourceSettings) -> None:
         self.name = name
         self._settings = settings
-        self._partition = random.getrandbits(31)
-        self._offset = int(wall_clock_s() * 1e6)
+        self._partition, self._offset = new_origin()
         self._stopping = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()

@@ -7,10 +7,10 @@ the reading of that socket, which TCP turns into waiting at the other end.
 
 import asyncio
 import contextlib
-import random
 
 from service.channels import Sender
-from service.clock import wall_clock_ms, wall_clock_s
+from service.clock import wall_clock_ms
+from service.consumers.origins import new_origin
 from service.consumers.websocket_answers import Answers, WebSocketBatch
 from service.consumers.websocket_frames import BadFrameError, Submission, field_text, split
 from service.errors import ChannelClosedError, ChannelFullError
@@ -122,18 +122,13 @@ async def _told(answers: Answers) -> None:
 
 
 class _Producer:
-    """One connection as a partition of its own: it has an order, and identities that last.
-
-    Results are identified by partition and offset, so these must not come again after a restart
-    or in another process: the partition is drawn at random and offsets count up from the time.
-    """
+    """One connection as a partition of its own: it has an order, and identities that last."""
 
     def __init__(self, source: str, key_field: str | None, answers: Answers) -> None:
         self.answers = answers
         self._source = source
         self._key_field = key_field
-        self._partition = random.getrandbits(31)
-        self._offset = int(wall_clock_s() * 1e6)
+        self._partition, self._offset = new_origin()
 
     def batch(self, submissions: list[Submission]) -> WebSocketBatch:
         timestamp = wall_clock_ms()

@@ -7,7 +7,6 @@ is read and nothing is expected, so backpressure is never taken for a dead conne
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -25,7 +24,8 @@ from websockets.exceptions import (
 )
 
 from service.channels import Sender
-from service.clock import wall_clock_ms, wall_clock_s
+from service.clock import wall_clock_ms
+from service.consumers.origins import new_origin
 from service.consumers.websocket_frames import CANNOT_CUT, field_text
 from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ChannelFullError
@@ -57,8 +57,7 @@ class WebSocketClientSource:
     def __init__(self, name: str, settings: WebSocketClientSourceSettings) -> None:
         self.name = name
         self._settings = settings
-        self._partition = random.getrandbits(31)
-        self._offset = int(wall_clock_s() * 1e6)
+        self._partition, self._offset = new_origin()
         self._resume: str | None = None
         self._stopped = asyncio.Event()
 
