@@ -1,13 +1,14 @@
 """What a process says when it ends, in the numbers of ``sysexits.h``."""
 
 import errno
+import os
 from typing import Final
 
-OK: Final = 0
-USAGE: Final = 64
-INTERNAL: Final = 70
-TEMPORARY: Final = 75
-CONFIGURATION: Final = 78
+OK: Final = os.EX_OK
+USAGE: Final = os.EX_USAGE
+INTERNAL: Final = os.EX_SOFTWARE
+TEMPORARY: Final = os.EX_TEMPFAIL
+CONFIGURATION: Final = os.EX_CONFIG
 
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
