@@ -114,7 +114,7 @@ class Assignment:
             if (held := member.held[name]).phase is Phase.PREPARING
             and not held.suspended
             and held.doubt.may_ask(loop_time_s())
-            and not self._committer.rests.rests(name, loop_time_s())
+            and not self._committer.rests.resting(name, loop_time_s())
             and (held.settled or loop_time_s() - held.assigned_at_s > SETTLE_TIMEOUT_S)
             and self._opening.opened(held)
         ]

@@ -215,7 +215,6 @@ class Intake:
         )
         if member.options.undecodable == "halt":
             held.phase = Phase.HALTED
-            held.halted_because = str(error)
             return False
         marker = SourceRecord(None, offset=max(error.first_offset, held.expected_offset))
         batch = self._admission.batch(held, held.epoch, [marker], error.next_offset, 0)
@@ -240,7 +239,6 @@ class Intake:
         )
         if policy == "halt":
             held.phase = Phase.HALTED
-            held.halted_because = str(error)
             return
         ask = client.beginning_offsets if policy == "earliest" else client.end_offsets
         epoch = held.epoch

@@ -64,7 +64,6 @@ class HeldPartition:
         phase: See :class:`Phase`.
         epoch: Counts assignments; batches carry it.
         offsets: Progress under the current epoch; ``None`` before the first preparation.
-        halted_because: Why it is halted.
         acknowledged: What the broker last confirmed as committed by us or before us.
         closing: It is about to be revoked: what runs may finish, nothing more may begin.
         suspended: It was lost without having been given up, and whether anybody else has worked
@@ -89,7 +88,6 @@ class HeldPartition:
         self.phase = Phase.PREPARING
         self.epoch = 0
         self.offsets: PartitionOffsets | None = None
-        self.halted_because = ""
         self.acknowledged: int | None = None
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0

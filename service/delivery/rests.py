@@ -41,7 +41,7 @@ class Rests(Generic[K]):
         if self._rests:
             self._rests.pop(key, None)
 
-    def rests(self, key: K, now_s: float) -> bool:
+    def resting(self, key: K, now_s: float) -> bool:
         """Whether it is not to be tried yet."""
         rest = self._rests.get(key)
         return rest is not None and now_s < rest.until_s

@@ -61,7 +61,7 @@ class Availability:
 
         To be asked again in a while, or when there was a change.
         """
-        if self._refused.rests(topic, asyncio.get_running_loop().time()):
+        if self._refused.resting(topic, asyncio.get_running_loop().time()):
             return False
         if self.there(topic, partition):
             return True

@@ -98,10 +98,6 @@ class Layers:
         """Merge ``values`` over what is there; maps are merged, anything else is replaced."""
         self._merge(self.data, values, origin, ())
 
-    def add_file(self, file: Path) -> None:
-        """Merge a YAML file; what is wrong with it becomes a problem."""
-        self.add_values(self.read(file), file)
-
     def read(self, file: Path) -> Mapping[Any, Any]:
         """What a YAML file holds, not merged; what is wrong with it becomes a problem."""
         try:

@@ -26,17 +26,17 @@ def test_each_rest_is_longer_and_the_first_again_when_it_has_worked() -> None:
         rests.failed(OURS, now_s)
         rests.failed(OURS, now_s)  # what was under way at the time
         lengths_s.append(
-            next(at / 10 for at in range(100) if not rests.rests(OURS, now_s + at / 10 + 1e-9))
+            next(at / 10 for at in range(100) if not rests.resting(OURS, now_s + at / 10 + 1e-9))
         )
         now_s += 100.0
     rests.worked(OURS)
-    worked = rests.rests(OURS, now_s)
+    worked = rests.resting(OURS, now_s)
     rests.failed(OURS, now_s)
 
     assert lengths_s == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, REST_MAX_S, REST_MAX_S]
     assert not worked
-    assert not rests.rests(OURS, now_s + REST_FIRST_S)
-    assert not rests.rests(TopicPartition("in", 1), now_s)
+    assert not rests.resting(OURS, now_s + REST_FIRST_S)
+    assert not rests.resting(TopicPartition("in", 1), now_s)
 
 
 async def test_a_transaction_that_fails_again_and_again_is_begun_ever_more_rarely() -> None:

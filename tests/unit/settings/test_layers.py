@@ -118,7 +118,7 @@ def test_a_key_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     file.write_text("a: 1\nb: 2\na: 3\n")
     layers = Layers()
 
-    layers.add_file(file)
+    layers.add_values(layers.read(file), file)
 
     assert layers.problems[0].line() == (
         f"{file}: is no valid YAML at line 3, column 1: the key 'a' appears twice"
@@ -149,7 +149,7 @@ def test_maps_can_be_merged_by_yaml(tmp_path: Path, text: str, expected: dict[st
     file.write_text(text)
     layers = Layers()
 
-    layers.add_file(file)
+    layers.add_values(layers.read(file), file)
 
     assert layers.problems == []
     assert layers.data["a"] == expected
@@ -160,7 +160,7 @@ def test_a_key_beside_a_merge_may_not_be_written_twice(tmp_path: Path) -> None:
     file.write_text("base: &base {x: 1}\na:\n  <<: *base\n  x: 2\n  x: 3\n")
     layers = Layers()
 
-    layers.add_file(file)
+    layers.add_values(layers.read(file), file)
 
     assert [problem.line() for problem in layers.problems] == [
         f"{file}: is no valid YAML at line 5, column 3: the key 'x' appears twice"
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_map_of_text_keys_is_a_problem(
     file.write_text(text)
     layers = Layers()
 
-    layers.add_file(file)
+    layers.add_values(layers.read(file), file)
 
     assert message in layers.problems[0].line()
 
@@ -196,7 +196,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     file.write_text("# nothing\n")
     layers = Layers()
 
-    layers.add_file(file)
+    layers.add_values(layers.read(file), file)
 
     assert (layers.data, layers.problems) == ({}, [])
 
@@ -204,7 +204,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     layers = Layers()
 
-    layers.add_file(tmp_path / "nowhere.yaml")
+    layers.read(tmp_path / "nowhere.yaml")
 
     assert "No such file" in layers.problems[0].line()
 
