@@ -9,7 +9,7 @@ from typing import Final
 from service.app.brokers import Brokers
 from service.app.chains import kept_together, targets
 from service.app.emitter import Emitter
-from service.app.sources import budget_share, build_source, delay_sources
+from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
 from service.app.state import KeptHandler, PipelineState, changelogs_of, check
 from service.channels import Overflow, Receiver, Sender, channel
 from service.consumers.base import Source, StateKeeper
@@ -38,6 +38,7 @@ from service.settings import (
     ChannelSettings,
     CircuitBreakerSettings,
     HandlerSettings,
+    KafkaSourceSettings,
     PipelineSettings,
     Settings,
 )
@@ -240,22 +241,24 @@ def build_pipeline(
         fed=fed,
         feeds=feeds,
     )
-    sources = {**config.sources, **delay_sources(config)}
-    for source_name, source in sources.items():
-        built.sources[source_name] = build_source(
-            f"{name}.{source_name}",
-            source,
-            settings=settings,
-            pipeline=config,
-            brokers=brokers,
-            counters=counters,
-            tracing=tracing,
-            quarantine=quarantine,
-            transactions=transactions,
-            state=built.keeper,
-        )
-    for feeding in built.kafka_sources:
-        built.ask(feeding.permission)
+    for source_name, source in {**config.sources, **delay_sources(config)}.items():
+        full_name = f"{name}.{source_name}"
+        if isinstance(source, KafkaSourceSettings):
+            kafka = built.sources[source_name] = build_kafka_source(
+                full_name,
+                source,
+                settings=settings,
+                pipeline=config,
+                brokers=brokers,
+                counters=counters,
+                tracing=tracing,
+                quarantine=quarantine,
+                transactions=transactions,
+                state=built.keeper,
+            )
+            built.ask(kafka.permission)
+        else:
+            built.sources[source_name] = build_source(full_name, source, config, counters)
     return built
 
 

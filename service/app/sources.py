@@ -22,7 +22,6 @@ from service.settings import (
     PipelineSourceSettings,
     RabbitMqSourceSettings,
     Settings,
-    SourceSettings,
     WebSocketClientSourceSettings,
     WebSocketSourceSettings,
 )
@@ -52,35 +51,19 @@ def delay_sources(pipeline: PipelineSettings) -> dict[str, KafkaSourceSettings]:
 
 def build_source(
     name: str,
-    source: SourceSettings,
-    *,
-    settings: Settings,
+    source: WebSocketSourceSettings
+    | WebSocketClientSourceSettings
+    | PipelineSourceSettings
+    | RabbitMqSourceSettings
+    | LlmSourceSettings,
     pipeline: PipelineSettings,
-    brokers: Brokers,
     counters: PipelineCounters,
-    tracing: Tracing,
-    quarantine: Quarantine[SourcePartition],
-    transactions: TransactionalPublisher | None,
-    state: StateKeeper | None,
 ) -> Source:
-    """The source called ``name``.
+    """The source called ``name``, of any kind but Kafka.
 
     Raises:
         ConfigurationError: If its kind needs something that is not installed.
     """
-    if isinstance(source, KafkaSourceSettings):
-        return _kafka(
-            name,
-            source,
-            settings,
-            pipeline,
-            brokers,
-            counters=counters,
-            tracing=tracing,
-            quarantine=quarantine,
-            transactions=transactions,
-            state=state,
-        )
     if isinstance(source, WebSocketSourceSettings):
         return WebSocketSource(name, source.key_field)
     if isinstance(source, WebSocketClientSourceSettings):
@@ -108,19 +91,20 @@ def _optional(name: str, source: RabbitMqSourceSettings | LlmSourceSettings) -> 
     return RabbitMqSource(name, source)
 
 
-def _kafka(
+def build_kafka_source(
     name: str,
     source: KafkaSourceSettings,
+    *,
     settings: Settings,
     pipeline: PipelineSettings,
     brokers: Brokers,
-    *,
     counters: PipelineCounters,
     tracing: Tracing,
     quarantine: Quarantine[SourcePartition],
     transactions: TransactionalPublisher | None,
     state: StateKeeper | None,
 ) -> KafkaSource:
+    """The Kafka source called ``name``."""
     kafka = settings.kafka
 
     def make_client() -> ConsumerClient:
