@@ -26,6 +26,7 @@ from service.settings import Settings
 from service.settings.changes import changed_paths, needs_restart
 from service.telemetry import set_level
 from service.workers.merge import merge_metrics, merge_status
+from service.workers.orphans import reap_orphans
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ RESTART_MAX_S: Final = 10.0
 STABLE_S: Final = 30.0
 """A worker that lived so long starts the back-off anew."""
 ASK_TIMEOUT_S: Final = 2.0
+FIRST_PROCESS: Final = 1
 INSIST_BEFORE_S: Final = 2.0
 """Of the grace period, for what the parent has to do after its workers."""
 NOT_READY: Final = (
@@ -69,6 +71,7 @@ class Workers:
         self._since_s: dict[int, float] = {}
         self._ports: dict[int, int] = {}
         self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._starting = asyncio.Lock()
         self._reload_due: set[int] = set()
         self._codes: list[int] = []
         self._port = 0
@@ -176,19 +179,22 @@ class Workers:
         self._reload_due.discard(index)  # a new one reads the configuration anyway
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)  # noqa: FBT003 -- the standard library's signature
+        told = f"{index}:{writing}:{self._life}:{self._port}"
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env={**os.environ, WORKER_VARIABLE: f"{index}:{writing}:{self._life}:{self._port}"},
-                pass_fds=(writing, self._life),
-            )
+            async with self._starting:  # one that is not known yet would be taken for an orphan
+                if os.getpid() == FIRST_PROCESS:
+                    reap_orphans(self._alive())
+                process = self._running[index] = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    env={**os.environ, WORKER_VARIABLE: told},
+                    pass_fds=(writing, self._life),
+                )
         except OSError as error:  # no memory or no process to be had: maybe later
             os.close(reading)
             log.error("worker not started", worker=index, error=str(error))  # noqa: TRY400 -- the system's, not ours
             return os.EX_SOFTWARE
         finally:
             os.close(writing)
-        self._running[index] = process
         self._since_s[index] = asyncio.get_running_loop().time()
         log.info("worker started", worker=index, pid=process.pid)
         if self._draining.is_set():  # asked for while it was being started
@@ -203,6 +209,9 @@ class Workers:
         finally:
             self._ports.pop(index, None)
             self._since_s.pop(index, None)
+
+    def _alive(self) -> set[int]:
+        return {each.pid for each in self._running.values() if each.returncode is None}
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Wait for a worker; one that would outstay the grace period is killed, and told of."""

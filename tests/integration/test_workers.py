@@ -1,8 +1,10 @@
 """``workers: 2``: two members under one parent, one admin port, one drain."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,62 @@ async def test_a_worker_that_dies_is_replaced(kafka: Kafka, tmp_path: Path) -> N
         exit_code = await service.terminate(20.0)
 
     assert len(alerts) == 100
+    assert exit_code == 0
+
+
+FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Runs a command as the first process of its namespace, which a container's is."""
+
+LEAVES_AN_ORPHAN = """
+import subprocess, sys
+
+# ends when the worker does, with which its input ends
+subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+from service.handlers.log_alerts import LogAlerts
+"""
+
+
+def _children_of(parent: int) -> list[tuple[int, str]]:
+    """Id and state of each child, oldest first."""
+    found: list[tuple[int, str]] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, above = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
+            if int(above) == parent:
+                found.append((int(stat.parent.name), state))
+    return sorted(found)
+
+
+def _may_be_first() -> bool:
+    try:
+        subprocess.run([*FIRST_PROCESS, "true"], check=True, capture_output=True)  # noqa: S603 -- a constant
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _may_be_first(), reason="no namespace of processes may be made here")
+async def test_what_killed_workers_leave_behind_does_not_fill_the_container(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVES_AN_ORPHAN)
+    config = log_pipeline(
+        source="in", output="out", dead_letter="dead", group="g", workers=2,
+        handler={"use": "leaving:LogAlerts"},
+    )  # fmt: skip
+
+    async with ServiceProcess("127.0.0.1:9", config, tmp_path, within=FIRST_PROCESS) as service:
+        await service.wait_logged("running", count=2)
+        ((first, _),) = _children_of(service.pid)
+        for killed in (1, 2):
+            worker = next(pid for pid, state in _children_of(first) if state != "Z")
+            os.kill(worker, signal.SIGKILL)
+            await service.wait_logged("running", count=2 + killed)
+        ended = [pid for pid, state in _children_of(first) if state == "Z"]
+        os.kill(first, signal.SIGTERM)
+        exit_code = await service.wait()
+
+    assert len(ended) < killed
     assert exit_code == 0
 
 

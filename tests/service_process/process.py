@@ -6,7 +6,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,6 +68,7 @@ class ServiceProcess:
         program: Module that is run in place of the service's own.
         output: Descriptor of what it prints to, instead of the file of its log; whoever gives it
             writes that file.
+        within: A command that runs the service as its child; signals reach it, not the service.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class ServiceProcess:
         environment: Mapping[str, str] | None = None,
         program: str = "service",
         output: int | None = None,
+        within: Sequence[str] = (),
     ) -> None:
+        self._within = within
         self._program = program
         self._output = output
         self._config_file = directory / f"{name}.yaml"
@@ -110,6 +113,7 @@ class ServiceProcess:
         """Start the process; does not wait for it to be ready."""
         with self._log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self._within,
                 sys.executable,
                 "-m",
                 self._program,
