@@ -14,9 +14,9 @@ from service.settings.model import DEFAULT_PIPELINES, STOP_BUDGET_S
 from tests.chart.tools import (
     FEATURES,
     Manifest,
+    config_map_of,
     config_of,
     container_of,
-    example,
     named,
     of_kind,
     pod_of,
@@ -28,11 +28,6 @@ SECRETS = "/etc/headrace/secrets/"
 
 def _kinds(manifests: list[Manifest]) -> set[str]:
     return {manifest["kind"] for manifest in manifests}
-
-
-def _name_of_config(feature: str) -> str:
-    values = yaml.safe_load(example(feature).read_text())
-    return str(values.get("fullnameOverride", "headrace"))
 
 
 def test_the_install_line_of_the_readme_is_all_it_takes() -> None:
@@ -49,7 +44,7 @@ def test_the_install_line_of_the_readme_is_all_it_takes() -> None:
 def test_the_service_accepts_the_configuration_that_a_pod_finds(
     feature: str, tmp_path: Path
 ) -> None:
-    config = config_of(render(feature=feature), _name_of_config(feature))
+    config = config_of(render(feature=feature))
     text = yaml.safe_dump(config).replace(SECRETS, f"{tmp_path}/")
     for name in ("ca.crt", "password", "tokens"):
         (tmp_path / name).touch()
@@ -64,7 +59,7 @@ def test_the_service_accepts_the_configuration_that_a_pod_finds(
 @pytest.mark.parametrize("feature", FEATURES)
 def test_the_grace_period_has_room_for_the_sleep_the_drain_and_the_stop(feature: str) -> None:
     manifests = render(feature=feature)
-    config = config_of(manifests, _name_of_config(feature))
+    config = config_of(manifests)
     pod = pod_of(manifests)
     sleep_s = container_of(manifests)["lifecycle"]["preStop"]["sleep"]["seconds"]
 
@@ -83,15 +78,24 @@ def test_the_grace_period_follows_the_drain_timeout(drain_s: float) -> None:
 
 def test_a_changed_configuration_makes_new_pods_and_a_chart_label_does_not() -> None:
     def template(values: dict[str, Any]) -> Any:
-        return of_kind(render(values), "Deployment")["spec"]["template"]["metadata"]
+        return of_kind(render(values), "Deployment")["spec"]["template"]
 
     same = template({}), template({"revisionHistoryLimit": 9})
     other = template({"config.logging": {"level": "DEBUG"}})
 
     assert same[0] == same[1]
-    assert other["annotations"] != same[0]["annotations"]
-    assert other["labels"] == same[0]["labels"]
-    assert "helm.sh/chart" not in other["labels"]
+    assert other["spec"] != same[0]["spec"]
+    assert other["metadata"] == same[0]["metadata"]
+    assert "helm.sh/chart" not in other["metadata"]["labels"]
+
+
+def test_a_changed_configuration_leaves_that_of_the_pods_before_as_it_is() -> None:
+    before, after = (
+        config_map_of(render({"config.logging": {"level": level}})) for level in ("INFO", "DEBUG")
+    )
+
+    assert before["metadata"]["name"] != after["metadata"]["name"]
+    assert before["immutable"] is after["immutable"] is True
 
 
 def test_a_changed_inline_secret_makes_new_pods() -> None:
@@ -100,7 +104,6 @@ def test_a_changed_inline_secret_makes_new_pods() -> None:
         return of_kind(manifests, "Deployment")["spec"]["template"]["metadata"]["annotations"]
 
     assert annotations("one")["checksum/secret"] != annotations("two")["checksum/secret"]
-    assert annotations("one")["checksum/config"] == annotations("two")["checksum/config"]
 
 
 def test_pods_keep_to_the_restricted_standard_and_a_read_only_root() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sysconfig
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,17 @@ def container_of(manifests: Iterable[Manifest]) -> Manifest:
     return found
 
 
-def config_of(manifests: Iterable[Manifest], name: str = "headrace") -> Manifest:
+def config_map_of(manifests: Sequence[Manifest]) -> Manifest:
+    """The ConfigMap that the pod's configuration comes from."""
+    (name,) = [
+        volume["configMap"]["name"]
+        for volume in pod_of(manifests)["volumes"]
+        if volume["name"] == "config"
+    ]
+    return named(manifests, "ConfigMap", name)
+
+
+def config_of(manifests: Sequence[Manifest]) -> Manifest:
     """The service's configuration as the pod finds it."""
-    found: Manifest = yaml.safe_load(named(manifests, "ConfigMap", name)["data"]["headrace.yaml"])
+    found: Manifest = yaml.safe_load(config_map_of(manifests)["data"]["headrace.yaml"])
     return found

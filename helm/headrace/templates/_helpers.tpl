@@ -117,6 +117,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml (mergeOverwrite $pod (deepCopy .Values.config)) -}}
 {{- end -}}
 
+{{- define "headrace.configName" -}}
+{{- include "headrace.fullname" . }}-{{ include "headrace.config" . | sha256sum | trunc 10 -}}
+{{- end -}}
+
 {{/* Every Kafka source of the configuration: a list of {group, topics, start}. */}}
 {{- define "headrace.kafkaSources" -}}
 {{- $found := list -}}
