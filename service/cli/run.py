@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable
@@ -32,6 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: With every problem, before any connection is made.
     """
+    _open_more_files()
     arguments.config = [_readable_again(file) for file in arguments.config]
     environ = {name: text for name, text in os.environ.items() if name != WORKER_VARIABLE}
 
@@ -60,6 +63,17 @@ def main(arguments: argparse.Namespace) -> int:
         return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _open_more_files() -> None:
+    """Have as many files open as the system lets us: each connection is one, each probe too.
+
+    The lower limit, often 1024, is there for programs that use ``select``.  At it nobody is let in
+    any more, which ends with the platform killing a process whose probes get no answer.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _readable_again(file: Path) -> Path:

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,6 +89,32 @@ def test_a_service_that_cannot_be_built_names_all_that_is_missing_and_where_it_s
         source == "pipelines.p.sources.rabbitmq: needs the extra: pip install 'headrace[rabbitmq]'"
     )
     assert handler.startswith("pipelines.p.handlers.b.use: 'no.such.module:f' cannot be imported")
+
+
+@pytest.fixture
+def _few_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_few_files")
+def test_the_service_may_open_as_many_files_as_the_system_lets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    async def serve(*_: Any, **__: Any) -> int:
+        seen.extend(resource.getrlimit(resource.RLIMIT_NOFILE))
+        return OK
+
+    monkeypatch.setattr(run, "run_service", serve)
+
+    main(["run"])
+
+    soft, hard = seen
+    assert soft == hard
 
 
 _LEAVES_A_CALL_BEHIND = """
