@@ -139,4 +139,5 @@ def _stamp(path: Path) -> _Stamp:
         stat = path.stat()
     except OSError:
         return (0, 0, 0)
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    # not of the content's last change: rights that are mended are a change too
+    return (stat.st_ctime_ns, stat.st_size, stat.st_ino)

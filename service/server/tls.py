@@ -45,7 +45,8 @@ class ServerTls:
             _log.error("certificate not usable, the last good one stays", problem=str(error))
 
     def _load(self) -> None:
-        stamp = (self._cert_file.stat().st_mtime_ns, self._key_file.stat().st_mtime_ns)
+        # not of the content's last change: rights that are mended are a change too
+        stamp = (self._cert_file.stat().st_ctime_ns, self._key_file.stat().st_ctime_ns)
         if stamp != self._stamp:
             self._stamp = stamp
             # Tried elsewhere first: a certificate whose key does not fit, as between the writing
