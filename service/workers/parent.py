@@ -200,15 +200,22 @@ class Workers:
         if self._draining.is_set():  # asked for while it was being started
             process.send_signal(signal.SIGTERM)
         try:
-            port = await asyncio.to_thread(_read_port, reading)
-            if port:
-                self._ports[index] = port
-                if index in self._reload_due and process.returncode is None:
-                    process.send_signal(signal.SIGHUP)
-            return await self._ended(process)
+            async with asyncio.TaskGroup() as tasks:
+                hearing = tasks.create_task(self._hear(index, process, reading))
+                code = await self._ended(process)  # it may never have been heard of
+                hearing.cancel()
+            return code
         finally:
             self._ports.pop(index, None)
             self._since_s.pop(index, None)
+
+    async def _hear(self, index: int, process: asyncio.subprocess.Process, reading: int) -> None:
+        """Take down where a worker answers, once it says so."""
+        port = await _read_port(reading)
+        if port:
+            self._ports[index] = port
+            if index in self._reload_due and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
 
     def _alive(self) -> set[int]:
         return {each.pid for each in self._running.values() if each.returncode is None}
@@ -269,10 +276,16 @@ class Workers:
         return Response(content_type="application/json", body=body)
 
 
-def _read_port(descriptor: int) -> int:
+async def _read_port(descriptor: int) -> int:
     """The admin port that a worker reports; 0 when it ends without one."""
-    with os.fdopen(descriptor, "rb") as pipe:
-        line = pipe.readline().strip()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+    )
+    try:
+        line = (await reader.readline()).strip()
+    finally:
+        transport.close()
     return int(line) if line.isdigit() else 0
 
 

@@ -20,7 +20,7 @@ from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
 from service.telemetry import Sources
 from service.telemetry.exposition import Exposition
-from service.workers.parent import STABLE_S, Workers, _get, drained_code
+from service.workers.parent import INSIST_BEFORE_S, STABLE_S, Workers, _get, drained_code
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,30 @@ class Stubborn:
     def kill(self) -> None:
         self.killed_at_s = asyncio.get_running_loop().time()
         self._killed.set()
+
+
+@pytest.fixture
+def _deaf() -> Iterator[None]:
+    """What is started here does not hear SIGTERM, as an import that is deep in C."""
+    heard = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, heard)
+
+
+@pytest.mark.usefixtures("_deaf")
+async def test_a_worker_that_hangs_while_it_starts_is_killed_in_time_too() -> None:
+    settings = build_settings({"workers": 2}).model_copy(
+        update={"grace_period_s": INSIST_BEFORE_S + 0.1}
+    )
+    workers = Workers(settings, ["sleep", "5"])
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(workers._keep(0))
+        while not workers._running:
+            await asyncio.sleep(0)  # lets it start the worker
+        workers.drain()
+
+    assert workers._codes == [75]
 
 
 async def test_a_worker_that_does_not_end_is_killed_before_the_platform_kills_everybody() -> None:
