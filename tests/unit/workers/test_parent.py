@@ -241,7 +241,7 @@ async def test_a_worker_that_hangs_while_it_starts_is_killed_in_time_too() -> No
     settings = build_settings({"workers": 2}).model_copy(
         update={"grace_period_s": INSIST_BEFORE_S + 0.1}
     )
-    workers = Workers(settings, ["sleep", "5"])
+    workers = Workers(settings, ["sleep", "60"])
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(workers._keep(0))
