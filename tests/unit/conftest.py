@@ -1,8 +1,13 @@
-"""What every unit test gets: a blocking call inside a coroutine of ours fails the test."""
+"""What every unit test gets.
+
+A blocking call inside a coroutine of ours fails the test, and how one has set up logging is not
+what the next one finds.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from blockbuster import blockbuster_ctx
 
 
@@ -10,3 +15,9 @@ from blockbuster import blockbuster_ctx
 def _no_blocking_calls() -> Iterator[None]:
     with blockbuster_ctx("service"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_as_by_default() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from service.app.application import Application
@@ -28,7 +27,6 @@ def _settings(**changes: Any) -> Settings:
 def _keep_log_levels() -> Iterator[None]:
     level = logging.getLogger().level
     yield
-    structlog.reset_defaults()
     logging.getLogger().setLevel(level)
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import pytest
-import structlog
 
 from service.__main__ import main
 from service.cli import run
@@ -26,7 +25,6 @@ def _keep_logging_and_signals() -> Iterator[None]:
     level, handlers = root.level, list(root.handlers)
     term = signal.getsignal(signal.SIGTERM)
     yield
-    structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.setLevel(level)
     root.handlers[:] = handlers

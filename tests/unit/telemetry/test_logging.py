@@ -47,7 +47,6 @@ def output() -> Iterator[Output]:
     handlers, level = list(root.handlers), root.level
     output = Output()
     yield output
-    structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from service.app.worker import GAVE_UP
@@ -96,7 +95,6 @@ def test_a_worker_that_dies_in_the_middle_of_an_answer_has_not_answered() -> Non
 def _keep_log_levels() -> Iterator[None]:
     level = logging.getLogger().level
     yield
-    structlog.reset_defaults()
     logging.getLogger().setLevel(level)
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
 
