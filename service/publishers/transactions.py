@@ -236,7 +236,9 @@ class TransactionalPublisher:
         """
         await self.close([partition])
         topic, number = partition
-        producer = self._make_producer(f"{self._group}-{topic}-{number}")
+        # A topic has no slash in its name.  Joined by hyphens, a and b-c would share their ids with
+        # a-b and c, and fence each other.
+        producer = self._make_producer(f"{self._group}/{topic}/{number}")
         await producer.start()
         self._queues[partition] = _Queue(producer, HeldBack(charge, self._lane_of))
         if len(self._queues) == PARTITIONS_MAX + 1:

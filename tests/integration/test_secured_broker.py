@@ -279,7 +279,7 @@ async def test_the_rights_that_the_documentation_names_are_enough(
         ("topic", output, "READ"),  # for the dashboards
     ]
     if delivery == "exactly_once":
-        rights += [("transactional id", f"{group}-*", each) for each in ("WRITE", "DESCRIBE")]
+        rights += [("transactional id", f"{group}/*", each) for each in ("WRITE", "DESCRIBE")]
     await kafka.produce(source, [(None, b"ERROR: one"), (None, b"\xff")])
     settings = {
         **_settings("PLAIN", certificates, tmp_path),
@@ -327,7 +327,7 @@ async def test_topics_whose_limit_may_not_be_read_are_not_sent_too_much_for_ever
         ("group", group, "READ"),
     ]
     if delivery == "exactly_once":
-        rights += [("transactional id", f"{group}-*", each) for each in ("WRITE", "DESCRIBE")]
+        rights += [("transactional id", f"{group}/*", each) for each in ("WRITE", "DESCRIBE")]
     await kafka.allow(user, rights)
     noise = random.Random(1).randbytes(75_000).hex()  # so that it does not compress
     texts = ("ERROR: one", f"ERROR: {noise}", *("ERROR: " + noise[:1000],) * 20, noise)

@@ -227,6 +227,23 @@ def inputs(count: int) -> RecordBatch:
     return RecordBatch(*HERE, records, next_offset=count)
 
 
+async def test_no_two_groups_and_topics_fence_each_other() -> None:
+    broker = MemoryBroker()
+    ids = list[str]()
+
+    def make(name: str) -> MemoryTransactions:
+        ids.append(name)
+        return MemoryTransactions(broker, name)
+
+    for group, topic in (("orders", "raw-eu"), ("orders-raw", "eu")):
+        publisher = TransactionalPublisher(
+            KafkaPublisher(lambda: MemoryProducer(broker)), make, group=group
+        )
+        await publisher.open((topic, 0), lambda _: None)
+
+    assert len(set(ids)) == 2
+
+
 async def test_runs_go_out_in_order_and_their_owner_hears_of_it_once_a_topic() -> None:
     setting = Setting()
     await setting.open("one", "other")
