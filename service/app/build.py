@@ -142,6 +142,9 @@ def build_pipeline(
     inbox, receiver = _inbox(config.channel)
     transactions = _transactions(config, brokers, publisher)
     edge: Publisher = publisher if transactions is None else transactions
+    delay_topics = {
+        step.topic for handler in config.handlers.values() for step in handler.retry.delay_topics
+    }
     writer = partial(
         ResultWriter,
         pipeline=name,
@@ -149,11 +152,7 @@ def build_pipeline(
         counters=counters,
         idle=lambda: not (len(receiver) or counters.more_in_hand),
         tracing=tracing,
-        delay_topics={
-            step.topic
-            for handler in config.handlers.values()
-            for step in handler.retry.delay_topics
-        },
+        delay_topics=delay_topics,
     )
     early_records = max(1, budget_share(settings, settings.memory.max_records) // 2)
     clock = asyncio.get_running_loop().time
@@ -216,6 +215,8 @@ def build_pipeline(
         failed=writer(edge, handler="", output=None).publish,
         counters=counters,
         tracing=tracing,
+        delay_topics=delay_topics,
+        handlers=config.handlers,
     )
     state = PipelineState(name, kept, brokers.changelogs())
     built = BuiltPipeline(

@@ -1,15 +1,19 @@
 """The normalize step: record batches in, event batches and decode failures out."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import perf_counter
+from typing import Final
 
+from service.delivery.delays import delayed_for
 from service.dispatch.preselect import Preselect
 from service.events import Envelope, EventBatch, Failure, Outcome, RecordBatch
 from service.metrics import PipelineCounters
 from service.normalizers import TOMBSTONE, Normalized, Normalizer
 from service.telemetry import Tracing
 from service.where import Where
+
+NOT_DELAYED: Final = "is in a delay topic and says for no handler that it waits"
 
 
 class Normalize:
@@ -21,6 +25,8 @@ class Normalize:
         failed: Takes the outcomes of records that do not decode.
         counters: Time spent is added there.
         tracing: Finds out which records are traced.
+        delay_topics: Where each record is for one handler alone.
+        handlers: The handlers that there are.
     """
 
     def __init__(
@@ -31,6 +37,8 @@ class Normalize:
         failed: Callable[[list[Outcome]], object],
         counters: PipelineCounters,
         tracing: Tracing | None = None,
+        delay_topics: Collection[str] = frozenset(),
+        handlers: Collection[str] = (),
     ) -> None:
         self._normalizer = normalizer
         self._decode_many = normalizer.decode_many
@@ -39,6 +47,8 @@ class Normalize:
         self._failed = failed
         self._counters = counters
         self._tracing = tracing if tracing is not None and tracing.enabled else None
+        self._delay_topics = delay_topics
+        self._handlers = handlers
         self._under_way: set[RecordBatch] = set()
 
     def preselect(self, wheres: Sequence[Where | None]) -> None:
@@ -76,6 +86,8 @@ class Normalize:
         if self._effects > 1:
             batch.fan_out(self._effects)
             batch.dispatched -= count  # counted as each of them begins
+        if batch.topic in self._delay_topics:
+            return self._sort(batch, self._claimed(batch), range(count))
         found = None if self._preselect is None else self._preselect.select(batch.records)
         if found is None:
             data = self._decode_many(batch.records)
@@ -86,6 +98,19 @@ class Normalize:
         if known and not finished_before:
             return EventBatch(batch, found.data, indexes=found.places, chosen_by=found.where)
         return self._sort(batch, found.data, found.places)
+
+    def _claimed(self, batch: RecordBatch) -> list[object]:
+        """The data of delayed records; a failure for each that no handler would look at.
+
+        Its handler may have been renamed or taken out while it waited.
+        """
+        data: list[object] = list(self._decode_many(batch.records))
+        for index in range(len(batch)):
+            name = delayed_for(batch, index)
+            if name not in self._handlers:
+                detail = f"waited for handler {name}, which there is not" if name else NOT_DELAYED
+                data[index] = Failure("handler", detail, stage="normalize")
+        return data
 
     def _count(self, batch: RecordBatch) -> None:
         """Count what comes of a source that does not: any but Kafka."""
@@ -120,7 +145,11 @@ class Normalize:
             if done[index]:
                 continue
             if isinstance(value, Failure):
-                if self._preselect and self._preselect.is_unwanted(batch.records[index].value):
+                if (
+                    self._preselect
+                    and value.code == "decode"
+                    and self._preselect.is_unwanted(batch.records[index].value)
+                ):
                     continue
                 # one dead letter, however many handlers would have seen it
                 batch.settle(index)

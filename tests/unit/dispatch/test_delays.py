@@ -242,6 +242,31 @@ async def test_what_waits_in_a_delay_topic_is_for_the_handler_that_failed(
         assert service.outputs() == [{"other": -1}, {"n": -1}]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(b"renamed", "waited for handler renamed"), (None, "says for no handler")],
+    ids=["of a handler that is gone", "of nobody"],
+)
+async def test_what_no_handler_looks_at_any_more_becomes_a_dead_letter(
+    headrace: Headrace, name: bytes | None, told: str
+) -> None:
+    broker = MemoryBroker()
+    options = _options(broker)
+    where = {"field": "n", "gt": 0}  # it is not the filter either that lets it go
+    async with headrace(flaky, **options, where=where) as service:
+        headers = [("headrace-origin", b"input/0/7"), ("headrace-rung", b"1")]
+        if name is not None:
+            headers.append(("headrace-for-handler", name))
+        broker.produce("retry.1s", b'{"n": -5}', headers=headers)
+        await service.advance(2)
+
+        (letter,) = service.dead_letters()
+        assert (letter.code, letter.value) == ("handler", b'{"n": -5}')
+        assert told in letter.detail
+        assert letter.record.header("headrace-origin") == b"input/0/7"
+        assert not service.outputs()
+
+
 async def test_exactly_once_a_delay_topic_goes_on_where_the_service_before_ended() -> None:
     broker = MemoryBroker()
     options = _options(broker)
