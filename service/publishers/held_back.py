@@ -9,9 +9,10 @@ that no position is committed beyond it, and is when it is released.
 
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from itertools import dropwhile
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from service.events import Record, RecordBatch
 from service.publishers.base import Row
@@ -48,6 +49,9 @@ class Released(NamedTuple):
     done: list[tuple[RecordBatch, list[int]]]
 
 
+NOTHING: Final = Released([], [])
+
+
 class _Target(NamedTuple):
     """What results share that can travel in one run."""
 
@@ -75,6 +79,13 @@ class _Held:
         self.place = place
         self.results: list[tuple[_Target, Row]] = []
         self.size_bytes = 0
+
+    @classmethod
+    def of(cls, batch: RecordBatch, target: _Target, place: int, row: Row) -> "_Held":
+        """One of a single result."""
+        held = cls(batch, place)
+        held.results.append((target, row))
+        return held
 
     @property
     def complete(self) -> bool:
@@ -119,15 +130,22 @@ class HeldBack:
             return Released([output], [(batch, run.places.copy())])
         places: list[int] = []
         go: list[Row] = []
-        lanes = self._sort(output, places, go)
-        outputs, done = self._release(lanes) if lanes else Released([], [])
-        if go:
-            whole = Run(batch, places, run.owner, failed=run.failed)
-            outputs.insert(0, Output(output.topic, output.partition, whole, go))
-            done.append((batch, places.copy()))  # the run may grow when it is queued
-        return Released(outputs, done)
+        target = _Target(batch.serial, output.topic, output.partition, run.owner, run.failed)
+        released = self._complete(self._sort(output, target, places, go))
+        if released:
+            released += map(partial(_Held.of, batch, target), places, go)
+            return self._forgotten(released)
+        if not go:
+            return NOTHING
+        whole = Run(batch, places, run.owner, failed=run.failed)
+        return Released(
+            [Output(output.topic, output.partition, whole, go)],
+            [(batch, places.copy())],  # the run may grow when it is queued
+        )
 
-    def _sort(self, output: Output, places: list[int], go: list[Row]) -> set[Hashable]:
+    def _sort(
+        self, output: Output, target: _Target, places: list[int], go: list[Row]
+    ) -> set[Hashable]:
         """Hold rows back, or add them and their places to ``places`` and ``go``.
 
         Of what a record has the first result is not acknowledged, as the record is held from then
@@ -136,15 +154,14 @@ class HeldBack:
         Returns:
             The lanes of what is held back.
         """
-        topic, partition, run, rows = output
+        run = output.run
         batch, lane_of, lanes = run.batch, self._lane_of, self._lanes
         pending, records = batch.pending, batch.records
-        target = _Target(batch.serial, topic, partition, run.owner, run.failed)
         mine = self._held.get(batch.serial, {})
         again: list[int] = []
         touched = set[Hashable]()
         more_bytes = 0
-        for place, row in zip(run.places, rows, strict=True):
+        for place, row in zip(run.places, output.rows, strict=True):
             lane = lane_of(records[place])
             held = mine.get(place)
             if held is not None:
@@ -176,15 +193,15 @@ class HeldBack:
 
         What waits behind a record that has been left is left as well: it is not in flight.
         """
-        released = self._release(list(self._lanes))
+        released = self._complete(list(self._lanes))
         for lane in self._lanes.values():
             for held in dropwhile(lambda held: not held.left, lane):
                 if held.batch.begun is not None:
                     held.batch.begun[held.place] = 0
-        return released
+        return self._forgotten(released) if released else NOTHING
 
-    def _release(self, lanes: Iterable[Hashable]) -> Released:
-        """The same of ``lanes``."""
+    def _complete(self, lanes: Iterable[Hashable]) -> list[_Held]:
+        """Take out of ``lanes`` what waits for nothing any more."""
         released: list[_Held] = []
         for key in lanes:
             lane = self._lanes[key]
@@ -199,10 +216,11 @@ class HeldBack:
             elif count:
                 released += lane[:count]
                 del lane[:count]
-        return self._forgotten(released) if released else Released([], [])
+        return released
 
-    def _forgotten(self, released: Sequence[_Held]) -> Released:
-        """Records that are held no longer, their results put into runs."""
+    def _forgotten(self, released: list[_Held]) -> Released:
+        """Records that are held no longer, their results put into runs as they were read."""
+        released.sort(key=_position)
         places: dict[RecordBatch, list[int]] = {}
         outputs: dict[_Target, tuple[list[int], list[Row]]] = {}
         size_bytes = 0
@@ -220,15 +238,13 @@ class HeldBack:
                 output[0].append(place)
                 output[1].append(row)
         for batch, some in places.items():
-            mine = self._held[batch.serial]
+            mine = self._held.get(batch.serial, {})
             for place in some:
-                del mine[place]
+                mine.pop(place, None)
             if not mine:
-                del self._held[batch.serial]
+                self._held.pop(batch.serial, None)
         self._charge(-size_bytes)
         batches = {batch.serial: batch for batch in places}
-        # A lane may have records of several batches, behind another one with some of the later.
-        in_order = sorted(outputs.items(), key=_serial)
         return Released(
             [
                 Output(
@@ -237,7 +253,7 @@ class HeldBack:
                     Run(batches[target.serial], some, target.owner, failed=target.failed),
                     rows,
                 )
-                for target, (some, rows) in in_order
+                for target, (some, rows) in outputs.items()
             ],
             list(places.items()),
         )
@@ -255,7 +271,3 @@ class HeldBack:
 
 def _position(held: _Held) -> tuple[int, int]:
     return held.batch.serial, held.place
-
-
-def _serial(item: tuple[_Target, object]) -> int:
-    return item[0].serial

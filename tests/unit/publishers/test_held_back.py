@@ -125,6 +125,20 @@ def test_lanes_that_are_released_together_keep_the_order_of_their_batches() -> N
     ]
 
 
+def test_what_was_held_back_and_what_was_not_come_out_as_they_were_read() -> None:
+    setting = Setting()
+    batch = _batch(b"a", b"b", b"c", b"d")
+    assert setting.add(batch, 3) == []
+    assert setting.add(batch, 1) == []
+    batch.ack_many([0, 2])
+
+    run = Run(batch, [0, 1, 2, 3], OWNER)
+    rows: list[Row] = [(None, None, b"v", [])] * 4
+
+    assert setting.take(setting.held.add(Output("out", 0, run, rows))) == [0, 1, 2, 3]
+    assert not batch.left
+
+
 def test_what_waits_behind_a_record_that_is_left_to_the_next_owner_is_not_in_flight() -> None:
     setting = Setting()
     batch = _batch(b"a", b"a", b"b")
@@ -212,6 +226,10 @@ class Flow:
                 counts[at] += 1
                 key = run.batch.records[place].key
                 self.out.append((self.owners.index(cast("Grave", run.owner)), key, at))
+        for owner in self.owners:  # and is in the order in which it was read
+            runs = [output.run for output in released.outputs if output.run.owner is owner]
+            places = [(numbers[run.batch.serial], place) for run in runs for place in run.places]
+            assert places == sorted(places)
         assert counts == {at: self.expected.pop(at) for at in counts}
         assert not any(
             at in ahead for at in counts for keys in self.ahead for ahead in keys.values()
