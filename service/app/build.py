@@ -369,7 +369,7 @@ def _transactions(
         publisher,
         brokers.transactional,
         group=config.kafka_groups[0],
-        others={
+        delay_groups={
             topic: source.group_id
             for source in delay_sources(config).values()
             for topic in source.topics

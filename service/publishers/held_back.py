@@ -33,7 +33,7 @@ def all_together(_record: Record) -> None:
     """All of a partition do."""
 
 
-class Output(NamedTuple):
+class Addressed(NamedTuple):
     """Records of one run that are for one output partition."""
 
     topic: str
@@ -45,7 +45,7 @@ class Output(NamedTuple):
 class Released(NamedTuple):
     """What goes into the next transaction, and what is to be acknowledged once it is there."""
 
-    outputs: list[Output]
+    outputs: list[Addressed]
     done: list[tuple[RecordBatch, list[int]]]
 
 
@@ -120,7 +120,7 @@ class HeldBack:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def add(self, output: Output) -> Released:
+    def add(self, output: Addressed) -> Released:
         """Hold back of one handler's results what has to be, release what waited for them only.
 
         Each result stands for one acknowledgement of its record.
@@ -139,12 +139,12 @@ class HeldBack:
             return NOTHING
         whole = Run(batch, places, run.owner, failed=run.failed)
         return Released(
-            [Output(output.topic, output.partition, whole, go)],
+            [Addressed(output.topic, output.partition, whole, go)],
             [(batch, places.copy())],  # the run may grow when it is queued
         )
 
     def _sort(
-        self, output: Output, target: _Target, places: list[int], go: list[Row]
+        self, output: Addressed, target: _Target, places: list[int], go: list[Row]
     ) -> set[Hashable]:
         """Hold rows back, or add them and their places to ``places`` and ``go``.
 
@@ -247,7 +247,7 @@ class HeldBack:
         batches = {batch.serial: batch for batch in places}
         return Released(
             [
-                Output(
+                Addressed(
                     target.topic,
                     target.partition,
                     Run(batches[target.serial], some, target.owner, failed=target.failed),

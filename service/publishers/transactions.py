@@ -26,7 +26,7 @@ from service.publishers.base import (
     TransactionalClient,
 )
 from service.publishers.changelog import Changelog
-from service.publishers.held_back import HeldBack, LaneOf, Output, Released, by_key
+from service.publishers.held_back import Addressed, HeldBack, LaneOf, Released, by_key
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import OutputPartition
 from service.publishers.runs import Entry, Run, count_by_owner
@@ -42,7 +42,7 @@ QUEUED_BYTES_MAX: Final = 16 * 1024 * 1024
 STOP_TIMEOUT_S: Final = 2.0
 PARTITIONS_MAX: Final = 32
 """Input partitions of one process beyond which the price, a client each, is worth a warning."""
-_NO_OTHERS: Final[Mapping[str, str]] = {}
+_NO_DELAY_GROUPS: Final[Mapping[str, str]] = {}
 
 
 class Position(Protocol):
@@ -106,8 +106,7 @@ class TransactionalPublisher:
         shared: The process's publisher; knows the topics, and takes what no partition owns.
         make_producer: Builds a transactional client for an id.
         group: Consumer group; part of the transactional ids.
-        others: Other groups, by the topic that is read in one: a delay topic has a group of its
-            own.
+        delay_groups: The group in which a delay topic is read, by the topic.
         lane_of: Of which records the results keep their order.
     """
 
@@ -117,14 +116,14 @@ class TransactionalPublisher:
         make_producer: Callable[[str], TransactionalClient],
         *,
         group: str,
-        others: Mapping[str, str] = _NO_OTHERS,
+        delay_groups: Mapping[str, str] = _NO_DELAY_GROUPS,
         lane_of: LaneOf = by_key,
     ) -> None:
         self._shared = shared
         self._lane_of = lane_of
         self._make_producer = make_producer
         self._group = group
-        self._others = others
+        self._delay_groups = delay_groups
         self._queues: dict[Partition, _Queue] = {}
         self._changelogs: list[Changelog] = []
         self._shares = Shares(QUEUED_BYTES_MAX, 0)
@@ -171,7 +170,7 @@ class TransactionalPublisher:
             return
         run = Run(batch, [entry.place], entry.owner, failed=entry.failed)
         row = (entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
-        self._add(queue, Output(topic, partition, run, [row]))
+        self._add(queue, Addressed(topic, partition, run, [row]))
 
     def add_run(self, topic: str, partition: int, run: Run, rows: Sequence[Row]) -> None:
         """:meth:`add` for each of ``rows``."""
@@ -179,9 +178,9 @@ class TransactionalPublisher:
         if queue is None:
             self._shared.add_run(topic, partition, run, rows)
             return
-        self._add(queue, Output(topic, partition, run, rows))
+        self._add(queue, Addressed(topic, partition, run, rows))
 
-    def _add(self, queue: _Queue, output: Output) -> None:
+    def _add(self, queue: _Queue, output: Addressed) -> None:
         run = output.run
         if run.failed:
             for place in run.places:
@@ -301,7 +300,7 @@ class TransactionalPublisher:
             )
             if due is not None:
                 positions = {partition: (due.next_offset, due.metadata)}
-                group = self._others.get(partition[0], self._group)
+                group = self._delay_groups.get(partition[0], self._group)
                 await producer.send_offsets(group, positions)
             await producer.commit()
         except FencedError:

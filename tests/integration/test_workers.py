@@ -118,15 +118,16 @@ def _children_of(parent: int) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def _may_be_first() -> bool:
+@pytest.fixture
+def _may_be_first() -> None:
+    """Skips where no namespace of processes may be made, as in a container without the right."""
     try:
         subprocess.run([*FIRST_PROCESS, "true"], check=True, capture_output=True)  # noqa: S603 -- a constant
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    return True
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no namespace of processes may be made here: {error}")
 
 
-@pytest.mark.skipif(not _may_be_first(), reason="no namespace of processes may be made here")
+@pytest.mark.usefixtures("_may_be_first")
 async def test_what_killed_workers_leave_behind_does_not_fill_the_container(
     tmp_path: Path,
 ) -> None:

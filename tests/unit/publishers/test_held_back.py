@@ -14,9 +14,9 @@ from service.metrics import PipelineCounters
 from service.publishers.base import Row
 from service.publishers.graves import Grave
 from service.publishers.held_back import (
+    Addressed,
     HeldBack,
     LaneOf,
-    Output,
     Released,
     all_together,
     by_key,
@@ -47,7 +47,7 @@ class Setting:
     def add(self, batch: RecordBatch, place: int) -> list[int]:
         """One handler's result; what is released by it."""
         run = Run(batch, [place], OWNER)
-        return self.take(self.held.add(Output("out", 0, run, [(None, None, b"v", [])])))
+        return self.take(self.held.add(Addressed("out", 0, run, [(None, None, b"v", [])])))
 
     def rest(self) -> list[int]:
         """What can be released at a commit."""
@@ -135,7 +135,7 @@ def test_what_was_held_back_and_what_was_not_come_out_as_they_were_read() -> Non
     run = Run(batch, [0, 1, 2, 3], OWNER)
     rows: list[Row] = [(None, None, b"v", [])] * 4
 
-    assert setting.take(setting.held.add(Output("out", 0, run, rows))) == [0, 1, 2, 3]
+    assert setting.take(setting.held.add(Addressed("out", 0, run, rows))) == [0, 1, 2, 3]
     assert not batch.left
 
 
@@ -213,7 +213,7 @@ class Flow:
             if places:
                 run = Run(batch, places, self.owners[handler])
                 rows: list[Row] = [(None, None, b"v", []) for _ in places]
-                self.took(self.setting.held.add(Output("out", 0, run, rows)))
+                self.took(self.setting.held.add(Addressed("out", 0, run, rows)))
 
     def took(self, released: Released) -> None:
         """Everything of a record comes at once, and its lane has nothing else before it."""
