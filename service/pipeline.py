@@ -55,6 +55,7 @@ class Branch:
                     ordered_by=lane_of,
                     max_waiting=max_waiting,
                     eager=self.dispatcher.calls.eager,
+                    lanes=self.dispatcher.lanes,
                 )
                 .for_each_chunk(self.writer.publish)
             )

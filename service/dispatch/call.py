@@ -25,6 +25,8 @@ class Call(msgspec.Struct, eq=False):
         since_s: When the running attempt began (``loop.time()``).
         task: The task that runs it.
         transient: The last attempt failed in a way that may pass.
+        answer: Where what comes of it goes if it is handled with one before it in its lane; see
+            :mod:`service.dispatch.companions`.
     """
 
     runner: "Runner"
@@ -35,6 +37,7 @@ class Call(msgspec.Struct, eq=False):
     since_s: float = 0.0
     task: asyncio.Task[Any] | None = None
     transient: bool = False
+    answer: asyncio.Future[Any] | None = None
 
     def __call__(self) -> "Awaitable[Outcome | Later[Outcome | None] | None]":
         """Run one attempt.

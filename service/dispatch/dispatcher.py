@@ -16,6 +16,7 @@ from service.delivery.delays import delayed_for
 from service.delivery.retry import RetryPolicy
 from service.dispatch.attempts import Attempts
 from service.dispatch.call import Call
+from service.dispatch.companions import Companions
 from service.dispatch.lanes import LANES, Ordering
 from service.dispatch.runner import FROM_INSIDE, Runner
 from service.errors import TransientError
@@ -33,7 +34,7 @@ from service.handlers.bound import BoundHandler
 from service.handlers.results import is_plain, to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
 from service.publishers.changelog import Changelog
-from service.streams import Work
+from service.streams import Lanes, Work
 from service.telemetry import Tracing
 from service.where import Where
 
@@ -59,6 +60,7 @@ class Dispatcher:
     Attributes:
         calls: What runs the calls that are made here.
         delay_topics: Of all handlers of the pipeline: what waits in one is for one handler alone.
+        lanes: Where calls of a batch handler wait for their lane; ``None`` for other handlers.
         cancelled_its_task: Whether a plain function has cancelled the task that it runs in, which
             is its pipeline's.
     """
@@ -104,7 +106,15 @@ class Dispatcher:
             changelog=changelog,
         )
         self._lanes_under_way = self.calls.lanes
+        self.lanes: Lanes[Call] | None = None
+        if handler.batcher is not None:
+            handler.batcher.behind = companions = Companions(self._lane, self._undo)
+            self.lanes = companions.lanes
         self.cancelled_its_task = False
+
+    def _undo(self, event: Event) -> None:
+        if self.changelog is not None:
+            self.changelog.store.undo_for(event)
 
     @property
     def where(self) -> Where | None:

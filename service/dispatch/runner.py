@@ -24,6 +24,7 @@ from service.delivery.retry import ErrorKind, classify
 from service.dispatch.attempts import Attempts
 from service.dispatch.call import Call, note_begun
 from service.dispatch.closing import Closing
+from service.dispatch.companions import answered
 from service.dispatch.deadlines import Deadlines
 from service.errors import HandlerTimeoutError, TransientError
 from service.events import Event, Outcome, Permission, RecordBatch, Results
@@ -185,7 +186,7 @@ class Runner:
     async def _run_through(self, call: Call) -> "Outcome | Later[Outcome | None] | None":
         """Run ``call`` if the circuit lets it through, and tell the circuit how it went."""
         circuit = self._circuit
-        if circuit is None:
+        if circuit is None or call.answer is not None:  # it went through with one before it
             return await self._run(call)
         batch = call.event.batch
         if batch.permission() is _WAIT and not batch.closing:
@@ -270,14 +271,16 @@ class Runner:
             self._pipeline.handle_s += took_s
         return results, rest
 
-    async def _run(  # noqa: C901, PLR0912 -- see the comment
+    async def _run(  # noqa: C901, PLR0912, PLR0915 -- see the comment
         self, call: Call, begun: Begun | None = None
     ) -> "Outcome | Later[Outcome | None] | None":
         # Not split further: what is awaited here is resumed through every coroutine around it.
         event = call.event
         batch = event.batch
         loop = self._loop or self._find_loop()
-        if begun is None:
+        if call.answer is not None:  # it began with one before it
+            call.since_s = loop.time()
+        elif begun is None:
             if batch.permission() is _WAIT and not batch.closing:
                 return await self._hold(call)
             if self.parked:
@@ -293,6 +296,8 @@ class Runner:
         try:
             if begun is not None:
                 returned = await begun
+            elif call.answer is not None:
+                returned = await answered(call, self._call)
             elif not self._is_async:
                 returned = self._call(event)
             elif self._tracing.active:

@@ -1,14 +1,21 @@
-"""Calls of one event each, gathered into calls of a handler that takes many.
+"""Calls of one item each, gathered into calls of a handler that takes many.
 
 There is no task of its own: the first caller of a batch leads it.  It waits until the batch is
 full or has lingered, runs the handler and hands every other caller its share.  A leader that is
 cancelled passes the batch on to the next caller that still waits, so a timeout of one event
-costs the others no more than time.  Knows nothing of events: an item is whatever the caller has.
+costs the others no more than time.
+
+Where order counts, only one item of each lane calls at a time, and the others stand behind it.
+They go along as its companions, in their order: what the handler says to them is kept until their
+own turn, unless an earlier one of their lane has to be tried again.  Then so are they, after it.
+
+Knows nothing of events and lanes: an item is whatever the caller has.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Final, Protocol
 
 from service.errors import PermanentError, TransientError
 
@@ -25,17 +32,109 @@ class _Lead:
 _LEAD: Final = _Lead()
 
 
-class _Batch:
-    """Items that will be handled together, each with the future of its caller."""
+class Companion(Protocol):
+    """An item that goes into the call of one that it stands behind."""
 
-    __slots__ = ("full", "members")
+    @property
+    def item(self) -> Any:
+        """As a caller would give it."""
+        ...
+
+    @property
+    def answer(self) -> "asyncio.Future[Any]":
+        """Where what came of it goes; done early if nobody wants to know any more."""
+        ...
+
+    def put_back(self) -> None:
+        """Leave it to its own turn, as if it had not been here; the last of a lane first.
+
+        Also if it has been told what came of it, as long as its turn has not come.
+        """
+        ...
+
+
+class Behind(Protocol):
+    """Knows what stands behind an item."""
+
+    def count(self, item: Any, /) -> int:
+        """How many may stand behind ``item``."""
+        ...
+
+    def take(self, item: Any, most: int, /) -> Sequence[Companion]:
+        """Let up to ``most`` of those behind ``item`` come along, the next one first."""
+        ...
+
+
+class _Line:
+    """An item that calls, and its companions."""
+
+    __slots__ = ("broken", "companions")
+
+    def __init__(self) -> None:
+        self.broken = False  # one of them is to be tried again, so what is behind it waits
+        self.companions: Sequence[Companion] = ()
+
+    def give_up(self) -> None:
+        """Its caller has given up, and may call again: what is behind waits for that."""
+        self.broken = True
+        for companion in reversed(self.companions):
+            companion.put_back()
+
+
+class _Place:
+    """One item of a batch, and who is told what came of it."""
+
+    __slots__ = ("answer", "companion", "error", "given", "item", "line")
+
+    def __init__(
+        self,
+        item: Any,
+        given: Any,
+        answer: "asyncio.Future[Any]",
+        line: _Line,
+        *,
+        companion: Companion | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        self.item = item
+        self.given = given
+        self.answer = answer
+        self.line = line
+        self.companion = companion
+        self.error = error  # why there is nothing that could be given to the function
+
+    def settle(self, result: Any) -> None:
+        """Tell what came of it, unless it has to wait for one before it."""
+        if self.answer.done():  # whoever asked gave up meanwhile, and may ask again
+            self.line.broken = True
+        elif self.line.broken:
+            return
+        elif isinstance(result, BaseException):
+            self.answer.set_exception(result)
+            if self.companion is not None:
+                self.answer.exception()  # its turn may never come, which is nothing to warn of
+            self.line.broken = not isinstance(result, PermanentError)
+        else:
+            self.answer.set_result(result)
+
+    def put_back(self) -> None:
+        """Let go of a companion that was not told anything."""
+        if self.companion is not None and not self.answer.done():
+            self.companion.put_back()
+
+
+class _Batch:
+    """Items that will be handled together."""
+
+    __slots__ = ("behind", "full", "members")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.full: asyncio.Future[None] = loop.create_future()
-        self.members: list[tuple[Any, asyncio.Future[Any]]] = []
+        self.members: list[_Place] = []
+        self.behind = 0  # how many stood behind its members when they came
 
-    def alive(self) -> list[tuple[Any, asyncio.Future[Any]]]:
-        return [member for member in self.members if not member[1].done()]
+    def alive(self) -> list[_Place]:
+        return [member for member in self.members if not member.answer.done()]
 
 
 class Batcher:
@@ -49,12 +148,31 @@ class Batcher:
             failure of its own item.
         size: Most items per call.
         linger_s: Longest wait in seconds for a batch to fill.
+        limit: Items under way in all calls from which on nobody goes along; twice ``size`` if it
+            is not given.
+        prepare: Makes of an item what the function takes; what it raises is the item's failure.
+
+    Attributes:
+        behind: What stands behind an item and may go along with it, if anybody knows.
     """
 
-    def __init__(self, function: BatchFunction, *, size: int, linger_s: float) -> None:
+    def __init__(
+        self,
+        function: BatchFunction,
+        *,
+        size: int,
+        linger_s: float,
+        limit: int | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.behind: Behind | None = None
         self._function = function
-        self._size = size
+        self._limit = 2 * size if limit is None else limit
+        self._size = min(size, self._limit)  # so many may call at once
         self._linger_s = linger_s
+        self._prepare = prepare
+        self._under_way = 0
+        self._companions_max = self._size
         self._filling: _Batch | None = None
 
     async def call(self, item: Any) -> Any:
@@ -62,42 +180,62 @@ class Batcher:
 
         Cancel safety: a cancelled call does not take the rest of its batch with it.
         """
-        loop = asyncio.get_running_loop()
+        mine = self._place(item)
+        self._under_way += 1
+        try:
+            return await self._called(mine)
+        except asyncio.CancelledError:
+            mine.line.give_up()
+            raise
+        finally:
+            self._under_way -= 1
+
+    def _place(self, item: Any) -> _Place:
+        given = item if self._prepare is None else self._prepare(item)
+        return _Place(item, given, asyncio.get_running_loop().create_future(), _Line())
+
+    async def _called(self, mine: _Place) -> Any:
         batch = self._filling
         leads = batch is None
         if batch is None:
-            batch = self._filling = _Batch(loop)
-        mine: asyncio.Future[Any] = loop.create_future()
-        batch.members.append((item, mine))
-        if len(batch.members) >= self._size:
+            batch = self._filling = _Batch(asyncio.get_running_loop())
+        batch.members.append(mine)
+        if self.behind is not None:
+            batch.behind += self.behind.count(mine.item)
+        if len(batch.members) + min(batch.behind, self._room) >= self._size:
             self._filling = None
             batch.full.set_result(None)
         if not leads and not await self._followed(batch, mine):
-            return mine.result()
-        return await self._lead(batch, mine, item)
+            return mine.answer.result()
+        return await self._lead(batch, mine)
 
-    async def _followed(self, batch: _Batch, mine: asyncio.Future[Any]) -> bool:
+    @property
+    def _room(self) -> int:
+        """How many companions may go along."""
+        return max(0, self._limit - self._under_way)
+
+    async def _followed(self, batch: _Batch, mine: _Place) -> bool:
         """Wait for this caller's share; true if it is told to lead instead."""
+        answer = mine.answer
         try:
-            return await mine is _LEAD
+            return await answer is _LEAD
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled() and mine.result() is _LEAD:
+            if answer.done() and not answer.cancelled() and answer.result() is _LEAD:
                 self._pass_on(batch)  # told to lead and cancelled in the same turn of the loop
             raise
 
-    async def _lead(self, batch: _Batch, mine: asyncio.Future[Any], item: Any) -> Any:
-        if mine.done():  # it was told to lead: it needs a future for its own result again
-            mine = asyncio.get_running_loop().create_future()
-            batch.members.append((item, mine))
+    async def _lead(self, batch: _Batch, mine: _Place) -> Any:
+        if mine.answer.done():  # it was told to lead: it needs a future for its own result again
+            mine.answer = asyncio.get_running_loop().create_future()
         try:
             await self._fill(batch)
-            await self._run(batch.alive())
+            await self._run_together(batch.alive())
         except asyncio.CancelledError:
-            if not mine.cancel():
-                mine.exception()  # settled already; nobody else will look at it
+            if not mine.answer.cancel():
+                mine.answer.exception()  # settled already; nobody else will look at it
             self._pass_on(batch)
             raise
-        return mine.result()
+        return mine.answer.result()
 
     async def _fill(self, batch: _Batch) -> None:
         """Wait until no more items will come."""
@@ -109,26 +247,71 @@ class Batcher:
             batch.full.set_result(None)
 
     def _pass_on(self, batch: _Batch) -> None:
-        for _, future in batch.alive():
-            future.set_result(_LEAD)
+        for member in batch.alive():
+            member.answer.set_result(_LEAD)
             return
         if self._filling is batch:
             self._filling = None
 
-    async def _run(self, members: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+    async def _run_together(self, members: list[_Place]) -> None:
+        """Run the function for ``members``, and for as many of those behind them as fit."""
+        places = self._with_companions(members)
+        companions = len(places) - len(members)
+        self._under_way += companions
         try:
-            results = await self._checked([item for item, _ in members])
-        except TransientError as error:
-            _settle(members, [error] * len(members))
-        except Exception as error:  # noqa: BLE001 -- handed to the callers, who classify it
-            if len(members) == 1:
-                _settle(members, [error])
-                return
-            half = len(members) // 2
-            await self._run(members[:half])
-            await self._run(members[half:])
+            await self._run(places)
+        finally:
+            self._under_way -= companions
+            _put_back(places)
+            if companions:
+                self._learn(failed=any(place.line.broken for place in places))
+
+    def _learn(self, *, failed: bool) -> None:
+        """Take fewer along while calls fail: one that always does is soon among few."""
+        if failed:
+            self._companions_max = max(1, self._companions_max // 2)
         else:
-            _settle(members, results)
+            self._companions_max = min(self._size, 2 * self._companions_max)
+
+    def _with_companions(self, members: list[_Place]) -> list[_Place]:
+        room = min(self._size - len(members), self._companions_max, self._room)
+        if self.behind is None or room <= 0:
+            return members
+        places: list[_Place] = []
+        for member in members:
+            places.append(member)
+            companions = self.behind.take(member.item, room) if room else ()
+            room -= len(companions)
+            member.line.companions = companions
+            places += [self._beside(member, companion) for companion in companions]
+        return places
+
+    def _beside(self, member: _Place, companion: Companion) -> _Place:
+        item = given = companion.item
+        error = None
+        if self._prepare is not None:
+            try:
+                given = self._prepare(item)
+            except Exception as raised:  # noqa: BLE001 -- of this item, when its turn comes
+                error = raised
+        return _Place(item, given, companion.answer, member.line, companion=companion, error=error)
+
+    async def _run(self, places: list[_Place]) -> None:
+        wanted = list(_wanted(places))
+        asked = [place for place in wanted if place.error is None]
+        try:
+            results = await self._checked([place.given for place in asked]) if asked else ()
+        except TransientError as error:
+            _settle(wanted, repeat(error))
+        except Exception as error:  # noqa: BLE001 -- handed to the callers, who classify it
+            if len(asked) == 1:
+                _settle(wanted, repeat(error))
+                return
+            half = len(wanted) // 2
+            await self._run(wanted[:half])
+            await self._run(wanted[half:])
+        else:
+            _settle(wanted, iter(results))
 
     async def _checked(self, items: list[Any]) -> Collection[Any]:
         results: Any = await self._function(items)
@@ -144,11 +327,23 @@ class Batcher:
         return results
 
 
-def _settle(members: list[tuple[Any, asyncio.Future[Any]]], results: Collection[Any]) -> None:
-    for (_, future), result in zip(members, results, strict=True):
-        if future.done():  # its caller gave up meanwhile
-            continue
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+def _wanted(places: list[_Place]) -> Iterator[_Place]:
+    """Those that somebody waits for and that need not wait for one before them."""
+    for place in places:
+        if place.answer.done():
+            place.line.broken = True
+        elif not place.line.broken:
+            yield place
+
+
+def _settle(places: list[_Place], results: Iterator[Any]) -> None:
+    """Tell everybody what came of it; there is a result for each that could be given."""
+    for place in places:
+        place.settle(next(results) if place.error is None else place.error)
+    # at once, before those who were told go on: what a call has changed is undone backwards
+    _put_back(places)
+
+
+def _put_back(places: list[_Place]) -> None:
+    for place in reversed(places):
+        place.put_back()

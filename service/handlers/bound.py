@@ -36,6 +36,7 @@ class BoundHandler:
         spec: Its declaration.
         name: Its name in the configuration.
         options: The validated options, or ``None``.
+        batcher: What gathers the events of a handler that takes many; or ``None``.
         call: Takes an event; returns what the handler returned, or an awaitable of it.
         is_async: Whether ``call`` returns an awaitable.
         handle_many: ``handle_many(events, wanted)`` is the same as calling it for each of the
@@ -56,6 +57,7 @@ class BoundHandler:
         "_elsewhere",
         "_instance",
         "assigned",
+        "batcher",
         "call",
         "handle_many",
         "is_async",
@@ -74,6 +76,7 @@ class BoundHandler:
         self.options = validate_options(spec.options, options, f"handlers.{name}.options")
         self.is_async = spec.is_async
         self.call: Callable[[Event], Any]
+        self.batcher: Batcher | None = None
         self._instance: Any = None
         self._elsewhere: ThreadCalls | ProcessCalls | None = None
         if spec.run_in == "process":
@@ -81,7 +84,18 @@ class BoundHandler:
             self.call = self._elsewhere.call
         else:
             self._instance = _instantiate(spec.target, self.options, name)
-            self.call = _callable(spec, self._instance, self.options)
+            function = _function(spec, self._instance)
+            if spec.batch is None:
+                self.call = _callable(spec, function, self.options)
+            else:
+                self.batcher = Batcher(
+                    function,
+                    size=spec.batch,
+                    linger_s=spec.linger_s,
+                    limit=concurrency,
+                    prepare=_prepare(spec),
+                )
+                self.call = self.batcher.call
         if spec.run_in == "thread":
             self._elsewhere = ThreadCalls(self.call, threads=concurrency, name=name)
             self.call = self._elsewhere.call
@@ -171,34 +185,36 @@ def _instantiate(target: Callable[..., Any], options: Any, name: str) -> Any:
         ) from error
 
 
-def _callable(spec: HandlerSpec, instance: Any, options: Any) -> Callable[[Event], Any]:
+def _function(spec: HandlerSpec, instance: Any) -> Callable[..., Any]:
     called = inspect.isfunction(instance) or isinstance(instance, functools.partial)
     function: Callable[..., Any] = instance if called else instance.__call__
     if inspect.isasyncgenfunction(function):
-        function = _collected_async(function)
-    elif inspect.isgeneratorfunction(function):
-        function = _collected(function)
-    elif spec.is_async and spec.run_in == "loop" and hides_async(function):
-        function = _waited_for(function)
-    convert = None if spec.input_type is None else converter(spec.input_type)
-    if spec.batch is not None:
-        batched = Batcher(function, size=spec.batch, linger_s=spec.linger_s).call
-        if convert is None:
-            return batched
-        return _with_input(batched, convert, as_event=spec.parameters[0] == "event")
-    if spec.parameters == ("event",):
-        return function if convert is None else _with_input(function, convert, as_event=True)
-    if spec.parameters == ("input",) and convert is not None:
-        return _with_input(function, convert, as_event=False)
-    return _with_arguments(function, spec.parameters, convert, options)
+        return _collected_async(function)
+    if inspect.isgeneratorfunction(function):
+        return _collected(function)
+    if spec.is_async and spec.run_in == "loop" and hides_async(function):
+        return _waited_for(function)
+    return function
 
 
-def _with_input(
-    function: Callable[..., Any], convert: Converter, *, as_event: bool
+def _prepare(spec: HandlerSpec) -> Callable[[Event], Any] | None:
+    """What makes of an event what the function of it takes; ``None`` if that is the event."""
+    if spec.input_type is None:
+        return None
+    convert = converter(spec.input_type)
+    if spec.parameters[0] == "event":
+        return lambda event: _replaced(event, convert(event.data))
+    return lambda event: convert(event.data)
+
+
+def _callable(
+    spec: HandlerSpec, function: Callable[..., Any], options: Any
 ) -> Callable[[Event], Any]:
-    if as_event:
-        return lambda event: function(_replaced(event, convert(event.data)))
-    return lambda event: function(convert(event.data))
+    prepare = _prepare(spec)
+    if spec.parameters == ("event",) or (spec.parameters == ("input",) and prepare is not None):
+        return function if prepare is None else lambda event: function(prepare(event))
+    convert = None if spec.input_type is None else converter(spec.input_type)
+    return _with_arguments(function, spec.parameters, convert, options)
 
 
 def _with_arguments(

@@ -33,7 +33,9 @@ class BufferUnordered(Stage[U]):
         limit: int,
         ordered_by: Callable[[U | Work[U]], Hashable | None] | None,
         max_waiting: int,
+        *,
         eager: Eager | None = None,
+        lanes: Lanes[Call[U]] | None = None,
     ) -> None:
         super().__init__(source)
         self._sleeper: asyncio.Future[None] | None = None
@@ -42,7 +44,7 @@ class BufferUnordered(Stage[U]):
         self._ordered_by = ordered_by
         self._max_waiting = max_waiting
         self._kinds = Kinds()
-        self._lanes = Lanes[Call[U]]()
+        self._lanes = Lanes[Call[U]]() if lanes is None else lanes
         self._children = Children(self._wake)
         self._workers = Workers(
             limit,

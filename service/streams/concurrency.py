@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from service.streams.buffer_unordered import BufferUnordered
 from service.streams.buffered import Buffered
 from service.streams.calls import Eager, Later, Work
 from service.streams.fused import fuse, mapping
+from service.streams.lanes import Lanes
 from service.streams.owned import Owned
 from service.streams.stage import ANY, at_least_one
 
@@ -38,6 +39,7 @@ class Concurrency(Owned[T_co]):
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
         eager: Eager | None = None,
+        lanes: Lanes[Any] | None = None,
     ) -> "Stream[U]": ...
 
     @overload
@@ -48,6 +50,7 @@ class Concurrency(Owned[T_co]):
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
         eager: Eager | None = None,
+        lanes: Lanes[Any] | None = None,
     ) -> "Stream[U]": ...
 
     @overload
@@ -58,6 +61,7 @@ class Concurrency(Owned[T_co]):
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
         eager: Eager | None = None,
+        lanes: Lanes[Any] | None = None,
     ) -> "Stream[U]": ...
 
     def buffer_unordered(
@@ -67,6 +71,7 @@ class Concurrency(Owned[T_co]):
         ordered_by: Callable[[T_co], Hashable | None] | None = None,
         max_waiting: int | None = None,
         eager: Eager | None = None,
+        lanes: Lanes[Any] | None = None,
     ) -> "Stream[U]":
         """Run the items that are calls, at most ``limit`` at once; hand out results as they come.
 
@@ -93,6 +98,8 @@ class Concurrency(Owned[T_co]):
                 takes an item only when a slot is free for it; with ``ordered_by`` at least 1.
             eager: Begins calls that may end without waiting, many at once; see
                 :class:`~service.streams.calls.Eager`.
+            lanes: Where calls wait for their lane, for whoever wants to look at them; new ones by
+                default.
 
         Raises:
             ValueError: If ``limit`` or ``max_waiting`` is out of range.
@@ -106,7 +113,8 @@ class Concurrency(Owned[T_co]):
             limit,
             cast("Callable[[U | Work[U]], Hashable | None] | None", ordered_by),
             waiting,
-            eager,
+            eager=eager,
+            lanes=lanes,
         )
         return self._derived(stage)
 

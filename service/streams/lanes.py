@@ -6,7 +6,7 @@ keys cost nothing.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +39,10 @@ class Lanes(Generic[T]):
     def __contains__(self, key: Hashable) -> bool:
         """Whether something is in the lane ``key`` right now."""
         return key in self._busy
+
+    def waiting(self, key: Hashable) -> Collection[T]:
+        """What waits for the lane ``key``, first come first; to look at only."""
+        return self._busy.get(key) or ()
 
     def submit(self, key: Hashable, item: T) -> bool:
         """Let ``item`` go if its lane is free, which occupies the lane; else queue it."""

@@ -16,6 +16,7 @@ from service import streams
 from service.errors import StreamError
 from service.streams import Begun, Eager, Later, ReceiverStream, Stage, Stream
 from service.streams.buffer_unordered import BufferUnordered
+from service.streams.lanes import Lanes
 from service.testing import virtual_time
 from tests.unit.streams.feed import Call, Calls, Feed, settle
 
@@ -40,10 +41,12 @@ class ByHand(BufferUnordered[Any]):
         limit: int,
         ordered_by: Callable[[Any], Hashable | None] | None,
         max_waiting: int,
+        *,
         eager: Eager | None = None,
+        lanes: Lanes[Any] | None = None,
     ) -> None:
         assert eager is None
-        super().__init__(source, limit, ordered_by, max_waiting, begin_by_hand)
+        super().__init__(source, limit, ordered_by, max_waiting, eager=begin_by_hand, lanes=lanes)
 
 
 def begin_by_hand(
