@@ -160,10 +160,16 @@ async def run(
 
 
 def test_filters_come_from_the_command_line() -> None:
-    line = "dlq list --error decode --error schema --key k --handler h --since 5 --until 9"
+    line = (
+        "dlq list --error decode --error schema --key k --handler h --since 0 --until 1764230400000"
+    )
 
     assert filters_of(parse_arguments(line.split())) == Filters(
-        errors=frozenset({"decode", "schema"}), key=b"k", handler="h", since_ms=5, until_ms=9
+        errors=frozenset({"decode", "schema"}),
+        key=b"k",
+        handler="h",
+        since_ms=0,
+        until_ms=1764230400000,
     )
     assert filters_of(parse_arguments(["dlq", "list"])) == Filters()
 

@@ -7,7 +7,8 @@ from service.cli.usage import UsageError
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1000", 1000),
+        ("0", 0),
+        ("1764230400000", 1_764_230_400_000),
         ("1970-01-01T00:00:01", 1000),
         ("1970-01-01T00:00:01Z", 1000),
         ("1970-01-01T01:00:01+01:00", 1000),
@@ -28,4 +29,10 @@ def test_now_is_now() -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "-5", "12:00", "9" * 30])
 def test_anything_else_is_no_time(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["5", "1764230400"])
+def test_seconds_are_not_taken_for_milliseconds(text: str) -> None:
+    with pytest.raises(UsageError, match=f"^{text} looks like seconds: .*milliseconds"):
         parse_time(text)
