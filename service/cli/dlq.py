@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from service.cli.exit_codes import OK, USAGE
+from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.progress import progress
 from service.cli.redrive import Letter, redrive
@@ -181,7 +181,7 @@ async def _redrive(settings: Settings, topic: str, arguments: argparse.Namespace
                     sent=bar.update,
                 )
     print(summary, file=sys.stderr)
-    return OK
+    return TEMPORARY if summary.unwelcome else OK
 
 
 async def _purge(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
+    KafkaTimeoutError,
     TopicAuthorizationFailedError,
 )
 
@@ -94,6 +95,12 @@ class KafkaClients:
             self._producer = producer
         return self._producer
 
+    async def drop_producer(self) -> None:
+        """Close the client that writes; the next record makes a new one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
     @asynccontextmanager
     async def consumer_client(self, **options: Any) -> AsyncGenerator[Any]:
         """A client that reads, for as long as the block lasts."""
@@ -155,6 +162,13 @@ def refusal(error: BaseException, what: str) -> ServiceError:
     text = f"{what}: {error}"
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         return AccessDeniedError(f"{what}: access denied")
-    if isinstance(error, KafkaError) and error.retriable:
+    if may_be_taken(error):
         return BrokerUnavailableError(text)
     return KafkaToolError(text)
+
+
+def may_be_taken(error: BaseException) -> bool:
+    """Whether ``error`` leaves open what becomes, or became, of what was asked for."""
+    return isinstance(error, KafkaTimeoutError) or (
+        isinstance(error, KafkaError) and bool(error.retriable)
+    )

@@ -10,7 +10,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from service.cli.kafka_clients import CALL_S, KafkaClients, KafkaToolError, deadline, refusal
+from service.cli.kafka_clients import (
+    CALL_S,
+    KafkaClients,
+    KafkaToolError,
+    deadline,
+    may_be_taken,
+    refusal,
+)
 from service.consumers.kafka_decompress import DecompressedTooLargeError
 from service.errors import BrokerUnavailableError
 from service.events import Headers
@@ -177,13 +184,20 @@ class RecordTools(KafkaClients):
         Args:
             futures: What :meth:`send` gave.
             names: What an error calls each of them.
+
+        Raises:
+            BrokerUnavailableError: If some may still be taken, or may have been.
+            KafkaToolError: If they are refused.
         """
         if not futures:
             return
         async with deadline("records are not acknowledged"):
             await asyncio.wait(futures)  # not gather(), which would cancel them
         errors = {at: error for at, each in enumerate(futures) if (error := each.exception())}
-        for at, error in errors.items():
+        if errors:
+            # the sequence numbers have a gap now: what came next would be refused for that alone
+            await self.drop_producer()
+        for at, error in sorted(errors.items(), key=lambda each: not may_be_taken(each[1])):
             if isinstance(error, KafkaError):
                 # what goes along with it may be refused with it
                 more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""

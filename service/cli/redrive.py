@@ -2,8 +2,9 @@
 
 Each at most once, however often the command runs: what was acknowledged is committed for a group
 of its own, right after every slice that was sent.  A process that dies between the two sends that
-slice again, so keep to one redrive of a topic at a time.  After an error, and when the command is
-asked to end, what is on its way is waited for and committed.
+slice again.  After an error, and when the command is asked to end, what is on its way is waited for
+and committed.  What its topic refuses stays and holds up nothing.  Two redrives of a topic at once
+would repeat each other's records: one that finds a commit of another ends.
 """
 
 import asyncio
@@ -14,7 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.cli.kafka_tools import Commit, KafkaTools, StoredRecord
+from service.cli.kafka_tools import (
+    AccessDeniedError,
+    Commit,
+    Committed,
+    KafkaToolError,
+    KafkaTools,
+    StoredRecord,
+)
 from service.cli.redriven import Redriven
 from service.delivery.dead_letters import DeadLetterInfo, redrive_headers, redrive_refusal
 from service.errors import ServiceError
@@ -42,10 +50,18 @@ class Letter(NamedTuple):
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the dead letters that were asked for."""
+    """What became of the dead letters that were asked for.
+
+    Attributes:
+        sent: How many are back.
+        refused: How many stay, by reason.
+        unwelcome: How many of these their topics refused.
+        dry_run: Whether nothing was really sent.
+    """
 
     sent: int = 0
     refused: Counter[str] = field(default_factory=Counter[str])
+    unwelcome: int = 0
     dry_run: bool = False
 
     def __str__(self) -> str:
@@ -80,6 +96,11 @@ async def redrive(
         count: Stop after so many were sent; those that stay do not count.
         dry_run: Only say what would be sent.
         sent: Called for each record.
+
+    Raises:
+        AccessDeniedError: If a topic may not be written to.
+        BrokerUnavailableError: If the broker takes nothing any more.
+        AnotherRedriveError: If another redrive of ``topic`` runs.
     """
     group = f"{GROUP_PREFIX}{topic}"
     partitions = await kafka.partitions_of(topic)
@@ -90,7 +111,8 @@ async def redrive(
         for number, before in committed.items()
     }
     async with kafka.committing(group, topic, range(partitions)) as commit:
-        run = _Redrive(kafka, redriven, commit, rate=rate, dry_run=dry_run)
+        memory = _Memory(kafka, topic, redriven, committed, commit)
+        run = _Redrive(kafka, redriven, memory, rate=rate, dry_run=dry_run)
         try:
             async for letter in letters:
                 reason = await run.refusal(letter, max_redrives)
@@ -100,7 +122,9 @@ async def redrive(
                 await run.send(letter)
                 sent()
                 if run.summary.sent == count:
-                    break
+                    await run.flush()
+                    if run.summary.sent == count:  # none of them was refused
+                        break
         except (ServiceError, asyncio.CancelledError):
             # or each further try, which comes to the same letters, would send those again that are
             # on their way: closing the client waits for them too, and nobody would remember them
@@ -111,6 +135,45 @@ async def redrive(
     return run.summary
 
 
+class AnotherRedriveError(KafkaToolError):
+    """Somebody else sends the same topic's letters back."""
+
+
+class _Memory:
+    """What is committed for the group that remembers, as long as nobody else commits for it."""
+
+    def __init__(
+        self,
+        kafka: KafkaTools,
+        topic: str,
+        redriven: dict[int, Redriven],
+        committed: dict[int, Committed],
+        commit: Commit,
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._redriven = redriven
+        self._committed = committed
+        self._commit = commit
+
+    async def keep(self, partitions: set[int]) -> None:
+        """Commit what is back of ``partitions``.
+
+        Raises:
+            AnotherRedriveError: If somebody else has committed meanwhile; nothing is committed.
+        """
+        group = f"{GROUP_PREFIX}{self._topic}"
+        found = await self._kafka.committed(group, self._topic, len(self._committed))
+        if found != self._committed:
+            raise AnotherRedriveError(
+                f"another redrive of {self._topic} runs: what both of them sent just now may be "
+                "back twice; let one of them end before the next"
+            )
+        offsets = {at: self._redriven[at].commit() for at in partitions}
+        await self._commit(offsets)
+        self._committed |= {at: Committed(*offset) for at, offset in offsets.items()}
+
+
 class _Redrive:
     """One run: a slice of records on their way, and what is known to be back."""
 
@@ -118,14 +181,14 @@ class _Redrive:
         self,
         kafka: KafkaTools,
         redriven: dict[int, Redriven],
-        commit: Commit,
+        memory: _Memory,
         *,
         rate: float,
         dry_run: bool,
     ) -> None:
         self._kafka = kafka
         self._redriven = redriven
-        self._commit = commit
+        self._memory = memory
         self._rate = rate
         self._slice = max(1, min(_SLICE_MAX, int(rate * _SLICE_S)))
         self._waiting: list[tuple[Letter, asyncio.Future[object]]] = []
@@ -155,16 +218,17 @@ class _Redrive:
 
     async def send(self, letter: Letter) -> None:
         """Send ``letter`` to its origin, and finish the slice when it is full."""
-        record, info, _ = letter
-        topic = "" if info.origin is None else info.origin[0]
         if self.summary.dry_run:
             self.summary.sent += 1
-            print(f"{record.partition}/{record.offset} -> {topic}", file=sys.stdout)
+            print(_name(letter), file=sys.stdout)
             return
-        headers = redrive_headers(record.headers)
-        future = await self._kafka.send(topic, record.key, record.value, headers)
         self.summary.sent += 1
-        self._waiting.append((letter, future))
+        try:
+            self._waiting.append((letter, await self._queue(letter)))
+        except AccessDeniedError:
+            raise
+        except KafkaToolError as error:
+            self._refuse(letter, error)
         if len(self._waiting) >= self._slice:
             await self.flush()
             await self._pace(self._slice)
@@ -175,12 +239,46 @@ class _Redrive:
         Cancel safety: what it has not come to is left to the next call.
         """
         try:
+            await self._settle()
+        finally:
+            await self._remember()
+
+    async def _settle(self) -> None:
+        try:
             await self._kafka.settle(
                 [future for _, future in self._waiting],
                 [_name(letter) for letter, _ in self._waiting],
             )
-        finally:
-            await self._remember()
+        except AccessDeniedError:
+            raise
+        except KafkaToolError:
+            await self._settle_each()
+
+    async def _settle_each(self) -> None:
+        """Send each that was refused again, alone: it may only have been in bad company."""
+        for place, (letter, future) in enumerate(self._waiting):
+            if _acknowledged(future):
+                continue
+            try:
+                again = await self._queue(letter)
+                self._waiting[place] = (letter, again)
+                await self._kafka.settle([again], [f"topic {_origin(letter)}"])
+            except AccessDeniedError:
+                raise
+            except KafkaToolError as error:
+                self._refuse(letter, error)
+
+    async def _queue(self, letter: Letter) -> "asyncio.Future[object]":
+        record = letter.record
+        headers = redrive_headers(record.headers)
+        return await self._kafka.send(_origin(letter), record.key, record.value, headers)
+
+    def _refuse(self, letter: Letter, error: KafkaToolError) -> None:
+        """Tell that ``letter`` stays; the next run tries it again."""
+        print(f"{_name(letter)} refused", file=sys.stdout)
+        self.summary.sent -= 1
+        self.summary.unwelcome += 1
+        self.summary.refused[str(error)] += 1
 
     async def _remember(self) -> None:
         """Commit what was acknowledged; what was refused is not waited for any more."""
@@ -190,7 +288,7 @@ class _Redrive:
                 self._uncommitted.add(record.partition)
         self._waiting = [sent for sent in self._waiting if not sent[1].done()]
         if self._uncommitted:
-            await self._commit({at: self._redriven[at].commit() for at in self._uncommitted})
+            await self._memory.keep(self._uncommitted)
             self._uncommitted.clear()
 
     async def _pace(self, count: int) -> None:
@@ -200,9 +298,12 @@ class _Redrive:
         await asyncio.sleep(self._due_s - now_s)
 
 
+def _origin(letter: Letter) -> str:
+    return "" if letter.info.origin is None else letter.info.origin[0]
+
+
 def _name(letter: Letter) -> str:
-    origin = "" if letter.info.origin is None else letter.info.origin[0]
-    return f"{letter.record.partition}/{letter.record.offset} to {origin}"
+    return f"{letter.record.partition}/{letter.record.offset} -> {_origin(letter)}"
 
 
 def _acknowledged(future: asyncio.Future[object]) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import os
 import re
 import signal
 import subprocess
@@ -20,8 +19,9 @@ from aiokafka import AIOKafkaProducer
 
 from service.consumers.kafka_decompress import MAX_DECOMPRESSED_BYTES
 from service.delivery.dead_letters import dead_letter
-from service.events import Failure
+from service.events import Failure, Headers
 from tests.kafka.client import Kafka
+from tests.service_process import user_environ
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -50,8 +50,7 @@ class Cli:
         self.output = Kafka.unique("alerts")
         self.dead = Kafka.unique("logs.dead")
         logs = "HEADRACE_PIPELINES__LOGS__"
-        self.environ = {
-            **os.environ,
+        self.environ = user_environ() | {
             "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
             "HEADRACE_ADMIN__PORT": "0",
             "HEADRACE_SERVER__PORT": "0",
@@ -263,6 +262,29 @@ async def test_dead_letters_are_sent_back_whatever_they_hold(cli: Cli, kafka: Ka
     assert [(record.key, record.value) for record in back] == values
 
 
+async def test_what_its_topic_refuses_stays_and_the_others_go(cli: Cli, kafka: Kafka) -> None:
+    values = [b"first", b"x" * 50_000, b"behind", b"last"]
+    letters: list[tuple[bytes | None, bytes | None, Headers]] = []
+    await kafka.create_topic(cli.dead)
+    await kafka.create_topic(cli.input, **{"max.message.bytes": 20_000})
+    for offset, value in enumerate(values):
+        letter = dead_letter(
+            Failure("handler", "", stage="handle", handler="h"),
+            key=b"k", value=value, headers=(), origin=(cli.input, 0, offset),
+            failed_at_ms=0, max_bytes=2_000_000,
+        )  # fmt: skip
+        letters.append((letter.key, letter.value, letter.headers))
+    await kafka.produce(cli.dead, letters)
+
+    redriven = await asyncio.to_thread(cli.run, "dlq", "redrive")
+
+    assert redriven.returncode == 75
+    assert redriven.stdout == f"0/1 -> {cli.input} refused\n"
+    assert redriven.stderr.startswith("sent 3 back\nleft 1: ")
+    back = await kafka.consume(cli.input, 3)
+    assert [record.value for record in back] == [b"first", b"behind", b"last"]
+
+
 async def test_a_batch_that_unpacks_to_more_than_there_is_room_for_is_told(
     cli: Cli, kafka: Kafka
 ) -> None:
@@ -305,7 +327,7 @@ def test_a_broker_that_is_not_there_is_temporary(cli: Cli) -> None:
 
 
 def test_the_demo_ends_by_itself_with_a_summary() -> None:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
+    environ = user_environ()
 
     result = subprocess.run(
         [sys.executable, "-m", "service", "demo", "--duration", "5"],

@@ -17,6 +17,11 @@ import yaml
 _STOP_TIMEOUT_S = 60.0
 
 
+def user_environ() -> dict[str, str]:
+    """Our environment as a user has it: what names the tests' broker is no setting of ours."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
+
+
 def log_pipeline(
     *,
     source: str,
@@ -90,7 +95,7 @@ class ServiceProcess:
         self._config_file.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
         self._log_file = directory / f"{name}.log"
         self._environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")},
+            **user_environ(),
             "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
             "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(directory)]),
             **(environment or {}),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from service.cli.arguments import parse_arguments
 from service.cli.dlq import (
@@ -19,10 +20,11 @@ from service.cli.dlq import (
 )
 from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
-from service.cli.redrive import Letter, redrive
+from service.cli.redrive import AnotherRedriveError, Letter, redrive
 from service.cli.redriven import Redriven
 from service.cli.usage import UsageError
 from service.delivery.dead_letters import dead_letter, parse_dead_letter
+from service.errors import BrokerUnavailableError
 from service.events import Failure, Headers
 from service.settings import build_settings
 
@@ -34,7 +36,9 @@ class FakeKafka:
 
     Attributes:
         stride: Distance of two offsets: with transactions there are markers in between.
-        refused: A value that the broker does not take.
+        away: At this value the broker is gone.
+        refused: A value that the broker does not take, nor what is sent in one request with it.
+        unsendable: A value that the client does not even send.
         acknowledged_after_s: How long an acknowledgement takes.
         pause_s: Waited after the first letter is read, and after the last.
         named: What an error would call what was sent.
@@ -42,9 +46,12 @@ class FakeKafka:
 
     def __init__(self) -> None:
         self.stride = 1
+        self.away: bytes | None = None
         self.refused: bytes | None = None
+        self.unsendable: bytes | None = None
         self.acknowledged_after_s = 0.0
         self.named: list[str] = []
+        self._request: list[tuple[asyncio.Future[Any], tuple[Any, Any, Any, Headers]]] = []
         self.pause_s = 0.0
         self.topics: dict[str, list[StoredRecord]] = {TOPIC: [], "logs.raw": []}
         self.commits: dict[str, dict[int, tuple[int, str]]] = {}
@@ -110,16 +117,30 @@ class FakeKafka:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
     ) -> "asyncio.Future[Any]":
-        if self.refused is not None and value == self.refused:
-            raise KafkaToolError("refused")
-        self._store(topic, key, value, headers)
+        if value is not None and value == self.away:
+            raise BrokerUnavailableError("gone")
+        if value is not None and value == self.unsendable:
+            raise KafkaToolError("unsendable")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        loop.call_later(self.acknowledged_after_s, future.set_result, None)
+        if self.refused is None:
+            self._store(topic, key, value, headers)
+            loop.call_later(self.acknowledged_after_s, future.set_result, None)
+        else:
+            self._request.append((future, (topic, key, value, headers)))
         return future
 
     async def settle(self, futures: Sequence["asyncio.Future[Any]"], names: Sequence[str]) -> None:
         self.named += names
+        request, self._request = self._request, []
+        if any(record[2] == self.refused for _, record in request):
+            for future, _ in request:
+                future.set_exception(KafkaError())
+                future.exception()
+            raise KafkaToolError("too large")
+        for future, record in request:
+            self._store(*record)
+            future.set_result(None)
         if futures:
             await asyncio.wait(futures)
 
@@ -297,7 +318,7 @@ async def test_letters_between_transaction_markers_are_all_sent_back(kafka: Fake
         kafka.add("decode")
 
     assert await run(kafka, rate=1e9) == "sent 20000 back"
-    assert kafka.named[-1] == "0/39998 to logs.raw"
+    assert kafka.named[-1] == "0/39998 -> logs.raw"
     assert await run(kafka) == "sent 0 back\nleft 20000: sent back before"
 
 
@@ -317,13 +338,65 @@ async def test_what_was_remembered_as_scattered_is_joined(kafka: FakeKafka) -> N
 async def test_what_was_sent_before_an_error_is_not_sent_again(kafka: FakeKafka) -> None:
     for _ in range(4):
         kafka.add("decode")
-    kafka.refused = b"v2"
+    kafka.away = b"v2"
 
     for _ in range(2):
-        with pytest.raises(KafkaToolError):
+        with pytest.raises(BrokerUnavailableError):
             await run(kafka)
 
     assert kafka.returned == [b"v0", b"v1"]
+
+
+async def test_what_its_topic_refuses_holds_up_nothing_behind_it(
+    kafka: FakeKafka, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(4):
+        kafka.add("decode")
+    kafka.refused = b"v1"
+
+    summary = await run(kafka)
+    named = capsys.readouterr().out
+    kafka.refused = None
+    again = await run(kafka)
+
+    assert summary == "sent 3 back\nleft 1: too large"
+    assert named == "0/1 -> logs.raw refused\n"
+    assert again == "sent 1 back\nleft 3: sent back before"
+    assert kafka.returned == [b"v0", b"v2", b"v3", b"v1"]
+
+
+async def test_what_cannot_be_sent_holds_up_nothing_behind_it(kafka: FakeKafka) -> None:
+    for _ in range(3):
+        kafka.add("decode")
+    kafka.unsendable = b"v0"
+
+    assert await run(kafka) == "sent 2 back\nleft 1: unsendable"
+    assert kafka.returned == [b"v1", b"v2"]
+
+
+async def test_one_more_is_one_that_was_taken(kafka: FakeKafka) -> None:
+    for _ in range(3):
+        kafka.add("decode")
+    kafka.refused = b"v0"
+
+    assert await run(kafka, count=1) == "sent 1 back\nleft 1: too large"
+    assert kafka.returned == [b"v1"]
+
+
+async def test_of_two_redrives_at_once_one_ends_before_it_repeats_more_than_a_slice(
+    kafka: FakeKafka,
+) -> None:
+    for _ in range(100):
+        kafka.add("decode")
+
+    said = await asyncio.gather(run(kafka, rate=100), run(kafka, rate=100), return_exceptions=True)
+
+    errors = [each for each in said if isinstance(each, AnotherRedriveError)]
+    assert [str(error).partition(":")[0] for error in errors] == [
+        "another redrive of logs.dead runs"
+    ]
+    assert len(kafka.returned) <= 120
+    assert set(kafka.returned) == {b"v%d" % at for at in range(100)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from service.cli.kafka_clients import KafkaToolError
 from service.cli.kafka_records import RecordTools
@@ -108,3 +108,14 @@ async def test_a_record_that_is_refused_is_named() -> None:
 
     with pytest.raises(KafkaToolError, match=r"^0/2 to t and 1 more: \[Error 10\]"):
         await tools.settle(futures, ["0/1 to t", "0/2 to t", "0/3 to t"])
+
+
+async def test_what_may_still_be_taken_counts_before_what_is_refused() -> None:
+    tools = RecordTools(build_settings({}).kafka)
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(2)]
+    futures[0].set_exception(MessageSizeTooLargeError())
+    futures[1].set_exception(KafkaTimeoutError())
+
+    with pytest.raises(BrokerUnavailableError, match=r"^b and 1 more"):
+        await tools.settle(futures, ["a", "b"])
