@@ -5,7 +5,6 @@ these move.  Two members share the work, at least once and exactly once.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from tests.kafka.cluster import KafkaCluster, kafka_cluster
 from tests.kafka.fixtures import need_apache
 from tests.kafka.load import SteadyLoad
 from tests.kafka.server import KafkaServer
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, user_environ
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -136,7 +135,7 @@ def _create_topics(cluster: KafkaCluster, config: dict[str, Any], directory: Pat
             *(sys.executable, "-m", "service", "topics", "--create"),
             *("--partitions", str(PARTITIONS), "--config", str(file)),
         ],
-        env={**os.environ, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap},
+        env={**user_environ(), "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": cluster.bootstrap},
         timeout=60,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -1,7 +1,6 @@
 """Durable state on a real broker: killed in the middle of windows, and every figure is right."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from service.consumers.kafka_changelog import KafkaChangelogs
 from service.errors import BrokerUnavailableError
 from service.state.restore import Chunk
 from tests.kafka.client import Kafka
-from tests.service_process import ServiceProcess
+from tests.service_process import ServiceProcess, user_environ
 from tests.windowed import (
     PARTITIONS,
     START_MS,
@@ -84,11 +83,10 @@ async def test_the_state_commands_show_export_and_reset_what_the_changelog_holds
 
 async def _state(kafka: Kafka, directory: Path, action: str, *more: str) -> tuple[int, str]:
     """Exit code and output of one `headrace state`."""
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("HEADRACE_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "state", action, "logs", "alerts", *more),
         *("--config", str(directory / "service.yaml")),
-        env={**environment, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
+        env={**user_environ(), "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

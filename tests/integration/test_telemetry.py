@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 
 from tests.kafka.client import Kafka
 from tests.otlp import Receiver
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, user_environ
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -216,7 +216,7 @@ async def test_a_log_that_nobody_reads_stops_nothing(
             *("-m", "service", "run", "--config", str(config_file)),
             stdout=write_fd,
             stderr=write_fd,
-            env={**os.environ, "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
+            env={**user_environ(), "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap},
         )
         await kafka.produce(source, [(None, _error(str(number))) for number in range(1000)])
         alerts = await kafka.consume(output, 1000, timeout_s=30)

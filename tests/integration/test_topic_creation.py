@@ -1,7 +1,6 @@
 """A broker that makes every topic that a client lets it make, which is Kafka's default."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.kafka.fixtures import need_apache
 from tests.kafka.server import KafkaServer
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, user_environ
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -62,7 +61,7 @@ def _run(server: KafkaServer, *arguments: str) -> subprocess.CompletedProcess[st
     return subprocess.run(  # noqa: S603 -- ourselves
         [sys.executable, "-m", "service", *arguments],
         env={
-            **os.environ,
+            **user_environ(),
             "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": server.bootstrap,
             f"{logs}SOURCES__KAFKA__TOPICS": "source",
             f"{logs}HANDLERS__ALERTS__OUTPUT": "output",
