@@ -23,8 +23,10 @@ from service.clock import wall_clock_ms
 from service.consumers.origins import new_origin
 from service.consumers.room import send_when_there_is_room
 from service.delivery.backoff import Backoff
+from service.delivery.retry import RETRY_AFTER_MAX_S
 from service.errors import ChannelClosedError, ServiceError
 from service.events import RecordBatch, SourceRecord
+from service.retry_after import retry_after_s
 from service.settings import LlmSourceSettings
 
 _log = structlog.get_logger(__name__)
@@ -59,7 +61,16 @@ _END: Final = Piece("", done=True)
 
 
 class StreamBrokenError(ServiceError):
-    """The server broke a stream off, or spoke nonsense; it may be asked again."""
+    """The server broke a stream off, is busy, or spoke nonsense; it may be asked again.
+
+    Args:
+        message: What happened.
+        retry_after_s: Least wait before that, in seconds, if the server named one.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class RefusedError(ServiceError):
@@ -141,7 +152,7 @@ class LlmSource:
                         await send_when_there_is_room(inbox, batch)
                         index += len(pieces)
             except (StreamBrokenError, aiohttp.ClientError, OSError, ValueError) as error:
-                delay_s = backoff.next_s()
+                delay_s = max(backoff.next_s(), _asked_s(error))
                 _log.warning(
                     "answer broken off",
                     source=self.name,
@@ -175,7 +186,9 @@ class LlmSource:
         url = f"{str(self._settings.url).rstrip('/')}/chat/completions"
         async with session.post(url, data=orjson.dumps(body), headers=headers) as answer:
             if answer.status in _TRY_AGAIN:
-                raise StreamBrokenError(f"status {answer.status}")
+                raise StreamBrokenError(
+                    f"status {answer.status}", retry_after_s=retry_after_s(answer.headers)
+                )
             if answer.status != _SUCCESS:
                 raise RefusedError(f"status {answer.status}")
             parser, completion, heard = ServerSentEvents(), Completion(), False
@@ -287,6 +300,12 @@ class Completion:
                 raise StreamBrokenError("an event that is no completion") from None
             if isinstance(delta, str) and delta:
                 yield Piece(delta, done=False)
+
+
+def _asked_s(error: Exception) -> float:
+    """The least wait that the server asks for, bounded; 0 if it asks for none."""
+    asked_s = error.retry_after_s if isinstance(error, StreamBrokenError) else None
+    return min(asked_s or 0.0, RETRY_AFTER_MAX_S)
 
 
 def _headers(settings: LlmSourceSettings) -> dict[str, str]:

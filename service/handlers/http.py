@@ -7,14 +7,12 @@ try after as long as they ask for, anything else that is no success is not.
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator
 
-from service.clock import wall_clock_s
 from service.errors import PermanentError, TransientError
+from service.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     import aiohttp
@@ -71,20 +69,3 @@ def check_status(status: int, headers: Mapping[str, str]) -> None:
     if status in _WORTH_ANOTHER_TRY or status in _SERVER_ERRORS:
         raise TransientError(f"status {status}", retry_after_s=retry_after_s(headers))
     raise PermanentError(f"status {status}")
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that ``Retry-After`` asks for, as a number or as a date (RFC 9110, 10.2.3)."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    wait_s = (at - datetime.fromtimestamp(wall_clock_s(), UTC)).total_seconds()
-    return max(0.0, wait_s)

@@ -22,6 +22,7 @@ class _Model:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[str | None] = []
         self.misbehave: list[str] = []
+        self.refusal_headers: dict[str, str] = {}
         self.on_request: Callable[[], None] = lambda: None
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -31,7 +32,7 @@ class _Model:
         self.on_request()
         how = self.misbehave.pop(0) if self.misbehave else ""
         if how.isdigit():
-            return web.Response(status=int(how))
+            return web.Response(status=int(how), headers=self.refusal_headers)
         if how == "no stream":
             return web.json_response({"choices": [{"message": {"content": "Paid for."}}]})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -114,6 +115,22 @@ async def test_an_answer_that_breaks_off_is_asked_for_again_under_another_id(
     said = {_without_run(value): (value["text"], value["partial"]) for value in heard}
     assert said["prompt-1/2"] == ("One two three four.", False)
     assert said.get("prompt-1", ("One two", True)) == ("One two", True)
+
+
+@pytest.mark.parametrize("status", ["429", "503"])
+async def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
+    model: _Model, status: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    asked_at_s: list[float] = []
+    model.on_request = lambda: asked_at_s.append(loop.time())
+    model.misbehave = [status]
+    model.refusal_headers = {"Retry-After": "1"}
+
+    await _heard(model, 1, "One two three four.")
+
+    first_s, second_s = asked_at_s
+    assert second_s - first_s >= 1.0  # its own first wait is half a second at most
 
 
 @pytest.mark.parametrize("how", ["400", "no stream"])

@@ -130,3 +130,44 @@ async def test_a_full_channel_makes_the_answer_wait_whatever_it_does_to_others(
 
     events = [orjson.loads(record.value or b"") for batch in batches for record in batch.records]
     assert [event["delta"] for event in events] == ["one", "two", ""]
+
+
+class Busy(LlmSource):
+    """Its server is busy once, and names the wait."""
+
+    def __init__(self, settings: LlmSourceSettings, retry_after_s: float | None) -> None:
+        super().__init__("model", settings)
+        self._retry_after_s = retry_after_s
+        self._asked = False
+
+    async def _pieces(
+        self, prompt: Prompt, session: aiohttp.ClientSession
+    ) -> AsyncGenerator[Sequence[Piece]]:
+        del prompt, session
+        if not self._asked:
+            self._asked = True
+            raise StreamBrokenError("status 429", retry_after_s=self._retry_after_s)
+        yield [Piece("", done=True)]
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "least_s", "most_s"),
+    [(60.0, 60, 60), (1e9, 300, 300), (0.0, 0.25, 0.5), (None, 0.25, 0.5)],
+    ids=["as asked", "never for ever", "nothing", "not asked"],
+)
+async def test_a_busy_server_is_asked_again_when_it_said(
+    retry_after_s: float | None, least_s: float, most_s: float
+) -> None:
+    sender, inbox = channel[RecordBatch](10)
+    settings = LlmSourceSettings(url=AnyHttpUrl("http://127.0.0.1:9"), model="m", prompts=("a",))
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+
+    with sender, inbox:
+        async with asyncio.TaskGroup() as tasks:
+            source = Busy(settings, retry_after_s)
+            tasks.create_task(source.run(sender))
+            await inbox.recv()
+            source.stop_intake()
+
+    assert least_s - 0.001 <= loop.time() - began_s <= most_s + 0.001

@@ -1,10 +1,7 @@
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-
 import pytest
 
 from service.errors import PermanentError, TransientError
-from service.handlers.http import check_status, retry_after_s
+from service.handlers.http import check_status
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
@@ -24,23 +21,3 @@ def test_a_busy_or_broken_peer_is_worth_another_try(status: int) -> None:
 def test_a_refusal_is_final(status: int) -> None:
     with pytest.raises(PermanentError, match=str(status)):
         check_status(status, {})
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("120", 120.0), ("", None), ("soon", None), ("-5", None)],
-    ids=["seconds", "absent", "nonsense", "negative"],
-)
-def test_the_wait_may_be_given_in_seconds(value: str, expected: float | None) -> None:
-    assert retry_after_s({"Retry-After": value}) == expected
-
-
-def test_the_wait_may_be_given_as_a_date() -> None:
-    now = datetime.now(UTC)
-
-    ahead = retry_after_s({"Retry-After": format_datetime(now + timedelta(seconds=60))})
-    past = retry_after_s({"Retry-After": format_datetime(now - timedelta(seconds=60))})
-
-    assert ahead is not None
-    assert 55 < ahead <= 60
-    assert past == 0.0
