@@ -77,8 +77,8 @@ class Tracing:
         self.active: dict[int, TracedBatch] = {}
         self._tracer = tracer or trace.NoOpTracer()
         self._clock = clock
-        self._every = round(1 / ratio) if ratio > 0 else 0
-        self._until_next = self._every
+        self._every = 1 / ratio if ratio > 0 else 0.0
+        self._until_next = self._every - 1
         self._spans = 0
         self._tokens = float(MAX_PER_S)
         self._tokens_at_s = clock()
@@ -259,11 +259,18 @@ class Tracing:
             picked.extend(sorted(left))
         return picked[:allowed]
 
-    def _turns(self, count: int) -> range:
-        """Which of the next ``count`` records are traced by the ratio: every so many."""
-        first = self._until_next - 1
-        self._until_next = self._every - (count - self._until_next) % self._every
-        return range(first, count, self._every)
+    def _turns(self, count: int) -> list[int]:
+        """Which of the next ``count`` records are traced by the ratio.
+
+        They are 1 / ratio apart, rounded for each of them, so that the ratio holds on average.
+        """
+        turns: list[int] = []
+        at = self._until_next
+        while at < count:
+            turns.append(int(at))
+            at += self._every
+        self._until_next = at - count
+        return turns
 
     def _start_process(
         self, batch: RecordBatch, index: int, producer: SpanContext | None, poll: Span

@@ -165,6 +165,25 @@ def test_the_ratio_holds_whatever_the_size_of_batches(spans: Spans, size: int) -
     assert len(spans.named("process logs.raw")) == sent // 100
 
 
+@pytest.mark.parametrize("ratio", [0.7, 0.4, 0.34, 0.03, 0.0015])
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_a_ratio_between_whole_steps_is_kept_on_average(
+    spans: Spans, ratio: float, size: int
+) -> None:
+    now_s = 0.0
+    tracing = Tracing(spans.provider.get_tracer("test"), ratio=ratio, clock=lambda: now_s)
+    sent = 0
+
+    while sent < 2100:
+        now_s += 1  # else no more than so many a second are traced
+        batch = _batch(*[()] * size)
+        tracing.begin(batch)
+        tracing.completed(batch)
+        sent += size
+
+    assert len(spans.named("process logs.raw")) == pytest.approx(sent * ratio, abs=1)
+
+
 def test_the_ratio_respects_a_producer_that_did_not_sample(spans: Spans) -> None:
     tracing = spans.tracing(ratio=1.0)
     batch = _batch(_with(_UNSAMPLED), ())
