@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
 
+CLOSE_AGAIN_S: Final = 5.0
+"""What all those together get to close that were open before one that does not open."""
+
 
 async def closed(closing: Awaitable[object], until_s: float, **what: str) -> None:
     """Await ``closing`` until ``until_s`` (``loop.time()``), and log if that does not work.
@@ -94,6 +97,7 @@ class HandlerLife:
                         handler=handler.name,
                         error=described(exc),
                     )
+                    await self._close_again()
                     raise
                 unused = [name for name in handler.spec.state if name not in context.asked]
                 if unused:  # mostly misspelt on one of the two sides: the other name is forgotten
@@ -105,6 +109,13 @@ class HandlerLife:
                         asked=sorted(context.asked),
                     )
                 self._opened.append(handler)
+
+    async def _close_again(self) -> None:
+        """Close those that are open, the latest first: an earlier one may be in use by a later."""
+        until_s = asyncio.get_running_loop().time() + CLOSE_AGAIN_S
+        while self._opened:
+            handler = self._opened.pop()
+            await closed(handler.close(), until_s, handler=handler.name)
 
     async def close(self, until_s: float) -> None:
         """Close those that are open, side by side, so that one that hangs holds up no other.

@@ -117,3 +117,43 @@ async def test_a_handler_that_does_not_open_ends_the_service(
     (told,) = [entry for entry in logs if entry["event"] == "handler does not open"]
     assert (told["pipeline"], told["handler"]) == ("test", "handler")
     assert told["error"].startswith("ValueError: no model (")
+
+
+class Named:
+    """Notes its end; ``last`` does not open."""
+
+    closed: list[str]
+
+    async def open(self, context: HandlerContext) -> None:
+        self._name = context.handler
+        if self._name == "last":
+            raise ValueError("no model")
+
+    def __call__(self, event: Any) -> None:
+        del event
+
+    async def close(self) -> None:
+        self.closed.append(self._name)
+        if self._name == "second":
+            await hang()
+
+
+async def test_handlers_that_are_open_are_closed_when_a_later_one_does_not_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Named, "closed", [], raising=False)
+    broker = MemoryBroker()
+    for topic in ("input", "output", "dead"):
+        broker.create_topic(topic, 1)
+    config = pipeline_of(handler("named_open")(Named))
+    (pipeline,) = config["pipelines"].values()
+    (one,) = pipeline["handlers"].values()
+    pipeline["handlers"] = dict.fromkeys(["first", "second", "last"], one)
+    service = Application(Settings.model_validate(config), brokers=MemoryBrokers(broker))
+
+    with capture_logs() as logs, pytest.raises(ExceptionGroup) as failed:
+        await service.run()
+
+    assert failed.group_contains(ValueError, match="no model", depth=1)
+    assert Named.closed == ["second", "first"]
+    assert [entry["handler"] for entry in logs if entry["event"] == "close failed"] == ["second"]
