@@ -13,6 +13,7 @@ from service.app.build import BuiltPipeline, build_pipeline
 from service.app.edge import Edge
 from service.app.handler_life import TICK_S, HandlerLife, closed
 from service.app.report import ExitReport
+from service.app.state import changelog_problems
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.chain import ChainSource
@@ -20,6 +21,7 @@ from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
+from service.errors import ConfigurationError
 from service.handlers.context import Clients
 from service.health.standstill import Standstill
 from service.metrics import Phase, ServiceStatus
@@ -71,6 +73,8 @@ class Application:
         telemetry: Telemetry | None = None,
         brokers: Brokers | None = None,
     ) -> None:
+        if problems := changelog_problems(settings):
+            raise ConfigurationError(problems)
         self.settings = settings
         self.phase = Phase.STARTING
         self.clients = Clients()

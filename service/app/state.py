@@ -6,6 +6,7 @@ it restores, releases and forgets accordingly, and tells the handlers.
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,7 @@ from service.handlers.bound import BoundHandler
 from service.metrics.counters import HandlerCounters
 from service.publishers.changelog import Changelog, Owner
 from service.settings import PipelineSettings, Settings
+from service.settings.base import TOPIC_PATTERN
 from service.settings.chains import group_of
 from service.state.records import changelog_topic
 from service.state.restore import ChangelogReader, Chunk, restore
@@ -64,6 +66,51 @@ def changelog_topics(settings: Settings) -> Iterator[str]:
     for name, pipeline in settings.pipelines.items():
         for topics in changelogs_of(name, pipeline, group_of(settings, name)).values():
             yield from topics.values()
+
+
+def state_problems(settings: Settings) -> list[str]:
+    """All that would make durable state wrong, one line each.
+
+    Raises:
+        ConfigurationError: If a handler does not exist.
+    """
+    problems = changelog_problems(settings)
+    for name, pipeline in settings.pipelines.items():
+        try:
+            check(name, pipeline, changelogs_of(name, pipeline, group_of(settings, name)))
+        except ConfigurationError as error:
+            problems += error.problems
+    return problems
+
+
+def changelog_problems(settings: Settings) -> list[str]:
+    """Changelog topics that Kafka does not take, or that two states would share.
+
+    Names may have the hyphens that join them: ``a-b`` and ``c`` come to the same as ``a`` and
+    ``b-c``.
+
+    Raises:
+        ConfigurationError: If a handler does not exist.
+    """
+    problems: list[str] = []
+    owners: dict[str, str] = {}
+    for name, pipeline in settings.pipelines.items():
+        for handler, topics in changelogs_of(name, pipeline, group_of(settings, name)).items():
+            path = f"pipelines.{name}.handlers.{handler}"
+            for topic in topics.values():
+                owner = owners.setdefault(topic, path)
+                if owner != path:
+                    problems.append(
+                        f"{path}: its state would share the topic {topic} with {owner}: call one "
+                        "of them something else"
+                    )
+                elif not re.fullmatch(TOPIC_PATTERN, topic):
+                    problems.append(
+                        f"{path}: its state would need the topic {topic}, which is no topic name "
+                        "(letters, digits, ., _ and - only, at most 249): choose another group_id "
+                        "or shorter names"
+                    )
+    return problems
 
 
 def check(name: str, pipeline: PipelineSettings, logged: Mapping[str, object]) -> None:

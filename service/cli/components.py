@@ -7,6 +7,7 @@ handler is called.
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
+from service.app.state import state_problems
 from service.errors import ConfigurationError
 from service.handlers import load_handler
 from service.handlers.inputs import converter
@@ -33,7 +34,7 @@ def component_problems(settings: Settings) -> list[str]:
         problems += _normalizer(f"pipelines.{name}", pipeline)
         for handler_name, handler in pipeline.handlers.items():
             problems += _handler(f"pipelines.{name}.handlers.{handler_name}", handler)
-    return problems
+    return problems or state_problems(settings)
 
 
 def _extra(subject: str, package: str, extra: str) -> Iterator[str]:

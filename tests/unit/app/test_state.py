@@ -11,7 +11,9 @@ import orjson
 import pytest
 
 from service import Event, TransientError, handler
+from service.app import Application
 from service.app.state import changelog_topics, changelogs_of, check
+from service.cli.components import component_problems
 from service.consumers.base import TopicPartition
 from service.errors import BrokerUnavailableError, ConfigurationError, FatalError
 from service.handlers import load_handler
@@ -635,6 +637,37 @@ def test_the_changelog_topics_are_known_from_the_configuration_alone() -> None:
     assert list(changelog_topics(settings)) == [CHANGELOG]
 
 
+def test_two_states_that_would_share_a_changelog_are_refused() -> None:
+    document = pipeline_of(Counting)
+    one = document["pipelines"].pop("test")
+    other = {**one, "sources": {"kafka": {**one["sources"]["kafka"], "topics": ["other"]}}}
+    use = one["handlers"]["handler"]
+    document["pipelines"] = {
+        "a-b": {**one, "handlers": {"c": use}},
+        "a": {**other, "handlers": {"b-c": use}},
+    }
+    settings = Settings.model_validate(document)
+
+    (problem,) = component_problems(settings)
+
+    group = one["sources"]["kafka"]["group_id"]
+    assert problem.startswith(
+        f"pipelines.a.handlers.b-c: its state would share the topic {group}-a-b-c-"
+    )
+    with pytest.raises(ConfigurationError, match="would share the topic"):
+        Application(settings)
+
+
+@pytest.mark.parametrize("group", ["team/logs", "g" * 240], ids=["a slash", "too long"])
+def test_a_changelog_that_kafka_does_not_take_is_refused(group: str) -> None:
+    document = pipeline_of(Counting)
+    document["pipelines"]["test"]["sources"]["kafka"]["group_id"] = group
+
+    (problem,) = component_problems(Settings.model_validate(document))
+
+    assert "which is no topic name" in problem
+
+
 @pytest.mark.parametrize(
     ("handler_settings", "pipeline", "problem"),
     [
@@ -650,13 +683,14 @@ def test_what_would_make_durable_state_wrong_is_refused(
     test = document["pipelines"]["test"]
     test |= pipeline
     if pipeline:
-        test["handlers"]["other"] = {"use": "validate", "output": "output"}
+        test["handlers"]["other"] = {"use": "log_alerts", "output": "output"}
 
     settings = Settings.model_validate(document).pipelines["test"]
     logged = changelogs_of("test", settings, settings.kafka_groups[0])
 
     with pytest.raises(ConfigurationError, match=problem):
         check("test", settings, logged)
+    assert problem in "".join(component_problems(Settings.model_validate(document)))
 
 
 def _counters(service: Harness) -> Any:
