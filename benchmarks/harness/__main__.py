@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.harness import latency, library, memory, throughput
-from benchmarks.harness.contender import Setting
+from benchmarks.harness.contender import Setting, end_in_order
 from benchmarks.harness.model import Job, LatencyJob, LibraryJob, MemoryJob, Options, Report
 from benchmarks.harness.processors import Processors
 from tests.kafka.server import KafkaServer
@@ -30,6 +30,7 @@ _ROUNDS, _QUICK_ROUNDS = 5, 2
 
 
 def main() -> None:
+    end_in_order()
     # Its warnings about topics that were made a moment ago are expected and repaired by itself.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     arguments = _parse(sys.argv[1:])

@@ -40,6 +40,11 @@ class Setting:
     stall_limit_s: float = 30.0
 
 
+def end_in_order() -> None:
+    """Have SIGTERM do what Ctrl-C does: else contender and broker would outlive this process."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 class RunFailedError(Exception):
     """The run cannot be measured; the text says why."""
 
