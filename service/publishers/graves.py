@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from service.errors import OutputTooLargeError
 from service.metrics import PipelineCounters
-from service.publishers.runs import Entry, Run
+from service.publishers.base import OutputTracing
+from service.publishers.protocols import NO_TRACING
+from service.publishers.runs import Entry, Run, trace_sent
 
 
 class Grave:
@@ -14,23 +16,29 @@ class Grave:
         code: The code.
         counters: Of the pipeline.
         again: Buries one that was refused for its size once more; false if it cannot be smaller.
+        tracing: Told of the dead letters of traced records.
     """
 
     def __init__(
-        self, code: str, counters: PipelineCounters, again: Callable[[Entry], bool]
+        self,
+        code: str,
+        counters: PipelineCounters,
+        again: Callable[[Entry], bool],
+        tracing: OutputTracing = NO_TRACING,
     ) -> None:
         self._code = code
         self._counters = counters
         self._again = again
+        self._tracing = tracing
 
     def failed(self) -> None:
         """Count a produce request that failed."""
         self._counters.publish_failures += 1
 
     def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        """Count dead letters that are durable."""
-        del topic, runs, since_s
+        """Count dead letters that are durable, and trace their request."""
         self._counters.dead_lettered(self._code, count)
+        trace_sent(self._tracing, topic, runs, self, since_s)
 
     def lost(self, run: Run) -> None:
         """See :class:`service.publishers.runs.EntryOwner`; nothing was counted yet."""

@@ -45,7 +45,7 @@ from service.publishers.encoding import (
 from service.publishers.graves import Grave
 from service.publishers.plain import PlainWriter, gathered
 from service.publishers.protocols import NO_TRACING, Changes, Publisher
-from service.publishers.runs import Entry, Run
+from service.publishers.runs import Entry, Run, trace_sent
 
 
 class ResultWriter:
@@ -354,7 +354,9 @@ class ResultWriter:
     def _grave(self, code: str) -> Grave:
         grave = self._graves.get(code)
         if grave is None:
-            grave = self._graves[code] = Grave(code, self._counters, self._bury_again)
+            grave = self._graves[code] = Grave(
+                code, self._counters, self._bury_again, self._tracing
+            )
         return grave
 
     def failed(self) -> None:
@@ -368,14 +370,7 @@ class ResultWriter:
         counters = self._counters
         counters.results_out += count
         counters.send_durations.record(asyncio.get_running_loop().time() - since_s)
-        if active := self._tracing.active:
-            own = [
-                (run.batch, place)
-                for run in runs
-                if run.owner is self and id(run.batch) in active
-                for place in run.places
-            ]
-            self._tracing.sent(topic, own, since_s=since_s)
+        trace_sent(self._tracing, topic, runs, self, since_s)
 
     def passed_on(self, run: Run) -> None:
         """Results that went to another pipeline of this process are done with there.

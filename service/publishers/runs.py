@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.events import Headers, Permission, RecordBatch
-from service.publishers.base import Row
+from service.publishers.base import OutputTracing, Row
 
 # Named once, and never looked for in a set: Python 3.11 takes longer for either than for asking.
 _GO: Final = Permission.GO
@@ -41,6 +41,20 @@ class EntryOwner(Protocol):
             since_s: ``loop.time()`` when it was sent.
         """
         ...
+
+
+def trace_sent(
+    tracing: OutputTracing, topic: str, runs: Sequence["Run"], owner: EntryOwner, since_s: float
+) -> None:
+    """Tell ``tracing`` which traced records have outputs of ``owner`` in a stored request."""
+    if active := tracing.active:
+        own = [
+            (run.batch, place)
+            for run in runs
+            if run.owner is owner and id(run.batch) in active
+            for place in run.places
+        ]
+        tracing.sent(topic, own, since_s=since_s)
 
 
 class Entry(NamedTuple):
