@@ -265,6 +265,13 @@ def _workers(settings: Settings) -> Iterator[Problem]:
                     f"each of the {settings.workers} workers would {does} all of it: events would "
                     "come that often; run it with workers: 1",
                 )
+        for handler_name, handler in pipeline.handlers.items():
+            if handler.use == "enrich" and handler.options.get("topic") is not None:
+                yield Problem(
+                    ("pipelines", name, "handlers", handler_name, "options", "topic"),
+                    f"its rows and the events may go to different ones of the {settings.workers} "
+                    "workers, and then nothing is found; run it with workers: 1",
+                )
 
 
 def _pipeline(here: tuple[str, ...], pipeline: PipelineSettings) -> Iterator[Problem]:

@@ -329,6 +329,14 @@ MISCONFIGURATIONS = {
         "pipelines.p.sources.llm",
         "each of the 2 workers would ask all of it",
     ),
+    "a table whose rows and events are shared out among workers": (
+        "workers: 2\n"
+        + pipeline(handler="options: {field: id, into: row, topic: in}").replace(
+            "use: log_alerts", "use: enrich"
+        ),
+        f"{H}.options.topic",
+        "different ones of the 2 workers",
+    ),
     "a first wait above the longest": (
         pipeline(handler="retry: {initial_s: 20}"),
         f"{H}.retry.initial_s",
