@@ -59,7 +59,12 @@ class WebSocketSourceSettings(Section):
 
 
 class WebSocketClientSourceSettings(Section):
-    """Connects to an upstream feed and reads from it."""
+    """Connects to an upstream feed and reads from it.
+
+    Every process reads the whole feed, so each of its events comes once from each replica, also
+    from the old and the new one during a rolling update. `workers` above 1 is refused; the chart
+    has two replicas unless `replicaCount` says otherwise.
+    """
 
     type: Literal["websocket_client"] = Field(
         default="websocket_client", description="Kind of source."
@@ -122,7 +127,13 @@ class RabbitMqSourceSettings(Section):
 
 
 class LlmSourceSettings(Section):
-    """Streams completions of an OpenAI-compatible server as token events."""
+    """Streams completions of an OpenAI-compatible server as token events.
+
+    Every process asks all prompts at each start, so each is answered, and paid for, once by each
+    replica. `workers` above 1 is refused; the chart has two replicas unless `replicaCount` says
+    otherwise. A server that is busy is asked again after as long as its `Retry-After` says, five
+    minutes at most.
+    """
 
     type: Literal["llm"] = Field(default="llm", description="Kind of source.")
     url: AnyHttpUrl = Field(description="Base address, such as http://localhost:8000/v1.")
