@@ -42,8 +42,9 @@ from service.whole_answers import read_whole_answers
 
 PRIVATE_NAMES: Final = {
     "BatchBuilder": ("_builder", "_relative_offset", "_build"),
-    "AIOKafkaProducer": ("_sender",),
+    "AIOKafkaProducer": ("_sender", "_txn_manager"),
     "Sender": ("sender_task",),
+    "TransactionManager": ("_transaction_waiter",),
 }
 """What is used of the client beyond its public names, by class."""
 
@@ -336,6 +337,17 @@ def _translated(error: BaseException) -> Exception:
 
 async def _close(producer: AIOKafkaProducer, deadline_s: float) -> None:
     """Close, first politely, then the sockets; nothing of it may raise."""
+    try:
+        await _stop(producer, deadline_s)
+    finally:
+        # what failed the transaction was told by a call, or by nobody's question: without a look
+        # at it here as well, the loop logs its traceback when the client is collected
+        waiter = getattr(getattr(producer, "_txn_manager", None), "_transaction_waiter", None)
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+
+async def _stop(producer: AIOKafkaProducer, deadline_s: float) -> None:
     with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
         async with asyncio.timeout(deadline_s):
             await producer.stop()

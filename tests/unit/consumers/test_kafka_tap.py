@@ -30,6 +30,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -78,6 +79,7 @@ CLASSES: dict[str, type] = {
     "SendProduceReqHandler": SendProduceReqHandler,
     "Sender": Sender,
     "StreamReader": asyncio.StreamReader,
+    "TransactionManager": TransactionManager,
 }
 
 

@@ -1,9 +1,11 @@
 import asyncio
+import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from service.errors import BrokerUnavailableError
@@ -95,3 +97,19 @@ async def test_a_producer_that_is_told_of_no_broker_is_closed_and_tried_again(
     with pytest.raises(BrokerUnavailableError, match="bootstrap"):
         await KafkaProducerClient({"transactional_id": "group-in-0"}, {}).start()
     assert len(stopped) == 1
+
+
+async def test_a_producer_that_was_fenced_leaves_no_traceback_of_its_own_behind() -> None:
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, what: complaints.append(what["message"]))
+    producer = AIOKafkaProducer(transactional_id="t", bootstrap_servers="127.0.0.1:1")
+    producer._txn_manager.set_pid_and_epoch(1, 1)
+    producer._txn_manager.begin_transaction()
+    producer._txn_manager.fatal_error(ProducerFenced())
+
+    await _close(producer, 1.0)
+    del producer
+    gc.collect()
+
+    assert complaints == []
