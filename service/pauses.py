@@ -9,9 +9,13 @@ The Java client has a pause of the same length there (its ``retry.backoff.ms``).
 It also fetches again as soon as a fetch is answered.  A broker that has nothing keeps the question
 for ``fetch_max_wait_ms``, but not if it has an error to tell of, and the broker of ``headrace
 demo`` never does: 2,000 fetches a second were seen there.
+
+And it asserts that it knows a broker when it looks for a coordinator, which the first answer of a
+broker that is just starting does not give it: a traceback, and the end of the client.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -24,13 +28,16 @@ PAUSE_S: Final = 0.1
 """Least time from the end of one question for metadata to the next."""
 EMPTY_S: Final = 0.01
 """Least time that a fetch takes which brings nothing."""
+KNOWN_WITHIN_S: Final = 5.0
+"""Longest wait for a first broker; then the client says itself that it knows none."""
 
 
 def pause_between_questions(client: Any) -> None:
     """Have ``client`` ask for metadata and for records no faster than makes sense.
 
     From the end of one question for metadata to the next it takes :data:`PAUSE_S`; what asks
-    meanwhile shares the next question.  A fetch that brings nothing takes :data:`EMPTY_S`.
+    meanwhile shares the next question.  A fetch that brings nothing takes :data:`EMPTY_S`.  Before
+    it looks for a coordinator it waits until it knows a broker, for :data:`KNOWN_WITHIN_S`.
 
     Args:
         client: An ``AIOKafkaClient``; one without the names that we know is left as it is.
@@ -41,6 +48,9 @@ def pause_between_questions(client: Any) -> None:
     send: Callable[..., Awaitable[Any]] | None = getattr(client, "send", None)
     if send is not None:
         client.send = _not_for_nothing(send)
+    look: Callable[..., Awaitable[Any]] | None = getattr(client, "coordinator_lookup", None)
+    if look is not None:
+        client.coordinator_lookup = _once_a_broker_is_known(client, look)
 
 
 def _calmly(ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
@@ -58,6 +68,21 @@ def _calmly(ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool
             ended_s = loop.time()
 
     return ask_calmly
+
+
+def _once_a_broker_is_known(
+    client: Any, look: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    async def look_then(*arguments: Any) -> Any:
+        if client.get_random_node() is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KNOWN_WITHIN_S):
+                    while client.get_random_node() is None:
+                        await client.force_metadata_update()
+                        await asyncio.sleep(PAUSE_S)
+        return await look(*arguments)
+
+    return look_then
 
 
 def _not_for_nothing(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -12,7 +12,7 @@ from aiokafka.protocol import fetch
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import BrokerMetadata
 
-from service.pauses import EMPTY_S, PAUSE_S, pause_between_questions
+from service.pauses import EMPTY_S, KNOWN_WITHIN_S, PAUSE_S, pause_between_questions
 
 WATCHED_S = 0.5
 CALM = WATCHED_S / PAUSE_S + 2
@@ -122,6 +122,57 @@ async def test_a_fetch_that_brings_nothing_takes_its_time(
 
     assert answer.topics[0][0] == "logs"
     assert asyncio.get_running_loop().time() - began_s == pytest.approx(wanted_s)
+
+
+class Starting:
+    """Asked a broker that has just started, and asserts as the client does.
+
+    Args:
+        known_after_s: When an answer names a broker.
+    """
+
+    def __init__(self, known_after_s: float) -> None:
+        self._known_at_s = asyncio.get_running_loop().time() + known_after_s
+        self._known = False
+
+    def get_random_node(self) -> int | None:
+        return 1 if self._known else None
+
+    async def force_metadata_update(self) -> bool:
+        self._known = asyncio.get_running_loop().time() >= self._known_at_s
+        return self._known
+
+    async def coordinator_lookup(self, kind: int, key: str) -> int:
+        assert self._known, "Did we not perform bootstrap?"
+        assert (kind, key) == (0, "group")
+        return 1
+
+
+async def test_a_coordinator_is_looked_for_once_a_broker_is_known() -> None:
+    client: Any = Starting(1.0)
+    pause_between_questions(client)
+
+    assert await client.coordinator_lookup(0, "group") == 1
+
+
+async def test_a_client_that_gets_to_know_no_broker_says_so_in_the_end() -> None:
+    client: Any = Starting(1e9)
+    pause_between_questions(client)
+    began_s = asyncio.get_running_loop().time()
+
+    with pytest.raises(AssertionError, match="bootstrap"):
+        await client.coordinator_lookup(0, "group")
+
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(KNOWN_WITHIN_S)
+
+
+@pytest.mark.real_loops
+async def test_by_itself_the_client_asserts_that_it_knows_a_broker() -> None:
+    # so that we notice when waiting for one is not needed any more
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+
+    with pytest.raises(AssertionError, match="bootstrap"):
+        await client.coordinator_lookup(0, "group")
 
 
 @pytest.mark.parametrize(
