@@ -39,7 +39,7 @@ class AioKafkaBrokers:
     """The brokers that the configuration names.
 
     Args:
-        kafka: Its settings; secrets are read anew for every client.
+        kafka: Its settings; secrets are read anew for every connection.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:

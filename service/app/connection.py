@@ -1,9 +1,11 @@
-"""Client arguments from the Kafka settings: secrets read anew for every client that is built."""
+"""Client arguments from the Kafka settings: secrets read anew for every connection."""
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from service.consumers.kafka_auth import file_token_provider
+from service.rotation import Rotating, read_for_each_connection
 from service.settings import KafkaSettings
 
 
@@ -13,14 +15,42 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     Raises:
         OSError: If a certificate or a secret's file cannot be read.
     """
+    read_for_each_connection()
     options = kafka.connection_options()
+    if "sasl_plain_password" in options and kafka.sasl_plain_password_file is not None:
+        options["sasl_plain_password"] = Rotating("password", kafka.sasl_password)
     if kafka.uses_tls:
-        options["ssl_context"] = _ssl_context(kafka)
+        options["ssl_context"] = Rotating("certificates", _ssl_contexts(kafka))
     if kafka.uses_sasl and kafka.sasl_mechanism == "OAUTHBEARER":
         options["sasl_oauth_token_provider"] = file_token_provider(
             lambda: kafka.sasl_oauth_token() or ""
         )
     return options
+
+
+def _ssl_contexts(kafka: KafkaSettings) -> Callable[[], ssl.SSLContext]:
+    """Gives the same context until one of its files is another one: to make it takes a while."""
+    files = [
+        file
+        for file in (
+            kafka.ssl_cafile,
+            kafka.ssl_certfile,
+            kafka.ssl_keyfile,
+            kafka.ssl_password_file,
+        )
+        if file is not None
+    ]
+    made: tuple[list[tuple[int, int, int]], ssl.SSLContext] | None = None
+
+    def current() -> ssl.SSLContext:
+        nonlocal made
+        stats = [file.stat() for file in files if file.exists()]
+        versions = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in stats]
+        if made is None or made[0] != versions:
+            made = versions, _ssl_context(kafka)
+        return made[1]
+
+    return current
 
 
 def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:

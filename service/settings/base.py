@@ -89,7 +89,7 @@ Bytes = Annotated[int, Field(gt=0)]
 def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     """The secret given in place or in ``file``, without the newline that editors append.
 
-    Files are read at each call, so that a rotated secret is seen by the next client.
+    Files are read at each call, so that a rotated secret is seen by the next connection.
 
     Raises:
         OSError: If the file cannot be read, or holds no text.

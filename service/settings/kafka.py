@@ -201,7 +201,7 @@ class KafkaSettings(Section):
         default=None, description="Password for PLAIN and SCRAM."
     )
     sasl_plain_password_file: Path | None = Field(
-        default=None, description="File that holds that password; read again for every new client."
+        default=None, description="File that holds that password; read again for each connection."
     )
     sasl_oauth_token_file: Path | None = Field(
         default=None, description="File that holds the current bearer token for OAUTHBEARER."
