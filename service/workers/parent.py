@@ -1,6 +1,7 @@
 """The parent: starts workers, replaces those that die, answers for them, drains them together."""
 
 import asyncio
+import contextlib
 import http.client
 import itertools
 import os
@@ -241,8 +242,11 @@ class Workers:
     def _ask(self, path: str) -> list[tuple[int, bytes]]:
         """What each worker answers, side by side; 503 for one that does not."""
         ports = [self._ports.get(index, 0) for index in range(self._settings.workers)]
-        with ThreadPoolExecutor(len(ports)) as pool:
-            return list(pool.map(lambda port: _get(port, path), ports))
+        try:
+            with ThreadPoolExecutor(len(ports)) as pool:
+                return list(pool.map(lambda port: _get(port, path), ports))
+        except RuntimeError:  # no thread to be had: that must not make a probe fail
+            return [_get(port, path) for port in ports]
 
     @property
     def _silent(self) -> str:
@@ -318,6 +322,7 @@ async def run_workers(
         arguments: The command line of a worker, without the program.
         load: Reads the configuration anew, after SIGHUP.
     """
+    _wait_without_threads()
     workers = Workers(settings, [sys.executable, "-m", "service", *arguments], load)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -325,6 +330,19 @@ async def run_workers(
     loop.add_signal_handler(signal.SIGHUP, workers.reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     return await workers.run()
+
+
+def _wait_without_threads() -> None:
+    """Have asyncio's own loop wait for a process without a thread for each, as others do.
+
+    Where none can be had, it would fail with the process running that nobody waits for.
+    """
+    if sys.version_info < (3, 12):  # later ones do so by themselves
+        with contextlib.suppress(OSError, AttributeError):  # an old kernel, or not Linux
+            os.close(os.pidfd_open(os.getpid()))
+            watcher = asyncio.PidfdChildWatcher()
+            watcher.attach_loop(asyncio.get_running_loop())
+            asyncio.set_child_watcher(watcher)  # pyright: ignore[reportDeprecated]
 
 
 def drained_code(code: int) -> int:

@@ -19,7 +19,14 @@ from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
 from service.telemetry import Sources
 from service.telemetry.exposition import Exposition
-from service.workers.parent import INSIST_BEFORE_S, STABLE_S, Workers, _get, drained_code
+from service.workers.parent import (
+    INSIST_BEFORE_S,
+    STABLE_S,
+    Workers,
+    _get,
+    _wait_without_threads,
+    drained_code,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,43 @@ def test_workers_are_asked_directly_whatever_proxy_there_is(
         server.close()
 
     assert answer == (200, b"ok\n")
+
+
+def test_a_probe_is_answered_although_no_thread_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    server = AdminServer("127.0.0.1", 0, {"/livez": lambda: Response(body=b"ok\n")})
+    server.start()
+    workers: Any = Workers(build_settings({"workers": 2}), [])
+    workers._ports = {0: server.port}
+    try:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        answer = workers._probe("/livez")
+    finally:
+        server.close()
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+async def test_a_worker_is_waited_for_although_no_thread_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    workers = Workers(build_settings({"workers": 2}), [sys.executable, "-c", "raise SystemExit(3)"])
+    _wait_without_threads()
+    try:
+        code = await workers._run_once(0)
+    finally:
+        if sys.version_info < (3, 12):
+            asyncio.set_child_watcher(asyncio.ThreadedChildWatcher())
+
+    assert code == 3
 
 
 class FakeProcess:
