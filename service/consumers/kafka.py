@@ -233,6 +233,8 @@ class KafkaSource:
         member.stopping.set()
         try:
             async with asyncio.timeout(deadline_s):
+                if not member.in_flight:  # then it is a commit away, and nothing is left here
+                    await self._assignment.handed_over.wait()
                 await self._committer.commit_last()
         except (TimeoutError, ServiceError) as exc:
             log.warning("last commit failed", source=self.name, error=repr(exc))

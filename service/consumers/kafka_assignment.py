@@ -28,20 +28,28 @@ class Assignment:
     Args:
         member: Whose.
         committer: Commits what is finished when partitions are revoked.
+
+    Attributes:
+        handed_over: Not set while partitions are being revoked.
     """
 
     def __init__(self, member: Member, committer: Committer) -> None:
         self._member = member
         self._committer = committer
         self._opening = member.opening
+        self.handed_over = asyncio.Event()
+        self.handed_over.set()
 
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """The group takes ``partitions`` away: finish what runs, commit, let go."""
+        self.handed_over.clear()
         try:
             await self._revoke(partitions)
         except Exception:
             # the client would only log it and go on as if all were well
             log.exception("revoke failed")
+        finally:
+            self.handed_over.set()
 
     async def _revoke(self, partitions: Collection[TopicPartition]) -> None:
         member = self._member

@@ -5,6 +5,8 @@ import os
 from collections import Counter
 from typing import Any, cast
 
+import pytest
+
 from service import Event, TransientError, handler
 from service.app.edge import Edge
 from service.metrics import HubCounters
@@ -203,3 +205,26 @@ async def test_a_revoke_does_not_wait_for_what_is_behind_an_event_that_is_left()
 
     assert took_s < 5  # the attempt that would have been, not the 15 seconds that there are
     assert quick_told == [0, 1]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_what_a_revoke_in_a_drain_hands_over_is_not_left_by_the_drain(delivery: str) -> None:
+    """A worker that ends first makes the group take the partitions of one that still drains."""
+    broker = MemoryBroker()
+    config = pipeline_of(slow, concurrency=2, retry={"initial_s": 1.5, "jitter": 0})
+    (pipeline,) = config["pipelines"].values()
+    pipeline["delivery"] = delivery
+    async with Harness(config, broker=broker) as service:
+        await service.send({"n": 1, "takes_s": 0, "flaky": True}, key="a")
+        await service.send({"n": 2, "takes_s": 3}, key="b")
+        await service.advance(1)
+        (group,) = broker.groups.values()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(group.rebalance())
+            report = await service.drain()
+
+    assert (report.exit_code, report.abandoned) == (os.EX_OK, [])
+    async with Harness(config, broker=broker) as service:
+        await service.settle()
+
+        assert sorted(output["n"] for output in service.outputs()) == [1, 2]
