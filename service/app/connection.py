@@ -7,6 +7,7 @@ from typing import Any
 from service.consumers.kafka_auth import file_token_provider
 from service.rotation import Rotating, read_for_each_connection
 from service.settings import KafkaSettings
+from service.silent_brokers import wait_briefly_for_silent_brokers
 
 
 def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
         OSError: If a certificate or a secret's file cannot be read.
     """
     read_for_each_connection()
+    wait_briefly_for_silent_brokers()
     options = kafka.connection_options()
     if "sasl_plain_password" in options and kafka.sasl_plain_password_file is not None:
         options["sasl_plain_password"] = Rotating("password", kafka.sasl_password)
