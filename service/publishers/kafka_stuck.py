@@ -81,12 +81,13 @@ class StuckWatch:
 
     async def _reachable(self) -> bool:
         """Whether a new producer connects."""
-        producer = self._make_producer()
         try:
-            await producer.start()
+            producer = self._make_producer()
+            try:
+                await producer.start()
+            finally:
+                await producer.stop(STOP_TIMEOUT_S)
         except (ServiceError, OSError) as exc:
             log.info("no way to a broker", error=str(exc))
             return False
-        finally:
-            await producer.stop(STOP_TIMEOUT_S)
         return True

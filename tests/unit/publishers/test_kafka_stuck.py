@@ -89,6 +89,23 @@ async def test_while_no_broker_can_be_reached_the_producer_stays() -> None:
     assert wire.tried > 50
 
 
+async def test_while_a_secret_cannot_be_read_the_producer_stays() -> None:
+    """A file that is being replaced is no reason to send again what may be stored already."""
+
+    class Unreadable(Wire):
+        def producer(self) -> MemoryProducer:
+            self.tried += 1
+            raise OSError("kafka.sasl_plain_password_file")
+
+    wire = Unreadable()
+    wire.send()
+
+    with pytest.raises(TimeoutError):
+        await wire.watch(600.0)
+
+    assert wire.tried > 50
+
+
 async def test_a_broker_that_is_just_back_answers_the_producer_first() -> None:
     wire = Wire()
     wire.send()
