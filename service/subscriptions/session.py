@@ -113,4 +113,5 @@ class SubscriberSession:
 
     def _forget_ended(self) -> None:
         for id_json in [i for i, s in self._subscriptions.items() if s.ended]:
-            del self._subscriptions[id_json]
+            # the hub still has one whose client is being disconnected for it
+            self._hub.unsubscribe(self._subscriptions.pop(id_json))
