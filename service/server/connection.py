@@ -8,16 +8,18 @@ is called a few times a second and decides from what it sees.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.frames import Opcode
 from websockets.protocol import Event, Protocol, State
 from websockets.streams import StreamReader
 
 from service.peer import CloseCode, PeerGoneError
 from service.server.limits import TokenBucket
+from service.server.pages import respond
 from service.server.principal import ANYBODY, Principal
 
 PING_AFTER_WRITE_SHARE = 0.3
@@ -50,6 +52,12 @@ _PING: Final = b"\x89\x00"
 _PONG: Final = b"\x8a\x80"
 """How its answer begins; the four bytes of the mask follow, which masks nothing."""
 _PONG_BYTES: Final = 6
+
+_NO_REQUEST: Final = respond(
+    HTTPStatus.BAD_REQUEST,
+    b"only GET without a body; events are sent over a WebSocket\n",
+    "text/plain; charset=utf-8",
+).serialize()
 
 
 def between_frames(protocol: Protocol) -> bool:
@@ -106,6 +114,7 @@ class EdgeConnection(ServerConnection):
         """Returns what the connection takes of the limits."""
         self.lost = False
         self._served = False
+        self._told_of_request = False
         self.principal: Principal = ANYBODY
         self.token: str | None = None
         self.may_go_on: Callable[[], bool] = lambda: True
@@ -340,6 +349,18 @@ class EdgeConnection(ServerConnection):
             return
         super().data_received(data)
         self._cut_if_piling_up()
+
+    def send_data(self) -> None:
+        """Answer what is no request, as a POST with a body: the library only ends its side.
+
+        Its caller would be told of an empty answer, and behind a proxy of a bad gateway.
+        """
+        problem = self.protocol.handshake_exc
+        if isinstance(problem, InvalidMessage) and not self._told_of_request:
+            self._told_of_request = True
+            if not isinstance(problem.__cause__, EOFError):
+                self.transport.write(_NO_REQUEST)
+        super().send_data()
 
     def _cut_if_piling_up(self) -> None:
         if self.transport.get_write_buffer_size() > self._unsent_limit:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidMessage
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
@@ -34,6 +35,18 @@ def test_the_names_that_are_overridden_or_read_still_exist() -> None:
     assert list(inspect.signature(ServerConnection.process_event).parameters) == ["self", "event"]
     assert list(inspect.signature(Protocol.send_close).parameters) == ["self", "code", "reason"]
     assert list(inspect.signature(Protocol.send_ping).parameters) == ["self", "data"]
+
+
+def test_the_library_tells_what_is_no_request_from_one_that_did_not_come() -> None:
+    causes: list[type[object]] = []
+    for received in (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"GET / HT"):
+        protocol = ServerProtocol()
+        protocol.receive_data(received)
+        protocol.receive_eof()
+        assert isinstance(protocol.handshake_exc, InvalidMessage)
+        causes.append(type(protocol.handshake_exc.__cause__))
+
+    assert causes == [ValueError, EOFError]
 
 
 def test_our_text_frames_are_the_librarys() -> None:
