@@ -6,7 +6,8 @@ encoded again: what they mean is the normalizer's business, and a number may not
 Pure and total.
 """
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -52,6 +53,12 @@ CANNOT_CUT = (msgspec.MsgspecError, RecursionError)
 """What the cutter raises for what it cannot follow; nesting of some 900 is such a thing.  Nothing
 is lost by taking it for one event: no normalizer decodes a value that deep."""
 
+ROUGH_BYTES: Final = 256 * 1024
+"""Longest message whose envelopes are looked for though it is no JSON, which takes far longer."""
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
+_FIELD: Final = re.compile(rb'\s*"(id|event|traceparent|tracestate)"\s*:\s*(.*?)\s*', re.DOTALL)
+
 _envelopes = msgspec.json.Decoder(list[_Envelope])
 _envelope = msgspec.json.Decoder(_Envelope)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
@@ -90,8 +97,9 @@ def _split_array(message: bytes) -> list[Submission]:
         try:
             items = _items.decode(message)
         except CANNOT_CUT:
-            return [Submission(message, None)]
-        submissions = [_split_one(bytes(item)) for item in items]
+            submissions = _split_roughly(message)
+        else:
+            submissions = [_split_one(bytes(item)) for item in items]
     if len(submissions) > MAX_EVENTS:
         raise BadFrameError(f"more than {MAX_EVENTS} events in one message")
     return submissions
@@ -100,9 +108,74 @@ def _split_array(message: bytes) -> list[Submission]:
 def _split_one(raw: bytes) -> Submission:
     try:
         envelope = _envelope.decode(raw)
+    except msgspec.ValidationError:
+        return Submission(raw, None)  # JSON, of something else
     except CANNOT_CUT:
-        return Submission(raw, None)
+        return _envelope_around(raw) or Submission(raw, None)
     return _from_envelope(envelope)
+
+
+def _split_roughly(message: bytes) -> list[Submission]:
+    """The envelopes of an array that is no JSON; what holds anything else is one event."""
+    envelopes: list[Submission] = []
+    for item in _parts(message):
+        envelope = _envelope_around(item)
+        if envelope is None:
+            break
+        envelopes.append(envelope)
+    else:
+        if envelopes:
+            return envelopes
+    return [Submission(message, None)]
+
+
+def _envelope_around(raw: bytes) -> Submission | None:
+    """The envelope around an event that is no JSON; ``None`` if there is none.
+
+    Python writes ``NaN``, and JavaScript half a character.  Who sends that is waiting for an answer
+    all the same, as are those whose events are in the same message.
+    """
+    parts = _parts(raw)
+    fields = {m[1]: m[2] for part in parts if (m := _FIELD.fullmatch(part))}
+    event = fields.pop(b"event", b"")
+    if not event or len(fields) != len(parts) - 1:
+        return None
+    try:
+        # the rest has to be what it is elsewhere
+        rest = b",".join([b'"%b":%b' % field for field in fields.items()])
+        envelope = _envelope.decode(b'{"event":0,%b}' % rest)
+    except CANNOT_CUT:
+        return None
+    return _from_envelope(envelope)._replace(value=event)
+
+
+def _parts(raw: bytes) -> list[bytes]:
+    """What stands between the outermost brackets of ``raw``, cut at its commas.
+
+    Empty where brackets or quotes have no end, or something follows the last one.
+    """
+    if len(raw) > ROUGH_BYTES:
+        return []
+    raw = raw.strip()
+    parts: list[bytes] = []
+    depth, start = 0, 1
+    for token in _TOKEN.finditer(raw):
+        match token[0]:
+            case b"[" | b"{":
+                depth += 1
+            case b"]" | b"}":
+                depth -= 1
+                if not depth:
+                    parts.append(raw[start : token.start()])
+                    return parts if token.end() == len(raw) else []
+            case b"," if depth == 1:
+                parts.append(raw[start : token.start()])
+                start = token.end()
+            case b'"':
+                return []
+            case _:
+                pass
+    return []
 
 
 def _from_envelope(envelope: _Envelope) -> Submission:

@@ -38,11 +38,10 @@ def test_what_is_no_batch_and_no_envelope_is_one_event_unchanged(message: bytes)
     [
         b"%s%s" % (b"[" * 20_000, b"]" * 20_000),
         b"[" * 20_000,
-        b'{"id":1,"event":%s%s}' % (b"[" * 20_000, b"]" * 20_000),
         b'{"id":%s%s,"event":1}' % (b"[" * 20_000, b"]" * 20_000),
         b'[{"id":1,"event":{}},%s%s]' % (b'{"a":' * 20_000, b"}" * 20_000),
     ],
-    ids=["arrays", "only opened", "within an event", "within an id", "within a batch"],
+    ids=["arrays", "only opened", "within an id", "within a batch"],
 )
 def test_what_is_nested_deeper_than_can_be_followed_is_one_event_unchanged(message: bytes) -> None:
     assert split(message) == [Submission(message, None)]
@@ -86,6 +85,46 @@ def test_what_is_no_trace_context_is_left_out(fields: bytes) -> None:
 def test_with_a_trace_context_that_is_no_text_it_is_an_event() -> None:
     message = b'{"id":1,"event":{"n":1},"traceparent":7}'
 
+    assert split(message) == [Submission(message, None)]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"n":NaN}',
+        b"Infinity",
+        rb'{"a,b":"}]\"\ud83d"}',
+        b'{"a":"\x01"}',
+        b"[" * 20_000 + b"]" * 20_000,
+        b"nonsense",
+    ],
+    ids=["nan", "infinity", "half a character", "control character", "deep", "nonsense"],
+)
+def test_an_envelope_whose_event_is_no_json_is_one_all_the_same(event: bytes) -> None:
+    odd = b' {"event" : %b , "id":"a","traceparent":"00-ab"} ' % event
+    fine = b'{"id":2,"event":{"n":1}}'
+    as_sent = Submission(event, b'"a"', [("traceparent", b"00-ab")])
+
+    assert split(odd) == [as_sent]
+    assert split(b"[%b,%b]" % (odd, fine)) == [as_sent, Submission(b'{"n":1}', b"2")]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"[ERROR, disk full]",
+        b'[{"id":1,"event":NaN}, disk full]',
+        b'[{"id":1,"event":NaN}] disk full',
+        b'[{"id":1,"event":"]',
+        b'{"id":1,"event":NaN,"user":7}',
+        b'{"id":1,"id":2,"event":NaN}',
+        b'{"id":NaN,"event":1}',
+        b'{"id":1,"event":}',
+        b'{"id":1,"event":NaN}}',
+    ],
+    ids=repr,
+)
+def test_what_only_looks_like_an_envelope_is_one_event(message: bytes) -> None:
     assert split(message) == [Submission(message, None)]
 
 
