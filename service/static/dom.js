@@ -1,3 +1,10 @@
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text without the characters that turn round what stands after it, such as the digits of a number: they are named. */
+function plain(text) {
+  return String(text).replace(TURNING, (character) => `\\u${character.charCodeAt(0).toString(16)}`);
+}
+
 /** Elements from plain values: text only ever becomes text. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -6,7 +13,9 @@ export function h(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  for (const child of children) {
+    if (child !== null && child !== undefined) element.append(child instanceof Node ? child : plain(child));
+  }
   return element;
 }
 
@@ -14,6 +23,7 @@ export const byId = (id) => document.getElementById(id);
 
 /** Set text only when it changes: screen readers and layout stay calm. */
 export function setText(element, text) {
+  text = plain(text);
   if (element.textContent !== text) element.textContent = text;
 }
 

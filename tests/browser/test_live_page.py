@@ -246,6 +246,21 @@ async def test_filters_find_what_is_meant_and_every_digit_of_a_number() -> None:
     assert page.problems == []
 
 
+async def test_text_that_would_turn_round_what_follows_it_does_not() -> None:
+    turned = "\u202eשלום"
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.live()
+        edge.log.append("alerts", {"message": turned, "n": 1234}, key=turned.encode())
+        await page.until("document.querySelectorAll('#tail li').length === 1")
+        row = await page.text("#tail li")
+        await page.page.click("#tail summary")
+        expanded = await page.text("#tail pre")
+
+    assert row.count("\\u202eשלום") == 2
+    assert '"message": "\\u202eשלום"' in expanded
+    assert "\u202e" not in row + expanded
+
+
 async def test_what_is_read_out_stays_still_and_old_events_have_a_date() -> None:
     figures = Figures()
     async with serving(status=figures) as edge, browsing(edge, viewport=DESKTOP) as page:
