@@ -227,8 +227,9 @@ def _servers(settings: Settings) -> dict[str, Any]:
         for index, address in enumerate(settings.kafka.bootstrap_servers)
     }
     server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host  # an IPv6 address
     servers["websocket"] = {
-        "host": f"{server.host}:{server.port}",
+        "host": f"{host}:{server.port}",
         "protocol": "ws" if server.tls_cert_file is None else "wss",
     }
     return servers

@@ -30,6 +30,12 @@ def resolve(document: Any, reference: str) -> Any:
     return node
 
 
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    document = asyncapi(build_settings({"server": {"host": "::1", "port": 8443}}))
+
+    assert document["servers"]["websocket"]["host"] == "[::1]:8443"
+
+
 def test_topics_and_sockets_are_channels_with_operations() -> None:
     document = asyncapi(build_settings({}))
 
