@@ -189,10 +189,15 @@ def build_pipeline(
         branch = _branch(handler_name, handler, results, counters, tracing, changelog=changelog)
         branches.append(branch)
         bound = branch.dispatcher.handler
-        if changelog is not None or bound.assigned is not None or bound.revoked is not None:
+        # who opens may ask for a state or timers, and those go with their partition
+        asks = hasattr(bound.spec.target, "open") or changelog is not None
+        if asks or bound.assigned is not None or bound.revoked is not None:
             kept.append(
                 KeptHandler(
-                    handler=bound, counters=counters.handler(handler_name), changelog=changelog
+                    handler=bound,
+                    counters=counters.handler(handler_name),
+                    store=store,
+                    changelog=changelog,
                 )
             )
         emitters[handler_name] = Emitter(results, f"{name}.{handler_name}", changelog)

@@ -45,6 +45,11 @@ class KeptTogether:
     def __init__(self, keepers: Sequence[StateKeeper]) -> None:
         self._keepers = keepers
 
+    @property
+    def restores(self) -> bool:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        return any(keeper.restores for keeper in self._keepers)
+
     async def restore(self, partition: TopicPartition) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
         for keeper in self._keepers:

@@ -23,6 +23,7 @@ from service.publishers.changelog import Changelog, Owner
 from service.settings import PipelineSettings, Settings
 from service.settings.base import TOPIC_PATTERN
 from service.settings.chains import group_of
+from service.state.keyed import StateStore
 from service.state.records import changelog_topic
 from service.state.restore import ChangelogReader, Chunk, restore
 
@@ -137,16 +138,18 @@ def check(name: str, pipeline: PipelineSettings, logged: Mapping[str, object]) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptHandler:
-    """A handler that wants to know of partitions.
+    """A handler that may remember something of partitions, or wants to know of them.
 
     Attributes:
         handler: The handler.
         counters: Its counters.
+        store: Its state.
         changelog: Of its state, if that is durable.
     """
 
     handler: BoundHandler
     counters: HandlerCounters
+    store: StateStore
     changelog: Changelog | None
 
 
@@ -155,7 +158,7 @@ class PipelineState:
 
     Args:
         name: The pipeline's name, for the log.
-        handlers: Those that have durable state or ask to be told of partitions.
+        handlers: Those that may have state or ask to be told of partitions.
         reader: Reads changelogs.
     """
 
@@ -166,6 +169,16 @@ class PipelineState:
         self._handlers = handlers
         self._reader = reader
         self._known: set[TopicPartition] = set()
+
+    @property
+    def restores(self) -> bool:
+        """See :class:`~service.consumers.base.StateKeeper`."""
+        return any(
+            kept.changelog is not None
+            or kept.handler.assigned is not None
+            or kept.handler.revoked is not None
+            for kept in self._handlers
+        )
 
     def ask(self, owner: Owner) -> None:
         """Ask ``owner`` too before changes of a partition are written."""
@@ -255,8 +268,7 @@ class PipelineState:
         self._known -= gone
         for kept in self._handlers:
             for partition in gone:
-                if kept.changelog is not None:
-                    kept.changelog.store.forget(*partition)
+                kept.store.forget(*partition)
                 if kept.handler.revoked is not None:
                     await kept.handler.revoked(*partition)
 

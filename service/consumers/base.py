@@ -321,6 +321,14 @@ class Transactions(Protocol):
 class StateKeeper(Protocol):
     """Who keeps what handlers remember about a source's partitions."""
 
+    @property
+    def restores(self) -> bool:
+        """Whether :meth:`restore` does something: what it brings up to date goes with a partition.
+
+        Otherwise what is remembered is in memory only, and stays until :meth:`forget`.
+        """
+        ...
+
     async def restore(self, partition: TopicPartition) -> None:
         """Bring the state of a partition up to date; nothing of it is read before.
 

@@ -50,8 +50,8 @@ class Opening:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether handlers remember something of the partitions."""
-        return self._state is not None
+        """Whether what handlers remember of the partitions is restored."""
+        return self._state is not None and self._state.restores
 
     def reassigned(
         self, known: Collection[TopicPartition], assigned: Collection[TopicPartition]

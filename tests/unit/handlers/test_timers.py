@@ -499,3 +499,48 @@ async def test_a_handler_says_how_many_timers_it_keeps() -> None:
         await service.advance(2)
 
         assert {output["key"] for output in service.outputs()} == {"3", "20"}
+
+
+@handler("timer_tests_forgetful")
+class Forgetful:
+    """Reminds of a key after a minute unless told to stop, and counts; declares no state."""
+
+    async def open(self, context: HandlerContext) -> None:
+        self._timers: KeyTimers = context.timers(self.remind)
+        self._counts = context.state("counts")
+
+    def __call__(self, event: Event) -> dict[str, Any]:
+        key = event.key_text
+        if event.data.get("stop"):
+            self._timers.clear(event, key)
+        else:
+            now_ms = self._timers._wall_ms + int(asyncio.get_running_loop().time() * 1000)
+            self._timers.set(event, key, now_ms + 60_000)
+        count = (self._counts.get(event, key) or 0) + 1
+        self._counts.put(event, key, count)
+        return {"key": key, "count": count}
+
+    def remind(self, timer: Timer) -> dict[str, Any]:
+        return {"late": timer.key}
+
+
+async def test_what_is_in_memory_only_does_not_outlive_its_partition_here() -> None:
+    broker = MemoryBroker()
+    async with Harness(pipeline_of(Forgetful), broker=broker, partitions=2) as first:
+        for number, key in enumerate("ab"):
+            await first.send({}, key=key, partition=number)
+        await first.settle()
+        async with Harness(pipeline_of(Forgetful), broker=broker) as second:
+            await second.send({"stop": True}, key="b", partition=1)
+            await second.settle()
+            await second.advance(100)
+        await first.send({"stop": True}, key="b", partition=1)
+        await first.settle()
+
+        assert first.outputs() == [
+            {"key": "a", "count": 1},
+            {"key": "b", "count": 1},
+            {"key": "b", "count": 1},
+            {"late": "a"},
+            {"key": "b", "count": 1},
+        ]
