@@ -19,6 +19,7 @@ from service.handlers.context import HandlerContext
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.rolling_options import RollingMetricsOptions
 from service.handlers.spec import handler
+from service.handlers.timers import FORGOTTEN_AFTER_S
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
 from service.windows.aggregate import FOLD_AT, LARGEST
@@ -40,8 +41,6 @@ LOOKED_AT: Final = 4
 """Keys looked at for each that may be closed: the ends of sessions that went on are found late."""
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
-FORGOTTEN_AFTER_S: Final = 3600.0
-"""Silence after which a connection of a source, with no window open, is taken to be gone."""
 _NEWEST: Final = "newest"
 _key = attrgetter("key")
 _timestamp = attrgetter("timestamp")

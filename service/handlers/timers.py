@@ -28,6 +28,9 @@ FIRED_PER_TICK: Final = 10_000
 So do those behind as many results, which the next tick has at once.
 """
 
+FORGOTTEN_AFTER_S: Final = 3600.0
+"""Silence after which a connection of a source without a timer or a window is taken to be gone."""
+
 _TIMER: Final = "t/"
 _NEWEST: Final = "newest"
 
@@ -86,6 +89,7 @@ class KeyTimers:
         self._go_off = go_off
         self._wall_ms = wall_ms
         self._due: dict[PartitionId, Agenda] = {}
+        self._assigned: set[PartitionId] = set()  # by the group; others are connections of a source
 
     def set(self, place: Place, key: str, at_ms: int) -> None:
         """Let the timer of ``key`` go off at ``at_ms``, whatever it was set to before.
@@ -119,10 +123,12 @@ class KeyTimers:
     def assigned(self, topic: str, partition: int) -> None:
         """The state of a partition is here: find out what it holds."""
         self.revoked(topic, partition)
+        self._assigned.add((topic, partition))
         self._index(Partition(topic, partition))
 
     def revoked(self, topic: str, partition: int) -> None:
         """Somebody else has the partition now."""
+        self._assigned.discard((topic, partition))
         self._due.pop((topic, partition), None)
 
     def tick(self, now_s: float, most: int = FIRED_PER_TICK) -> list[PartitionResult]:
@@ -136,7 +142,14 @@ class KeyTimers:
         for place in list(self._due):
             time_ms = self._time_ms(place, now_s)
             results.extend(self._fire(Partition(*place), time_ms, most - len(results)))
+            if not self._due[place] and place not in self._assigned:
+                self._let_go(Partition(*place), now_s)
         return results
+
+    def _let_go(self, place: Partition, now_s: float) -> None:
+        """Forget a connection that has no timer; it is known again by the next that it sets."""
+        del now_s
+        del self._due[place]
 
     def _time_ms(self, place: PartitionId, now_s: float) -> int:
         """What time it is in a partition."""
@@ -261,6 +274,13 @@ class EventTimers(KeyTimers):
         """See :meth:`KeyTimers.revoked`."""
         super().revoked(topic, partition)
         self._watermarks.pop((topic, partition), None)
+
+    def _let_go(self, place: Partition, now_s: float) -> None:
+        """Forget a connection that has no timer, and after long silence its time as well."""
+        if now_s - self._watermark(place).heard_at_s > FORGOTTEN_AFTER_S:
+            super()._let_go(place, now_s)
+            self._state.delete(place, _NEWEST)
+            del self._watermarks[place]
 
     def _time_ms(self, place: PartitionId, now_s: float) -> int:
         watermark = self._watermark(Partition(*place))

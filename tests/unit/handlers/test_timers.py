@@ -544,3 +544,47 @@ async def test_what_is_in_memory_only_does_not_outlive_its_partition_here() -> N
             {"late": "a"},
             {"key": "b", "count": 1},
         ]
+
+
+def _nothing_unread(_topic: str, _partition: int) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("in_event_time", [True, False], ids=["event time", "clock"])
+async def test_a_connection_that_is_gone_is_forgotten_when_its_timers_have_gone_off(
+    in_event_time: bool,  # noqa: FBT001 -- a parameter of the test
+) -> None:
+    loop = asyncio.get_running_loop()
+    gone, held = Partition("clients", 17), Partition("input", 0)
+    store = LoggedStore(loop.time)
+    state = store.keyed("timers", ttl_s=None, max_keys=100)
+    went_off: list[Timer] = []
+    timers: KeyTimers = (
+        EventTimers(
+            state,
+            went_off.append,
+            lateness_s=0,
+            idle_s=5,
+            clock=loop.time,
+            unread=_nothing_unread,
+        )
+        if in_event_time
+        else KeyTimers(state, went_off.append, wall_ms=0)
+    )
+    timers.assigned(*held)
+    for place in (gone, held):
+        if isinstance(timers, EventTimers):
+            batch = RecordBatch(*place, [SourceRecord(b"")], next_offset=1)
+            timers.observe(Event({}, batch=batch))
+        timers.set(place, "a", 60_000)
+    store.settle()
+
+    for _ in range(3):
+        await asyncio.sleep(2_000)
+        timers.tick(loop.time())
+        store.settle()
+
+    assert sorted(timer.place for timer in went_off) == [gone, held]
+    assert list(timers._due) == [held]
+    assert list(getattr(timers, "_watermarks", [held])) == [held]
+    assert list(state.items(gone)) == []
