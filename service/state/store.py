@@ -311,10 +311,16 @@ class LoggedStore:
                     table.close()
 
     def sweep(self) -> None:
-        """Remove expired keys everywhere."""
+        """Remove expired keys everywhere, and what is empty of partitions that nobody opened.
+
+        Each may be a connection that is gone.
+        """
+        undecided = {id(table) for _, table, _, _ in self.changes}
         for state in self.states.values():
-            for table in state.tables.values():
+            for partition, table in list(state.tables.items()):
                 table.sweep()
+                if not (len(table) or table.logged or id(table) in undecided):
+                    del state.tables[partition]
 
     def keys(self) -> int:
         """Keys held, of every state and partition."""

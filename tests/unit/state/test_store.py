@@ -344,3 +344,26 @@ def test_a_table_that_a_call_has_changed_which_goes_on_is_not_opened_again() -> 
     store.release(_HERE)
 
     assert dict(store.reopen("state", _HERE).items()) == {}
+
+
+def test_a_connection_of_which_nothing_is_remembered_leaves_nothing() -> None:
+    now_s = 0.0
+    store = LoggedStore(lambda: now_s)
+    state = opened(store)
+    lasting, expiring = state, store.keyed("short", ttl_s=10, max_keys=100)
+    first, second, undecided = (Partition("clients", number) for number in (1, 2, 3))
+    expiring.put(first, "a", 1)
+    lasting.put(second, "a", 1)
+    lasting.put(undecided, "a", 1)
+    store.settle()
+    lasting.delete(second, "a")
+    store.settle()
+    lasting.delete(undecided, "a")
+
+    now_s = 20.0
+    store.sweep()
+    store.undo()
+
+    assert expiring.tables == {}
+    assert set(lasting.tables) == {_HERE, undecided}
+    assert lasting.get(undecided, "a") == 1
