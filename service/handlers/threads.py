@@ -72,8 +72,15 @@ class _Daemons(Executor):
         self._calls.put((result, lambda: fn(*args, **kwargs)))
         if not self._idle.acquire(blocking=False) and self._started < self._most:
             name = f"{self._name}_{self._started}"
-            self._started += 1
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has none to spare: those that there are take it
+                if not self._started:
+                    result.cancel()
+                    raise
+            else:
+                self._started += 1
         return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 -- the standard library's signature

@@ -134,3 +134,23 @@ async def test_calls_that_wait_for_a_thread_when_it_closes_are_dropped() -> None
     assert ended[0] is None
     assert all(isinstance(each, asyncio.CancelledError) for each in ended[1:])
     assert called == [1]
+
+
+@pytest.mark.real_loops
+async def test_a_thread_that_the_system_refuses_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bound = make_spec(_thread_name, name="x", run_in="thread", concurrency=1).bind()
+    start = threading.Thread.start
+
+    def refuse(_thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        await bound.call(_EVENT)
+
+    async with asyncio.timeout(2):
+        assert await bound.call(_EVENT)
+    await bound.close()
