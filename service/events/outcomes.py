@@ -87,6 +87,13 @@ class Outcome(msgspec.Struct, eq=False):
     results: Results = ()
     failure: Failure | None = None
 
+    @property
+    def count(self) -> int:
+        """How many results there are to publish."""
+        if self.failure is not None:
+            return 0
+        return 1 if isinstance(self.results, dict) else len(self.results)
+
     def __repr__(self) -> str:
         what = self.results if self.failure is None else self.failure
         return f"Outcome({self.batch.topic}/{self.batch.partition}[{self.index}]: {what!r})"

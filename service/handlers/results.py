@@ -103,7 +103,7 @@ def is_plain(returned: Any) -> TypeGuard[Result]:
 
 
 def _unusual(returned: Any, limit: int) -> Sequence[Result]:
-    single = _single(returned)
+    single = None if type(returned) is list else _single(returned)
     if single is not None:
         return (single,)
     if not isinstance(returned, Iterable):
@@ -115,7 +115,7 @@ def _unusual(returned: Any, limit: int) -> Sequence[Result]:
     for item in items:
         if item is None:
             continue
-        result = _single(item)
+        result = Result(item) if type(item) is dict else _single(item)
         if result is None:
             raise _unusable(item)
         results.append(result)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from service.clock import wall_clock_ms
-from service.delivery.identity import ID_HEADER, first_id_format
+from service.delivery.identity import ID_HEADER, first_id_format, headrace_id, id_prefix
 from service.events import Handled, Outcome, Record, RecordBatch, Result, SameKey
 from service.publishers.base import OutputTracing, Row
 from service.publishers.encoding import (
@@ -28,6 +28,7 @@ from service.publishers.runs import EntryOwner, Run, by_partition
 from service.state.keyed import all_finite
 
 _RUNS = {Handled}
+_MAPPING, _ADDRESSED, _SEVERAL = range(3)
 _key_of = attrgetter("key")
 _headers_of = attrgetter("headers")
 _serial_of = attrgetter("serial")
@@ -40,6 +41,8 @@ class _Part(NamedTuple):
     places: list[int]
     values: Sequence[Any]
     keys: list[bytes | None] | None
+    numbers: list[int] | None
+    """Which of its record's results each is; ``None`` if each is the only one."""
 
 
 class _Ready(NamedTuple):
@@ -49,6 +52,30 @@ class _Ready(NamedTuple):
     run: Run
     keys: list[bytes | None]
     rows: list[Row]
+
+
+class Several:
+    """Outcomes of one batch with any number of plain results each.
+
+    Attributes:
+        batch: The records' batch.
+        items: The outcomes, none of them a failure; not empty.
+    """
+
+    __slots__ = ("batch", "items")
+
+    def __init__(self, batch: RecordBatch, items: list[Outcome]) -> None:
+        self.batch = batch
+        self.items = items
+
+    @property
+    def indexes(self) -> list[int]:
+        """Their places in the batch."""
+        return [item.index for item in self.items]
+
+    def outcomes(self) -> list[Outcome]:
+        """One by one."""
+        return self.items
 
 
 class PlainWriter:
@@ -77,14 +104,18 @@ class PlainWriter:
         self._output = output
         self._tracing = tracing
 
-    def write(self, run: Handled) -> bool:
+    def write(self, run: Handled | Several) -> bool:
         """Queue the results of ``run``; false if they are not all plain, and none is queued."""
         ready: list[_Ready] = []
-        for part in self._by_topic(run):
+        for part in (
+            self._several_by_topic(run) if isinstance(run, Several) else self._by_topic(run)
+        ):
             made = self._checked(run.batch, part)
             if made is None:
                 return False
             ready.append(made)
+        if isinstance(run, Several):
+            _expect(run)
         publisher = self._publisher
         for topic, whole, keys, rows in ready:
             partitions = publisher.partitions_for(topic, keys, run.batch.partition)
@@ -94,27 +125,44 @@ class PlainWriter:
 
     def _by_topic(self, run: Handled) -> Iterable[_Part]:
         if not run.addressed:
-            return (_Part(self._output, run.indexes, run.results, None),)
+            return (_Part(self._output, run.indexes, run.results, None, None),)
         records, output = run.batch.records, self._output
         parts: dict[str | None, tuple[list[int], list[Any], list[bytes | None]]] = {}
         for place, result in zip(run.indexes, run.results, strict=True):
             topic, value, key = output, result, records[place].key
             if type(result) is Result:
                 topic, value = result.topic or output, result.value
-                if not isinstance(result.key, SameKey):
-                    key = result.key.encode() if isinstance(result.key, str) else result.key
+                key = _key_for(result, key)
             part = parts.get(topic)
             if part is None:
                 part = parts[topic] = ([], [], [])
             part[0].append(place)
             part[1].append(value)
             part[2].append(key)
+        return [_Part(topic, *part, None) for topic, part in parts.items()]
+
+    def _several_by_topic(self, run: Several) -> Iterable[_Part]:
+        records, output = run.batch.records, self._output
+        parts: dict[str | None, tuple[list[int], list[Any], list[bytes | None], list[int]]] = {}
+        for item in run.items:
+            place, results = item.index, item.results
+            own_key = records[place].key
+            many = (Result(results),) if isinstance(results, dict) else results
+            for number, result in enumerate(many):
+                topic = result.topic or output
+                part = parts.get(topic)
+                if part is None:
+                    part = parts[topic] = ([], [], [], [])
+                part[0].append(place)
+                part[1].append(result.value)
+                part[2].append(_key_for(result, own_key))
+                part[3].append(number)
         return [_Part(topic, *part) for topic, part in parts.items()]
 
     def _checked(self, batch: RecordBatch, part: _Part) -> "_Ready | None":
         """The records of results to one topic; ``None`` if not all of them are plain."""
         publisher = self._publisher
-        topic, places, results, keys = part
+        topic, places, results, keys, numbers = part
         if topic is None or topic not in publisher.topics:
             return None
         try:
@@ -130,8 +178,16 @@ class PlainWriter:
         longest = max(map(len, values)) + longest_key + OUR_HEADERS_BYTES
         if longest > publisher.max_record_bytes(topic) or not _all_finite(results, values):
             return None
-        first_id = first_id_format(*self._name, batch.path, batch.partition)
-        headers = [[(ID_HEADER, first_id % record.offset), CONTENT_TYPE] for record in records]
+        origin = (*self._name, batch.path, batch.partition)
+        if numbers is None:
+            first_id = first_id_format(*origin)
+            headers = [[(ID_HEADER, first_id % record.offset), CONTENT_TYPE] for record in records]
+        else:
+            prefix = id_prefix(*origin)
+            headers = [
+                [(ID_HEADER, headrace_id(prefix, record.offset, number)), CONTENT_TYPE]
+                for record, number in zip(records, numbers, strict=True)
+            ]
         self._pass_trace_on(batch, places, records, headers)
         # stamped here, once: the client would ask for the time of each
         rows: list[Row] = list(zip(repeat(wall_clock_ms()), keys, values, headers))
@@ -154,7 +210,36 @@ class PlainWriter:
                 own.append((TRACE_HEADER, parent))
 
 
-def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Outcome]:
+def _key_for(result: Result, own: bytes | None) -> bytes | None:
+    key = result.key
+    if isinstance(key, SameKey):
+        return own
+    return key.encode() if isinstance(key, str) else key
+
+
+def _expect(run: Several) -> None:
+    """Have each record wait for all of its results; what has none is done."""
+    batch = run.batch
+    silent: list[int] = []
+    for item in run.items:
+        count = item.count
+        if not count:
+            silent.append(item.index)
+        elif count > 1:
+            batch.hold(item.index, count - 1)
+    batch.ack_many(silent)
+
+
+def by_count(item: Handled | Several) -> Iterable[tuple[Sequence[int], int]]:
+    """The places in its batch of what was handled, and how many results each has."""
+    if isinstance(item, Several):
+        return [((outcome.index,), outcome.count) for outcome in item.items]
+    return ((item.indexes, 1),)
+
+
+def gathered(
+    items: Sequence[Handled | Outcome | None],
+) -> Iterable[Handled | Several | Outcome]:
     """``items`` by batch, those that are plain and stand together put into runs.
 
     Calls that wait finish across many batches; taken as they come, nearly every run would have
@@ -178,32 +263,37 @@ def gathered(items: Sequence[Handled | Outcome | None]) -> Iterable[Handled | Ou
     return chain.from_iterable(_runs(batch, groups[batch]) for batch in batches)
 
 
-def _runs(batch: RecordBatch, items: Iterable[Handled | Outcome]) -> Iterator[Handled | Outcome]:
+def _runs(
+    batch: RecordBatch, items: Iterable[Handled | Outcome]
+) -> Iterator[Handled | Several | Outcome]:
     """``items`` of one batch in order, neighbours that are plain in the same way put into runs."""
-    for addressed, some in groupby(items, _addressed):
-        if addressed is None:
+    for kind, some in groupby(items, _kind):
+        if kind is None:
             yield from some
             continue
         outcomes: list[Any] = list(some)
+        if kind == _SEVERAL:
+            yield Several(batch, outcomes)
+            continue
         indexes = [outcome.index for outcome in outcomes]
         results = [outcome.results for outcome in outcomes]
-        if addressed:
+        if kind == _ADDRESSED:
             results = [result for (result,) in results]
-        yield Handled(batch, indexes, results, addressed=addressed)
+        yield Handled(batch, indexes, results, addressed=kind == _ADDRESSED)
 
 
-def _addressed(item: Handled | Outcome) -> bool | None:
-    """Whether ``item`` is plain and addressed, or plain and a mapping; ``None`` if not plain."""
+def _kind(item: Handled | Outcome) -> int | None:
+    """How ``item`` is plain, ``None`` if it is not."""
     # no enumeration: on Python 3.11 to name a member of one costs as much as all of this
     if type(item) is not Outcome or item.failure is not None:
         return None
     results = item.results
     if type(results) is dict:
-        return False
-    if len(results) != 1:
-        return None
-    (result,) = results
-    return True if type(result) is Result and result.plain else None
+        return _MAPPING
+    if len(results) == 1:
+        (result,) = results
+        return _ADDRESSED if type(result) is Result and result.plain else None
+    return _SEVERAL if all(type(each) is Result and each.plain for each in results) else None
 
 
 def _all_finite(results: Sequence[Any], values: Sequence[bytes]) -> bool:

@@ -43,7 +43,7 @@ from service.publishers.encoding import (
     passed_on,
 )
 from service.publishers.graves import Grave
-from service.publishers.plain import PlainWriter, gathered
+from service.publishers.plain import PlainWriter, Several, by_count, gathered
 from service.publishers.protocols import NO_TRACING, Changes, Publisher
 from service.publishers.runs import Entry, Run, trace_sent
 
@@ -142,7 +142,8 @@ class ResultWriter:
             if isinstance(item, Outcome):
                 single = [item]
             elif not (late or batch.topic in self._delay_topics) and self._plain.write(item):
-                self._wrote(batch, item.indexes)
+                for indexes, count in by_count(item):
+                    self._wrote(batch, indexes, count)
                 continue
             else:
                 single = item.outcomes()
@@ -151,7 +152,7 @@ class ResultWriter:
                     late.append(outcome)
         return late
 
-    def _drop(self, item: Handled | Outcome) -> None:
+    def _drop(self, item: Handled | Several | Outcome) -> None:
         """Do nothing for an outcome: whoever owns its partition now does it again."""
         indexes = [item.index] if isinstance(item, Outcome) else item.indexes
         item.batch.dropped(indexes)
@@ -167,9 +168,7 @@ class ResultWriter:
             outcome.failure = failure_of(exc, stage="publish", handler=self._handler)
             written = self._bury(outcome, outcome.failure)
         if written:
-            results = () if outcome.failure is not None else outcome.results
-            count = 1 if isinstance(results, dict) else len(results)
-            self._wrote(outcome.batch, (outcome.index,), count)
+            self._wrote(outcome.batch, (outcome.index,), outcome.count)
         return written
 
     def _wrote(self, batch: RecordBatch, indexes: Sequence[int], results: int = 1) -> None:
