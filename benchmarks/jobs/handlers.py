@@ -30,6 +30,13 @@ async def wait_and_tell(event: Event) -> dict[str, Any]:
     return {"message": event.data["message"]}
 
 
+@handler("bench_batch", batch=500)
+async def store_and_tell(events: list[Event]) -> list[dict[str, Any]]:
+    """A call of many to something that answers after ten milliseconds."""
+    await asyncio.sleep(CALL_S)
+    return [{"message": event.data["message"]} for event in events]
+
+
 class Topics(BaseModel):
     """Options of the fan-out handlers: the real topic of each logical one."""
 

@@ -36,14 +36,14 @@ BATCHES = 100
 CONCURRENCY = 1000
 
 
-def batches() -> list[RecordBatch]:
-    """Records of four partitions with 10,000 keys."""
+def batches(*, keys: bool) -> list[RecordBatch]:
+    """Records of four partitions, with 10,000 keys or none."""
     made = []
     for number in range(BATCHES):
         records = [
             SourceRecord(
                 log_value(number * RECORDS + index),
-                key=log_key(number * RECORDS + index),
+                key=log_key(number * RECORDS + index) if keys else None,
                 offset=number * RECORDS + index,
                 timestamp=1_700_000_000_000,
             )
@@ -53,7 +53,7 @@ def batches() -> list[RecordBatch]:
     return made
 
 
-async def through(handler: str, ordering: Ordering) -> float:
+async def through(handler: str, ordering: Ordering, *, keys: bool = True) -> float:
     """Run all batches through one pipeline; returns the microseconds an event took."""
     counters = PipelineCounters("bench")
     sender, inbox = channel[RecordBatch](10_000, items_of=len)
@@ -83,7 +83,7 @@ async def through(handler: str, ordering: Ordering) -> float:
         branches=[Branch(dispatcher=dispatcher, writer=writer, limit=CONCURRENCY)],
         capacity=10_000,
     )
-    made = batches()
+    made = batches(keys=keys)
 
     async def feed() -> None:
         async with sender:
@@ -117,6 +117,7 @@ async def bare_timers() -> float:
 
 
 WAITING = "benchmarks.jobs.handlers:wait_and_tell"
+BATCH = "benchmarks.jobs.handlers:store_and_tell"
 AT_ONCE = "benchmarks.jobs.handlers:keyed_alert"
 CONTENDERS: dict[str, Callable[[], Coroutine[Any, Any, float]]] = {
     "plain function": partial(through, "benchmarks.jobs.handlers:plain_alert", "key"),
@@ -124,6 +125,8 @@ CONTENDERS: dict[str, Callable[[], Coroutine[Any, Any, float]]] = {
     "coroutine that does not wait, per key": partial(through, AT_ONCE, "key"),
     "coroutine that waits 10 ms, unordered": partial(through, WAITING, "none"),
     "coroutine that waits 10 ms, per key": partial(through, WAITING, "key"),
+    "batches that wait 10 ms, per key": partial(through, BATCH, "key"),
+    "batches that wait 10 ms, no keys": partial(through, BATCH, "key", keys=False),
     "bare timers": bare_timers,
 }
 
