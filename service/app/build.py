@@ -1,34 +1,29 @@
 """Builds one pipeline's parts from its configuration; opens nothing."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from service.app.brokers import Brokers
+from service.app.build_handlers import Shared, build_handler, share_delay_topics
 from service.app.chains import kept_together, targets
 from service.app.emitter import Emitter
 from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
-from service.app.state import KeptHandler, PipelineState, changelogs_of, check
+from service.app.state import PipelineState, changelogs_of, check
 from service.channels import Overflow, Receiver, Sender, channel
 from service.consumers.base import Source, StateKeeper
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
-from service.delivery.circuit import CircuitPolicy
 from service.delivery.quarantine import Quarantine
-from service.delivery.retry import DelayTopic, RetryPolicy
-from service.dispatch import Dispatcher, Normalize
+from service.dispatch import Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
-from service.handlers.state import MemoryStateStore, StateStore
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
-from service.pipeline import Branch, Pipeline
-from service.publishers.chain import ChainPublisher
-from service.publishers.changelog import Changelog, Owner
+from service.pipeline import Pipeline
+from service.publishers.changelog import Owner
 from service.publishers.held_back import all_together, by_key, each_alone
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
@@ -36,21 +31,13 @@ from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
 from service.settings import (
     ChannelSettings,
-    CircuitBreakerSettings,
-    HandlerSettings,
     KafkaSourceSettings,
     PipelineSettings,
     Settings,
 )
 from service.settings.chains import group_of
 from service.state.disk import Disk
-from service.state.disk_table import DiskTable
-from service.state.store import LoggedStore
 from service.telemetry import Tracing
-from service.where import Where, compile_where
-
-CIRCUIT_RESET_MAX_S: Final = 300.0
-"""Longest wait for the next probe of an open circuit, unless the configured one is longer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,75 +141,26 @@ def build_pipeline(
         tracing=tracing,
         delay_topics=delay_topics,
     )
-    early_records = max(1, budget_share(settings, settings.memory.max_records) // 2)
-    clock = asyncio.get_running_loop().time
-    feeds: list[ChainSource] = []
-    kept: list[KeptHandler] = []
-    branches: list[Branch] = []
-    emitters: dict[str, Emitter] = {}
-    contexts: dict[str, HandlerContext] = {}
-    for handler_name, handler in config.handlers.items():
-        taking = targets(fed, name, handler_name)
-        if taking:
-            chain = ChainPublisher(
-                edge, via=f"{name}/{handler_name}", topic=handler.output, targets=taking
-            )
-            results = chain.owner = writer(chain, handler=handler_name, output=chain.output)
-            feeds.extend(source for source in taking if source not in feeds)
-        else:
-            results = writer(edge, handler=handler_name, output=handler.output)
-        changelog: Changelog | None = None
-        store: StateStore = MemoryStateStore(clock)
-        if handler_name in logged:
-            store = LoggedStore(clock, None if disk is None else partial(DiskTable, disk))
-            changelog = results.changes = Changelog(
-                store,
-                edge,
-                logged[handler_name],
-                handler=handler_name,
-                transactional=transactions is not None,
-                early_records=early_records,
-            )
-            publisher.changelogs.update(logged[handler_name].values())
-            if transactions is not None:
-                transactions.include(changelog)
-        branch = _branch(handler_name, handler, results, counters, tracing, changelog=changelog)
-        branches.append(branch)
-        bound = branch.dispatcher.handler
-        # who opens may ask for a state or timers, and those go with their partition
-        asks = hasattr(bound.spec.target, "open") or changelog is not None
-        if asks or bound.assigned is not None or bound.revoked is not None:
-            kept.append(
-                KeptHandler(
-                    handler=bound,
-                    counters=counters.handler(handler_name),
-                    store=store,
-                    changelog=changelog,
-                )
-            )
-        emitters[handler_name] = Emitter(results, f"{name}.{handler_name}", changelog)
-        contexts[handler_name] = HandlerContext(
-            pipeline=name,
-            handler=handler_name,
-            options=bound.options,
-            clients=clients,
-            state=store,
-            emit=emitters[handler_name].emit,
-        )
-    _share_delay_topics([branch.dispatcher for branch in branches])
-    normalize = Normalize(
-        load_normalizer(
-            config.normalizer,
-            Limits(config.limits.max_value_bytes, config.limits.max_depth),
-            config.normalizer_options,
-        ),
-        effects=len(branches),
-        failed=writer(edge, handler="", output=None).publish,
+    shared = Shared(
+        name=name,
+        publisher=publisher,
+        edge=edge,
+        transactions=transactions,
+        writer=writer,
+        logged=logged,
+        early_records=max(1, budget_share(settings, settings.memory.max_records) // 2),
         counters=counters,
         tracing=tracing,
-        delay_topics=delay_topics,
-        handlers=config.handlers,
+        clients=clients,
+        disk=disk,
+        targets=partial(targets, fed, name),
     )
+    handlers = {
+        each: build_handler(shared, each, config.handlers[each]) for each in config.handlers
+    }
+    branches = [each.branch for each in handlers.values()]
+    kept = [each.kept for each in handlers.values() if each.kept is not None]
+    share_delay_topics([branch.dispatcher for branch in branches])
     state = PipelineState(name, kept, brokers.changelogs())
     built = BuiltPipeline(
         name=name,
@@ -230,7 +168,7 @@ def build_pipeline(
         pipeline=Pipeline(
             name,
             receiver,
-            normalize=normalize,
+            normalize=_normalize(config, shared, delay_topics),
             branches=branches,
             capacity=config.channel.capacity,
         ),
@@ -240,67 +178,59 @@ def build_pipeline(
         tracing=tracing,
         meter=PipelineMeter(counters),
         demand=ReplicaDemand(),
-        emitters=emitters,
-        contexts=contexts,
+        emitters={each: handler.emitter for each, handler in handlers.items()},
+        contexts={each: handler.context for each, handler in handlers.items()},
         state=state,
         keeper=kept_together([state if kept else None, *(each.keeper for each in fed)]),
         fed=fed,
-        feeds=feeds,
+        feeds=list(dict.fromkeys(feed for each in handlers.values() for feed in each.feeds)),
     )
-    for source_name, source in {**config.sources, **delay_sources(config)}.items():
-        full_name = f"{name}.{source_name}"
-        if isinstance(source, KafkaSourceSettings):
-            kafka = built.sources[source_name] = build_kafka_source(
-                full_name,
-                source,
-                settings=settings,
-                pipeline=config,
-                brokers=brokers,
-                counters=counters,
-                tracing=tracing,
-                quarantine=quarantine,
-                transactions=transactions,
-                state=built.keeper,
-            )
-            built.ask(kafka.permission)
-        else:
-            built.sources[source_name] = build_source(full_name, source, config, counters)
+    _add_sources(built, settings, brokers, quarantine, transactions)
     return built
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerTuning:
-    """What of a handler may change while it runs.
-
-    Attributes:
-        where: Which events it gets; ``None`` means all.
-        timeout_s: Longest call of a coroutine function.
-        retry: What follows a failed attempt.
-    """
-
-    where: Where | None
-    timeout_s: float
-    retry: RetryPolicy
-
-
-def handler_tuning(config: HandlerSettings) -> HandlerTuning:
-    """What ``config`` says of a handler that may change while it runs.
-
-    Raises:
-        ConfigurationError: If there is no such handler, or the filter does not compile.
-    """
-    retry = config.retry
-    return HandlerTuning(
-        where=None if config.where is None else compile_where(config.where),
-        timeout_s=config.effective("timeout_s", load_handler(config.use).timeout_s),
-        retry=RetryPolicy(
-            attempts=retry.attempts,
-            initial_s=retry.initial_s,
-            max_s=max(retry.max_s, retry.initial_s),
-            jitter=retry.jitter,
-            delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
+def _normalize(config: PipelineSettings, shared: Shared, delay_topics: set[str]) -> Normalize:
+    return Normalize(
+        load_normalizer(
+            config.normalizer,
+            Limits(config.limits.max_value_bytes, config.limits.max_depth),
+            config.normalizer_options,
         ),
+        effects=len(config.handlers),
+        failed=shared.writer(shared.edge, handler="", output=None).publish,
+        counters=shared.counters,
+        tracing=shared.tracing,
+        delay_topics=delay_topics,
+        handlers=config.handlers,
     )
+
+
+def _add_sources(
+    built: BuiltPipeline,
+    settings: Settings,
+    brokers: Brokers,
+    quarantine: Quarantine[SourcePartition],
+    transactions: TransactionalPublisher | None,
+) -> None:
+    config, counters = built.settings, built.counters
+    for name, source in {**config.sources, **delay_sources(config)}.items():
+        full_name = f"{built.name}.{name}"
+        if not isinstance(source, KafkaSourceSettings):
+            built.sources[name] = build_source(full_name, source, config, counters)
+            continue
+        kafka = built.sources[name] = build_kafka_source(
+            full_name,
+            source,
+            settings=settings,
+            pipeline=config,
+            brokers=brokers,
+            counters=counters,
+            tracing=built.tracing,
+            quarantine=quarantine,
+            transactions=transactions,
+            state=built.keeper,
+        )
+        built.ask(kafka.permission)
 
 
 def _inbox(config: ChannelSettings) -> tuple[Sender[RecordBatch], Receiver[RecordBatch]]:
@@ -310,48 +240,6 @@ def _inbox(config: ChannelSettings) -> tuple[Sender[RecordBatch], Receiver[Recor
         items_of=len,
         bytes_of=_size_bytes,
         overflow=Overflow(config.overflow),
-    )
-
-
-def _branch(
-    name: str,
-    config: HandlerSettings,
-    writer: ResultWriter,
-    counters: PipelineCounters,
-    tracing: Tracing,
-    *,
-    changelog: Changelog | None,
-) -> Branch:
-    spec = load_handler(config.use, run_in=config.placed)
-    concurrency = config.effective("concurrency", spec.concurrency)
-    tuning = handler_tuning(config)
-    dispatcher = Dispatcher(
-        spec.bind(config.options, name=name, concurrency=concurrency),
-        where=tuning.where,
-        ordering=config.effective("ordering", spec.ordering),
-        timeout_s=tuning.timeout_s,
-        retry=tuning.retry,
-        counters=counters,
-        tracing=tracing,
-        circuit=_circuit(config.circuit_breaker),
-        changelog=changelog,
-        tombstones=config.tombstones or spec.tombstones,
-    )
-    return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
-
-
-def _share_delay_topics(dispatchers: Sequence[Dispatcher]) -> None:
-    """Tell every handler of a pipeline which topics have records for one of them alone."""
-    every = frozenset[str]().union(*(each.delay_topics for each in dispatchers))
-    for each in dispatchers:
-        each.delay_topics = every
-
-
-def _circuit(config: CircuitBreakerSettings) -> CircuitPolicy:
-    return CircuitPolicy(
-        failures=config.failures,
-        reset_s=config.reset_s,
-        reset_max_s=max(config.reset_s, CIRCUIT_RESET_MAX_S),
     )
 
 

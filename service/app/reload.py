@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from service.app.application import Application
-from service.app.build import HandlerTuning, handler_tuning
+from service.app.build_handlers import HandlerTuning, handler_tuning
 from service.dispatch import Dispatcher
 from service.errors import ConfigurationError
 from service.settings import Settings

@@ -1,0 +1,221 @@
+"""Builds the handlers of one pipeline: what they remember, where their results go, how they run.
+
+Knows nothing of where events come from.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+from service.app.emitter import Emitter
+from service.app.state import KeptHandler
+from service.consumers.chain import ChainSource
+from service.delivery.circuit import CircuitPolicy
+from service.delivery.retry import DelayTopic, RetryPolicy
+from service.dispatch import Dispatcher
+from service.handlers import load_handler
+from service.handlers.context import Clients, HandlerContext
+from service.handlers.state import MemoryStateStore, StateStore
+from service.metrics import PipelineCounters
+from service.pipeline import Branch
+from service.publishers.chain import ChainPublisher
+from service.publishers.changelog import Changelog
+from service.publishers.kafka import KafkaPublisher
+from service.publishers.protocols import Publisher
+from service.publishers.results import ResultWriter
+from service.publishers.transactions import TransactionalPublisher
+from service.settings import (
+    CircuitBreakerSettings,
+    HandlerSettings,
+)
+from service.state.disk import Disk
+from service.state.disk_table import DiskTable
+from service.state.store import LoggedStore
+from service.telemetry import Tracing
+from service.where import Where, compile_where
+
+CIRCUIT_RESET_MAX_S: Final = 300.0
+"""Longest wait for the next probe of an open circuit, unless the configured one is longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerTuning:
+    """What of a handler may change while it runs.
+
+    Attributes:
+        where: Which events it gets; ``None`` means all.
+        timeout_s: Longest call of a coroutine function.
+        retry: What follows a failed attempt.
+    """
+
+    where: Where | None
+    timeout_s: float
+    retry: RetryPolicy
+
+
+def handler_tuning(config: HandlerSettings) -> HandlerTuning:
+    """What ``config`` says of a handler that may change while it runs.
+
+    Raises:
+        ConfigurationError: If there is no such handler, or the filter does not compile.
+    """
+    retry = config.retry
+    return HandlerTuning(
+        where=None if config.where is None else compile_where(config.where),
+        timeout_s=config.effective("timeout_s", load_handler(config.use).timeout_s),
+        retry=RetryPolicy(
+            attempts=retry.attempts,
+            initial_s=retry.initial_s,
+            max_s=max(retry.max_s, retry.initial_s),
+            jitter=retry.jitter,
+            delay_topics=tuple(DelayTopic(d.topic, d.delay_s) for d in retry.delay_topics),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the handlers of one pipeline have in common.
+
+    Attributes:
+        name: The pipeline's.
+        logged: Changelog topics, by handler and state.
+        early_records: So many changes make a checkpoint come early.
+        targets: What takes the results of a handler in this process.
+    """
+
+    name: str
+    publisher: KafkaPublisher
+    edge: Publisher
+    transactions: TransactionalPublisher | None
+    writer: Callable[..., ResultWriter]
+    logged: Mapping[str, dict[str, str]]
+    early_records: int
+    counters: PipelineCounters
+    tracing: Tracing
+    clients: Clients
+    disk: Disk | None
+    targets: Callable[[str], Sequence[ChainSource]]
+
+
+class BuiltHandler(NamedTuple):
+    """A handler with everything that belongs to it; ``feeds`` are what takes its results."""
+
+    branch: Branch
+    emitter: Emitter
+    context: HandlerContext
+    kept: KeptHandler | None
+    feeds: Sequence[ChainSource]
+
+
+def build_handler(shared: Shared, name: str, config: HandlerSettings) -> BuiltHandler:
+    """Build the handler called ``name``, with what it remembers and where its results go.
+
+    Raises:
+        ConfigurationError: If there is no such handler, or its options or filter do not fit.
+    """
+    feeds = shared.targets(name)
+    results = _results(shared, name, config, feeds)
+    store, changelog = _memory(shared, name, results)
+    branch = _branch(name, config, results, shared.counters, shared.tracing, changelog=changelog)
+    bound = branch.dispatcher.handler
+    kept: KeptHandler | None = None
+    # who opens may ask for a state or timers, and those go with their partition
+    asks = hasattr(bound.spec.target, "open") or changelog is not None
+    if asks or bound.assigned is not None or bound.revoked is not None:
+        kept = KeptHandler(
+            handler=bound,
+            counters=shared.counters.handler(name),
+            store=store,
+            changelog=changelog,
+        )
+    emitter = Emitter(results, f"{shared.name}.{name}", changelog)
+    context = HandlerContext(
+        pipeline=shared.name,
+        handler=name,
+        options=bound.options,
+        clients=shared.clients,
+        state=store,
+        emit=emitter.emit,
+    )
+    return BuiltHandler(branch, emitter, context, kept, feeds)
+
+
+def _results(
+    shared: Shared, name: str, config: HandlerSettings, feeds: Sequence[ChainSource]
+) -> ResultWriter:
+    """What takes the results: to topics alone, or to the pipelines behind ``feeds`` as well."""
+    if not feeds:
+        return shared.writer(shared.edge, handler=name, output=config.output)
+    chain = ChainPublisher(
+        shared.edge, via=f"{shared.name}/{name}", topic=config.output, targets=feeds
+    )
+    results = chain.owner = shared.writer(chain, handler=name, output=chain.output)
+    return results
+
+
+def _memory(
+    shared: Shared, name: str, results: ResultWriter
+) -> tuple[StateStore, Changelog | None]:
+    """What a handler remembers with, and what makes that durable if the handler declares it."""
+    clock = asyncio.get_running_loop().time
+    topics = shared.logged.get(name)
+    if topics is None:
+        return MemoryStateStore(clock), None
+    store = LoggedStore(clock, None if shared.disk is None else partial(DiskTable, shared.disk))
+    changelog = results.changes = Changelog(
+        store,
+        shared.edge,
+        topics,
+        handler=name,
+        transactional=shared.transactions is not None,
+        early_records=shared.early_records,
+    )
+    shared.publisher.changelogs.update(topics.values())
+    if shared.transactions is not None:
+        shared.transactions.include(changelog)
+    return store, changelog
+
+
+def _branch(
+    name: str,
+    config: HandlerSettings,
+    writer: ResultWriter,
+    counters: PipelineCounters,
+    tracing: Tracing,
+    *,
+    changelog: Changelog | None,
+) -> Branch:
+    spec = load_handler(config.use, run_in=config.placed)
+    concurrency = config.effective("concurrency", spec.concurrency)
+    tuning = handler_tuning(config)
+    dispatcher = Dispatcher(
+        spec.bind(config.options, name=name, concurrency=concurrency),
+        where=tuning.where,
+        ordering=config.effective("ordering", spec.ordering),
+        timeout_s=tuning.timeout_s,
+        retry=tuning.retry,
+        counters=counters,
+        tracing=tracing,
+        circuit=_circuit(config.circuit_breaker),
+        changelog=changelog,
+        tombstones=config.tombstones or spec.tombstones,
+    )
+    return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
+
+
+def share_delay_topics(dispatchers: Sequence[Dispatcher]) -> None:
+    """Tell every handler of a pipeline which topics have records for one of them alone."""
+    every = frozenset[str]().union(*(each.delay_topics for each in dispatchers))
+    for each in dispatchers:
+        each.delay_topics = every
+
+
+def _circuit(config: CircuitBreakerSettings) -> CircuitPolicy:
+    return CircuitPolicy(
+        failures=config.failures,
+        reset_s=config.reset_s,
+        reset_max_s=max(config.reset_s, CIRCUIT_RESET_MAX_S),
+    )
