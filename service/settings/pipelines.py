@@ -134,7 +134,7 @@ class HandlerSettings(Section):
     concurrency: Count = Field(
         default=64,
         description="Most calls at once, per process; a value here wins over the handler's. Of a "
-        "batch handler its events are counted, so no batch is larger; twice its `batch` by default.",
+        "batch handler its events are counted, so no batch is larger; twice its `batch` if unsaid.",
     )
     timeout_s: Seconds = Field(
         default=10.0, description="Longest call, in seconds; a value here wins over the handler's."
