@@ -7,7 +7,7 @@ the handler: which record completed sentences last, and which).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from service.errors import PermanentError
@@ -134,26 +134,16 @@ class Cutter:
         return self._cut(conversation, "".join(pieces), final=final)
 
     def _cut(self, conversation: Conversation, text: str, *, final: bool) -> list[Sentence]:
-        limit = self._max_chars
         sentences: list[Sentence] = []
-        find = (_ASCII_END if text.isascii() else _END).search
-        searched = 0
-        while True:
-            end = find(text, searched)
-            if end is not None and _NUMBERED.fullmatch(text, 0, end.end()):
-                searched = end.end()
-                continue
-            searched = 0
-            if end is not None and end.end() <= limit:
-                at = end.end()
-            elif len(text) > limit:
-                at = limit
-            else:
-                break
-            piece, text = text[:at], text[at:]
+        said = len(text.rstrip())
+        start = 0
+        for at in _ends(text, self._max_chars):
+            piece = text[start:at]
             if piece.strip():
-                last = final and not text.strip()
+                last = final and at >= said
                 sentences.append(self._judged(conversation, piece, partial=False, final=last))
+            start = at
+        text = text[start:]
         if not text.strip():
             text = ""
         elif final:
@@ -175,3 +165,30 @@ class Cutter:
         number: int = conversation["sentence"]
         conversation["sentence"] = number + 1
         return [number, verdict.text, partial, final, list(verdict.flags)]
+
+
+def _ends(text: str, limit: int) -> Iterator[int]:
+    """Where each sentence of ``text`` ends, as far as that is known; none is above ``limit``.
+
+    The text is neither cut down nor searched anew for each of them: of a long one that would take
+    the square of its length.  The first end behind ``start`` stays so until it is passed.
+    """
+    find = (_ASCII_END if text.isascii() else _END).search
+    start = searched = 0
+    end = find(text)
+    while True:
+        if end is not None and end.start() < searched:
+            end = find(text, searched)
+        if end is not None and _NUMBERED.fullmatch(text, start, end.end()):
+            searched = end.end()
+            continue
+        if end is not None and end.end() - start <= limit:
+            at = end.end()
+        elif len(text) - start > limit:
+            at = start + limit
+        else:
+            return
+        yield at
+        if searched > start:  # an end was passed over that may begin behind this one
+            end = find(text, at)
+        start = searched = at

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.errors import PermanentError
 from service.handlers.moderation import Moderator
-from service.handlers.sentences import Conversation, Cutter, Sentence, begin
+from service.handlers.sentences import _END, _NUMBERED, Conversation, Cutter, Sentence, begin
 
 _SIGNS = st.sampled_from([
     "a", "b ", " ", ".", "!", "…", '"', ")", "\n", "。", "\u00a0", "3.1", "", "।", "؟", "»", "“",
@@ -166,3 +166,62 @@ def test_a_flush_goes_on_behind_a_missing_delta_and_empties_the_text() -> None:
     ]
     assert (conversation["next"], conversation["text"], conversation["ahead"]) == (3, "", {})
     assert cutter.flush(conversation) == []
+
+
+@given(st.lists(_SIGNS, max_size=30), st.integers(1, 7), st.booleans())
+def test_a_text_is_cut_as_its_front_is_again_and_again(
+    signs: list[str],
+    limit: int,
+    done: bool,  # noqa: FBT001 -- drawn
+) -> None:
+    text = "".join(signs)
+    cutter = _cutter(limit)
+    conversation = begin()
+
+    at_once = _texts(cutter.add(conversation, 0, text, done=done))
+
+    slow, rest = _slow_cut(text, limit, final=done)
+    assert at_once == slow
+    assert conversation["text"] == rest
+
+
+def _slow_cut(text: str, limit: int, *, final: bool) -> tuple[list[str], str]:
+    """The rule, applied to all that is left after each sentence."""
+    sentences: list[str] = []
+    while True:
+        searched = 0
+        while (end := _END.search(text, searched)) and _NUMBERED.fullmatch(text, 0, end.end()):
+            searched = end.end()
+        if end is not None and end.end() <= limit:
+            at = end.end()
+        elif len(text) > limit:
+            at = limit
+        else:
+            break
+        sentences += [text[:at].strip()]
+        text = text[at:]
+    if final or not text.strip():
+        sentences += [text.strip()]
+        text = ""
+    return [sentence for sentence in sentences if sentence], text
+
+
+def test_a_long_text_without_an_end_takes_time_in_proportion_to_its_length() -> None:
+    copied = 0
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __getitem__(self, place: Any) -> str:
+            nonlocal copied
+            part = super().__getitem__(place)
+            copied += len(part)
+            return Counted(part)
+
+    conversation = begin()
+    text = Counted("a" * 100_000)
+
+    sentences = _cutter(max_chars=100)._cut(conversation, text, final=False)
+
+    assert len(sentences) == 999
+    assert copied <= 2 * len(text)
