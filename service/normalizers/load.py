@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isclass, iscoroutinefunction, signature
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from service.errors import ConfigurationError, PermanentError, code_of, words_of
 from service.events import Failure, Record
@@ -20,6 +20,8 @@ BUILT_IN: Mapping[str, Callable[[Limits], Normalizer]] = {
     "raw": RawNormalizer,
 }
 """Normalizers that come with the service, by name."""
+
+_IS_ASYNC: Final = "normalizer: {} is async; work that waits is a handler's"
 
 
 def load_normalizer(
@@ -66,6 +68,8 @@ def _built(name: str, target: Any, limits: Limits, options: dict[str, Any]) -> N
             ) from error
         options = {}
     if hasattr(target, "decode_many"):
+        if iscoroutinefunction(target.decode_many):
+            raise ConfigurationError([_IS_ASYNC.format(name)])
         return _TotalNormalizer(name, cast("Normalizer", target))
     if not callable(target):
         raise ConfigurationError([f"normalizer: {name} is not callable"])
@@ -80,7 +84,7 @@ def _refuse_uncallable(name: str, function: Callable[..., Any], options: dict[st
         ConfigurationError: If ``function`` is async, or does not take a record and ``options``.
     """
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
-        raise ConfigurationError([f"normalizer: {name} is async; work that waits is a handler's"])
+        raise ConfigurationError([_IS_ASYNC.format(name)])
     try:
         takes = signature(function)
     except ValueError:  # one written in C may not say
@@ -140,11 +144,12 @@ class _TotalNormalizer:
         """What the inner one gives; if it raises, each record is tried alone."""
         try:
             datas = self._inner.decode_many(records)
+            lost = len(datas) != len(records)
         except Exception as error:  # noqa: BLE001 -- it is not ours, and we are total
             if len(records) == 1:
                 return [failure_of(error)]
             return [data for record in records for data in self.decode_many([record])]
-        if len(datas) != len(records):
+        if lost:
             return [refused("decode", "the normalizer gave a wrong number of values")] * len(
                 records
             )

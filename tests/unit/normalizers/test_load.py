@@ -50,6 +50,21 @@ class Forgetful:
         return []
 
 
+class Lazy:
+    name = "lazy"
+
+    def decode_many(self, records: Sequence[Record]) -> Iterator[Any]:
+        for record in records:
+            yield record.value
+
+
+class Later:
+    name = "later"
+
+    async def decode_many(self, records: Sequence[Record]) -> list[Any]:
+        return list(records)
+
+
 @pytest.fixture(autouse=True)
 def _own_module() -> Iterator[None]:
     module = ModuleType("own_normalizers")
@@ -60,6 +75,8 @@ def _own_module() -> Iterator[None]:
         later=later,
         Counting=Counting,
         Forgetful=Forgetful,
+        Lazy=Lazy,
+        Later=Later,
         number=1,
     )
     sys.modules["own_normalizers"] = module
@@ -120,6 +137,14 @@ def test_a_class_that_loses_records_fails_them_all() -> None:
     assert [data.code for data in datas] == ["decode", "decode"]
 
 
+def test_a_class_that_gives_no_sequence_fails_its_records_and_nothing_else() -> None:
+    normalizer = load_normalizer("own_normalizers:Lazy")
+
+    datas = normalizer.decode_many(records(b"a", b"b"))
+
+    assert [data.code for data in datas] == ["decode", "decode"]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -156,6 +181,7 @@ def test_options_that_a_function_does_not_take_are_refused_before_it_is_called(
     assert told.endswith(problem)
 
 
-def test_a_coroutine_function_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="own_normalizers:later is async"):
-        load_normalizer("own_normalizers:later")
+@pytest.mark.parametrize("name", ["later", "Later"], ids=["function", "class"])
+def test_what_is_async_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"own_normalizers:{name} is async"):
+        load_normalizer(f"own_normalizers:{name}")
