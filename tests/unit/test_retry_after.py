@@ -8,8 +8,14 @@ from service.retry_after import retry_after_s
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("120", 120.0), ("", None), ("soon", None), ("-5", None)],
-    ids=["seconds", "absent", "nonsense", "negative"],
+    [
+        ("120", 120.0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+    ],
+    ids=["seconds", "absent", "nonsense", "negative", "no year that there is"],
 )
 def test_the_wait_may_be_given_in_seconds(value: str, expected: float | None) -> None:
     assert retry_after_s({"Retry-After": value}) == expected
