@@ -3,7 +3,8 @@
 import importlib
 import re
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from inspect import iscoroutinefunction
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -80,11 +81,15 @@ def load_hook(path: str) -> Hook:
     """The callable at ``package.module:name``.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or it would fail for each sentence.
     """
     module, _, name = path.partition(":")
     try:
-        hook: Hook = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path!r} cannot be imported: {error}") from None
-    return hook
+        hook: Any = getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing runs code that is not ours
+        raise ValueError(f"{path!r} cannot be imported: {error}") from error
+    if not callable(hook):
+        raise ValueError(f"{path!r} is not callable")  # noqa: TRY004 -- pydantic's own word
+    if iscoroutinefunction(hook):
+        raise ValueError(f"{path!r} is async; a hook answers at once")
+    return cast("Hook", hook)

@@ -38,6 +38,16 @@ def test_a_hook_is_found_by_its_path() -> None:
         load_hook("nowhere_at_all:x")
 
 
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("math:pi", "is not callable"), ("asyncio:sleep", "is async"), ("math", "cannot be imported")],
+    ids=["a number", "a coroutine function", "a module"],
+)
+def test_a_hook_that_would_fail_for_each_sentence_is_refused(path: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        load_hook(path)
+
+
 def test_a_pattern_that_does_not_compile_is_refused() -> None:
     with pytest.raises(ValidationError, match="not a regular expression"):
         Rule(pattern="(")
