@@ -276,6 +276,8 @@ class RollingMetrics:
         for partition in gone:
             del self._partitions[partition]
             self._times.delete(partition, _NEWEST)
+            for key, _ in list(self._windows.items(partition)):  # those that no time ends
+                self._windows.delete(partition, key)
         return results
 
     def _add(

@@ -176,3 +176,20 @@ async def test_a_connection_that_is_gone_is_forgotten_when_its_windows_are_told(
     assert len(told) == 1
     assert set(rolling.handler._partitions) == {("input", 1)}
     assert rolling.handler._times.get(Partition(*_PLACE), "newest") is None
+
+
+async def test_count_windows_of_a_connection_that_is_gone_are_forgotten(
+    open_with: Callable[..., Awaitable[Opened]],
+) -> None:
+    rolling = await open_with(window="count", count=3)
+    rolling.events(("a", 0), ("b", 0))
+    rolling.tick()
+    await asyncio.sleep(3_000)
+    rolling.tick()
+    kept = rolling.handler._windows.partitions()
+    await asyncio.sleep(1_000)
+    rolling.tick()
+
+    assert kept == [_PLACE]
+    assert rolling.handler._windows.partitions() == []
+    assert rolling.handler._partitions == {}
