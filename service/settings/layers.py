@@ -43,13 +43,30 @@ class _Loader(yaml.SafeLoader):
     """
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Replace ``<<`` by what it merges, after a look at the keys that are written there."""
+        """Put what ``<<`` merges before the keys that are written beside it, which win.
+
+        Of a list of maps the first wins.  PyYAML's own way is not called: one release of it lets
+        the last win, and a merged map's key lose to the one that it replaces.
+        """
         # A merged map is flattened before its own turn comes, and again then: its keys and those
         # that it merges are in one list afterwards, so only the first look tells them apart.
-        if id(node) not in self._flattened:
-            self._flattened[id(node)] = node
-            self._refuse_repeated_keys(node)
-            super().flatten_mapping(node)
+        if id(node) in self._flattened:
+            return
+        self._flattened[id(node)] = node
+        self._refuse_repeated_keys(node)
+        merges = [value for key, value in node.value if key.tag == _MERGE]
+        node.value = [pair for pair in node.value if pair[0].tag != _MERGE]
+        merged: list[tuple[yaml.Node, yaml.Node]] = []
+        for value in merges:
+            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for source in reversed(sources):
+                if not isinstance(source, yaml.MappingNode):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "<< merges a map or a list of maps", source.start_mark
+                    )
+                self.flatten_mapping(source)
+                merged += source.value
+        node.value = merged + node.value
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)

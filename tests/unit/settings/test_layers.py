@@ -137,6 +137,12 @@ def test_a_key_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
             id="several",
         ),
         pytest.param(
+            # longer names are not one object in memory, as those of one letter are
+            "one: &one {name: 1}\ntwo: &two {name: 2, other: 2}\na: {<<: [*one, *two]}\n",
+            {"name": 1, "other": 2},
+            id="several with longer names",
+        ),
+        pytest.param(
             # b merges the inner map before the inner map is made
             "base: &base {x: 1}\nb: {n: &inner {<<: *base, x: 2}}\na: {<<: *inner}\n",
             {"x": 2},
