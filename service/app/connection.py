@@ -46,9 +46,12 @@ def _ssl_contexts(kafka: KafkaSettings) -> Callable[[], ssl.SSLContext]:
 
     def current() -> ssl.SSLContext:
         nonlocal made
+        if made is None:  # made in the loop; the first connection looks at the files, in a thread
+            made = [], _ssl_context(kafka)
+            return made[1]
         stats = [file.stat() for file in files if file.exists()]
         versions = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in stats]
-        if made is None or made[0] != versions:
+        if made[0] != versions:
             made = versions, _ssl_context(kafka)
         return made[1]
 
