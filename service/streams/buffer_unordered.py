@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from itertools import repeat
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from service.errors import StreamError
 from service.streams.calls import Call, Eager, Given, Kind, Kinds, Later, Work, as_call, drop
@@ -15,6 +15,13 @@ from service.streams.workers import Workers
 
 U = TypeVar("U")
 
+AT_ONCE: Final = 384
+"""Most results not handed out of calls that have ended at once, where ``limit`` is lower.
+
+None of them was in flight beside another, so the limit does not concern them; one at a time, what
+is done with results would cost more than the calls.
+"""
+
 
 class BufferUnordered(Stage[U]):
     """Runs the calls among the items of ``source`` and hands out results as they come.
@@ -22,7 +29,8 @@ class BufferUnordered(Stage[U]):
     Counted in items: at most ``limit`` run or are finished and not handed out, at most
     ``max_waiting`` more were accepted and wait for a slot, a lane or their time; then the source
     is not pulled.  Results of calls go out in chunks of at most ``limit``; the slots of a chunk are
-    free from the moment it is handed to the consumer, or to a consumer that waits for it.
+    free from the moment it is handed to the consumer, or to a consumer that waits for it.  Results
+    that ``eager`` gives, which were never in flight beside another, go up to ``AT_ONCE``.
 
     Cancel safety: calls go on while a ``pull`` is cancelled; their results go out later.
     """
@@ -41,6 +49,7 @@ class BufferUnordered(Stage[U]):
         self._sleeper: asyncio.Future[None] | None = None
         self._source = source
         self._limit = limit
+        self._most = limit if eager is None else max(limit, AT_ONCE)
         self._ordered_by = ordered_by
         self._max_waiting = max_waiting
         self._kinds = Kinds()
@@ -69,7 +78,7 @@ class BufferUnordered(Stage[U]):
     async def _pull(self, limit: int) -> list[U] | None:
         if self._asked:
             raise StreamError("another task is already waiting for this stream")
-        most = min(limit, self._limit)
+        most = min(limit, self._most)
         while not self._children.stopped:
             passed = await self._refill(limit)
             if passed is not None:
@@ -242,7 +251,8 @@ class BufferUnordered(Stage[U]):
             return None
         workers, done = self._workers, self._done
         try:
-            results, begun = self._eager(workers.queue, self._lanes, workers.slots)
+            most = workers.slots + self._most - self._limit
+            results, begun = self._eager(workers.queue, self._lanes, most)
         except Exception as error:  # noqa: BLE001 -- raised by the next pull
             workers.drop_queue()
             self._failed(error)
