@@ -28,6 +28,8 @@ Address = tuple[str, int]
 
 _waited_s: Final[dict[Address, float]] = {}
 """Addresses that were silent when they were last tried, and for how long that was waited for."""
+_only: Final[set[Address]] = set()
+"""Addresses of clients that know no other to turn to."""
 
 
 def wait_briefly_for_silent_brokers() -> None:
@@ -43,6 +45,8 @@ def _silent_ones_last(collect: Callable[..., list[Any]]) -> Callable[..., list[A
     @functools.wraps(collect)
     def collect_and_sort(*arguments: Any, **options: Any) -> list[Any]:
         hosts = collect(*arguments, **options)
+        if len(hosts) == 1:
+            _only.add(hosts[0][:2])
         return sorted(hosts, key=lambda host: _waited_s.get(host[:2], 0.0))
 
     collect_and_sort.knows_the_silent = True  # type: ignore[attr-defined]
@@ -53,7 +57,8 @@ def _briefly(connect: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[
     @functools.wraps(connect)
     async def connect_briefly(host: str, port: int, **options: Any) -> Any:
         address = host, port
-        wait_s = min(2 * _waited_s.get(address, FIRST_WAIT_S / 2), LONGEST_WAIT_S)
+        before_s = LONGEST_WAIT_S if address in _only else FIRST_WAIT_S / 2
+        wait_s = min(2 * _waited_s.get(address, before_s), LONGEST_WAIT_S)
         try:
             async with asyncio.timeout(wait_s):
                 connection = await connect(host, port, **options)

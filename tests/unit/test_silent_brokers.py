@@ -40,6 +40,7 @@ class Brokers:
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     made = Brokers()
     monkeypatch.setattr(silent_brokers, "_waited_s", {})
+    monkeypatch.setattr(silent_brokers, "_only", set())
     monkeypatch.setattr(aiokafka.client, "create_conn", made.connect)
     monkeypatch.setattr(aiokafka.client, "collect_hosts", _in_order)
     wait_briefly_for_silent_brokers()
@@ -74,13 +75,21 @@ async def test_the_next_client_begins_with_one_that_was_not_silent(brokers: Brok
 
 
 async def test_one_that_is_only_slow_is_given_twice_the_time(brokers: Brokers) -> None:
-    brokers.after_s[ALIVE] = 8.0
+    brokers.after_s = {ALIVE: 8.0, DEAD: 9.0}
 
-    await _start(ALIVE)
+    await _start(ALIVE, DEAD)
+    await _start(ALIVE, DEAD)
+
+    assert brokers.connected == [ALIVE, DEAD]
+    assert asyncio.get_running_loop().time() == 5.0 + 5.0 + 8.0 + 9.0
+
+
+async def test_a_single_one_may_take_as_long_as_ever(brokers: Brokers) -> None:
+    brokers.after_s[ALIVE] = 30.0
+
     await _start(ALIVE)
 
     assert brokers.connected == [ALIVE]
-    assert asyncio.get_running_loop().time() == 5.0 + 8.0
 
 
 async def test_one_that_has_answered_is_no_longer_silent(brokers: Brokers) -> None:
