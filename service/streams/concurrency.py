@@ -97,7 +97,8 @@ class Concurrency(Owned[T_co]):
             max_waiting: Most items accepted beyond those; 16 times ``limit`` by default.  0
                 takes an item only when a slot is free for it; with ``ordered_by`` at least 1.
             eager: Begins calls that may end without waiting, many at once; see
-                :class:`~service.streams.calls.Eager`.
+                :class:`~service.streams.calls.Eager`.  Of their results, up to 384 may wait to be
+                handed out, however low ``limit`` is.
             lanes: Where calls wait for their lane, for whoever wants to look at them; new ones by
                 default.
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Container, Hashable, Iterator
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from service import streams
 from service.errors import StreamError
-from service.streams import Begun, Eager, Later, ReceiverStream, Stage, Stream
+from service.streams import (
+    Begun,
+    Eager,
+    Later,
+    ReceiverStream,
+    Stage,
+    Stream,
+    buffer_unordered,
+)
 from service.streams.buffer_unordered import BufferUnordered
 from service.streams.lanes import Lanes
 from service.testing import virtual_time
@@ -29,11 +37,15 @@ def _begun(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.streams.concurrency.BufferUnordered", ByHand)
+        patch.setattr(ByHand, "at_work", True)
+        patch.setattr(buffer_unordered, "AT_ONCE", 2)
         yield
 
 
 class ByHand(BufferUnordered[Any]):
     """With calls that are begun at once, in whatever worker asks for one."""
+
+    at_work: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -709,7 +721,8 @@ class _Plan:
     def _count_pulled(self, _: object) -> None:
         self._pulled += 1
         # In slots, in the consumer's chunk, and waiting.
-        assert self._pulled - len(self.received) <= 2 * self._limit + self._max_waiting
+        most = max(self._limit, buffer_unordered.AT_ONCE) if ByHand.at_work else self._limit
+        assert self._pulled - len(self.received) <= 2 * most + self._max_waiting
 
     async def run(self, job: "_Job") -> tuple[str, int] | Later[tuple[str, int]]:
         assert job.name == "-" or not self._running[job.name]
