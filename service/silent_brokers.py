@@ -17,7 +17,7 @@ PRIVATE_NAMES: Final = {"aiokafka.client": ("collect_hosts", "create_conn")}
 """What is replaced, by module; a test pins it."""
 
 FIRST_WAIT_S: Final = 5.0
-"""For a connection to an address of which nothing is known.
+"""For a connection to an address of which nothing is known, where there are others to turn to.
 
 Each time that it was too short, twice as much is given, so that a broker that is only slow is
 reached; then the client's own ``request_timeout_ms`` is the bound.

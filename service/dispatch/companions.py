@@ -48,7 +48,7 @@ class Companion:
         return self.call.event
 
     def put_back(self) -> None:
-        """See :class:`service.handlers.batching.Companion`."""
+        """See :class:`service.handlers.batch_places.Companion`."""
         call = self.call
         known, waits = self.answer.done(), call.answer is self.answer
         if known and not waits:

@@ -13,11 +13,12 @@ Knows nothing of events and lanes: an item is whatever the caller has.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from service.errors import PermanentError, TransientError
+from service.handlers.batch_places import Behind, Companion, Line, Place, put_back, settle, wanted
 
 BatchFunction = Callable[[list[Any]], Awaitable[Sequence[Any]]]
 
@@ -32,97 +33,6 @@ class _Lead:
 _LEAD: Final = _Lead()
 
 
-class Companion(Protocol):
-    """An item that goes into the call of one that it stands behind."""
-
-    @property
-    def item(self) -> Any:
-        """As a caller would give it."""
-        ...
-
-    @property
-    def answer(self) -> "asyncio.Future[Any]":
-        """Where what came of it goes; done early if nobody wants to know any more."""
-        ...
-
-    def put_back(self) -> None:
-        """Leave it to its own turn, as if it had not been here; the last of a lane first.
-
-        Also if it has been told what came of it, as long as its turn has not come.
-        """
-        ...
-
-
-class Behind(Protocol):
-    """Knows what stands behind an item."""
-
-    def count(self, item: Any, /) -> int:
-        """How many may stand behind ``item``."""
-        ...
-
-    def take(self, item: Any, most: int, /) -> Sequence[Companion]:
-        """Let up to ``most`` of those behind ``item`` come along, the next one first."""
-        ...
-
-
-class _Line:
-    """An item that calls, and its companions."""
-
-    __slots__ = ("broken", "companions")
-
-    def __init__(self) -> None:
-        self.broken = False  # one of them is to be tried again, so what is behind it waits
-        self.companions: Sequence[Companion] = ()
-
-    def give_up(self) -> None:
-        """Its caller has given up, and may call again: what is behind waits for that."""
-        self.broken = True
-        for companion in reversed(self.companions):
-            companion.put_back()
-
-
-class _Place:
-    """One item of a batch, and who is told what came of it."""
-
-    __slots__ = ("answer", "companion", "error", "given", "item", "line")
-
-    def __init__(
-        self,
-        item: Any,
-        given: Any,
-        answer: "asyncio.Future[Any]",
-        line: _Line,
-        *,
-        companion: Companion | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        self.item = item
-        self.given = given
-        self.answer = answer
-        self.line = line
-        self.companion = companion
-        self.error = error  # why there is nothing that could be given to the function
-
-    def settle(self, result: Any) -> None:
-        """Tell what came of it, unless it has to wait for one before it."""
-        if self.answer.done():  # whoever asked gave up meanwhile, and may ask again
-            self.line.broken = True
-        elif self.line.broken:
-            return
-        elif isinstance(result, BaseException):
-            self.answer.set_exception(result)
-            if self.companion is not None:
-                self.answer.exception()  # its turn may never come, which is nothing to warn of
-            self.line.broken = not isinstance(result, PermanentError)
-        else:
-            self.answer.set_result(result)
-
-    def put_back(self) -> None:
-        """Let go of a companion that was not told anything."""
-        if self.companion is not None and not self.answer.done():
-            self.companion.put_back()
-
-
 class _Batch:
     """Items that will be handled together."""
 
@@ -130,10 +40,10 @@ class _Batch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.full: asyncio.Future[None] = loop.create_future()
-        self.members: list[_Place] = []
+        self.members: list[Place] = []
         self.behind = 0  # how many stood behind its members when they came
 
-    def alive(self) -> list[_Place]:
+    def alive(self) -> list[Place]:
         return [member for member in self.members if not member.answer.done()]
 
 
@@ -190,11 +100,11 @@ class Batcher:
         finally:
             self._under_way -= 1
 
-    def _place(self, item: Any) -> _Place:
+    def _place(self, item: Any) -> Place:
         given = item if self._prepare is None else self._prepare(item)
-        return _Place(item, given, asyncio.get_running_loop().create_future(), _Line())
+        return Place(item, given, asyncio.get_running_loop().create_future(), Line())
 
-    async def _called(self, mine: _Place) -> Any:
+    async def _called(self, mine: Place) -> Any:
         batch = self._filling
         leads = batch is None
         if batch is None:
@@ -214,7 +124,7 @@ class Batcher:
         """How many companions may go along."""
         return max(0, self._limit - self._under_way)
 
-    async def _followed(self, batch: _Batch, mine: _Place) -> bool:
+    async def _followed(self, batch: _Batch, mine: Place) -> bool:
         """Wait for this caller's share; true if it is told to lead instead."""
         answer = mine.answer
         try:
@@ -224,7 +134,7 @@ class Batcher:
                 self._pass_on(batch)  # told to lead and cancelled in the same turn of the loop
             raise
 
-    async def _lead(self, batch: _Batch, mine: _Place) -> Any:
+    async def _lead(self, batch: _Batch, mine: Place) -> Any:
         if mine.answer.done():  # it was told to lead: it needs a future for its own result again
             mine.answer = asyncio.get_running_loop().create_future()
         try:
@@ -253,7 +163,7 @@ class Batcher:
         if self._filling is batch:
             self._filling = None
 
-    async def _run_together(self, members: list[_Place]) -> None:
+    async def _run_together(self, members: list[Place]) -> None:
         """Run the function for ``members``, and for as many of those behind them as fit."""
         places = self._with_companions(members)
         companions = len(places) - len(members)
@@ -262,7 +172,7 @@ class Batcher:
             await self._run(places)
         finally:
             self._under_way -= companions
-            _put_back(places)
+            put_back(places)
             if companions:
                 self._learn(failed=any(place.line.broken for place in places))
 
@@ -273,11 +183,11 @@ class Batcher:
         else:
             self._companions_max = min(self._size, 2 * self._companions_max)
 
-    def _with_companions(self, members: list[_Place]) -> list[_Place]:
+    def _with_companions(self, members: list[Place]) -> list[Place]:
         room = min(self._size - len(members), self._companions_max, self._room)
         if self.behind is None or room <= 0:
             return members
-        places: list[_Place] = []
+        places: list[Place] = []
         for member in members:
             places.append(member)
             companions = self.behind.take(member.item, room) if room else ()
@@ -286,7 +196,7 @@ class Batcher:
             places += [self._beside(member, companion) for companion in companions]
         return places
 
-    def _beside(self, member: _Place, companion: Companion) -> _Place:
+    def _beside(self, member: Place, companion: Companion) -> Place:
         item = given = companion.item
         error = None
         if self._prepare is not None:
@@ -294,24 +204,24 @@ class Batcher:
                 given = self._prepare(item)
             except Exception as raised:  # noqa: BLE001 -- of this item, when its turn comes
                 error = raised
-        return _Place(item, given, companion.answer, member.line, companion=companion, error=error)
+        return Place(item, given, companion.answer, member.line, companion=companion, error=error)
 
-    async def _run(self, places: list[_Place]) -> None:
-        wanted = list(_wanted(places))
-        asked = [place for place in wanted if place.error is None]
+    async def _run(self, places: list[Place]) -> None:
+        waiting = list(wanted(places))
+        asked = [place for place in waiting if place.error is None]
         try:
             results = await self._checked([place.given for place in asked]) if asked else ()
         except TransientError as error:
-            _settle(wanted, repeat(error))
+            settle(waiting, repeat(error))
         except Exception as error:  # noqa: BLE001 -- handed to the callers, who classify it
             if len(asked) == 1:
-                _settle(wanted, repeat(error))
+                settle(waiting, repeat(error))
                 return
-            half = len(wanted) // 2
-            await self._run(wanted[:half])
-            await self._run(wanted[half:])
+            half = len(waiting) // 2
+            await self._run(waiting[:half])
+            await self._run(waiting[half:])
         else:
-            _settle(wanted, iter(results))
+            settle(waiting, iter(results))
 
     async def _checked(self, items: list[Any]) -> Collection[Any]:
         results: Any = await self._function(items)
@@ -325,25 +235,3 @@ class Batcher:
                 f"the batch handler returned {len(results)} results for {len(items)} events"
             )
         return results
-
-
-def _wanted(places: list[_Place]) -> Iterator[_Place]:
-    """Those that somebody waits for and that need not wait for one before them."""
-    for place in places:
-        if place.answer.done():
-            place.line.broken = True
-        elif not place.line.broken:
-            yield place
-
-
-def _settle(places: list[_Place], results: Iterator[Any]) -> None:
-    """Tell everybody what came of it; there is a result for each that could be given."""
-    for place in places:
-        place.settle(next(results) if place.error is None else place.error)
-    # at once, before those who were told go on: what a call has changed is undone backwards
-    _put_back(places)
-
-
-def _put_back(places: list[_Place]) -> None:
-    for place in reversed(places):
-        place.put_back()

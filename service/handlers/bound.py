@@ -210,10 +210,11 @@ def _prepare(spec: HandlerSpec) -> Callable[[Event], Any] | None:
 def _callable(
     spec: HandlerSpec, function: Callable[..., Any], options: Any
 ) -> Callable[[Event], Any]:
-    prepare = _prepare(spec)
-    if spec.parameters == ("event",) or (spec.parameters == ("input",) and prepare is not None):
+    typed = spec.input_type is not None
+    if spec.parameters == ("event",) or (spec.parameters == ("input",) and typed):
+        prepare = _prepare(spec)
         return function if prepare is None else lambda event: function(prepare(event))
-    convert = None if spec.input_type is None else converter(spec.input_type)
+    convert = converter(spec.input_type) if typed else None
     return _with_arguments(function, spec.parameters, convert, options)
 
 
