@@ -106,7 +106,6 @@ class Service:
         )
         self.normalize = Normalize(
             load_normalizer("log"),
-            effects=1,
             failed=self.writer.publish,
             counters=counters,
             tracing=self._tracing,

@@ -89,9 +89,7 @@ def compare_filtered(make: Callable[[int], dict[str, object]], rounds: int) -> N
         records = [SourceRecord(value) for value in values]
 
         def step(*, first: bool, records: Sequence[SourceRecord] = records) -> Callable[[], object]:
-            normalize = Normalize(
-                LogNormalizer(), effects=1, failed=len, counters=PipelineCounters("bench")
-            )
+            normalize = Normalize(LogNormalizer(), failed=len, counters=PipelineCounters("bench"))
             if first:
                 normalize.preselect([wanted])
 

@@ -77,9 +77,7 @@ async def through(handler: str, ordering: Ordering, *, keys: bool = True) -> flo
     pipeline = Pipeline(
         "bench",
         inbox,
-        normalize=Normalize(
-            load_normalizer("log"), effects=1, failed=writer.publish, counters=counters
-        ),
+        normalize=Normalize(load_normalizer("log"), failed=writer.publish, counters=counters),
         branches=[Branch(dispatcher=dispatcher, writer=writer, limit=CONCURRENCY)],
         capacity=10_000,
     )

@@ -103,7 +103,7 @@ class Service:
             self.store, self.publisher, topics, handler="rolling", transactional=False
         )
         self.normalize = Normalize(
-            load_normalizer("json"), effects=1, failed=self.writer.publish, counters=counters
+            load_normalizer("json"), failed=self.writer.publish, counters=counters
         )
         self.dispatcher = Dispatcher(
             load_handler("rolling_metrics").bind(options, name="rolling"),

@@ -196,7 +196,6 @@ def _normalize(config: PipelineSettings, shared: Shared, delay_topics: set[str])
             Limits(config.limits.max_value_bytes, config.limits.max_depth),
             config.normalizer_options,
         ),
-        effects=len(config.handlers),
         failed=shared.writer(shared.edge, handler="", output=None).publish,
         counters=shared.counters,
         tracing=shared.tracing,

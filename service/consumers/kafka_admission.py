@@ -17,7 +17,7 @@ from service.consumers.kafka_partition import HeldPartition
 from service.consumers.room import send_when_there_is_room
 from service.delivery.suspicion import UNLIMITED
 from service.errors import ChannelClosedError
-from service.events import CHUNK_BYTES, CHUNK_RECORDS, Permission, Record, RecordBatch
+from service.events import CHUNK_BYTES, CHUNK_RECORDS, Handover, Permission, Record, RecordBatch
 
 SUSPECT_POLL_S: Final = 0.002
 
@@ -47,6 +47,11 @@ class KafkaBatch(RecordBatch):
         if self.held.suspended or not self.member.lease_valid():
             return Permission.WAIT
         return _GO
+
+    @property
+    def handover(self) -> Handover:
+        """The last commit says who is finished, or a transaction has not been committed."""
+        return Handover.BY_HANDLER if self.member.transactions is None else Handover.AFRESH
 
     def on_complete(self) -> None:
         """Tell the member, once."""

@@ -26,7 +26,7 @@ from service.delivery.commit_metadata import (
     encode,
     would_overflow,
 )
-from service.delivery.inherited import InheritedAttempts
+from service.delivery.inherited import Inherited
 from service.delivery.offsets import PartitionOffsets
 from service.delivery.quarantine import Quarantine
 from service.delivery.skips import SkipSet, union
@@ -93,7 +93,7 @@ class HeldPartition:
         self.assigned_at_s = 0.0
         self.hold = Hold()
         self._listing = Listing()
-        self._inherited = InheritedAttempts()
+        self._inherited = Inherited()
         self.closing = False
         self.suspended = False
         self._in_hand: list[RecordBatch] = []
@@ -149,13 +149,13 @@ class HeldPartition:
             position = committed.next_offset
             progress = decode(position, committed.metadata)
         known = self.offsets
-        ours = known is not None and position in self._own_commits
         finished = progress.finished
-        self._inherited = InheritedAttempts(progress.attempts)
-        if known is not None and ours:
+        self._inherited = Inherited(progress.attempts, progress.finished_by)
+        if known is not None and position in self._own_commits:
             # Somebody else may have worked here without moving the offset: both count.
             finished = tuple(union(finished, known.finished_ranges()))
             position = known.next_offset
+            self._inherited.hand_over(self._in_hand)
         self.acknowledged = None if committed is None else committed.next_offset
         self._stored = committed
         self._own_commits = {position}
@@ -367,10 +367,13 @@ class HeldPartition:
             self._listing.listed(now_s)
         elif stuck and watch.unwritten is None:
             return None  # nothing moved, and a commit would take the last list away
+        if leaving:
+            self._inherited.hand_over(self._live)
         bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None
         progress = Progress(
             finished=tuple(offsets.finished_ranges()) if listed and bitmap is None else (),
-            attempts=self._inherited.with_those_of(self._live),
+            attempts=self._inherited.attempts_with(self._live),
+            finished_by=self._inherited.finished_by,
             journal=self._journal_due,
         )
         due = CommittedOffset(next_offset, encode(next_offset, progress, bitmap=bitmap))

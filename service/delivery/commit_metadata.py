@@ -6,8 +6,8 @@ whether the last owner closed the partition or died with it.  Losing the string 
 and retries, never records: so whatever is foreign, damaged or belongs to another offset is
 ignored, and what does not fit is left out, highest offsets first.
 
-Text format: ``hr2:`` and unpadded URL-safe base64 of ``crc32 | journal | attempts | runs |
-bitmap``; all numbers are LEB128 varints, all offsets are distances.  Finished ranges are run
+Text format: ``hr3:`` and unpadded URL-safe base64 of ``crc32 | journal | attempts | handlers | runs
+| bitmap``; all numbers are LEB128 varints, all offsets are distances.  Finished ranges are run
 lengths first and a bitmap last; the split that makes the shortest text is taken, since runs suit
 a few stuck records and a bitmap suits the ragged edge of concurrent work.  The checksum covers
 the committed offset too, so a string that some tool copied to another offset is not believed.
@@ -21,16 +21,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from service.delivery.handed_over import FinishedBy, above
 from service.delivery.skips import Range
 from service.delivery.varints import VarintReader, varint, varint_size
 
 METADATA_MAX_BYTES = 4000
 """Largest text made here; brokers accept 4096 by default (``offset.metadata.max.bytes``)."""
 
-_PREFIX = "hr2:"
+_PREFIX = "hr3:"
 _CRC_BYTES = 4
 _PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  # base64: 3 in 4
 _ATTEMPTS_MAX_BYTES = 1000
+"""Attempts, and who is finished with what others have left, in what room they leave."""
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 BITMAP_MAX_BYTES = _RANGES_MAX_BYTES - 1
@@ -76,11 +78,13 @@ class Progress:
         finished: Ranges of finished offsets, ascending, disjoint, none below the committed one.
             The first may begin at it: a commit does not pass what was not delivered.
         attempts: Failed attempts so far by offset, for records that are still to be retried.
+        finished_by: What single handlers are finished with while others are not.
         journal: ``None`` when the partition was closed in order and nothing is suspected.
     """
 
     finished: tuple[Range, ...] = ()
     attempts: Mapping[int, int] = field(default_factory=dict[int, int])
+    finished_by: FinishedBy = field(default_factory=dict[str, Sequence[Range]])
     journal: Journal | None = None
 
 
@@ -91,8 +95,9 @@ NOTHING_KNOWN = Progress()
 def encode(next_offset: int, progress: Progress, *, bitmap: bytes | None = None) -> str:
     """Metadata for a commit of ``next_offset``: ASCII, at most :data:`METADATA_MAX_BYTES`.
 
-    Always fits: attempts beyond 1000 bytes and then the highest finished ranges are left out,
-    which :func:`would_overflow` tells in time.  Nothing to say is the empty string.
+    Always fits: of attempts and single handlers what is beyond 1000 bytes is left out, and then the
+    highest finished ranges, which :func:`would_overflow` tells in time.  Nothing to say is the
+    empty string.
 
     Args:
         next_offset: The offset to be committed.
@@ -104,10 +109,12 @@ def encode(next_offset: int, progress: Progress, *, bitmap: bytes | None = None)
     ranges = [
         (max(start, next_offset), end) for start, end in progress.finished if end > next_offset
     ]
-    if not (ranges or bitmap or progress.attempts or progress.journal is not None):
+    finished_by = above(progress.finished_by, next_offset)
+    if not (ranges or bitmap or progress.attempts or finished_by or progress.journal is not None):
         return ""
-    body = _journal_bytes(next_offset, progress.journal)
-    body += _attempts_bytes(next_offset, progress.attempts)
+    attempts = _attempts_bytes(next_offset, progress.attempts)
+    body = _journal_bytes(next_offset, progress.journal) + attempts
+    body += _handlers_bytes(next_offset, finished_by, _ATTEMPTS_MAX_BYTES - len(attempts))
     if bitmap is None:
         body += _ranges_bytes(next_offset, ranges, _PAYLOAD_MAX_BYTES - len(body))
     else:
@@ -193,12 +200,41 @@ def _attempts_bytes(next_offset: int, attempts: Mapping[int, int]) -> bytes:
         if offset < next_offset or attempts[offset] <= 0:
             continue
         pair = varint(offset - at) + varint(attempts[offset])
-        if len(pairs) + len(pair) > _ATTEMPTS_MAX_BYTES - 2:
+        if len(pairs) + len(pair) > _ATTEMPTS_MAX_BYTES - 3:  # their number, and no handlers
             break
         pairs += pair
         count += 1
         at = offset
     return varint(count) + pairs
+
+
+def _handlers_bytes(next_offset: int, finished_by: FinishedBy, room: int) -> bytes:
+    """Count, then name and runs as (gap, length) of each; the lowest runs of each while they fit.
+
+    Room is shared out evenly: what one is finished with and cannot say, it does once more.
+    """
+    written = b""
+    count = 0
+    for left, (handler, ranges) in zip(
+        range(len(finished_by), 0, -1), sorted(finished_by.items()), strict=True
+    ):
+        name = handler.encode()
+        head = varint(len(name)) + name
+        mine = (room - 3 - len(written)) // left - len(head) - 3  # the counts of both
+        runs = b""
+        kept = 0
+        at = next_offset
+        for start, end in ranges:
+            run = varint(start - at) + varint(end - start)
+            if len(runs) + len(run) > mine:
+                break
+            runs += run
+            kept += 1
+            at = end
+        if kept:
+            written += head + varint(kept) + runs
+            count += 1
+    return varint(count) + written
 
 
 def _ranges_bytes(next_offset: int, ranges: Sequence[Range], room: int) -> bytes:
@@ -269,11 +305,21 @@ def _parse(next_offset: int, reader: VarintReader) -> Progress:
     for _ in range(reader.varint()):
         at = at + reader.varint()
         attempts[at] = reader.varint()
-    finished: list[Range] = []
+    finished_by: dict[str, tuple[Range, ...]] = {}
+    for _ in range(reader.varint()):
+        name = reader.take(reader.varint()).decode()
+        finished_by[name] = tuple(_runs(next_offset, reader))
+    finished = list(_runs(next_offset, reader))
+    at = finished[-1][1] if finished else next_offset
+    finished += _bitmap_ranges(at, reader.rest())
+    return Progress(
+        finished=tuple(finished), attempts=attempts, finished_by=finished_by, journal=journal
+    )
+
+
+def _runs(next_offset: int, reader: VarintReader) -> Iterator[Range]:
     at = next_offset
     for _ in range(reader.varint()):
         start = at + reader.varint()
         at = start + reader.varint()
-        finished.append((start, at))
-    finished += _bitmap_ranges(at, reader.rest())
-    return Progress(finished=tuple(finished), attempts=attempts, journal=journal)
+        yield start, at

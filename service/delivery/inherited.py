@@ -1,28 +1,39 @@
-"""Failed attempts that an earlier owner of a partition noted, on their way to our batches.
+"""What an earlier owner of a partition told of records that are not finished.
 
-They come with the commit that we begin from, by offset; each goes to the batch that its record is
+It comes with the commit that we begin from, by offset; each goes to the batch that its record is
 delivered in, and what has not been delivered yet goes into our own commits as it came.
 """
 
 from collections.abc import Iterable, Mapping
 
+from service.delivery.handed_over import FinishedBy, tell, with_absent
 from service.events import RecordBatch
 
 
-class InheritedAttempts:
+class Inherited:
     """Of one partition.
 
     Args:
         attempts: Failed attempts by offset.
+        finished_by: What single handlers are finished with while others are not.
+
+    Attributes:
+        finished_by: The same, and what :meth:`hand_over` has found since.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_waiting", "finished_by")
 
-    def __init__(self, attempts: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        attempts: Mapping[int, int] | None = None,
+        finished_by: FinishedBy | None = None,
+    ) -> None:
         self._waiting = {} if attempts is None else dict(attempts)
+        self.finished_by: FinishedBy = {} if finished_by is None else finished_by
 
     def give(self, batch: RecordBatch) -> None:
-        """Tell ``batch``, which is delivered now, of the attempts of its records."""
+        """Tell ``batch``, which is delivered now, what is known of its records."""
+        tell(batch, self.finished_by)
         if not self._waiting:
             return
         places = {record.offset: index for index, record in enumerate(batch.records)}
@@ -31,7 +42,15 @@ class InheritedAttempts:
             batch.attempts = restored
         self._waiting = {at: n for at, n in self._waiting.items() if at >= batch.next_offset}
 
-    def with_those_of(self, batches: Iterable[RecordBatch]) -> dict[int, int]:
+    def hand_over(self, batches: Iterable[RecordBatch]) -> None:
+        """Remember which handlers are finished with what others have left of ``batches``.
+
+        Args:
+            batches: All of the partition that are not done, ascending.
+        """
+        self.finished_by = with_absent(self.finished_by, batches)
+
+    def attempts_with(self, batches: Iterable[RecordBatch]) -> dict[int, int]:
         """Failed attempts, by offset, of all that is not finished, in ``batches`` or to come."""
         attempts = dict(self._waiting)
         for batch in batches:

@@ -49,6 +49,18 @@ class VarintReader:
                 return number
             shift += 7
 
+    def take(self, size_bytes: int) -> bytes:
+        """The next ``size_bytes``.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
+        taken = self._data[self._at : self._at + size_bytes]
+        if len(taken) != size_bytes:
+            raise ValueError("truncated data")
+        self._at += size_bytes
+        return taken
+
     def rest(self) -> bytes:
         """Everything not read yet."""
         return self._data[self._at :]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Hashable
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,13 @@ from service.streams import Later
 
 if TYPE_CHECKING:
     from service.dispatch.runner import Runner
+
+
+class CallState(Enum):
+    """What a call is doing."""
+
+    RUNNING = "running"
+    PARKED = "parked"
 
 
 class Call(msgspec.Struct, eq=False):
@@ -56,11 +64,17 @@ class Call(msgspec.Struct, eq=False):
 def note_begun(call: Call, batch: RecordBatch) -> None:
     """An attempt of ``call`` begins."""
     if call.away:
-        batch.dispatched += 1
+        batch.take_up(call.event.index, call.runner.name)
         call.away = False
     elif batch.begun is not None:
         batch.begun[call.event.index] = 1
     call.transient = False
+
+
+def set_aside(call: Call) -> None:
+    """An attempt of ``call`` has ended, and another one follows."""
+    call.event.batch.set_aside(call.event.index, call.runner.name)
+    call.away = True
 
 
 def has_begun(event: Event) -> bool:

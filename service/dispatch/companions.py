@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, Final
 
-from service.dispatch.call import Call, note_begun
+from service.dispatch.call import Call, note_begun, set_aside
 from service.events import Event, Permission, RecordBatch
 from service.streams import Lanes
 
@@ -58,8 +58,7 @@ class Companion:
             self.answer.set_result(ALONE)
         if waits:
             call.answer = None
-            call.event.batch.dispatched -= 1
-            call.away = True
+            set_aside(call)
 
 
 class Companions:

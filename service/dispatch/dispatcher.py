@@ -147,8 +147,6 @@ class Dispatcher:
                 batch.dispatched -= batch.left - len(events.failed)
                 continue
             wanted = self._select(events)
-            if batch.topic in self.delay_topics:
-                wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
             batch.ack_all_but(wanted if not events.failed else [*wanted, *events.failed])
             waits = bool(wanted) and not as_calls and batch.permission() is Permission.WAIT
             if begun is not None:
@@ -178,6 +176,12 @@ class Dispatcher:
             wanted = [indexes[place] for place in where.select_many(some)]
         if self._tombstones and events.tombstones:
             wanted = sorted({*wanted, *events.tombstones})
+        batch = events.batch
+        if batch.topic in self.delay_topics:
+            wanted = [index for index in wanted if delayed_for(batch, index) == self.name]
+        if batch.finished_by is not None:
+            finished = batch.finished_by.get(self.name, ())
+            wanted = [index for index in wanted if index not in finished]
         return wanted
 
     def _calls(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:

@@ -21,19 +21,17 @@ class Normalize:
 
     Args:
         normalizer: Bytes to data, total.
-        effects: How many handlers will acknowledge each record.
         failed: Takes the outcomes of records that do not decode.
         counters: Time spent is added there.
         tracing: Finds out which records are traced.
         delay_topics: Where each record is for one handler alone.
-        handlers: The handlers that there are.
+        handlers: The names of the handlers, each of which will acknowledge every record.
     """
 
     def __init__(
         self,
         normalizer: Normalizer,
         *,
-        effects: int,
         failed: Callable[[list[Outcome]], object],
         counters: PipelineCounters,
         tracing: Tracing | None = None,
@@ -43,7 +41,6 @@ class Normalize:
         self._normalizer = normalizer
         self._decode_many = normalizer.decode_many
         self._preselect: Preselect | None = None
-        self._effects = effects
         self._failed = failed
         self._counters = counters
         self._tracing = tracing if tracing is not None and tracing.enabled else None
@@ -83,8 +80,8 @@ class Normalize:
             self._failed([Outcome(batch, i, failure=batch.failure) for i in range(count)])
             return EventBatch(batch, [batch.failure] * count, indexes=(), failed=range(count))
         finished_before = batch.left != count
-        if self._effects > 1:
-            batch.fan_out(self._effects)
+        if len(self._handlers) > 1:
+            batch.fan_out(self._handlers)
             batch.dispatched -= count  # counted as each of them begins
         if batch.topic in self._delay_topics:
             return self._sort(batch, self._claimed(batch), range(count))

@@ -6,15 +6,7 @@ an open circuit.  Which events become calls, the dispatcher decides.
 
 import asyncio
 from collections import deque
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Container,
-    Hashable,
-    Sequence,
-)
-from enum import Enum
+from collections.abc import Awaitable, Callable, Collection, Container, Hashable, Sequence
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final, cast
@@ -22,12 +14,12 @@ from typing import Any, Final, cast
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
 from service.dispatch.attempts import Attempts
-from service.dispatch.call import Call, note_begun
+from service.dispatch.call import Call, CallState, note_begun, set_aside
 from service.dispatch.closing import Closing
 from service.dispatch.companions import answered
 from service.dispatch.deadlines import Deadlines
 from service.errors import HandlerTimeoutError, TransientError
-from service.events import Event, Outcome, Permission, RecordBatch, Results
+from service.events import Event, Handover, Outcome, Permission, RecordBatch, Results
 from service.handlers.bound import BoundHandler
 from service.handlers.results import to_results
 from service.metrics.counters import HandlerCounters, PipelineCounters
@@ -47,13 +39,6 @@ _WAIT: Final = Permission.WAIT
 FROM_INSIDE: Final = "the handler was cancelled from inside"
 
 
-class CallState(Enum):
-    """What a call is doing."""
-
-    RUNNING = "running"
-    PARKED = "parked"
-
-
 class Runner:
     """The calls of one handler.
 
@@ -71,6 +56,7 @@ class Runner:
         attempt: Makes one attempt of a call, to be awaited in a worker.
         eager: The same for many calls, as far as none waits; ``None`` with a circuit breaker.
         lanes: Lanes with calls under way, and how many.
+        name: The handler's.
         parked: Calls that wait for their next attempt, and since when (``loop.time()``).
     """
 
@@ -86,6 +72,7 @@ class Runner:
         tracing: Tracing,
         changelog: Changelog | None,
     ) -> None:
+        self.name = handler.name
         self._is_async = handler.is_async
         self._call = handler.call
         self._attempts = attempts
@@ -96,7 +83,7 @@ class Runner:
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes
         self._deadlines = Deadlines[Call](timeout_s)
-        self._closing = Closing()
+        self._closing = Closing(handler.name)
         self._circuit = (
             CircuitBreaker(circuit) if circuit is not None and circuit.failures else None
         )
@@ -139,8 +126,8 @@ class Runner:
     def put_off(self, event: Event, lane: Hashable | None, wait_s: float) -> Call:
         """A call of an event that cannot be handled here and now, with its lane held."""
         self.enter(lane)
-        event.batch.dispatched -= 1
-        call = Call(self, event, lane, away=True, wait_s=wait_s)
+        call = Call(self, event, lane, away=False, wait_s=wait_s)
+        set_aside(call)
         if wait_s:
             self._park(call, asyncio.get_running_loop().time())
         return call
@@ -159,6 +146,13 @@ class Runner:
             self.lanes[lane] = left - 1
         else:
             del self.lanes[lane]
+
+    def _leaves(self, call: Call) -> bool:
+        leaves = self._closing.leaves(call)
+        if leaves:
+            self._unpark(call)
+            self._leave(call)
+        return leaves
 
     def _park(self, call: Call, now_s: float) -> None:
         self.parked[call] = now_s
@@ -191,6 +185,8 @@ class Runner:
         batch = call.event.batch
         if batch.permission() is _WAIT and not batch.closing:
             return await self._hold(call)  # without a ticket of the circuit
+        if batch.closing and self._leaves(call):
+            return None
         loop = asyncio.get_running_loop()
         ticket = circuit.enter(loop.time())
         if ticket is None:
@@ -285,8 +281,7 @@ class Runner:
                 return await self._hold(call)
             if self.parked:
                 self._unpark(call)
-            if batch.closing and self._closing.leaves(call):
-                self._leave(call)
+            if batch.closing and self._leaves(call):
                 return None
             call.since_s = loop.time()
             note_begun(call, batch)
@@ -355,8 +350,7 @@ class Runner:
         call.transient = classify(error) is ErrorKind.TRANSIENT
         if isinstance(decided, Outcome):
             return decided
-        event.batch.dispatched -= 1
-        call.away = True
+        set_aside(call)
         self._park(call, loop.time())
         return Later(decided, call)
 
@@ -381,6 +375,10 @@ class Runner:
 
         What waits here fills the bound on waiting calls, and so the source stops reading.
         """
+        batch = call.event.batch
+        if batch.begun is not None and not call.away and batch.handover is not Handover.FINISH:
+            note_begun(call, batch)
+            set_aside(call)  # or a drain would wait for a circuit that may be open for longer
         self._park(call, now_s)
         retry_at_s = circuit.retry_at_s()
         wait_s = CIRCUIT_POLL_S if retry_at_s is None else retry_at_s - now_s

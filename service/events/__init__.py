@@ -9,7 +9,7 @@ What is made per record is a msgspec struct: making one costs a fifth of what it
 ``__init__`` in Python.  Treat them as immutable all the same.
 """
 
-from service.events.batch import CHUNK_BYTES, CHUNK_RECORDS, Permission, RecordBatch
+from service.events.batch import CHUNK_BYTES, CHUNK_RECORDS, Handover, Permission, RecordBatch
 from service.events.event import Envelope, Event, EventBatch
 from service.events.failure import Failure
 from service.events.outcomes import SAME_KEY, Handled, Outcome, Result, Results, SameKey
@@ -25,6 +25,7 @@ __all__ = [
     "EventBatch",
     "Failure",
     "Handled",
+    "Handover",
     "Headers",
     "Outcome",
     "Permission",

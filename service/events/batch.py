@@ -1,7 +1,7 @@
 """Record batches, the unit of flow, and which of their records are done."""
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from itertools import count
 from typing import ClassVar, Final
@@ -31,6 +31,17 @@ class Permission(Enum):
     """They are somebody else's: drop what was made of them."""
 
 
+class Handover(Enum):
+    """What becomes of a record that only some of its handlers have begun, when its batch closes."""
+
+    FINISH = "finish"
+    """The others do it as well: the next reader would have all of them do it."""
+    AFRESH = "afresh"
+    """They leave it, and so all do it again: nothing of what was made of it is visible."""
+    BY_HANDLER = "by handler"
+    """They leave it, and the next reader is told who is finished with it."""
+
+
 _serials = count()
 
 
@@ -53,6 +64,8 @@ class RecordBatch:
         received_at_s: ``loop.time()`` of the fetch, for latency.
 
     Attributes:
+        absent: By index, the handlers that another one has begun a record without: they have left
+            it to the next reader, or wait for another attempt.
         attempts: Failed attempts by index, in this process or an earlier one, the most of any
             handler; ``None`` while nothing has failed.
         chained: Batches of results that another pipeline of this process is working on, on whose
@@ -65,8 +78,10 @@ class RecordBatch:
             process to its end.
         observer: Told when every record is done, before :meth:`on_complete`.
         failure: Why all of it goes to the dead-letter topic unread, if so.
+        finished_by: By handler, the indexes that an earlier reader's had finished with.
+        handlers: The names of those that it is for, if they are several.
         dispatched: Records whose handling has begun and that are not parked.  With several
-            handlers only what was parked is counted here, below zero; see ``begun``.
+            handlers only what was dropped is counted here, below zero; see ``begun``.
         begun: With several handlers: one byte per record, 1 when one of them has begun it.
         closing: The partition is being revoked: start nothing new of this batch.
         revoked: The partition is gone: nothing of this batch is dispatched, published or
@@ -76,6 +91,7 @@ class RecordBatch:
     """
 
     __slots__ = (
+        "absent",
         "attempts",
         "begun",
         "chained",
@@ -84,7 +100,9 @@ class RecordBatch:
         "done",
         "epoch",
         "failure",
+        "finished_by",
         "finishing",
+        "handlers",
         "left",
         "next_offset",
         "observer",
@@ -128,6 +146,9 @@ class RecordBatch:
         self.begun: bytearray | None = None
         self.observer: Callable[[RecordBatch], None] | None = None
         self.failure: Failure | None = None
+        self.finished_by: Mapping[str, Container[int]] | None = None
+        self.handlers: Collection[str] = ()
+        self.absent: dict[int, set[str]] | None = None
         self.closing = False
         self.finishing = False
         self.revoked = False
@@ -147,14 +168,26 @@ class RecordBatch:
         closing nothing begins there either, unless it is ``finishing``.  One with several such
         results counts once for each, so this may be too low, never too high.
         """
-        if self.begun is None:
+        begun, done = self.begun, self.done
+        if begun is None:
             own = self.dispatched - (len(self.records) - self.left)
         else:
-            open_ = int.from_bytes(self.begun) & ~int.from_bytes(self.done)
+            open_ = int.from_bytes(begun) & ~int.from_bytes(done)
             own = open_.bit_count() + self.dispatched
+            if self.absent is not None:
+                by_handler = self.handover is Handover.BY_HANDLER
+                own -= sum(
+                    begun[index] > done[index] and (not by_handler or self.is_shared_out(index))
+                    for index in self.absent
+                )
         if self.chained and not self.finishing:
             own -= sum(batch.left - batch.in_flight for batch in self.chained)
         return max(0, own)
+
+    @property
+    def handover(self) -> Handover:
+        """What becomes of a record that only some of its handlers have begun."""
+        return Handover.FINISH
 
     @property
     def path(self) -> str:
@@ -169,15 +202,53 @@ class RecordBatch:
         """The record that the source delivered, of which the one at ``index`` may be a result."""
         return self.records[index]
 
-    def fan_out(self, effects: int) -> None:
-        """Wait for ``effects`` acknowledgements of every record, one for each handler.
+    def fan_out(self, handlers: Collection[str]) -> None:
+        """Wait for an acknowledgement of every record by each of ``handlers``.
 
-        From here on, what one handler has begun the others do as well, even while the batch is
-        closing: what the first publishes would else be published again by the next owner.
+        From here on, what one of them has begun is not simply left while the batch is closing:
+        what the first publishes would be published again by the next reader.  See ``handover``.
         """
-        if effects > 1:
-            self.pending = array("I", [effects]) * len(self.records)
+        if len(handlers) > 1:
+            self.handlers = handlers
+            self.pending = array("I", [len(handlers)]) * len(self.records)
             self.begun = bytearray(len(self.records))
+
+    def set_aside(self, index: int, handler: str) -> None:
+        """``handler`` has begun the record at ``index`` and waits for another attempt."""
+        if self.begun is None:
+            self.dispatched -= 1
+        else:
+            self._note_absent(index, handler)
+
+    def take_up(self, index: int, handler: str) -> None:
+        """What was :meth:`set_aside` goes on."""
+        if self.begun is None:
+            self.dispatched += 1
+        elif self.absent is not None and (names := self.absent.get(index)) is not None:
+            names.discard(handler)
+            if not names:
+                del self.absent[index]
+
+    def leave(self, index: int, handler: str) -> None:
+        """``handler`` leaves the record at ``index``, which is for several, to the next reader."""
+        begun = self.begun
+        if begun is None:
+            return
+        if self.handover is not Handover.BY_HANDLER:
+            begun[index] = 0
+        elif begun[index]:
+            self._note_absent(index, handler)
+
+    def _note_absent(self, index: int, handler: str) -> None:
+        if self.absent is None:
+            self.absent = {}
+        self.absent.setdefault(index, set()).add(handler)
+
+    def is_shared_out(self, index: int) -> bool:
+        """Whether all handlers but absent ones are finished with the record at ``index``."""
+        if self.absent is None or self.pending is None:
+            return False
+        return self.pending[index] <= len(self.absent.get(index, ()))
 
     def hold(self, index: int, effects: int = 1) -> None:
         """Wait for ``effects`` more acknowledgements of the record at ``index``."""

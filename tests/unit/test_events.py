@@ -62,7 +62,7 @@ def test_many_acknowledgements_at_once_are_the_same_as_one_by_one(
     left = dict.fromkeys(range(6), effects)
     batch = batch_of(6)
     batch.observer = told.append
-    batch.fan_out(effects)
+    batch.fan_out([str(n) for n in range(effects)])
     for index in held:
         batch.hold(index)
         left[index] += 1

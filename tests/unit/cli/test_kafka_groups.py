@@ -34,7 +34,7 @@ class Coordinator:
             return {}  # the error of the whole answer is lost in the client
         never = OffsetAndMetadata(-1, "")
         return dict.fromkeys(partitions, never) | {
-            TopicPartition("t", 0): OffsetAndMetadata(7, "hr2:")
+            TopicPartition("t", 0): OffsetAndMetadata(7, "hr3:")
         }
 
     async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
@@ -63,7 +63,7 @@ async def test_a_group_that_is_still_loaded_is_not_taken_for_one_that_never_comm
 
     committed = await tools(monkeypatch, coordinator).committed("g", "t", 2)
 
-    assert committed == {0: Committed(7, "hr2:"), 1: Committed(-1, "")}
+    assert committed == {0: Committed(7, "hr3:"), 1: Committed(-1, "")}
     assert coordinator.asked == 4
 
 

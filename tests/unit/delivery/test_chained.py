@@ -79,7 +79,7 @@ def test_the_writer_is_told_before_the_record_is_acknowledged() -> None:
 def test_a_result_with_several_handlers_waits_for_all_of_them() -> None:
     first = source(1)
     second = chained(first, [0])
-    second.fan_out(2)
+    second.fan_out(("a", "b"))
 
     second.ack_many([0])
     waiting = first.left

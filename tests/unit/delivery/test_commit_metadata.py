@@ -48,6 +48,9 @@ steps = st.lists(
     st.tuples(st.integers(1, 300), st.one_of(st.integers(1, 5), st.integers(1, 1_000_000))),
     max_size=12,
 )
+few_steps = st.lists(
+    st.tuples(st.integers(1, 300), st.integers(1, 1_000_000)), min_size=1, max_size=4
+)
 
 
 @st.composite
@@ -69,6 +72,12 @@ def progress_at(draw: st.DrawFn, next_offset: int) -> Progress:
                 distances.map(lambda far: next_offset + far), st.integers(1, 300), max_size=8
             )
         ),
+        finished_by={
+            name: ranges_from(next_offset, some)
+            for name, some in draw(
+                st.dictionaries(st.text(min_size=1, max_size=9), few_steps, max_size=3)
+            ).items()
+        },
         journal=draw(st.one_of(st.none(), journals)),
     )
 
@@ -76,7 +85,7 @@ def progress_at(draw: st.DrawFn, next_offset: int) -> Progress:
 cases = next_offsets.flatmap(lambda at: st.tuples(st.just(at), progress_at(at)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(case=cases)
 def test_what_was_encoded_comes_back(case: tuple[int, Progress]) -> None:
     next_offset, progress = case
@@ -169,6 +178,32 @@ def test_what_does_not_fit_is_left_out_from_the_far_end(seed: int, count: int) -
     assert len(known.attempts) > 200
 
 
+@settings(max_examples=60)
+@given(
+    count=st.integers(1, 400),
+    tried=st.integers(0, 400),
+    names=st.sets(st.text(min_size=1, max_size=63), min_size=1, max_size=5),
+)
+def test_of_single_handlers_the_lowest_runs_that_fit_are_kept(
+    count: int, tried: int, names: set[str]
+) -> None:
+    ranges = tuple((at, at + 1) for at in range(1, 3 * count, 3))
+    progress = Progress(
+        attempts={3 * n: 2 for n in range(tried)},
+        finished_by=dict.fromkeys(names, ranges),
+    )
+
+    text = encode(0, progress)
+    known = decode(0, text)
+
+    assert len(text) <= 4 * (1000 + 40) / 3 + 10  # the rest is for what all are finished with
+    assert known.attempts == progress.attempts
+    for told in known.finished_by.values():
+        assert told == ranges[: len(told)]
+    if 2 * count * len(names) + sum(len(name.encode()) + 6 for name in names) < 990 - 2 * tried:
+        assert known.finished_by == progress.finished_by
+
+
 @settings(max_examples=200)
 @given(case=cases, other=next_offsets, position=st.integers(0, 4000), bit=st.integers(0, 6))
 def test_damaged_or_misplaced_metadata_is_ignored(
@@ -191,7 +226,7 @@ def test_damaged_or_misplaced_metadata_is_ignored(
 @given(text=st.text())
 def test_foreign_metadata_is_ignored(text: str) -> None:
     assert decode(0, text) == NOTHING_KNOWN
-    assert decode(0, "hr2:" + text) == NOTHING_KNOWN
+    assert decode(0, "hr3:" + text) == NOTHING_KNOWN
     assert decode(0, None) == NOTHING_KNOWN
 
 

@@ -1,4 +1,4 @@
-from service.delivery.inherited import InheritedAttempts
+from service.delivery.inherited import Inherited
 from service.events import RecordBatch, SourceRecord
 
 
@@ -8,7 +8,7 @@ def batch_of(*offsets: int, next_offset: int) -> RecordBatch:
 
 
 def test_each_attempt_goes_to_the_batch_of_its_record_once() -> None:
-    inherited = InheritedAttempts({11: 2, 14: 1, 30: 3})
+    inherited = Inherited({11: 2, 14: 1, 30: 3})
     first, second = batch_of(10, 11, 14, next_offset=20), batch_of(20, 21, next_offset=22)
 
     inherited.give(first)
@@ -16,26 +16,26 @@ def test_each_attempt_goes_to_the_batch_of_its_record_once() -> None:
 
     assert first.attempts == {1: 2, 2: 1}
     assert second.attempts is None
-    assert inherited.with_those_of([]) == {30: 3}
+    assert inherited.attempts_with([]) == {30: 3}
 
 
 def test_what_is_not_finished_is_passed_on_with_what_has_not_come() -> None:
-    inherited = InheritedAttempts({11: 2, 30: 3})
+    inherited = Inherited({11: 2, 30: 3})
     batch = batch_of(10, 11, 12, next_offset=20)
     inherited.give(batch)
     batch.note_attempts(0, 1)
     batch.note_attempts(1, 5)
 
-    assert inherited.with_those_of([batch]) == {10: 1, 11: 5, 30: 3}
+    assert inherited.attempts_with([batch]) == {10: 1, 11: 5, 30: 3}
     batch.ack(1)
-    assert inherited.with_those_of([batch]) == {10: 1, 30: 3}
+    assert inherited.attempts_with([batch]) == {10: 1, 30: 3}
     batch.ack_many([0, 2])
-    assert inherited.with_those_of([batch]) == {30: 3}
+    assert inherited.attempts_with([batch]) == {30: 3}
 
 
 def test_a_record_that_compaction_took_has_no_attempts_any_more() -> None:
-    inherited = InheritedAttempts({11: 2})
+    inherited = Inherited({11: 2})
 
     inherited.give(batch_of(10, 12, next_offset=13))
 
-    assert inherited.with_those_of([]) == {}
+    assert inherited.attempts_with([]) == {}

@@ -35,7 +35,7 @@ def _batch(*events: tuple[bytes, dict[str, Any]], offset: int, epoch: int = 1) -
     """A batch that another handler waits for as well."""
     records = [SourceRecord(b"{}", key=key, offset=offset + n) for n, (key, _) in enumerate(events)]
     batch = RecordBatch("in", 0, records, next_offset=offset + len(records), epoch=epoch)
-    batch.fan_out(2)
+    batch.fan_out(("a", "b"))
     return EventBatch(batch, [data for _, data in events])
 
 

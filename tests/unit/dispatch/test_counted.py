@@ -17,7 +17,7 @@ class SelfCounted(RecordBatch):
 
 
 def normalize(counters: PipelineCounters) -> Normalize:
-    return Normalize(load_normalizer("json"), effects=1, failed=lambda _: None, counters=counters)
+    return Normalize(load_normalizer("json"), failed=lambda _: None, counters=counters)
 
 
 def records() -> list[SourceRecord]:

@@ -40,7 +40,6 @@ class Road:
         self.failed: list[Outcome] = []
         self.step = Normalize(
             load_normalizer(kind, LIMITS),
-            effects=1,
             failed=self.failed.extend,
             counters=PipelineCounters("p"),
         )

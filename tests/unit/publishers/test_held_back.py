@@ -29,7 +29,7 @@ OWNER = Grave("handler", PipelineCounters("p"), lambda _: False)
 def _batch(*keys: bytes | None, handlers: int = 2) -> RecordBatch:
     records = [SourceRecord(b"v", key=key, offset=offset) for offset, key in enumerate(keys)]
     batch = RecordBatch("in", 0, records, next_offset=len(keys))
-    batch.fan_out(handlers)
+    batch.fan_out([str(n) for n in range(handlers)])
     batch.begun = bytearray(b"\x01" * len(keys))
     return batch
 

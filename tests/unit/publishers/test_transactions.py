@@ -281,7 +281,7 @@ async def test_results_of_a_record_with_two_handlers_wait_for_the_last_of_them()
     setting = Setting()
     await setting.open("out")
     batch = inputs(3)
-    batch.fan_out(2)
+    batch.fan_out(("a", "b"))
 
     setting.add("out", batch, [0, 1])
     await setting.commit(0)
@@ -325,7 +325,7 @@ async def test_memory_of_what_waits_for_another_handler_counts_as_input() -> Non
     setting = Setting()
     await setting.open("out")
     batch = inputs(3)
-    batch.fan_out(2)
+    batch.fan_out(("a", "b"))
 
     setting.add("out", batch, [0])
     one_bytes = setting.charged_bytes
