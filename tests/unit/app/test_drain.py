@@ -247,3 +247,22 @@ async def test_what_a_slow_handler_has_not_begun_is_left_to_it_alone(
 
         found = Counter((output["n"], output["by"]) for output in service.outputs())
     assert found == {(n, by): 1 for n in range(200) for by in ("quick", "slow")}
+
+
+async def test_a_drain_does_not_wait_for_a_circuit_that_is_open() -> None:
+    """What the quick handler has done by then is not done again."""
+    broker = MemoryBroker()
+    config = both(retry={"attempts": 100, "initial_s": 0.1, "jitter": 0})
+    breaks = both(circuit_breaker={"failures": 3, "reset_s": 600})
+    async with Harness(breaks, broker=broker) as service:
+        for n in range(40):
+            await service.send({"n": n, "takes_s": 0, "flaky": True}, key=f"key-{n}")
+        await service.advance(5)
+        report = await service.drain()
+
+    assert report.took_s < 25 / 5 + 1
+    async with Harness(config, broker=broker) as service:
+        await service.settle()
+
+        found = Counter((output["n"], output["by"]) for output in service.outputs())
+    assert found == {(n, by): 1 for n in range(40) for by in ("quick", "slow")}
