@@ -1,13 +1,12 @@
 """``buffer_unordered``: run many, hand out what is finished, keep each lane in order."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from itertools import repeat
 from typing import Final, TypeVar, cast
 
 from service.errors import StreamError
 from service.streams.calls import Call, Eager, Given, Kind, Kinds, Later, Work, as_call, drop
-from service.streams.children import Children
 from service.streams.lanes import Lanes
 from service.streams.polling import PENDING, HeldPull, Pending
 from service.streams.stage import Stage
@@ -54,7 +53,7 @@ class BufferUnordered(Stage[U]):
         self._max_waiting = max_waiting
         self._kinds = Kinds()
         self._lanes = Lanes[Call[U]]() if lanes is None else lanes
-        self._children = Children(self._wake)
+        self._children = self._own_children(self._wake)
         self._workers = Workers(
             limit,
             self._children,
@@ -291,9 +290,6 @@ class BufferUnordered(Stage[U]):
         if self._failure is None:
             self._failure = error
         self._wake()
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
     def _halt(self) -> None:
         for timer in self._parked.values():

@@ -1,12 +1,11 @@
 """``buffered``: run several at once, hand out results in the order of the source."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar, cast
 
 from service.streams.bell import Bell
 from service.streams.calls import Kind, Kinds, Work, as_call, drop
-from service.streams.children import Children
 from service.streams.polling import PENDING, HeldPull
 from service.streams.stage import Stage
 from service.streams.workers import Workers
@@ -38,7 +37,7 @@ class Buffered(Stage[U]):
         self._limit = limit
         self._kinds = Kinds()
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
+        self._children = self._own_children(self._bell.ring)
         self._workers = Workers(limit, self._children, finished=self._finished, failed=self._failed)
         self._held = HeldPull(source, self._children)
         self._window: deque[_Place[U]] = deque()
@@ -105,9 +104,6 @@ class Buffered(Stage[U]):
         if self._failure is None:
             self._failure = error
         self._bell.ring()
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
     def _halt(self) -> None:
         self._workers.drop_queue()

@@ -55,7 +55,7 @@ class FlattenUnordered(Stage[T]):
         super().__init__(source)
         self._limit = limit
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
+        self._children = self._own_children(self._bell.ring)
         self._held = HeldPull(source, self._children)
         self._race = Race[int, T](self._bell)
         self._number = 0
@@ -103,7 +103,7 @@ class FlattenUnordered(Stage[T]):
         return not self._exhausted and not self._held.held and len(self._race) < self._limit
 
     def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children, *self._race.tasks())
+        return (*super()._owned_tasks(), *self._race.tasks())
 
     def _owned_stages(self) -> Iterable[Stage[object]]:
         return (*self._race.stages(), *self._sources)

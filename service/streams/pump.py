@@ -6,12 +6,12 @@ cancelled is the wait for it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias, TypeVar
 
 from service.errors import StreamError
 from service.streams.bell import Bell
-from service.streams.children import Children, was_cancelled
+from service.streams.children import was_cancelled
 from service.streams.stage import CHUNK, Stage
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Pump(Stage[T]):
         super().__init__(*sources)
         self._start = start
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
+        self._children = self._own_children(self._bell.ring)
         self._items: list[T] = []
         self._wanted = 0
         self._more: asyncio.Future[None] | None = None
@@ -115,6 +115,3 @@ class Pump(Stage[T]):
         self._more = asyncio.get_running_loop().create_future()
         await self._more
         self._more = None
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)

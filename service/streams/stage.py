@@ -12,7 +12,7 @@ promises true are kept here, once, for all of them:
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 from service.streams.children import Children, end_all
@@ -33,8 +33,8 @@ chunk of real work does not hold the event loop for long.
 class Stage(Generic[T_co]):
     """One step of a stream.
 
-    Subclasses write ``_pull``; those that own tasks, timers or more say so through the four
-    methods after it.
+    Subclasses write ``_pull``; those that own tasks, timers or more say so through the methods
+    after it.
 
     Args:
         sources: The stages that this one pulls from, and therefore owns.
@@ -45,6 +45,7 @@ class Stage(Generic[T_co]):
         self._over = False  # `_pull` is not called any more
         self._ended = False  # and nothing runs any more
         self._released = False
+        self._families: tuple[Children, ...] = ()
         self._last_error: Exception | None = None
 
     async def pull(self, limit: int) -> list[T_co] | None:
@@ -101,9 +102,15 @@ class Stage(Generic[T_co]):
     async def _pull(self, limit: int) -> list[T_co] | None:
         raise NotImplementedError
 
+    def _own_children(self, wake: Callable[[], None]) -> Children:
+        """Where this stage starts tasks, which end with it; ``wake`` is called for their news."""
+        children = Children(wake)
+        self._families = (*self._families, children)
+        return children
+
     def _owned_tasks(self) -> Iterable[Children]:
         """The tasks that this stage started."""
-        return ()
+        return self._families
 
     def _owned_stages(self) -> "Iterable[Stage[object]]":
         """The stages that are closed with this one."""

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine
 from typing import TypeVar
 
 from service.streams.bell import Bell
 from service.streams.calls import drop
-from service.streams.children import Children
 from service.streams.polling import PENDING, HeldPull
 from service.streams.stage import Stage
 
@@ -27,7 +26,7 @@ class TakeUntil(Stage[T]):
         self._stop: Awaitable[object] | None = stop
         self._watched: asyncio.Future[object] | None = None
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
+        self._children = self._own_children(self._bell.ring)
         self._held = HeldPull(source, self._children)
         self._stopped = False
 
@@ -68,9 +67,6 @@ class TakeUntil(Stage[T]):
     def _set(self) -> None:
         self._stopped = True
         self._bell.ring()
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
     def _halt(self) -> None:
         if self._watched is not None:  # which may live much longer than this stream

@@ -112,8 +112,8 @@ class _Resumed(Stage[T]):
     def __init__(self, runner: Runner[T]) -> None:
         super().__init__(runner.stage)
         self._bell = Bell()
-        self._children = runner.children
-        self._children.wake = self._bell.ring
+        self._families = (runner.children,)
+        runner.children.wake = self._bell.ring
         self._held: HeldPull[T] = runner.pull
 
     async def _pull(self, limit: int) -> list[T] | None:
@@ -123,6 +123,3 @@ class _Resumed(Stage[T]):
                 return chunk
             self._held.hold(limit)
             await self._bell.wait()
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)

@@ -1,12 +1,10 @@
 """Combinators that look at the clock of the event loop."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from service.errors import ElapsedError
 from service.streams.bell import Bell
-from service.streams.children import Children
 from service.streams.polling import PENDING, HeldPull
 from service.streams.result import Err, Ok
 from service.streams.stage import Budget, Stage
@@ -42,8 +40,7 @@ class Timeout(Stage[Ok[T] | Err[ElapsedError]]):
         self._timeout_s = timeout_s
         self._repeating = repeating
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
-        self._held = HeldPull(source, self._children)
+        self._held = HeldPull(source, self._own_children(self._bell.ring))
         self._deadline_s: float | None = now_s() + timeout_s
 
     async def _pull(self, limit: int) -> list[Ok[T] | Err[ElapsedError]] | None:
@@ -63,9 +60,6 @@ class Timeout(Stage[Ok[T] | Err[ElapsedError]]):
                 return [Err(ElapsedError(self._timeout_s))]
             self._held.hold(limit)
             await self._bell.wait(self._deadline_s)
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
 
 class Throttle(Stage[T]):
@@ -99,8 +93,7 @@ class ChunksTimeout(Stage[list[T]]):
         self._size = size
         self._timeout_s = timeout_s
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
-        self._held = HeldPull(source, self._children)
+        self._held = HeldPull(source, self._own_children(self._bell.ring))
         self._items: list[T] = []
         self._deadline_s: float | None = None
         self._finished = False
@@ -143,9 +136,6 @@ class ChunksTimeout(Stage[list[T]]):
 
     def _full(self) -> bool:
         return len(self._items) >= self._size
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
 
 class Ticks(Stage[float]):

@@ -1,11 +1,9 @@
 """Combinators that put items together: lists of items, pairs, one stream after another."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from service.streams.bell import Bell
-from service.streams.children import Children
 from service.streams.polling import PENDING, RESTING, HeldPull, Pending, Resting, poll
 from service.streams.stage import CHUNK, Stage
 
@@ -103,9 +101,9 @@ class Zip(Stage[tuple[T, U]]):
     def __init__(self, first: Stage[T], second: Stage[U]) -> None:
         super().__init__(first, second)
         self._bell = Bell()
-        self._children = Children(self._bell.ring)
-        self._first = _Side(HeldPull(first, self._children))
-        self._second = _Side(HeldPull(second, self._children))
+        children = self._own_children(self._bell.ring)
+        self._first = _Side(HeldPull(first, children))
+        self._second = _Side(HeldPull(second, children))
 
     async def _pull(self, limit: int) -> list[tuple[T, U]] | None:
         limit = min(limit, CHUNK)
@@ -119,9 +117,6 @@ class Zip(Stage[tuple[T, U]]):
                 del second.items[: len(pairs)]
                 return pairs
             await self._bell.wait()
-
-    def _owned_tasks(self) -> Iterable[Children]:
-        return (self._children,)
 
 
 class _Side(Generic[T]):
