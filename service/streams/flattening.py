@@ -7,7 +7,7 @@ from service.streams.bell import Bell
 from service.streams.children import Children
 from service.streams.conversion import Streamable, close_unused, stage_of
 from service.streams.polling import PENDING, HeldPull
-from service.streams.race import Race, interleave
+from service.streams.race import Race
 from service.streams.stage import CHUNK, Stage
 
 T = TypeVar("T")
@@ -65,16 +65,13 @@ class FlattenUnordered(Stage[T]):
         race = self._race
         while not race.failed():
             self._add_streams()
-            share = max(1, min(limit, CHUNK) // max(1, len(race)))
-            found = race.poll(tuple(race.runners), limit, share)
-            if found:
-                for key, _ in found:
-                    race.runners[key] = race.runners.pop(key)
-                return interleave([chunk for _, chunk in found])
+            items = race.in_turns(limit)
+            if items:
+                return items
             if self._exhausted and not race.runners:
                 break
             if not race.failed() and not self._room_for_more():
-                race.hold(share)
+                race.hold(race.share(limit))
                 await self._bell.wait()
         if race.failure is not None:
             raise race.failure

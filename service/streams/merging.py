@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from service.streams.bell import Bell
 from service.streams.children import Children
-from service.streams.race import Race, interleave
-from service.streams.stage import CHUNK, Stage
+from service.streams.race import Race
+from service.streams.stage import Stage
 
 T = TypeVar("T")
 
@@ -31,21 +31,14 @@ class Merge(Stage[T]):
             if items:
                 return items
             if race.runners and not race.failed():
-                race.hold(self._share(limit))
+                race.hold(race.share(limit))
                 await self._bell.wait()
         if race.failure is not None:
             raise race.failure
         return None
 
-    def _share(self, limit: int) -> int:
-        return max(1, min(limit, CHUNK) // max(1, len(self._race)))
-
     def _poll(self, limit: int) -> list[T]:
-        keys = tuple(self._race.runners)
-        found = self._race.poll(keys, limit, self._share(limit))
-        for key, _ in found:  # whoever had something goes to the end of the queue
-            self._race.runners[key] = self._race.runners.pop(key)
-        return interleave([chunk for _, chunk in found]) if found else []
+        return self._race.in_turns(limit)
 
     def _owned_tasks(self) -> Iterable[Children]:
         return self._race.tasks()

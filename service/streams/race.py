@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar, cast
 from service.streams.bell import Bell
 from service.streams.children import Children
 from service.streams.polling import PENDING, HeldPull
-from service.streams.stage import Stage
+from service.streams.stage import CHUNK, Stage
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -56,6 +56,17 @@ class Race(Generic[K, T]):
     def add(self, key: K, stage: Stage[T]) -> None:
         """Let one more source take part."""
         self.runners[key] = Runner(stage, self._bell)
+
+    def share(self, limit: int) -> int:
+        """How many of ``limit`` items each of them is asked for, at least 1."""
+        return max(1, min(limit, CHUNK) // max(1, len(self.runners)))
+
+    def in_turns(self, limit: int) -> list[T]:
+        """What there is now; who had something is asked last the next time."""
+        found = self.poll(tuple(self.runners), limit, self.share(limit))
+        for key, _ in found:
+            self.runners[key] = self.runners.pop(key)
+        return interleave([chunk for _, chunk in found])
 
     def poll(self, keys: Iterable[K], limit: int, share: int) -> list[tuple[K, list[T]]]:
         """Return what the sources have now, in the order of ``keys``, up to ``limit`` items.

@@ -10,7 +10,7 @@ from service.streams.children import Children
 from service.streams.conversion import Streamable, stage_of
 from service.streams.polling import PENDING, HeldPull
 from service.streams.race import Race, Runner, interleave
-from service.streams.stage import CHUNK, Stage
+from service.streams.stage import Stage
 from service.streams.stream import Stream
 
 K = TypeVar("K", bound=Hashable)
@@ -88,7 +88,7 @@ class _MapStage(Stage[tuple[K, T]], Generic[K, T]):
         while race.runners and not race.failed():
             keys = list(race.runners)
             start = random.randrange(len(keys))  # noqa: S311 -- fairness, not secrecy
-            share = max(1, min(limit, CHUNK) // len(keys))
+            share = race.share(limit)
             found = race.poll(keys[start:] + keys[:start], limit, share)
             if found:
                 return interleave([[(key, item) for item in chunk] for key, chunk in found])
