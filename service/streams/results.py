@@ -13,7 +13,7 @@ from service.streams.fused import filter_mapping, filtering, fuse, mapping
 from service.streams.limits import Scan, taking_while
 from service.streams.owned import Owned
 from service.streams.result import Err, Ok, Partial
-from service.streams.sequential import then
+from service.streams.sequences import then
 from service.streams.stage import ANY, Stage, at_least_one
 
 if TYPE_CHECKING:
