@@ -106,11 +106,6 @@ class Started(Generic[U]):
         """Hand the awaitable over to be awaited."""
         return self._awaitable
 
-    @property
-    def awaitable(self) -> Awaitable[U]:
-        """What would be awaited."""
-        return self._awaitable
-
 
 class Given(Generic[U]):
     """A result in the form of a call, for one that must not overtake calls."""
@@ -135,6 +130,6 @@ def as_call(item: object, kind: Kind) -> "Call[U]":
 def drop(work: object) -> None:
     """Let go of work that will not run: a coroutine would else warn that nobody awaited it."""
     if isinstance(work, Started):
-        work = work.awaitable
+        work = work()
     if isinstance(work, Coroutine):
         work.close()

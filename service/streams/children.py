@@ -124,10 +124,6 @@ class Children:
             self.cancel()
             await asyncio.wait(tuple(self._tasks))
 
-    async def aclose(self) -> None:
-        """Cancel every task and wait until all have ended, whatever happens; see `end_all`."""
-        await end_all((self,))
-
     def others(self) -> set[asyncio.Task[object]]:
         """All of them but the one that asks."""
         return self._tasks - {asyncio.current_task()}

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TypeVar
 
 from service.streams.sources import BatchReceiver, ReceiverSource, WeighedReceiver
-from service.streams.stage import CHUNK, Stage
+from service.streams.stage import CHUNK, Stage, at_least_one
 from service.streams.stream import Stream
 
 T = TypeVar("T")
@@ -41,9 +41,7 @@ class ReceiverStream(_ChannelStream[T]):
     """
 
     def __init__(self, receiver: BatchReceiver[T], *, chunk: int = CHUNK) -> None:
-        if chunk < 1:
-            raise ValueError(f"chunk must be at least 1, not {chunk}")
-        super().__init__(ReceiverSource(receiver, chunk), receiver)
+        super().__init__(ReceiverSource(receiver, at_least_one("chunk", chunk)), receiver)
 
 
 class WeighedStream(_ChannelStream[T]):
@@ -64,7 +62,5 @@ class WeighedStream(_ChannelStream[T]):
     """
 
     def __init__(self, receiver: WeighedReceiver[T], *, slots: int, size_bytes: int) -> None:
-        if slots < 1:
-            raise ValueError(f"slots must be at least 1, not {slots}")
         recv = partial(receiver.recv_weighed, size_bytes=size_bytes)
-        super().__init__(ReceiverSource(receiver, slots, recv), receiver)
+        super().__init__(ReceiverSource(receiver, at_least_one("slots", slots), recv), receiver)

@@ -15,10 +15,9 @@ class IterSource(Stage[T]):
     An exception of the iterable reaches the consumer after the items before it.
     """
 
-    def __init__(self, items: Iterable[T], chunk: int = CHUNK) -> None:
+    def __init__(self, items: Iterable[T]) -> None:
         super().__init__()
         self._items = iter(items)
-        self._chunk = chunk
         self._budget = Budget()
         self._failure: Exception | None = None
 
@@ -28,7 +27,7 @@ class IterSource(Stage[T]):
             raise self._failure
         chunk: list[T] = []
         try:
-            chunk.extend(islice(self._items, min(limit, self._chunk)))
+            chunk.extend(islice(self._items, min(limit, CHUNK)))
         except Exception as error:
             if not chunk:
                 raise

@@ -50,7 +50,7 @@ class TakeUntil(Stage[T]):
     def _watch(self, stop: Awaitable[object]) -> None:
         if isinstance(stop, asyncio.Future):
             self._watched = stop
-            stop.add_done_callback(self._is_done)
+            stop.add_done_callback(self._note_end)
         else:
             self._children.start(self._run(stop))
 
@@ -59,18 +59,15 @@ class TakeUntil(Stage[T]):
             with contextlib.suppress(Exception):  # that it ended counts, not how
                 await stop
         finally:
-            self._set()
+            self._note_end()
 
-    def _is_done(self, _: object) -> None:
-        self._set()
-
-    def _set(self) -> None:
+    def _note_end(self, _: object = None) -> None:
         self._stopped = True
         self._bell.ring()
 
     def _halt(self) -> None:
         if self._watched is not None:  # which may live much longer than this stream
-            self._watched.remove_done_callback(self._is_done)
+            self._watched.remove_done_callback(self._note_end)
 
     async def _release(self) -> None:
         if isinstance(self._stop, Coroutine):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.streams import fused, limits
 from service.streams.owned import Owned
+from service.streams.stage import at_least_one
 
 if TYPE_CHECKING:
     from service.streams.peekable import Peekable
@@ -83,8 +84,7 @@ class Transforms(Owned[T_co]):
         Raises:
             ValueError: If ``step`` is less than 1.
         """
-        if step < 1:
-            raise ValueError(f"step must be at least 1, not {step}")
+        step = at_least_one("step", step)
         return self._derived(limits.StepBy(self._into_stage(), step))
 
     def scan(self, state: S, function: Callable[[S, T_co], tuple[S, U] | None]) -> "Stream[U]":

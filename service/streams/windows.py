@@ -38,15 +38,8 @@ class Chunks(Stage[list[T]]):
         return [items] if items else None
 
 
-class ReadyChunks(Stage[list[T]]):
+class ReadyChunks(Chunks[T]):
     """Lists of what is there, up to ``size`` items; waits only for the first one of each."""
-
-    def __init__(self, source: Stage[T], size: int) -> None:
-        super().__init__(source)
-        self._source = source
-        self._size = size
-        self._items: list[T] = []
-        self._failure: Exception | None = None
 
     async def _pull(self, limit: int) -> list[list[T]] | None:
         del limit

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.streams.children import Child, Children, cancelled_by_others
+from service.streams.children import Child, Children, cancelled_by_others, end_all
 from tests.unit.streams.feed import settle
 
 
@@ -23,7 +23,7 @@ async def test_closing_cancels_and_awaits() -> None:
     children.start(stubborn(events))
     await settle()
 
-    await children.aclose()
+    await end_all((children,))
 
     assert events == ["cleaned up"] * 2
     assert len(children) == 0
@@ -34,7 +34,7 @@ async def test_a_cancelled_close_still_waits_for_the_tasks_and_then_raises() -> 
     children = Children()
     children.start(stubborn(events))
     await settle()
-    closing = asyncio.get_running_loop().create_task(children.aclose())
+    closing = asyncio.get_running_loop().create_task(end_all((children,)))
     await settle()
 
     closing.cancel()
@@ -55,7 +55,7 @@ async def test_a_cancelled_dismissal_stops_waiting_and_can_be_repeated() -> None
         async with asyncio.timeout(1):
             await children.dismiss()
     assert events == []
-    await children.aclose()
+    await end_all((children,))
 
     assert events == ["cleaned up"]
 
@@ -64,7 +64,7 @@ async def test_closing_nothing_is_fine() -> None:
     children = Children()
 
     await children.dismiss()
-    await children.aclose()
+    await end_all((children,))
 
     assert not children
 
@@ -99,13 +99,13 @@ async def test_a_task_that_closes_its_family_does_not_wait_for_itself() -> None:
     children = Children()
 
     async def close() -> None:
-        await children.aclose()
+        await end_all((children,))
 
     children.start(stubborn(events))
     children.start(close())
     await settle()
 
-    await children.aclose()
+    await end_all((children,))
 
     assert events == ["cleaned up"]
 

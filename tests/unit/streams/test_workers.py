@@ -9,7 +9,7 @@ import pytest
 from service import streams
 from service.errors import StreamError
 from service.streams import Later, Stream
-from service.streams.children import Children
+from service.streams.children import Children, end_all
 from service.streams.workers import Workers
 from tests.unit.streams.feed import settle
 
@@ -175,7 +175,7 @@ async def test_a_worker_that_is_cancelled_as_it_is_woken_runs_what_it_was_woken_
     await settle()
 
     assert (len(ran), failures) == (3, [])
-    await children.aclose()
+    await end_all((children,))
 
 
 async def _from(queue: asyncio.Queue[Any]) -> tuple[Any, None]:
