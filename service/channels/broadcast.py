@@ -88,8 +88,7 @@ class Sender(Closing, Generic[T]):
             self._ring.senders -= 1
             self._ring.changed.wake_all()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         if self._closed:
@@ -217,8 +216,7 @@ class Receiver(Closing, Generic[T]):
             self._ring.receivers -= 1
             self._ring.changed.wake_all()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         # Quietly: that is the ordinary way to lose interest.

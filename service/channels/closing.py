@@ -4,8 +4,9 @@ import asyncio
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
+
+from service.channels.blocking import running_loop
 
 
 class Closing:
@@ -24,23 +25,13 @@ class Closing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._end()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         self._end()
 
 
@@ -54,11 +45,7 @@ def end_forgotten(loop: asyncio.AbstractEventLoop | None, end: Callable[[], obje
         if loop is None or not loop.is_closed():
             end()
         return
-    try:
-        here = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        here = False
-    if here:
+    if running_loop() is loop:
         end()
     else:
         loop.call_soon_threadsafe(end)

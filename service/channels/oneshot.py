@@ -65,8 +65,7 @@ class Sender(Closing, Generic[T]):
         """Whether the receiver is closed."""
         return self._state.receiver_closed
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         if not self._state.sender_done and not self._state.receiver_closed:

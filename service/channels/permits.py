@@ -15,16 +15,28 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Permit(Closing, Generic[T]):
-    """One reserved slot: use it with :meth:`send`, or give it back with :meth:`release`.
-
-    As a context manager it gives the slot back if it was not used.
-    """
+class _Slot(Closing, Generic[T]):
+    """One reserved slot, until it is used or given back."""
 
     __slots__ = ("_core",)
 
     def __init__(self, core: Core[T]) -> None:
         self._core: Core[T] | None = core
+
+    def _take_core(self) -> Core[T]:
+        core, self._core = self._core, None
+        if core is None:
+            raise RuntimeError("the permit was already used or released")
+        return core
+
+
+class Permit(_Slot[T]):
+    """One reserved slot: use it with :meth:`send`, or give it back with :meth:`release`.
+
+    As a context manager it gives the slot back if it was not used.
+    """
+
+    __slots__ = ()
 
     def send(self, item: T) -> None:
         """Send ``item`` at once.
@@ -43,22 +55,15 @@ class Permit(Closing, Generic[T]):
         if core is not None:
             core.release(1)
 
-    def _end(self) -> None:
-        self.release()
+    _end = release
 
     def __del__(self) -> None:
         if self._core is not None:
             end_forgotten(self._core.loop, partial(self._core.release, 1))
             warn_forgotten(self)
 
-    def _take_core(self) -> Core[T]:
-        core, self._core = self._core, None
-        if core is None:
-            raise RuntimeError("the permit was already used or released")
-        return core
 
-
-class OwnedPermit(Closing, Generic[S, T]):
+class OwnedPermit(_Slot[T], Generic[S, T]):
     """A permit that took its sender along and counts as a living sender.
 
     Both ways to use it give the sender back.  As a context manager it gives its slot back and
@@ -69,10 +74,10 @@ class OwnedPermit(Closing, Generic[S, T]):
         sender: Makes the sender that takes this permit's place among the living ones.
     """
 
-    __slots__ = ("_core", "_sender")
+    __slots__ = ("_sender",)
 
     def __init__(self, core: Core[T], sender: Callable[[], S]) -> None:
-        self._core: Core[T] | None = core
+        super().__init__(core)
         self._sender = sender
 
     def send(self, item: T) -> S:
@@ -99,19 +104,12 @@ class OwnedPermit(Closing, Generic[S, T]):
         if core is not None:
             core.owned_permit_gone()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         if self._core is not None:
             end_forgotten(self._core.loop, self._core.owned_permit_gone)
             warn_forgotten(self)
-
-    def _take_core(self) -> Core[T]:
-        core, self._core = self._core, None
-        if core is None:
-            raise RuntimeError("the permit was already used or released")
-        return core
 
 
 class Permits(Closing, Generic[T]):
@@ -144,8 +142,7 @@ class Permits(Closing, Generic[T]):
         if left:
             self._core.release(left)
 
-    def _end(self) -> None:
-        self.release()
+    _end = release
 
     def __del__(self) -> None:
         if self._left:

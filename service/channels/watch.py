@@ -101,8 +101,7 @@ class Sender(Closing, Generic[T]):
         self._state.closed = True
         self._state.changed.wake_all()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         if not self._state.closed and self._state.receivers:
@@ -192,8 +191,7 @@ class Receiver(Closing, Generic[T]):
             self._state.receivers -= 1
             self._state.changed.wake_all()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         # Quietly: that is the ordinary way to lose interest.  The sender may wait for it.

@@ -7,7 +7,6 @@ than a race for its items.  ``by_ref`` lends a stream instead.
 
 import warnings
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from service.errors import StreamError
@@ -56,12 +55,7 @@ class Owned(Generic[T_co]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
