@@ -1,25 +1,25 @@
 """What senders of every kind have in common: being counted, cloned, closed and held weakly."""
 
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
+from service.channels.facts import Facts
 from service.channels.lane import Lane
 from service.channels.overflow import Overflow
-from service.channels.statistics import ChannelStatistics
 from service.errors import ChannelClosedError
 
 T = TypeVar("T")
 
 
-class Handle(Closing, Generic[T]):
+class Handle(Facts[T], Closing):
     """What bounded and unbounded senders have in common: being counted, cloned and closed."""
 
-    __slots__ = ("_closed", "_core", "_lane")
+    __slots__ = ("_closed", "_lane")
 
     def __init__(self, core: Core[T]) -> None:
+        super().__init__(core)
         core.senders += 1
-        self._core = core
         self._lane = core.lane
         self._closed = False
 
@@ -35,8 +35,7 @@ class Handle(Closing, Generic[T]):
             self._retire()
             self._core.sender_gone()
 
-    def _end(self) -> None:
-        self.close()
+    _end = close
 
     def __del__(self) -> None:
         if self._closed:
@@ -69,57 +68,23 @@ class Handle(Closing, Generic[T]):
         return self._closed or self._core.slots.closed
 
     @property
-    def capacity(self) -> int:
-        """Slots that are free right now: not taken, reserved, or promised to someone in line."""
-        return self._core.free
-
-    @property
     def overflow(self) -> Overflow:
         """What becomes of an item that finds no room."""
         return self._core.overflow
-
-    @property
-    def max_capacity(self) -> int | None:
-        """The bound in slots; None if unbounded."""
-        return self._core.capacity
-
-    @property
-    def strong_count(self) -> int:
-        """Living senders, owned permits included."""
-        return self._core.senders
-
-    @property
-    def weak_count(self) -> int:
-        """Living weak senders."""
-        return self._core.weak_senders
 
     def same_channel(self, other: "Handle[T]") -> bool:
         """Whether both send to the same receiver."""
         return self._core is other._core  # noqa: SLF001 -- the same class
 
-    def statistics(self) -> ChannelStatistics:
-        """Everything there is to know about the channel, now."""
-        return self._core.statistics()
 
-
-class WeakHandle(Generic[T]):
+class WeakHandle(Facts[T]):
     """Knows a channel without keeping it open."""
 
-    __slots__ = ("_core",)
+    __slots__ = ()
 
     def __init__(self, core: Core[T]) -> None:
+        super().__init__(core)
         core.weak_senders += 1
-        self._core = core
 
     def __del__(self) -> None:
         self._core.weak_senders -= 1
-
-    @property
-    def strong_count(self) -> int:
-        """Living senders, owned permits included."""
-        return self._core.senders
-
-    @property
-    def weak_count(self) -> int:
-        """Living weak senders, this one included."""
-        return self._core.weak_senders

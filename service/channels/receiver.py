@@ -1,19 +1,19 @@
 """The one end of a channel that takes items out."""
 
 import asyncio
-from typing import Generic, Self, TypeVar
+from typing import Self, TypeVar
 
 from service.channels.blocking import run_on_loop
 from service.channels.closing import Closing, end_forgotten, warn_forgotten
 from service.channels.core import Core
+from service.channels.facts import Facts
 from service.channels.lane import BUDGET
-from service.channels.statistics import ChannelStatistics
 from service.errors import ChannelBusyError, ChannelClosedError, ChannelEmptyError
 
 T = TypeVar("T")
 
 
-class Receiver(Closing, Generic[T]):
+class Receiver(Facts[T], Closing):
     """Takes items in the order in which they were sent; ``async for`` ends with the channel.
 
     The channel has ended for the receiver when no item is buffered and none can come any more:
@@ -28,10 +28,10 @@ class Receiver(Closing, Generic[T]):
 
     # `_turn` counts down the ready operations until others may run.  It is 0 while a task waits,
     # which sends every other one to where that is noticed.
-    __slots__ = ("_busy", "_core", "_lane", "_turn")
+    __slots__ = ("_busy", "_lane", "_turn")
 
     def __init__(self, core: Core[T]) -> None:
-        self._core = core
+        super().__init__(core)
         self._lane = core.lane
         self._turn = BUDGET
         self._busy = False
@@ -162,8 +162,7 @@ class Receiver(Closing, Generic[T]):
         if not self._core.dropped:
             self._core.drop()
 
-    def _end(self) -> None:
-        self.drop()
+    _end = drop
 
     def __del__(self) -> None:
         core = self._core
@@ -189,30 +188,6 @@ class Receiver(Closing, Generic[T]):
     def is_finished(self) -> bool:
         """Whether the channel has ended: nothing is buffered and nothing can come any more."""
         return self._core.finished
-
-    @property
-    def capacity(self) -> int:
-        """Slots that are free right now."""
-        return self._core.free
-
-    @property
-    def max_capacity(self) -> int | None:
-        """The bound in slots; None if unbounded."""
-        return self._core.capacity
-
-    @property
-    def strong_count(self) -> int:
-        """Living senders, owned permits included."""
-        return self._core.senders
-
-    @property
-    def weak_count(self) -> int:
-        """Living weak senders."""
-        return self._core.weak_senders
-
-    def statistics(self) -> ChannelStatistics:
-        """Everything there is to know about the channel, now."""
-        return self._core.statistics()
 
     # -- inner -----------------------------------------------------------------------------
 
