@@ -17,6 +17,7 @@ from service.app.state import changelog_problems
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.chain import ChainSource
+from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
@@ -165,6 +166,11 @@ class Application:
         """Every source of every pipeline."""
         return [source for built in self.pipelines.values() for source in built.sources.values()]
 
+    @property
+    def kafka_sources(self) -> Sequence[KafkaSource]:
+        """Those of them that read Kafka."""
+        return [source for built in self.pipelines.values() for source in built.kafka_sources]
+
     async def run(self) -> ExitReport:
         """Serve until drained.
 
@@ -227,7 +233,7 @@ class Application:
 
     async def _await_brokers(self) -> None:
         """Drain if no Kafka source has connected by the start deadline, if there is one."""
-        sources = [source for built in self.pipelines.values() for source in built.kafka_sources]
+        sources = self.kafka_sources
         try:
             async with asyncio.timeout(self.settings.start_timeout_s):
                 while sources and not any(source.connected for source in sources):  # noqa: ASYNC110 -- clients come and go
@@ -302,7 +308,7 @@ class Application:
         What waits for another attempt, with nothing else left, is not waited for.
         """
         loop = asyncio.get_running_loop()
-        kafka = [source for built in self.pipelines.values() for source in built.kafka_sources]
+        kafka = self.kafka_sources
         only_kafka = all(built.reads_only_kafka for built in self.pipelines.values())
         for source in kafka:
             source.begin_nothing_more()
@@ -335,10 +341,10 @@ class Application:
         for built in self.pipelines.values():
             report.done += built.counters.acked
             report.parked += built.counters.parked
-            for source in built.kafka_sources:
-                report.abandoned.extend(source.abandoned)
-                report.returned += source.returned
-                report.uncommitted.extend(source.uncommitted)
+        for source in self.kafka_sources:
+            report.abandoned.extend(source.abandoned)
+            report.returned += source.returned
+            report.uncommitted.extend(source.uncommitted)
         report.drained = not (
             report.gave_up
             or late

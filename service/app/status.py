@@ -29,8 +29,7 @@ def snapshot(application: "Application") -> ServiceStatus:
     silent_s = max(
         (
             _silent_s(source, application.started_at_s, now_s)
-            for built in application.pipelines.values()
-            for source in built.kafka_sources
+            for source in application.kafka_sources
         ),
         default=0.0,
     )
@@ -55,9 +54,7 @@ def _reached(application: "Application") -> bool:
     called itself ready would let a rolling update end the old one.
     """
     return application.publisher.ever_connected and all(
-        source.ever_accepted
-        for built in application.pipelines.values()
-        for source in built.kafka_sources
+        source.ever_accepted for source in application.kafka_sources
     )
 
 
