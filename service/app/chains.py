@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from service.consumers.base import StateKeeper, TopicPartition
 from service.consumers.chain import ChainSource
 from service.delivery.chained import ChainedBatch
-from service.dispatch import Dispatcher
-from service.events import RecordBatch
+from service.dispatch.runner import CallState
+from service.events import Event, RecordBatch
 from service.settings import PipelineSourceSettings
 
 if TYPE_CHECKING:
@@ -87,31 +87,28 @@ def behind(built: "BuiltPipeline") -> Iterator["BuiltPipeline"]:
         found.extend(later for later in each.fed if later not in found)
 
 
-def find_behind(
+def find_call(
     built: "BuiltPipeline", batch: RecordBatch, index: int
-) -> tuple[Dispatcher, RecordBatch, int] | None:
-    """A call of a later pipeline for something that was made of a record.
+) -> tuple[str, tuple[CallState, float, int]] | None:
+    """The call for a record of ``built``, or one of a later pipeline for what was made of it.
 
     O(calls); for status pages.
 
     Returns:
-        Its dispatcher, and the result's batch and index there; ``None`` if there is no such call.
+        The handler's name, and what :meth:`Runner.find` says; ``None`` if there is no such call.
     """
-    for later in behind(built):
-        for branch in later.pipeline.branches:
-            dispatcher = branch.dispatcher
-            for call in (*dispatcher.calls.running, *dispatcher.calls.parked):
-                at = call.event.batch, call.event.index
-                if _made_of(*at, batch, index):
-                    return dispatcher, *at
+
+    def is_it(event: Event) -> bool:
+        made, at = event.batch, event.index
+        while made is not batch or at != index:
+            if not isinstance(made, ChainedBatch):
+                return False
+            at = made.place(at)
+            made = made.upstream
+        return True
+
+    for each in (built, *behind(built)):
+        for branch in each.pipeline.branches:
+            if (found := branch.dispatcher.calls.find(is_it)) is not None:
+                return branch.dispatcher.name, found
     return None
-
-
-def _made_of(result: RecordBatch, at: int, batch: RecordBatch, index: int) -> bool:
-    """Whether the record ``at`` of ``result`` was made of the one at ``index`` of ``batch``."""
-    while isinstance(result, ChainedBatch):
-        at = result.place(at)
-        result = result.upstream
-        if result is batch and at == index:
-            return True
-    return False

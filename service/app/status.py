@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from service.app.build import BuiltPipeline
-from service.app.chains import behind, find_behind
+from service.app.chains import behind, find_call
 from service.clock import wall_clock_ms
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import HeldPartition, Phase
@@ -207,24 +207,12 @@ def _record(  # noqa: PLR0917 -- one private use, all of one record
 ) -> RecordFacts:
     """Where the oldest record is: running, parked, being published, or waiting for its turn."""
     state, state_s, handler, attempts = RecordState.WAITING, age_s, None, 0
-    for branch in built.pipeline.branches:
-        found = branch.dispatcher.calls.find(batch, index)
-        if found is not None:
-            call_state, since_s, attempts = found
-            state = RecordState(call_state.value)
-            state_s, handler = now_s - since_s, branch.dispatcher.name
-            break
-    else:
-        later = find_behind(built, batch, index)
-        if later is not None:
-            dispatcher, result, at = later
-            found = dispatcher.calls.find(result, at)
-            if found is not None:
-                call_state, since_s, attempts = found
-                state = RecordState(call_state.value)
-                state_s, handler = now_s - since_s, dispatcher.name
-        elif _has_begun(batch, index) and not any(map(_has_waiting, (built, *behind(built)))):
-            state = RecordState.PUBLISHING
+    found = find_call(built, batch, index)
+    if found is not None:
+        handler, (call_state, since_s, attempts) = found
+        state, state_s = RecordState(call_state.value), now_s - since_s
+    elif _has_begun(batch, index) and not any(map(_has_waiting, (built, *behind(built)))):
+        state = RecordState.PUBLISHING
     return RecordFacts(
         offset=offset,
         age_s=age_s,

@@ -110,16 +110,16 @@ class Runner:
         """Calls that run."""
         return self._deadlines.running
 
-    def find(self, batch: RecordBatch, index: int) -> tuple[CallState, float, int] | None:
-        """Where a record is here: its state, since when (``loop.time()``), and its attempts.
+    def find(self, is_it: Callable[[Event], bool]) -> tuple[CallState, float, int] | None:
+        """A call whose event ``is_it``: its state, since when (``loop.time()``), its attempts.
 
         O(calls); for status pages.
         """
         for call in self.running:
-            if call.event.batch is batch and call.event.index == index:
+            if is_it(call.event):
                 return CallState.RUNNING, call.since_s, call.event.attempts + 1
         for call, since_s in self.parked.items():
-            if call.event.batch is batch and call.event.index == index:
+            if is_it(call.event):
                 return CallState.PARKED, since_s, call.event.attempts
         return None
 
