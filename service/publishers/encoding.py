@@ -8,7 +8,7 @@ import orjson
 from service.clock import wall_clock_ms
 from service.delivery.delays import Delayed
 from service.errors import PermanentError
-from service.events import TRACEPARENT_MAX_BYTES, Headers, Result
+from service.events import TRACEPARENT_MAX_BYTES, Headers, Result, SameKey
 from service.publishers.base import TopicInfo
 from service.state.keyed import all_finite
 
@@ -20,12 +20,12 @@ OUR_HEADERS_BYTES: Final = 512
 
 
 class Output(NamedTuple):
-    """A result with its address, encoded; ``result`` is ``None`` for a plain mapping."""
+    """A result with its address, encoded."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    result: Result | None
+    result: Result
 
 
 def encode(value: Any) -> bytes:
@@ -85,6 +85,14 @@ def check_acceptable(
         if not -info.behind_max_ms <= ahead_ms <= info.ahead_max_ms:
             way = "ahead of" if ahead_ms > 0 else "behind"
             raise PermanentError(f"topic {topic} takes no time {abs(ahead_ms)} ms {way} ours")
+
+
+def key_of(result: Result, own: bytes | None) -> bytes | None:
+    """The key of a result as bytes; ``own`` is its event's."""
+    key = result.key
+    if isinstance(key, SameKey):
+        return own
+    return key.encode() if isinstance(key, str) else key
 
 
 def headers_of(result: Result) -> Headers:

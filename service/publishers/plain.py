@@ -15,12 +15,13 @@ import orjson
 
 from service.clock import wall_clock_ms
 from service.delivery.identity import ID_HEADER, first_id_format, headrace_id, id_prefix
-from service.events import Handled, Outcome, Record, RecordBatch, Result, SameKey
+from service.events import Handled, Outcome, Record, RecordBatch, Result
 from service.publishers.base import OutputTracing, Row
 from service.publishers.encoding import (
     CONTENT_TYPE,
     OUR_HEADERS_BYTES,
     TRACE_HEADER,
+    key_of,
     passed_on,
 )
 from service.publishers.protocols import Publisher
@@ -132,7 +133,7 @@ class PlainWriter:
             topic, value, key = output, result, records[place].key
             if type(result) is Result:
                 topic, value = result.topic or output, result.value
-                key = _key_for(result, key)
+                key = key_of(result, key)
             part = parts.get(topic)
             if part is None:
                 part = parts[topic] = ([], [], [])
@@ -155,7 +156,7 @@ class PlainWriter:
                     part = parts[topic] = ([], [], [], [])
                 part[0].append(place)
                 part[1].append(result.value)
-                part[2].append(_key_for(result, own_key))
+                part[2].append(key_of(result, own_key))
                 part[3].append(number)
         return [_Part(topic, *part) for topic, part in parts.items()]
 
@@ -208,13 +209,6 @@ class PlainWriter:
             parent = self._tracing.outgoing(batch, place) if traced else passed_on(record.headers)
             if parent is not None:
                 own.append((TRACE_HEADER, parent))
-
-
-def _key_for(result: Result, own: bytes | None) -> bytes | None:
-    key = result.key
-    if isinstance(key, SameKey):
-        return own
-    return key.encode() if isinstance(key, str) else key
 
 
 def _expect(run: Several) -> None:

@@ -22,11 +22,9 @@ from service.errors import OutputTooLargeError, PermanentError
 from service.events import (
     Failure,
     Handled,
-    Headers,
     Outcome,
     RecordBatch,
     Result,
-    SameKey,
 )
 from service.metrics import PipelineCounters
 from service.publishers.base import OutputTracing
@@ -40,6 +38,7 @@ from service.publishers.encoding import (
     check_acceptable,
     encode,
     headers_of,
+    key_of,
     passed_on,
 )
 from service.publishers.graves import Grave
@@ -200,19 +199,12 @@ class ResultWriter:
         Raises:
             PermanentError: If a result cannot be published.
         """
-        results = outcome.results
         if outcome.failure is not None:
             return self._bury(outcome, outcome.failure)
-        batch, index = outcome.batch, outcome.index
+        batch, index, results = outcome.batch, outcome.index, outcome.results
         record = batch.records[index]
         if isinstance(results, dict):
-            topic = self._output
-            if topic is None:
-                raise PermanentError("the result names no topic and the handler has no output")
-            if topic not in self._publisher.topics:
-                return False
-            self._add(Output(topic, record.key, encode(results), None), outcome, 0)
-            return True
+            results = (Result(results),)
         if not results:
             batch.ack(index)
             return True
@@ -230,9 +222,7 @@ class ResultWriter:
         topic = result.topic or self._output
         if topic is None:
             raise PermanentError("the result names no topic and the handler has no output")
-        key = own_key if isinstance(result.key, SameKey) else result.key
-        if isinstance(key, str):
-            key = key.encode()
+        key = key_of(result, own_key)
         value = None if result.value is None else encode(result.value)
         # what a record is on its way to a delay topic, it was in its own
         if value is None and key is None and not isinstance(result, Delayed):
@@ -241,14 +231,9 @@ class ResultWriter:
             self._check(topic, key, value, result)
         return Output(topic, key, value, result)
 
-    def _check(
-        self, topic: str, key: bytes | None, value: bytes | None, result: Result | None
-    ) -> None:
-        stamp = None if result is None else result.timestamp
-        check_acceptable(topic, self._publisher.topics[topic], key, stamp)
-        size = len(value or b"") + len(key or b"") + OUR_HEADERS_BYTES
-        if result is not None and (extra := headers_of(result)):
-            size += record_bytes(None, None, extra)
+    def _check(self, topic: str, key: bytes | None, value: bytes | None, result: Result) -> None:
+        check_acceptable(topic, self._publisher.topics[topic], key, result.timestamp)
+        size = record_bytes(key, value, headers_of(result)) + OUR_HEADERS_BYTES
         limit = self._publisher.max_record_bytes(topic)
         if size > limit:
             raise OutputTooLargeError(f"a result of {size} bytes; topic {topic} takes {limit}")
@@ -260,16 +245,7 @@ class ResultWriter:
         origin = original_of(record.headers)[1] if batch.topic in self._delay_topics else None
         path, number, offset = origin or (batch.path, batch.partition, record.offset)
         prefix = id_prefix(self._pipeline, self._handler, path, number)
-        content_type = CONTENT_TYPE
-        timestamp = None
-        extra: Headers = ()
-        if result is None:
-            self._check(topic, key, value, None)
-        else:
-            timestamp = result.timestamp
-            if isinstance(result.value, bytes):
-                content_type = BINARY_CONTENT_TYPE
-            extra = headers_of(result)
+        content_type = BINARY_CONTENT_TYPE if isinstance(result.value, bytes) else CONTENT_TYPE
         headers = [(ID_HEADER, headrace_id(prefix, offset, place)), content_type]
         parent = None
         active = self._tracing.active
@@ -282,12 +258,12 @@ class ResultWriter:
         if isinstance(result, Delayed):
             headers = carried(result, parent)
         else:
-            headers.extend(extra)
+            headers.extend(headers_of(result))
         publisher = self._publisher
         publisher.add(
             topic,
             publisher.partition_for(topic, key, batch.partition),
-            Entry(timestamp, key, value, headers, batch, index, self),
+            Entry(result.timestamp, key, value, headers, batch, index, self),
         )
 
     def _bury(self, outcome: Outcome, failure: Failure) -> bool:
