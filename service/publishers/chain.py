@@ -151,7 +151,7 @@ class ChainPublisher:
         # Without the time of the row, which is now's: down a chain goes the original's.
         entries = [
             Entry(None, key, value, headers, run.batch, place, run.owner)
-            for place, (_, key, value, headers, *_) in zip(run.places, rows, strict=True)
+            for place, (_, key, value, headers) in zip(run.places, rows, strict=True)
         ]
         self._add(entries)
 

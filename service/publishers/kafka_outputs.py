@@ -5,16 +5,15 @@ Adding is synchronous and cheap.  Knows no task and no request; who sends emptie
 
 import asyncio
 from collections.abc import Collection, Sequence
-from functools import partial
+from itertools import chain
 
 import structlog
 
 from service.clock import loop_time_s
 from service.publishers.base import BatchWriter, Row
-from service.publishers.kafka_placement import placed_anew
 from service.publishers.kafka_topics import OutputTopics
 from service.publishers.output import OutputPartition, Sealed
-from service.publishers.runs import Entry, Run
+from service.publishers.runs import Entry, Run, by_partition
 from service.publishers.shares import Room, Shares
 
 log = structlog.get_logger(__name__)
@@ -132,10 +131,13 @@ class KafkaOutputs(OutputTopics):
         self.topics[topic] = self.topics[topic]._replace(partitions=partitions)
         log.warning("topic has fewer partitions", topic=topic, partitions=partitions)
         since_s = min((output.waiting_since_s for output in gone if output.sealed), default=0.0)
-        for partition, run, rows in placed_anew(gone, partial(self.partitions_for, topic)):
-            self.add_run(topic, partition, run, rows)
-            output = self._outputs[topic, partition]
-            output.urgent, output.waiting_since_s = True, since_s
-        for output in gone:
-            for sealed in output.sealed:
-                output.share.settle(sealed.count, sealed.size_bytes)
+        waiting = [sealed for output in gone for sealed in output.sealed]
+        # what is for one key was in one partition, and stays in its order
+        for run, rows in chain.from_iterable(sealed.parts() for sealed in waiting):
+            places = self.partitions_for(topic, [row[1] for row in rows], run.batch.partition)
+            for partition, some, some_rows in by_partition(places, run, rows):
+                self.add_run(topic, partition, some, some_rows)
+                output = self._outputs[topic, partition]
+                output.urgent, output.waiting_since_s = True, since_s
+        for sealed in waiting:
+            self._shares.of(topic).settle(sealed.count, sealed.size_bytes)

@@ -91,19 +91,16 @@ class Sealed:
         answers = set(asked.values())
         if len(answers) == 1:
             return {answers.pop(): self}
-        parts: dict[Permission, tuple[list[Run], list[Row]]] = {
+        answered: dict[Permission, tuple[list[Run], list[Row]]] = {
             answer: ([], []) for answer in answers
         }
-        at = 0
-        for run in self.runs:
-            end = at + len(run.places)
-            runs, rows = parts[asked[id(run.batch)]]
+        for run, some in self.parts():
+            runs, rows = answered[asked[id(run.batch)]]
             runs.append(run)
-            rows += self.rows[at:end]
-            at = end
+            rows += some
         sorted_out: dict[Permission, Sealed] = {}
         left_bytes, left_count = self.size_bytes, self.count
-        for answer, (runs, rows) in parts.items():
+        for answer, (runs, rows) in answered.items():
             share = left_bytes * len(rows) // left_count
             left_bytes, left_count = left_bytes - share, left_count - len(rows)
             sorted_out[answer] = Sealed(runs, share, rows=rows)
@@ -111,13 +108,17 @@ class Sealed:
 
     def entries(self) -> Iterator[Entry]:
         """Its records one by one."""
-        rows = iter(self.rows)
+        for run, rows in self.parts():
+            for place, row in zip(run.places, rows, strict=True):
+                yield Entry(*row, run.batch, place, run.owner, run.failed)
+
+    def parts(self) -> Iterator[tuple[Run, list[Row]]]:
+        """Its runs, each with its records."""
+        at = 0
         for run in self.runs:
-            for place in run.places:
-                timestamp_ms, key, value, headers = next(rows)[:4]
-                yield Entry(
-                    timestamp_ms, key, value, headers, run.batch, place, run.owner, run.failed
-                )
+            end = at + len(run.places)
+            yield run, self.rows[at:end]
+            at = end
 
 
 class OutputPartition:
@@ -217,7 +218,7 @@ class OutputPartition:
         elif self.runs and self.size_bytes + record_size(*rows[start][1:4]) > self.limit_bytes:
             taken = 0
         else:
-            taken = int(writer.append(*rows[start][:4]))
+            taken = int(writer.append(*rows[start]))
         return taken, writer.size_bytes - before
 
     def fill(self, writer: BatchWriter, rows: Sequence[Row]) -> int:
@@ -227,7 +228,7 @@ class OutputPartition:
         size_bytes = taken = 0
         for row in rows:
             size_bytes += record_size(*row[1:4])
-            if (taken and size_bytes > self.limit_bytes) or not writer.append(*row[:4]):
+            if (taken and size_bytes > self.limit_bytes) or not writer.append(*row):
                 break
             taken += 1
         return taken

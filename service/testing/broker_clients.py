@@ -227,7 +227,7 @@ class MemoryBatchWriter:
     def extend(self, rows: Sequence[Row], start: int) -> int:
         """See :meth:`service.publishers.base.BatchWriter.extend`."""
         for index in range(start, len(rows)):
-            timestamp_ms, key, value, headers = rows[index][:4]
+            timestamp_ms, key, value, headers = rows[index]
             if not self.append(timestamp_ms, key, value, headers):
                 return index - start
         return len(rows) - start
