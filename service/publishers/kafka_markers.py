@@ -10,7 +10,6 @@ as long as it always did.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -35,11 +34,10 @@ MARKER_WAIT_S: Final = 0.004
 
 def wait_briefly_for_markers(producer: AIOKafkaProducer) -> None:
     """Make ``producer``, a transactional one that has started, ask again sooner."""
-    sender = getattr(producer, "_sender", None)
+    sender: Any = getattr(producer, "_sender", None)
     if all(hasattr(sender, name) for name in PRIVATE_NAMES["Sender"]):
-        set_on = partial(setattr, sender)
-        set_on("_do_add_offsets_to_txn", _asking(sender, AddOffsets))
-        set_on("_do_add_partitions_to_txn", _asking(sender, AddPartitions))
+        sender._do_add_offsets_to_txn = _asking(sender, AddOffsets)  # noqa: SLF001 -- as above
+        sender._do_add_partitions_to_txn = _asking(sender, AddPartitions)  # noqa: SLF001
 
 
 def _asking(sender: Any, handler: Callable[[Any, Any], Any]) -> Callable[[Any], Awaitable[bool]]:
