@@ -6,6 +6,7 @@ be read (a corrupt batch, a position that is gone) is decided by policy here.
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -137,6 +138,7 @@ class Intake:
         counters.more_in_hand = True
         held = member.held[answer.partition]
         epoch = held.epoch
+        send, batch = self._admission.send, partial(self._admission.batch, held, epoch)
         records: list[Record] = []
         size_bytes = 0
         position = answer.position
@@ -152,9 +154,7 @@ class Intake:
                 batches[place + 1 : place + 1] = exc.parts
                 continue
             except CorruptBatchError as exc:
-                await self._admission.send(
-                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
-                )
+                await send(batch(records, position, size_bytes), inbox)
                 records, size_bytes, position = [], 0, exc.next_offset
                 if held.epoch != epoch or not await self._corrupt(held, exc, inbox):
                     return
@@ -163,9 +163,7 @@ class Intake:
             if due < len(decoded):
                 records.extend(decoded[:due])
                 position = decoded[due].offset
-                await self._admission.send(
-                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
-                )
+                await send(batch(records, position, size_bytes), inbox)
                 if member.client is not None and held.epoch == epoch:
                     member.client.seek(held.partition, position)  # the rest is read when it is due
                 return
@@ -175,20 +173,14 @@ class Intake:
             while len(records) >= 2 * CHUNK_RECORDS:
                 share = size_bytes * CHUNK_RECORDS // len(records)
                 part, records = records[:CHUNK_RECORDS], records[CHUNK_RECORDS:]
-                await self._admission.send(
-                    self._admission.batch(held, epoch, part, records[0].offset, share), inbox
-                )
+                await send(batch(part, records[0].offset, share), inbox)
                 size_bytes -= share
             if len(records) >= CHUNK_RECORDS or size_bytes >= CHUNK_BYTES:
                 counters.more_in_hand = not last or place + 1 < len(batches)
-                await self._admission.send(
-                    self._admission.batch(held, epoch, records, position, size_bytes), inbox
-                )
+                await send(batch(records, position, size_bytes), inbox)
                 records, size_bytes = [], 0
         counters.more_in_hand = not last
-        await self._admission.send(
-            self._admission.batch(held, epoch, records, position, size_bytes), inbox
-        )
+        await send(batch(records, position, size_bytes), inbox)
 
     def _due(self, held: HeldPartition, records: Sequence[Record], newest: int) -> int:
         """How many of ``records`` may be handled by now; all that are of no delay topic."""
