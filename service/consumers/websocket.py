@@ -12,7 +12,7 @@ from service.channels import Sender
 from service.clock import wall_clock_ms
 from service.consumers.origins import new_origin
 from service.consumers.websocket_answers import Answers, WebSocketBatch
-from service.consumers.websocket_frames import BadFrameError, Submission, field_text, split
+from service.consumers.websocket_frames import BadFrameError, Submission, field_key, split
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
 from service.peer import CloseCode, Peer, PeerGoneError
@@ -138,7 +138,7 @@ class _Producer:
             records.append(
                 SourceRecord(
                     submission.value,
-                    key=self._key(submission.value),
+                    key=field_key(submission.value, self._key_field),
                     offset=self._offset,
                     timestamp=timestamp,
                     headers=submission.headers,
@@ -156,7 +156,3 @@ class _Producer:
             size_bytes=size_bytes,
             received_at_s=asyncio.get_running_loop().time(),
         )
-
-    def _key(self, value: bytes) -> bytes | None:
-        key = None if self._key_field is None else field_text(value, self._key_field)
-        return None if key is None else key.encode()

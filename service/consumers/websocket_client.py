@@ -8,7 +8,7 @@ is read and nothing is expected, so backpressure is never taken for a dead conne
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -26,7 +26,7 @@ from websockets.exceptions import (
 from service.channels import Sender
 from service.clock import wall_clock_ms
 from service.consumers.origins import new_origin
-from service.consumers.websocket_frames import CANNOT_CUT, field_text
+from service.consumers.websocket_frames import CANNOT_CUT, field_key, field_text
 from service.delivery.backoff import Backoff
 from service.errors import ChannelClosedError, ChannelFullError
 from service.events import RecordBatch, SourceRecord
@@ -165,14 +165,9 @@ class WebSocketClientSource:
             self._resume = self._resume if resume is None else resume
 
     def _record(self, value: bytes) -> SourceRecord:
-        key = (
-            None
-            if self._settings.key_field is None
-            else field_text(value, self._settings.key_field)
-        )
         record = SourceRecord(
             value,
-            key=None if key is None else key.encode(),
+            key=field_key(value, self._settings.key_field),
             offset=self._offset,
             timestamp=wall_clock_ms(),
         )
@@ -185,7 +180,7 @@ class _Watch:
     """What the pinger knows of the reader."""
 
     heard_at_s: float
-    reading: bool = field(default=True)
+    reading: bool = True
 
     def silent_since(self, asked_at_s: float) -> bool:
         """Whether it has read nothing since, though it was ready to."""

@@ -203,6 +203,12 @@ def _trace_context(envelope: _Envelope) -> Headers:
     ]
 
 
+def field_key(value: bytes, path: str | None) -> bytes | None:
+    """The key of an event, from the field at a dotted ``path``; none without one."""
+    key = None if path is None else field_text(value, path)
+    return None if key is None else key.encode()
+
+
 def field_text(value: bytes | None, path: str) -> str | None:
     """The field at a dotted ``path`` as text; ``None`` where there is none that can be written."""
     try:
