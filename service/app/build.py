@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.app.brokers import Brokers
-from service.app.build_handlers import Shared, build_handler, share_delay_topics
+from service.app.build_handlers import Shared, build_handler
 from service.app.chains import kept_together, targets
 from service.app.emitter import Emitter
 from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
@@ -89,7 +89,7 @@ class BuiltPipeline:
         return {
             self.settings.dead_letter,
             *(handler.output for handler in handlers if handler.output is not None),
-            *(step.topic for handler in handlers for step in handler.retry.delay_topics),
+            *self.settings.delay_topics,
             *(topic for each in changelogs if each is not None for topic in each.topics.values()),
         }
 
@@ -129,9 +129,6 @@ def build_pipeline(
     inbox, receiver = _inbox(config.channel)
     transactions = _transactions(config, brokers, publisher)
     edge: Publisher = publisher if transactions is None else transactions
-    delay_topics = {
-        step.topic for handler in config.handlers.values() for step in handler.retry.delay_topics
-    }
     writer = partial(
         ResultWriter,
         pipeline=name,
@@ -139,7 +136,7 @@ def build_pipeline(
         counters=counters,
         idle=lambda: not (len(receiver) or counters.more_in_hand),
         tracing=tracing,
-        delay_topics=delay_topics,
+        delay_topics=config.delay_topics,
     )
     shared = Shared(
         name=name,
@@ -154,13 +151,13 @@ def build_pipeline(
         clients=clients,
         disk=disk,
         targets=partial(targets, fed, name),
+        delay_topics=config.delay_topics,
     )
     handlers = {
         each: build_handler(shared, each, config.handlers[each]) for each in config.handlers
     }
     branches = [each.branch for each in handlers.values()]
     kept = [each.kept for each in handlers.values() if each.kept is not None]
-    share_delay_topics([branch.dispatcher for branch in branches])
     state = PipelineState(name, kept, brokers.changelogs())
     built = BuiltPipeline(
         name=name,
@@ -168,7 +165,7 @@ def build_pipeline(
         pipeline=Pipeline(
             name,
             receiver,
-            normalize=_normalize(config, shared, delay_topics),
+            normalize=_normalize(config, shared),
             branches=branches,
             capacity=config.channel.capacity,
         ),
@@ -189,7 +186,7 @@ def build_pipeline(
     return built
 
 
-def _normalize(config: PipelineSettings, shared: Shared, delay_topics: set[str]) -> Normalize:
+def _normalize(config: PipelineSettings, shared: Shared) -> Normalize:
     return Normalize(
         load_normalizer(
             config.normalizer,
@@ -199,7 +196,7 @@ def _normalize(config: PipelineSettings, shared: Shared, delay_topics: set[str])
         failed=shared.writer(shared.edge, handler="", output=None).publish,
         counters=shared.counters,
         tracing=shared.tracing,
-        delay_topics=delay_topics,
+        delay_topics=shared.delay_topics,
         handlers=config.handlers,
     )
 

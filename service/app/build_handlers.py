@@ -4,7 +4,7 @@ Knows nothing of where events come from.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
@@ -84,6 +84,7 @@ class Shared:
         logged: Changelog topics, by handler and state.
         early_records: So many changes make a checkpoint come early.
         targets: What takes the results of a handler in this process.
+        delay_topics: Where records wait for one of them alone.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Shared:
     clients: Clients
     disk: Disk | None
     targets: Callable[[str], Sequence[ChainSource]]
+    delay_topics: Collection[str]
 
 
 class BuiltHandler(NamedTuple):
@@ -119,7 +121,7 @@ def build_handler(shared: Shared, name: str, config: HandlerSettings) -> BuiltHa
     feeds = shared.targets(name)
     results = _results(shared, name, config, feeds)
     store, changelog = _memory(shared, name, results)
-    branch = _branch(name, config, results, shared.counters, shared.tracing, changelog=changelog)
+    branch = _branch(shared, name, config, results, changelog)
     bound = branch.dispatcher.handler
     kept: KeptHandler | None = None
     # who opens may ask for a state or timers, and those go with their partition
@@ -180,12 +182,10 @@ def _memory(
 
 
 def _branch(
+    shared: Shared,
     name: str,
     config: HandlerSettings,
     writer: ResultWriter,
-    counters: PipelineCounters,
-    tracing: Tracing,
-    *,
     changelog: Changelog | None,
 ) -> Branch:
     spec = load_handler(config.use, run_in=config.placed)
@@ -197,20 +197,14 @@ def _branch(
         ordering=config.effective("ordering", spec.ordering),
         timeout_s=tuning.timeout_s,
         retry=tuning.retry,
-        counters=counters,
-        tracing=tracing,
+        counters=shared.counters,
+        tracing=shared.tracing,
         circuit=_circuit(config.circuit_breaker),
         changelog=changelog,
         tombstones=config.tombstones or spec.tombstones,
+        delay_topics=shared.delay_topics,
     )
     return Branch(dispatcher=dispatcher, writer=writer, limit=concurrency)
-
-
-def share_delay_topics(dispatchers: Sequence[Dispatcher]) -> None:
-    """Tell every handler of a pipeline which topics have records for one of them alone."""
-    every = frozenset[str]().union(*(each.delay_topics for each in dispatchers))
-    for each in dispatchers:
-        each.delay_topics = every
 
 
 def _circuit(config: CircuitBreakerSettings) -> CircuitPolicy:

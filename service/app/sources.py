@@ -38,14 +38,11 @@ def delay_sources(pipeline: PipelineSettings) -> dict[str, KafkaSourceSettings]:
     its own delay.
     """
     groups = pipeline.kafka_groups
-    topics = {
-        step.topic for handler in pipeline.handlers.values() for step in handler.retry.delay_topics
-    }
     return {
         f"{DELAYED}{topic}": KafkaSourceSettings(
             topics=(topic,), group_id=f"{groups[0] if groups else 'headrace'}.{topic}"
         )
-        for topic in sorted(topics)
+        for topic in sorted(pipeline.delay_topics)
     }
 
 

@@ -7,7 +7,7 @@ a coroutine function every event becomes one.
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -56,10 +56,11 @@ class Dispatcher:
         counters: The pipeline's counters.
         tracing: Makes a traced record's span the current one of its coroutine.
         changelog: Of the handler's state, if that is to be durable.
+        delay_topics: Of all handlers of the pipeline: what waits in one is for one handler alone.
 
     Attributes:
         calls: What runs the calls that are made here.
-        delay_topics: Of all handlers of the pipeline: what waits in one is for one handler alone.
+        delay_topics: As given.
         lanes: Where calls of a batch handler wait for their lane; ``None`` for other handlers.
         cancelled_its_task: Whether a plain function has cancelled the task that it runs in, which
             is its pipeline's.
@@ -78,6 +79,7 @@ class Dispatcher:
         tracing: Tracing | None = None,
         circuit: CircuitPolicy | None = None,
         changelog: Changelog | None = None,
+        delay_topics: Collection[str] = frozenset(),
     ) -> None:
         self.handler = handler
         self.name = handler.name
@@ -91,7 +93,7 @@ class Dispatcher:
         self._attempts = Attempts(
             retry, self._counters, handler=self.name, random=random.random, pipeline=counters.name
         )
-        self.delay_topics = self._attempts.delay_topics
+        self.delay_topics = delay_topics
         self.changelog = changelog
         # Looked at after every call: a list that is nearly always empty, or nothing at all.
         self._changes: Sequence[object] = () if changelog is None else changelog.store.changes

@@ -220,3 +220,9 @@ class PipelineSettings(Section):
     def kafka_topics(self) -> list[str]:
         """The topics that it reads."""
         return [topic for source in self.kafka_sources.values() for topic in source.topics]
+
+    @property
+    def delay_topics(self) -> set[str]:
+        """The topics in which its records wait for another attempt."""
+        steps = (step for each in self.handlers.values() for step in each.retry.delay_topics)
+        return {step.topic for step in steps}
