@@ -273,8 +273,7 @@ class Dispatcher:
                 except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- user's code
                     if self.changelog is not None:
                         self.changelog.store.undo()
-                    error = exc if isinstance(exc, Exception) else TransientError(FROM_INSIDE)
-                    item = self._failed_inline(event, error)
+                    item = self._failed_inline(event, exc)
                 else:
                     if changes and self._settled(batch, index, results, changed):
                         continue
@@ -360,8 +359,12 @@ class Dispatcher:
         self.changelog.unwritten.add((batch, index))
         return False
 
-    def _failed_inline(self, event: Event, error: Exception) -> Outcome | Call:
+    def _failed_inline(
+        self, event: Event, raised: Exception | asyncio.CancelledError
+    ) -> Outcome | Call:
         """A plain function raised: dead-letter, or try again in a worker with the lane held."""
+        # not in a variable of the caller, whose frame it refers to: that would be a cycle
+        error = raised if isinstance(raised, Exception) else TransientError(FROM_INSIDE)
         decided = self._attempts.after(event, error)
         if isinstance(decided, Outcome):
             return decided

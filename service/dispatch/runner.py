@@ -203,7 +203,7 @@ class Runner:
             circuit.succeeded(ticket)
         return item
 
-    def _begin(  # noqa: C901, PLR0915 -- a hot loop, as _run is
+    def _begin(  # noqa: C901 -- a hot loop, as _run is
         self, queue: "deque[tuple[Hashable | None, Any]]", busy: Container[Hashable], most: int
     ) -> "tuple[list[Outcome | None], tuple[Hashable | None, Any] | None]":
         """See :class:`~service.streams.Eager`: what :meth:`_run` does, as far as nothing waits.
@@ -247,10 +247,9 @@ class Runner:
                     continue
             except (Exception, asyncio.CancelledError) as exc:
                 call.task = worker
-                error = exc if isinstance(exc, Exception) else self._cancelled(call)
-                if error is None:
+                failed = self._failed(call, exc, loop)
+                if failed is None:
                     raise
-                failed = self._failed(call, error, loop)
                 if isinstance(failed, Outcome) and not worker.from_inside:
                     results.append(failed)
                     continue
@@ -267,7 +266,7 @@ class Runner:
             self._pipeline.handle_s += took_s
         return results, rest
 
-    async def _run(  # noqa: C901, PLR0912, PLR0915 -- see the comment
+    async def _run(  # noqa: C901, PLR0912 -- see the comment
         self, call: Call, begun: Begun | None = None
     ) -> "Outcome | Later[Outcome | None] | None":
         # Not split further: what is awaited here is resumed through every coroutine around it.
@@ -308,16 +307,10 @@ class Runner:
                 if self._changelog is None
                 else self._finished(self._changelog, event, results)
             )
-        except asyncio.CancelledError:
-            reason = self._cancelled(call)
-            if reason is None:
-                raise
-            failed = self._failed(call, reason, loop)
-            if isinstance(failed, Later):
-                return failed
-            outcome = failed
-        except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+        except (Exception, asyncio.CancelledError) as exc:
             failed = self._failed(call, exc, loop)
+            if failed is None:
+                raise
             if isinstance(failed, Later):
                 return failed
             outcome = failed
@@ -334,15 +327,25 @@ class Runner:
     def _cancelled(self, call: Call) -> TransientError | None:
         """What a cancelled attempt failed of; ``None`` if somebody wants the call to end."""
         if self._deadlines.timed_out(call):
-            return HandlerTimeoutError(_late(self._deadlines.timeout_s))
+            return HandlerTimeoutError(f"no result within {self._deadlines.timeout_s:g} s")
         if call.task is not None and cancelled_by_others(call.task) == 0:
             return TransientError(FROM_INSIDE)  # its task, or something that it awaited
         return None
 
     def _failed(
-        self, call: Call, error: Exception, loop: asyncio.AbstractEventLoop
-    ) -> "Outcome | Later[Outcome | None]":
-        """What follows a failed attempt in a worker: an outcome, or the next attempt."""
+        self,
+        call: Call,
+        raised: Exception | asyncio.CancelledError,
+        loop: asyncio.AbstractEventLoop,
+    ) -> "Outcome | Later[Outcome | None] | None":
+        """What follows a failed attempt in a worker: an outcome, or the next attempt.
+
+        ``None`` if it was cancelled by somebody who wants the call to end.
+        """
+        # Not in a variable of the caller, whose frame it refers to: that would be a cycle.
+        error = raised if isinstance(raised, Exception) else self._cancelled(call)
+        if error is None:
+            return None
         event = call.event
         if self._changelog is not None:
             self._changelog.store.undo_for(event)
@@ -392,7 +395,3 @@ async def _given(failed: "Outcome | Later[Outcome | None]") -> "Outcome | Later[
 def _is_over(task: asyncio.Task[Any] | None) -> bool:
     """Whether a coroutine has had its task cancelled and returned before that could arrive."""
     return isinstance(task, Child) and task.from_inside > 0 and task.undelivered
-
-
-def _late(timeout_s: float) -> str:
-    return f"no result within {timeout_s:g} s"
