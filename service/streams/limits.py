@@ -74,15 +74,12 @@ class Scan(Stage[U]):
     ) -> None:
         super().__init__(source)
         self._source = source
-        self._over = False
         self._step = _stepping(state, function)
         self._failure: Exception | None = None
 
     async def _pull(self, limit: int) -> list[U] | None:
         if self._failure is not None:
             raise self._failure
-        if self._over:
-            return None
         chunk = await self._source.pull(limit)
         if chunk is None:
             return None
@@ -91,13 +88,13 @@ class Scan(Stage[U]):
             for item in chunk:
                 result = self._step(item)
                 if result is None:
-                    self._over = True
+                    self._over = True  # what came before it goes out first
                     break
                 results.append(result[0])
         except Exception as error:
             if not results:
                 raise
-            self._failure = error  # what came before it goes out first
+            self._failure = error  # likewise
         return results or None
 
 
