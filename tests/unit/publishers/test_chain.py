@@ -11,6 +11,7 @@ from service.publishers.kafka import KafkaPublisher
 from service.publishers.runs import Entry, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
+from tests.unit.publishers import owners
 
 
 class Target:
@@ -47,24 +48,16 @@ class Target:
         return [[record.value for record in batch.records] for batch in self.taken]
 
 
-class Owner:
+class Owner(owners.Owner):
     def __init__(self) -> None:
-        self.told: list[int] = []
+        super().__init__()
+        self.done: list[int] = []
 
     def passed_on(self, run: Run) -> None:
-        self.told += run.places
-
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        del topic, runs, count, since_s
+        self.done += run.places
 
     def failed(self) -> None:
         pass
-
-    def lost(self, run: Run) -> None:
-        raise AssertionError(run)
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError(f"{entry} refused: {reason}")
 
 
 def batch_of(count: int, partition: int = 0) -> RecordBatch:
@@ -177,7 +170,7 @@ async def test_a_cancelled_wait_for_room_loses_nothing() -> None:
 
 
 async def test_the_owner_is_told_which_results_are_done() -> None:
-    OWNER.told.clear()
+    OWNER.done.clear()
     target = Target()
     chain, _ = await chain_to(target)
     batch = batch_of(3)
@@ -186,7 +179,7 @@ async def test_the_owner_is_told_which_results_are_done() -> None:
 
     target.taken[0].ack_many([2, 0])
 
-    assert OWNER.told == [2, 0]
+    assert OWNER.done == [2, 0]
     assert list(batch.done) == [1, 0, 1]
 
 

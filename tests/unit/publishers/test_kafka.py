@@ -1,7 +1,7 @@
 """The publisher: what is added is sent, whatever happens to its producer meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
@@ -11,23 +11,19 @@ from service.publishers.kafka import KafkaPublisher
 from service.publishers.runs import Entry, Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
+from tests.unit.publishers import owners
 
 
-class Owner:
+class Owner(owners.Owner):
     def __init__(self) -> None:
+        super().__init__()
         self.lost_places: list[int] = []
 
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        del topic, runs, count, since_s
-
-    def failed(self, *args: object, **facts: object) -> None:
-        del args, facts
+    def failed(self) -> None:
+        pass
 
     def lost(self, run: Run) -> None:
         self.lost_places += run.places
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError(f"{entry} refused: {reason}")
 
 
 class SlowProducer(MemoryProducer):

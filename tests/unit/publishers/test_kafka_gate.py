@@ -114,13 +114,21 @@ def batch_for(partition: TopicPartition) -> tuple[BatchBuilder, MessageBatch]:
     return builder, batch
 
 
+def guarded(
+    gate: ProduceGate, partition: TopicPartition, permission: Callable[[], Permission]
+) -> MessageBatch:
+    """A batch that ``gate`` lets go as ``permission`` says."""
+    builder, batch = batch_for(partition)
+    gate.guard(builder, permission)
+    return batch
+
+
 async def test_a_batch_whose_partition_was_lost_while_it_waited_is_not_written() -> None:
     answer = [Permission.GO]
     broker = Broker(on_connect=lambda: answer.append(Permission.NEVER))
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: answer[-1])
+    batch = guarded(gate, OURS, lambda: answer[-1])
 
     await producer.send(batch)
 
@@ -134,10 +142,8 @@ async def test_what_shares_the_request_fails_with_it_and_is_not_written_either()
     broker = Broker()
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    lost_builder, lost = batch_for(OURS)
-    kept_builder, kept = batch_for(ALSO_OURS)
-    gate.guard(lost_builder, lambda: Permission.NEVER)
-    gate.guard(kept_builder, lambda: Permission.GO)
+    lost = guarded(gate, OURS, lambda: Permission.NEVER)
+    kept = guarded(gate, ALSO_OURS, lambda: Permission.GO)
 
     await producer.send(lost, kept)
 
@@ -167,8 +173,7 @@ async def test_a_retry_goes_through_the_gate_again() -> None:
     broker.errors = [NotLeaderForPartitionError.errno]
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: answers.pop(0))
+    batch = guarded(gate, OURS, lambda: answers.pop(0))
 
     await producer.send(batch)
     await asyncio.sleep(BACKOFF_S)
@@ -184,8 +189,7 @@ async def test_a_batch_that_cannot_be_taken_now_does_not_hold_up_its_broker() ->
     broker.errors = [NotEnoughReplicasError.errno]
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: Permission.GO)
+    batch = guarded(gate, OURS, lambda: Permission.GO)
     began_s = asyncio.get_running_loop().time()
 
     await producer.send(batch)
@@ -202,8 +206,7 @@ async def test_a_batch_that_has_failed_meanwhile_is_not_sent_again() -> None:
     broker.errors = [NotEnoughReplicasError.errno]
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: Permission.GO)
+    batch = guarded(gate, OURS, lambda: Permission.GO)
 
     await producer.send(batch)
     batch.failure(OwnerLostError())  # as when the client's sender has ended
@@ -234,8 +237,7 @@ async def test_without_a_connection_nothing_is_asked_and_the_client_tries_again(
     broker.reachable = False
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: Permission.GO)
+    batch = guarded(gate, OURS, lambda: Permission.GO)
 
     await producer.send(batch)
 
@@ -247,10 +249,8 @@ async def test_what_may_not_be_ours_stays_with_the_client_and_the_others_go() ->
     broker = Broker()
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    doubtful_builder, doubtful = batch_for(OURS)
-    sure_builder, sure = batch_for(ALSO_OURS)
-    gate.guard(doubtful_builder, lambda: Permission.WAIT)
-    gate.guard(sure_builder, lambda: Permission.GO)
+    doubtful = guarded(gate, OURS, lambda: Permission.WAIT)
+    sure = guarded(gate, ALSO_OURS, lambda: Permission.GO)
 
     await producer.send(doubtful, sure)
 
@@ -265,8 +265,7 @@ async def test_while_all_of_it_waits_the_client_is_not_kept_busy() -> None:
     broker = Broker()
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: Permission.WAIT)
+    batch = guarded(gate, OURS, lambda: Permission.WAIT)
     began_s = asyncio.get_running_loop().time()
 
     await producer.send(batch)
@@ -281,8 +280,7 @@ async def test_doubt_that_comes_while_it_connects_keeps_the_batch_too() -> None:
     broker = Broker(on_connect=lambda: answer.append(Permission.WAIT))
     producer = Producer(broker)
     gate = ProduceGate(producer)
-    builder, batch = batch_for(OURS)
-    gate.guard(builder, lambda: answer[-1])
+    batch = guarded(gate, OURS, lambda: answer[-1])
 
     await producer.send(batch)
     answer.append(Permission.GO)

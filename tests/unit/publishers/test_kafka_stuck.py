@@ -10,26 +10,12 @@ from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import ProduceUnknownError
 from service.publishers.kafka_stuck import GRACE_S, LOOK_S, STUCK_S, StuckWatch
 from service.publishers.output import OutputPartition, Sealed
-from service.publishers.runs import Entry, EntryOwner, Run
+from service.publishers.runs import Run
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
+from tests.unit.publishers.owners import Owner
 
-
-class Owner:
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError((entry, reason))
-
-    def failed(self) -> None:
-        raise AssertionError
-
-    def lost(self, run: Run) -> None:
-        raise AssertionError(run)
-
-    def stored(self, topic: str, runs: object, count: int, *, since_s: float) -> None:
-        raise AssertionError((topic, runs, count, since_s))
-
-
-OWNER: EntryOwner = Owner()
+OWNER = Owner()
 
 
 class AskedBatch(RecordBatch):

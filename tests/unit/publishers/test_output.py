@@ -6,22 +6,8 @@ from hypothesis import strategies as st
 from service.events import Permission, RecordBatch, SourceRecord
 from service.publishers.base import Row
 from service.publishers.output import OutputPartition, Sealed
-from service.publishers.runs import Entry, Run, count_by_owner
-
-
-class Owner:
-    def lost(self, run: Run) -> None:
-        raise AssertionError(run)
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError((entry, reason))
-
-    def failed(self) -> None:
-        raise AssertionError
-
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        raise AssertionError((topic, runs, count, since_s))
-
+from service.publishers.runs import Run, count_by_owner
+from tests.unit.publishers.owners import Owner
 
 OWNER = Owner()
 

@@ -8,12 +8,13 @@ from service import Event, Result, handler
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import ProduceUnknownError, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
-from service.publishers.runs import Entry, Run
+from service.publishers.runs import Run
 from service.publishers.transactions import TransactionalPublisher
 from service.testing.broker import MemoryBroker
 from service.testing.broker_clients import MemoryProducer
 from service.testing.broker_transactions import MemoryTransactions
 from service.testing.harness import OUTPUT, Harness, pipeline_of
+from tests.unit.publishers.owners import Owner
 
 Headrace = Callable[..., Harness]
 
@@ -162,26 +163,6 @@ def _fail_next_commit(producer: MemoryTransactions) -> None:
 
 
 HERE = ("in", 0)
-
-
-class Owner:
-    """Notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
-
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        del runs, since_s
-        self.told.append((topic, count))
-
-    def failed(self) -> None:
-        raise AssertionError
-
-    def lost(self, run: Run) -> None:
-        raise AssertionError(run)
-
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError((entry, reason))
 
 
 class At(NamedTuple):

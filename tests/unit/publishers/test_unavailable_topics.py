@@ -1,7 +1,7 @@
 """Output topics that go away, come back smaller, or refuse: nothing of it concerns the others."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from service.metrics import Cause
 from service.publishers.base import BatchWriter, ProduceFailedError
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_partitioner import Partitioner
-from service.publishers.runs import Entry, EntryOwner, Run
+from service.publishers.runs import Entry
 from service.publishers.shares import COMMON_BYTES, OWN_BYTES
 from service.testing.broker import Log, MemoryBroker, Topic
 from service.testing.broker_clients import MemoryProducer
 from service.testing.harness import OUTPUT, Harness, pipeline_of
+from tests.unit.publishers.owners import Owner
 
 WELL = "well"
 SILENT = "silent"
@@ -55,23 +56,14 @@ def two_pipelines(delivery: str = "at_least_once") -> dict[str, Any]:
     return config
 
 
-class Nobody:
+class Nobody(Owner):
     """Owns records whose fate is not looked at."""
-
-    def stored(self, topic: str, runs: Sequence[Run], count: int, *, since_s: float) -> None:
-        del topic, runs, count, since_s
 
     def failed(self) -> None:
         pass
 
-    def lost(self, run: Run) -> None:
-        raise AssertionError(run)
 
-    def refused(self, entry: Entry, reason: str) -> None:
-        raise AssertionError((entry, reason))
-
-
-NOBODY: EntryOwner = Nobody()
+NOBODY = Nobody()
 
 
 class Clients:
