@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Handle(Facts[T], Closing):
-    """What bounded and unbounded senders have in common: being counted, cloned and closed."""
+    """One living sender, whatever its kind."""
 
     __slots__ = ("_closed", "_lane")
 

@@ -3,7 +3,8 @@
 The client object is disposable.  What its own tasks do not survive, what they hide (heartbeats
 that go unanswered, metadata that stays old) and what can hang is made visible here as
 :class:`~service.consumers.base.ClientHealth` or ended by a deadline; the Kafka source decides
-when to replace the client.  Private names that the health report reads are pinned by a test.
+when to replace the client.  The private names that this takes are in :data:`PRIVATE_NAMES` and
+pinned by a test.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ PRIVATE_NAMES: Final = {
     "AIOKafkaClient": ("_sync_task", "cluster"),
     "ClusterMetadata": ("_last_successful_refresh_ms",),
 }
-"""What the health report reads of the client beyond its public names, by class."""
+"""What is used of the client beyond its public names, by class."""
 
 FIXED_OPTIONS: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,

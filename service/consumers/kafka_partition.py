@@ -70,7 +70,7 @@ class HeldPartition:
             on it since is not known: what is in hand waits.
         doubt: Of what the group says has been committed, since the last assignment.
         watch: What it is suspected of; ``None`` while it is not being read.
-        committed_at_s: ``loop.time()`` of that.
+        committed_at_s: ``loop.time()`` when the broker last confirmed a commit of ours; 0 before.
         assigned_at_s: ``loop.time()`` of the last assignment.
         hold: Until when nothing is read, of a delay topic.
     """
