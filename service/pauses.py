@@ -17,6 +17,7 @@ broker that is just starting does not give it: a traceback, and the end of the c
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from aiokafka.protocol.fetch import FetchRequest
@@ -42,15 +43,14 @@ def pause_between_questions(client: Any) -> None:
     Args:
         client: An ``AIOKafkaClient``; one without the names that we know is left as it is.
     """
-    ask: Callable[..., Awaitable[bool]] | None = getattr(client, "_metadata_update", None)
-    if ask is not None:
-        client._metadata_update = _calmly(ask)  # noqa: SLF001 -- see PRIVATE_NAMES
-    send: Callable[..., Awaitable[Any]] | None = getattr(client, "send", None)
-    if send is not None:
-        client.send = _not_for_nothing(send)
-    look: Callable[..., Awaitable[Any]] | None = getattr(client, "coordinator_lookup", None)
-    if look is not None:
-        client.coordinator_lookup = _once_a_broker_is_known(client, look)
+    for name, paused in (
+        ("_metadata_update", _calmly),
+        ("send", _not_for_nothing),
+        ("coordinator_lookup", partial(_once_a_broker_is_known, client)),
+    ):
+        ask: Callable[..., Awaitable[Any]] | None = getattr(client, name, None)
+        if ask is not None:
+            setattr(client, name, paused(ask))
 
 
 def _calmly(ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:

@@ -85,10 +85,6 @@ async def none_cancelled(tasks: Collection["asyncio.Task[None]"]) -> None:
                 raise FatalError(f"{name} was cancelled by a handler, or by what one has started")
 
 
-def _records(events: EventBatch) -> int:
-    return len(events)
-
-
 def _size_bytes(events: EventBatch) -> int:
     return events.batch.size_bytes
 
@@ -170,7 +166,7 @@ class Pipeline:
             senders: list[Sender[EventBatch]] = []
             running: list[asyncio.Task[None]] = []
             for branch in self.branches:
-                sender, receiver = channel(self._capacity, items_of=_records, bytes_of=_size_bytes)
+                sender, receiver = channel(self._capacity, items_of=len, bytes_of=_size_bytes)
                 senders.append(sender)
                 work = branch.run(_small_together(receiver), max_waiting=self._capacity)
                 name = f"pipeline {self.name}, handler {branch.dispatcher.name}"

@@ -4,9 +4,8 @@ What a handler raises becomes a value here; nothing that a handler does travels 
 exception.
 """
 
-from service.dispatch.deadlines import Deadlines
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.lanes import lane_of
 from service.dispatch.normalize import Normalize
 
-__all__ = ["Deadlines", "Dispatcher", "Normalize", "lane_of"]
+__all__ = ["Dispatcher", "Normalize", "lane_of"]

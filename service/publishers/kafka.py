@@ -272,7 +272,8 @@ class KafkaPublisher(KafkaOutputs):
             self._available.stored(output.topic)
             self._stored(output, sealed)
             return
-        self._count_failure(sealed)
+        for owner in count_by_owner(sealed.runs):
+            owner.failed()
         refused: Sealed | None = None
         if not (isinstance(error, ProduceFailedError) and error.too_large):
             output.sealed.appendleft(sealed.unsent())
@@ -315,10 +316,6 @@ class KafkaPublisher(KafkaOutputs):
         output.share.settle(sealed.count, sealed.size_bytes)
         if output.sealed or output.runs:
             self._dirty.set()
-
-    def _count_failure(self, sealed: Sealed) -> None:
-        for owner in count_by_owner(sealed.runs):
-            owner.failed()
 
     async def _settle_wire(self) -> None:
         """Give batches that are on the wire time to be answered before their producer goes.
