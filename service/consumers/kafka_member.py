@@ -5,7 +5,7 @@ partitions with their progress, and the lease.  It reads nothing and commits not
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
@@ -17,6 +17,7 @@ from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartit
 from service.consumers.room import RoomWanted
 from service.delivery.budget import MemoryBudget
 from service.delivery.lease import Lease
+from service.delivery.offsets import PartitionOffsets
 from service.delivery.quarantine import Quarantine
 from service.events import RecordBatch
 from service.metrics import PipelineCounters
@@ -189,10 +190,8 @@ class Member:
         """Partitions with progress that the broker has not confirmed."""
         return [
             str(held.partition)
-            for held in self.held.values()
-            if held.offsets is not None
-            and held.phase is not Phase.REVOKED
-            and held.offsets.commit_due(held.acknowledged)
+            for held, offsets in self._progress()
+            if offsets.commit_due(held.acknowledged)
         ]
 
     def begin_nothing_more(self) -> None:
@@ -209,17 +208,16 @@ class Member:
         """Where handling has begun and not ended: the lowest such, ``topic/partition/offset``."""
         return [
             f"{held.partition}/{oldest.offset}"
-            for held in self.held.values()
-            if held.offsets is not None
-            and held.phase is not Phase.REVOKED
-            and (oldest := held.offsets.oldest_unfinished) is not None
-            and held.anything_begun
+            for held, offsets in self._progress()
+            if (oldest := offsets.oldest_unfinished) is not None and held.anything_begun
         ]
 
     def returned(self) -> int:
         """Records that were read and are not durable, begun or not."""
-        return sum(
-            held.offsets.outstanding
-            for held in self.held.values()
-            if held.offsets is not None and held.phase is not Phase.REVOKED
-        )
+        return sum(offsets.outstanding for _, offsets in self._progress())
+
+    def _progress(self) -> Iterator[tuple[HeldPartition, PartitionOffsets]]:
+        """Each partition that is ours and was prepared, and how far it is."""
+        for held in self.held.values():
+            if held.offsets is not None and held.phase is not Phase.REVOKED:
+                yield held, held.offsets
