@@ -59,7 +59,7 @@ class Publisher(Protocol):
         ...
 
 
-class Changes(Protocol):
+class StateChanges(Protocol):
     """What of a handler's state waits for its results; see `service.publishers.changelog`."""
 
     @property

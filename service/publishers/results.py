@@ -43,7 +43,7 @@ from service.publishers.encoding import (
 )
 from service.publishers.graves import Grave
 from service.publishers.plain import PlainWriter, Several, by_count, gathered
-from service.publishers.protocols import NO_TRACING, Changes, Publisher
+from service.publishers.protocols import NO_TRACING, Publisher, StateChanges
 from service.publishers.runs import Entry, Run, trace_sent
 
 
@@ -92,7 +92,7 @@ class ResultWriter:
         self._plain = PlainWriter(
             publisher, self, name=(pipeline, handler), output=output, tracing=self._tracing
         )
-        self.changes: Changes | None = None
+        self.changes: StateChanges | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
