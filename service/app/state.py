@@ -167,6 +167,7 @@ class PipelineState:
     ) -> None:
         self._name = name
         self._handlers = handlers
+        self._changelogs = [each.changelog for each in handlers if each.changelog is not None]
         self._reader = reader
         self._known: set[TopicPartition] = set()
 
@@ -182,9 +183,8 @@ class PipelineState:
 
     def ask(self, owner: Owner) -> None:
         """Ask ``owner`` too before changes of a partition are written."""
-        for kept in self._handlers:
-            if kept.changelog is not None:
-                kept.changelog.owners.append(owner)
+        for changelog in self._changelogs:
+            changelog.owners.append(owner)
 
     async def restore(self, partition: TopicPartition) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
@@ -251,16 +251,14 @@ class PipelineState:
 
     def hasten(self) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
-        for kept in self._handlers:
-            if kept.changelog is not None:
-                kept.changelog.hasten()
+        for changelog in self._changelogs:
+            changelog.hasten()
 
     def release(self, partitions: Collection[TopicPartition]) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
-        for kept in self._handlers:
-            if kept.changelog is not None:
-                for partition in partitions:
-                    kept.changelog.store.release(partition)
+        for changelog in self._changelogs:
+            for partition in partitions:
+                changelog.store.release(partition)
 
     async def forget(self, partitions: Collection[TopicPartition]) -> None:
         """See :class:`~service.consumers.base.StateKeeper`."""
