@@ -323,16 +323,11 @@ class Application:
 
     async def _finish_state(self, budget_s: float) -> None:
         """Have the last changes of state written: their records wait for that."""
-        changelogs = [
-            branch.dispatcher.changelog
-            for built in self.pipelines.values()
-            for branch in built.pipeline.branches
-            if branch.dispatcher.changelog is not None
-        ]
         try:
             async with asyncio.timeout(budget_s):
-                for changelog in changelogs:
-                    await changelog.finish()
+                for built in self.pipelines.values():
+                    for changelog in built.changelogs:
+                        await changelog.finish()
         except TimeoutError:
             log.warning("state not written in time", budget_s=round(budget_s, 3))
 

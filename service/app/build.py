@@ -16,14 +16,14 @@ from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import SourcePartition
 from service.delivery.quarantine import Quarantine
-from service.dispatch import Normalize
+from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Pipeline
-from service.publishers.changelog import Owner
+from service.publishers.changelog import Changelog, Owner
 from service.publishers.held_back import all_together, by_key, each_alone
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
@@ -85,13 +85,22 @@ class BuiltPipeline:
     def writes(self) -> set[str]:
         """The topics that it is known to write to; results may name others."""
         handlers = self.settings.handlers.values()
-        changelogs = [branch.dispatcher.changelog for branch in self.pipeline.branches]
         return {
             self.settings.dead_letter,
             *(handler.output for handler in handlers if handler.output is not None),
             *self.settings.delay_topics,
-            *(topic for each in changelogs if each is not None for topic in each.topics.values()),
+            *(topic for each in self.changelogs for topic in each.topics.values()),
         }
+
+    @property
+    def dispatchers(self) -> list[Dispatcher]:
+        """One for each of its handlers."""
+        return [branch.dispatcher for branch in self.pipeline.branches]
+
+    @property
+    def changelogs(self) -> list[Changelog]:
+        """Those of its handlers that have one."""
+        return [each.changelog for each in self.dispatchers if each.changelog is not None]
 
     def ask(self, owner: Owner) -> None:
         """Ask ``owner`` before its state is written, and that of the pipelines that it feeds."""

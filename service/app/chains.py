@@ -108,7 +108,7 @@ def find_call(
         return True
 
     for each in (built, *behind(built)):
-        for branch in each.pipeline.branches:
-            if (found := branch.dispatcher.calls.find(is_it)) is not None:
-                return branch.dispatcher.name, found
+        for dispatcher in each.dispatchers:
+            if (found := dispatcher.calls.find(is_it)) is not None:
+                return dispatcher.name, found
     return None

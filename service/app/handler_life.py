@@ -84,8 +84,8 @@ class HandlerLife:
 
     async def _open_each(self) -> None:
         for built in self._pipelines.values():
-            for branch in built.pipeline.branches:
-                handler = branch.dispatcher.handler
+            for dispatcher in built.dispatchers:
+                handler = dispatcher.handler
                 context = built.contexts[handler.name]
                 try:
                     await handler.open(context)
@@ -134,7 +134,7 @@ class HandlerLife:
                 self._tick(built, handler), name=f"tick of {built.name}.{handler.name}"
             )
             for built in self._pipelines.values()
-            for handler in (branch.dispatcher.handler for branch in built.pipeline.branches)
+            for handler in (dispatcher.handler for dispatcher in built.dispatchers)
             if handler.tick is not None
         ]
 

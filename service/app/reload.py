@@ -68,5 +68,5 @@ class Reloader:
         return [
             (dispatcher, handler_tuning(settings.pipelines[name].handlers[dispatcher.name]))
             for name, built in self._application.pipelines.items()
-            for dispatcher in (branch.dispatcher for branch in built.pipeline.branches)
+            for dispatcher in built.dispatchers
         ]

@@ -98,8 +98,7 @@ def _pipeline(
         partitions=partitions,
         in_flight=built.pipeline.in_flight + sum(each.in_flight for each in partitions),
         running={
-            branch.dispatcher.name: len(branch.dispatcher.calls.running)
-            for branch in built.pipeline.branches
+            dispatcher.name: len(dispatcher.calls.running) for dispatcher in built.dispatchers
         },
         parked=counters.parked,
         fed_by=tuple(
@@ -190,9 +189,7 @@ def _due_ms(built: BuiltPipeline, held: HeldPartition, record: Record) -> int:
 
     What was told to wait in a delay topic is no sign that this process does not keep up.
     """
-    delayed = any(
-        held.partition.topic in branch.dispatcher.delay_topics for branch in built.pipeline.branches
-    )
+    delayed = held.partition.topic in built.settings.delay_topics
     return max(record.timestamp, not_before_ms(record.headers)) if delayed else record.timestamp
 
 
@@ -230,4 +227,4 @@ def _has_begun(batch: RecordBatch, index: int) -> bool:
 
 def _has_waiting(built: BuiltPipeline) -> bool:
     """Whether calls wait for a slot or a lane, so that an idle record may be one of them."""
-    return any(branch.dispatcher.calls.running for branch in built.pipeline.branches)
+    return any(dispatcher.calls.running for dispatcher in built.dispatchers)
