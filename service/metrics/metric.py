@@ -4,7 +4,7 @@ The vocabulary of :mod:`service.metrics.registry`, which declares them; knows no
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -19,23 +19,23 @@ class Kind(StrEnum):
     """Observations counted in buckets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Metric:
     """A metric that the service can report.
 
     Args:
         name: OpenTelemetry's name, dotted.
         unit: UCUM, as OpenTelemetry writes it: ``s``, ``By``, ``1``, ``{record}``.
-        kind: How its values combine.
         about: One sentence for whoever reads a dashboard.
+        kind: How its values combine.
         labels: Names of its attributes, dotted.
         constant: Attributes that the conventions require and that are always the same.
     """
 
     name: str
     unit: str
-    kind: Kind
     about: str
+    kind: Kind = field(kw_only=True)
     labels: tuple[str, ...] = ()
     constant: tuple[tuple[str, str], ...] = ()
 
