@@ -118,7 +118,6 @@ def configure_logging(*, level: str = "INFO", fmt: str = "json", fd: int = 2) ->
     render: Render = render_json if fmt == "json" else console_renderer(colors=os.isatty(fd))
     global _writer  # noqa: PLW0603 -- logging is the process's, as in the standard library
     writer = _writer = LogWriter(fd, dropped_line=lambda count: _dropped_line(count, render))
-    number = logging.getLevelNamesMapping()[level]
 
     def last(logger: _QueueLogger, _method: str, entry: EventDict) -> bytes:
         if logger.name:
@@ -127,7 +126,6 @@ def configure_logging(*, level: str = "INFO", fmt: str = "json", fd: int = 2) ->
 
     structlog.configure(
         processors=[*_SHARED, last],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *name: _QueueLogger(writer, *name),
         cache_logger_on_first_use=False,
     )
@@ -135,9 +133,7 @@ def configure_logging(*, level: str = "INFO", fmt: str = "json", fd: int = 2) ->
     for handler in [each for each in root.handlers if isinstance(each, _LibraryHandler)]:
         root.removeHandler(handler)
     root.addHandler(_LibraryHandler(writer, render))
-    root.setLevel(number)
-    for name, least in _LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(max(least, number))
+    set_level(level)
     logging.captureWarnings(capture=True)
     return writer
 

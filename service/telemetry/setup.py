@@ -6,6 +6,7 @@ Nothing here waits for a collector: exporters work in daemon threads behind boun
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -64,12 +65,11 @@ class Telemetry:
                 _log.warning("only one protocol is spoken", variable=variable, spoken=PROTOCOL)
 
     def tracing(
-        self, pipeline: str, *, group: str = "", clock: Callable[[], float] | None = None
+        self, pipeline: str, *, group: str = "", clock: Callable[[], float] = time.monotonic
     ) -> Tracing:
         """The tracing of one pipeline; off unless spans are exported."""
         tracer = None if self._tracers is None else self._tracers.get_tracer(_SCOPE, self._version)
-        options = {} if clock is None else {"clock": clock}
-        return Tracing(tracer, pipeline=pipeline, group=group, ratio=self._ratio, **options)
+        return Tracing(tracer, pipeline=pipeline, group=group, ratio=self._ratio, clock=clock)
 
     def spans_dropped(self) -> int:
         """Finished spans that no collector has; a number for :class:`Sources`."""

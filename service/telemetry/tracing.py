@@ -101,7 +101,7 @@ class Tracing:
             f"poll {batch.topic}",
             context=trace.set_span_in_context(trace.INVALID_SPAN),
             kind=SpanKind.CLIENT,
-            attributes=self._attributes("poll", "receive", batch)
+            attributes=self._attributes("poll", "receive", batch.topic, batch.partition)
             | {"messaging.batch.message_count": len(batch)},
             links=_links(context for context in producers.values() if context is not None),
             start_time=self._wall_ns(batch.received_at_s),
@@ -165,12 +165,7 @@ class Tracing:
             f"send {topic}",
             context=trace.set_span_in_context(spans[0]),
             kind=SpanKind.PRODUCER,
-            attributes=self._common
-            | {
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": topic,
-            },
+            attributes=self._attributes("send", "send", topic),
             links=_links(span.get_span_context() for span in spans),
             start_time=self._wall_ns(since_s),
         ).end()
@@ -210,14 +205,8 @@ class Tracing:
                 f"commit {topic}",
                 context=trace.set_span_in_context(trace.INVALID_SPAN),
                 kind=SpanKind.CLIENT,
-                attributes=self._common
-                | {
-                    "messaging.operation.name": "commit",
-                    "messaging.operation.type": "settle",
-                    "messaging.destination.name": topic,
-                    "messaging.destination.partition.id": str(partition),
-                    "messaging.kafka.offset": next_offset,
-                },
+                attributes=self._attributes("commit", "settle", topic, partition)
+                | {"messaging.kafka.offset": next_offset},
                 links=_links(contexts),
                 start_time=self._wall_ns(since_s),
             ).end()
@@ -280,18 +269,23 @@ class Tracing:
             f"process {batch.topic}",
             context=trace.set_span_in_context(parent),
             kind=SpanKind.CONSUMER,
-            attributes=self._attributes("process", "process", batch)
+            attributes=self._attributes("process", "process", batch.topic, batch.partition)
             | {"messaging.kafka.offset": batch.records[index].offset},
             links=_links((poll.get_span_context(),)),
         )
 
-    def _attributes(self, name: str, kind: str, batch: RecordBatch) -> dict[str, str | int]:
+    def _attributes(
+        self, name: str, kind: str, topic: str, partition: int | None = None
+    ) -> dict[str, str | int]:
+        """Of a span of the operation called ``name``, of OpenTelemetry's ``kind``."""
+        where: dict[str, str | int] = {"messaging.destination.name": topic}
+        if partition is not None:
+            where["messaging.destination.partition.id"] = str(partition)
         return {
             **self._common,
             "messaging.operation.name": name,
             "messaging.operation.type": kind,
-            "messaging.destination.name": batch.topic,
-            "messaging.destination.partition.id": str(batch.partition),
+            **where,
         }
 
     def _wall_ns(self, at_s: float) -> int:
