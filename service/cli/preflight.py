@@ -11,8 +11,8 @@ from service.app.state import changelogs_of
 from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
 from service.publishers.transactions import PARTITIONS_MAX
-from service.settings import KafkaSourceSettings, PipelineSourceSettings, Settings
-from service.settings.chains import group_of
+from service.settings import Settings
+from service.settings.chains import group_of, kafka_sources
 
 _BATCH_OVERHEAD_BYTES = 1024
 """Room for a batch's header and our own record headers."""
@@ -129,7 +129,8 @@ def _changelog_problems(
     for here, topic, name in _changelogs(settings):
         if topic not in present:
             continue
-        for read in dict.fromkeys(_inputs(settings, name)):
+        sources = kafka_sources(settings, name)
+        for read in dict.fromkeys(read for source in sources for read in source.topics):
             if present.get(read, 0) > present[topic]:
                 yield (
                     f"{here}: topic {topic} (changelog) has {present[topic]} partitions and input "
@@ -141,15 +142,6 @@ def _changelog_problems(
                 f"{here}: topic {topic} (changelog) has cleanup.policy {policy}: what does not "
                 "change for the time of its retention would be forgotten; it needs compact"
             )
-
-
-def _inputs(settings: Settings, name: str) -> Iterator[str]:
-    """The topics that a pipeline's records come from, down a chain too."""
-    for source in settings.pipelines[name].sources.values():
-        if isinstance(source, KafkaSourceSettings):
-            yield from source.topics
-        elif isinstance(source, PipelineSourceSettings):
-            yield from _inputs(settings, source.name)
 
 
 def _exactly_once_problems(settings: Settings, present: Mapping[str, int]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, NamedTuple
 
 import orjson
@@ -14,13 +14,8 @@ from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.usage import UsageError
 from service.errors import ConfigurationError
-from service.settings import (
-    KafkaSourceSettings,
-    PipelineSourceSettings,
-    Settings,
-    load_settings,
-)
-from service.settings.chains import group_of
+from service.settings import Settings, load_settings
+from service.settings.chains import group_of, kafka_sources
 from service.state.records import decode_key
 
 SEND_AT_ONCE: Final = 1000
@@ -97,15 +92,6 @@ def topics_of(
     if state not in topics:
         raise UsageError(f"{handler} has no state {state!r}, only {', '.join(topics)}")
     return {state: topics[state]}
-
-
-def groups_of(settings: Settings, pipeline: str) -> Iterator[str]:
-    """The consumer groups that bring a pipeline its events, those that feed it in process too."""
-    for source in settings.pipelines[pipeline].sources.values():
-        if isinstance(source, KafkaSourceSettings):
-            yield source.group_id
-        elif isinstance(source, PipelineSourceSettings):
-            yield from groups_of(settings, source.name)
 
 
 async def entries(kafka: KafkaTools, topic: str) -> list[Entry]:
@@ -189,7 +175,8 @@ async def _reset(
     if not arguments.yes:
         print("this forgets what the handler remembers; say --yes", file=sys.stderr)
         return USAGE
-    for group in dict.fromkeys(groups_of(settings, arguments.pipeline)):
+    sources = kafka_sources(settings, arguments.pipeline)
+    for group in dict.fromkeys(source.group_id for source in sources):
         if await kafka.members(group):
             # what runs keeps its state in memory, and would write it again
             print(f"the service runs: group {group} has members", file=sys.stderr)

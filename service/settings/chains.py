@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from service.settings.model import Settings
 from service.settings.problems import Problem
-from service.settings.sources import PipelineSourceSettings
+from service.settings.sources import KafkaSourceSettings, PipelineSourceSettings
 
 
 class Feed(NamedTuple):
@@ -60,24 +60,23 @@ def last_first(settings: Settings) -> list[str]:
     return list(order)
 
 
+def kafka_sources(settings: Settings, name: str) -> Iterator[KafkaSourceSettings]:
+    """The Kafka sources that a pipeline's records come from: its own, then those down its chain."""
+    names = [name]
+    for current in names:  # grows on the way
+        pipeline = settings.pipelines[current]
+        yield from pipeline.kafka_sources.values()
+        for source in pipeline.sources.values():
+            if isinstance(source, PipelineSourceSettings) and source.name not in names:
+                names.append(source.name)
+
+
 def group_of(settings: Settings, name: str) -> str | None:
     """The consumer group whose commits stand for a pipeline's progress; ``None`` without Kafka.
 
     Its own, or that of the pipeline that feeds it.
     """
-    visited = {name}
-    waiting = [name]
-    while waiting:
-        current = waiting.pop(0)
-        groups = settings.pipelines[current].kafka_groups
-        if groups:
-            return groups[0]
-        for feed in feeds(settings):
-            known = feed.upstream in settings.pipelines and feed.upstream not in visited
-            if feed.pipeline == current and known:
-                visited.add(feed.upstream)
-                waiting.append(feed.upstream)
-    return None
+    return next((source.group_id for source in kafka_sources(settings, name)), None)
 
 
 def chain_problems(settings: Settings) -> Iterator[Problem]:
