@@ -59,11 +59,7 @@ def load(files: Sequence[Path], environ: Mapping[str, str]) -> LoadedSettings:
     for values, file in read:
         layers.add_values(values, file)
     layers.add_environment(environ, ENV_PREFIX)
-    settings, problems = _validated(layers.data)
-    problems = [*layers.problems, *problems]
-    if settings is None or problems:
-        raise ConfigurationError(_lines(problems, layers))
-    return LoadedSettings(settings, layers.origins)
+    return LoadedSettings(_settings_of(layers), layers.origins)
 
 
 def build_settings(data: Mapping[str, Any]) -> Settings:
@@ -76,6 +72,10 @@ def build_settings(data: Mapping[str, Any]) -> Settings:
     if "pipelines" not in data:
         layers.add(DEFAULT_PIPELINES, "default pipeline")
     layers.add(data, "")
+    return _settings_of(layers)
+
+
+def _settings_of(layers: Layers) -> Settings:
     settings, problems = _validated(layers.data)
     problems = [*layers.problems, *problems]
     if settings is None or problems:
