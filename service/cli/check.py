@@ -33,8 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
         loaded = load(arguments.config, os.environ)
         problems = component_problems(loaded.settings)
     except ConfigurationError as error:
-        problems = error.problems
-        return _refuse(problems)
+        return _refuse(error.problems)
     if problems:
         return _refuse(problems)
     for line in brief_lines(loaded) if arguments.brief else whole_lines(loaded):

@@ -101,7 +101,7 @@ async def dead_letters(
         found = await kafka.offsets_at(topic, partitions, filters.since_ms)
         starts = {number: _or_end(found[number], watermarks[number][1]) for number in starts}
     ends = {number: end for number, (_, end) in watermarks.items()}
-    left = count
+    passed = 0
     after = dict(starts)
     async with aclosing(kafka.read(topic, starts, ends)) as chunks:
         async for chunk in chunks:
@@ -114,10 +114,9 @@ async def dead_letters(
                 if not filters.want(record, info):
                     continue
                 yield letter
-                if left is not None:
-                    left -= 1
-                    if not left:
-                        return
+                passed += 1
+                if passed == count:
+                    return
 
 
 def _or_end(offset: int | None, end: int) -> int:
