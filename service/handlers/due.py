@@ -1,4 +1,4 @@
-"""Which keys are due, when every key has the same patience: the timers behind ``tick``.
+"""Which keys are due, when every key has the same patience: the deadlines behind ``tick``.
 
 Deadlines are kept in the order in which they were set, so setting, clearing and finding the due
 ones cost O(1) each.  What is kept here is rebuilt from the state when a partition is assigned.
@@ -19,8 +19,10 @@ class Due(NamedTuple):
     key: str
 
 
-class Timers:
-    """Deadlines by key, all ``patience_s`` after they were set.
+class Deadlines:
+    """When each key is due, ``patience_s`` after it was started.
+
+    Not :class:`~service.handlers.timers.KeyTimers`, each of which is set to a moment of its own.
 
     Args:
         patience_s: Seconds from :meth:`start` until a key is due.

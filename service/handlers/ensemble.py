@@ -17,7 +17,7 @@ from service.errors import SchemaError
 from service.events import Event, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.due import Timers
+from service.handlers.due import Deadlines
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.spec import handler
 from service.handlers.state import KeyedState, Partition
@@ -75,7 +75,7 @@ class Ensemble:
         self._model = fields.text(options.model)
         self._prediction = fields.optional(options.prediction)
         self._weight = fields.optional(options.weight)
-        self._timers = Timers(options.deadline_s)
+        self._deadlines = Deadlines(options.deadline_s)
         self._state: KeyedState
 
     async def open(self, context: HandlerContext) -> None:
@@ -88,11 +88,11 @@ class Ensemble:
         now_s = asyncio.get_running_loop().time()
         for request, state in self._state.items(place):
             if state["answered"] is None:
-                self._timers.start(place, request, now_s)
+                self._deadlines.start(place, request, now_s)
 
     async def revoked(self, topic: str, partition: int) -> None:
         """Somebody else watches these deadlines now."""
-        self._timers.forget(topic, partition)
+        self._deadlines.forget(topic, partition)
 
     def __call__(self, event: Event) -> Result | None:
         """The answer, if this prediction completes it; a report, if it is late."""
@@ -118,16 +118,16 @@ class Ensemble:
         answered = event.record_id if complete else None
         self._state.put(event, request, {"predictions": predictions, "answered": answered})
         if complete:
-            self._timers.clear(event, request)
+            self._deadlines.clear(event, request)
             return Result(self._answer(request, predictions), key=request)
-        if not self._timers.running(event, request):
-            self._timers.start(event, request, asyncio.get_running_loop().time())
+        if not self._deadlines.running(event, request):
+            self._deadlines.start(event, request, asyncio.get_running_loop().time())
         return None
 
     def tick(self, now_s: float) -> list[Result]:
         """The answers whose deadline has come, in parts where they are many."""
         results: list[Result] = []
-        for place, request in self._timers.due(now_s, TICK_AGAIN_RESULTS):
+        for place, request in self._deadlines.due(now_s, TICK_AGAIN_RESULTS):
             state: dict[str, Any] | None = self._state.get(place, request)
             if state is not None and state["answered"] is None:
                 self._state.put(place, request, {**state, "answered": AT_DEADLINE})

@@ -17,7 +17,7 @@ from service.errors import SchemaError
 from service.events import Event, EventBatch, RecordBatch, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
-from service.handlers.due import Timers
+from service.handlers.due import Deadlines
 from service.handlers.moderation import Moderator, Rule, load_hook
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.sentences import Conversation, Cutter, Sentence, begin
@@ -85,7 +85,7 @@ class LlmSentences:
             max_chars=options.max_chars,
             max_ahead=options.max_ahead,
         )
-        self._timers = Timers(options.flush_after_s)
+        self._deadlines = Deadlines(options.flush_after_s)
         self._state: KeyedState
 
     async def open(self, context: HandlerContext) -> None:
@@ -99,7 +99,7 @@ class LlmSentences:
 
     async def revoked(self, topic: str, partition: int) -> None:
         """Somebody else watches these conversations now."""
-        self._timers.forget(topic, partition)
+        self._deadlines.forget(topic, partition)
 
     def __call__(self, event: Event) -> _Told | None:
         """The sentences that this delta completes."""
@@ -156,7 +156,7 @@ class LlmSentences:
     def tick(self, now_s: float) -> list[Result]:
         """What silent conversations have said so far, as partial sentences; in parts if many."""
         results: list[Result] = []
-        for place, name in self._timers.due(now_s, TICK_AGAIN_RESULTS):
+        for place, name in self._deadlines.due(now_s, TICK_AGAIN_RESULTS):
             known: Conversation | None = self._state.get(place, name)
             if known is None:
                 continue
@@ -166,7 +166,7 @@ class LlmSentences:
             except Exception as exc:  # noqa: BLE001 -- the hook is not ours
                 # The other conversations go on; this one keeps its text and is asked for again.
                 log.warning("flush failed", conversation=name, error=repr(exc))
-                self._timers.start(place, name, now_s)
+                self._deadlines.start(place, name, now_s)
                 continue
             self._state.put(place, name, conversation)
             self._watch(place, ((name, conversation),))
@@ -196,8 +196,8 @@ class LlmSentences:
             if conversation["text"] or conversation["ahead"]:
                 waiting.append(name)
             else:
-                self._timers.clear(place, name)
-        self._timers.start_many(place, waiting, asyncio.get_running_loop().time())
+                self._deadlines.clear(place, name)
+        self._deadlines.start_many(place, waiting, asyncio.get_running_loop().time())
 
 
 def _is_text(value: Any) -> bool:
