@@ -17,7 +17,7 @@ from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher
 from service.handlers import load_handler
 from service.handlers.context import Clients, HandlerContext
-from service.handlers.state import MemoryStateStore, StateStore
+from service.handlers.state import MemoryStateStore
 from service.metrics import PipelineCounters
 from service.pipeline import Branch
 from service.publishers.chain import ChainPublisher
@@ -32,6 +32,7 @@ from service.settings import (
 )
 from service.state.disk import Disk
 from service.state.disk_table import DiskTable
+from service.state.keyed import StateStore
 from service.state.store import LoggedStore
 from service.telemetry import Tracing
 from service.where import Where, compile_where

@@ -10,15 +10,9 @@ from service.handlers.context import Clients, Emit, HandlerContext
 from service.handlers.registry import known_handlers, load_handler
 from service.handlers.results import MAX_RESULTS, to_results
 from service.handlers.spec import HandlerSpec, Ordering, RunIn, handler
-from service.handlers.state import (
-    Codec,
-    KeyedState,
-    MemoryStateStore,
-    Partition,
-    Place,
-    StateStore,
-)
+from service.handlers.state import MemoryStateStore
 from service.handlers.timers import EventTimers, KeyTimers, Timer
+from service.state.keyed import Codec, KeyedState, Partition, Place, StateStore
 
 __all__ = [
     "MAX_RESULTS",

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from itertools import islice, takewhile
 from typing import NamedTuple
 
-from service.handlers.state import Partition, Place
-from service.state.keyed import PartitionId
+from service.state.keyed import Partition, PartitionId, Place
 
 
 class Due(NamedTuple):

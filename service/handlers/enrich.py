@@ -12,7 +12,7 @@ from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.http import CLIENT_KEY, RequestHeaders, open_session
 from service.handlers.spec import handler
-from service.handlers.state import KeyedState, Partition
+from service.state.keyed import KeyedState, Partition
 
 if TYPE_CHECKING:
     from service.handlers.lookup import RemoteTable

@@ -20,7 +20,7 @@ from service.handlers.context import HandlerContext
 from service.handlers.due import Deadlines
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.spec import handler
-from service.handlers.state import KeyedState, Partition
+from service.state.keyed import KeyedState, Partition
 from service.windows.aggregate import LARGEST
 
 AT_DEADLINE: Final = -1

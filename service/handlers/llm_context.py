@@ -15,7 +15,7 @@ from service.events import Event, Result
 from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.spec import handler
-from service.handlers.state import KeyedState
+from service.state.keyed import KeyedState
 
 REMEMBERED_IDS: Final = 256
 """Message ids remembered per conversation to recognise duplicates."""

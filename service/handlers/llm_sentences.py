@@ -22,7 +22,7 @@ from service.handlers.moderation import Moderator, Rule, load_hook
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.sentences import Conversation, Cutter, Sentence, begin
 from service.handlers.spec import handler
-from service.handlers.state import KeyedState, Partition, Place
+from service.state.keyed import KeyedState, Partition, Place
 
 log = structlog.get_logger(__name__)
 

@@ -10,26 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from service.state.keyed import (
-    Codec,
-    KeyedState,
-    Partition,
-    PartitionId,
-    Place,
-    StateStore,
-    check_key,
-)
+from service.state.keyed import Codec, Partition, PartitionId, Place, check_key
 from service.state.table import SWEEP_SHARE
-
-__all__ = [
-    "Codec",
-    "KeyedState",
-    "MemoryState",
-    "MemoryStateStore",
-    "Partition",
-    "Place",
-    "StateStore",
-]
 
 
 class MemoryState:

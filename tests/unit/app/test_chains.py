@@ -11,7 +11,7 @@ import pytest
 from service import Event, PermanentError, TransientError, handler
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
-from service.handlers.state import KeyedState
+from service.state.keyed import KeyedState
 from service.testing.broker import BrokerRecord, MemoryBroker
 from service.testing.harness import Harness
 

@@ -19,11 +19,11 @@ from service.errors import BrokerUnavailableError, ConfigurationError, FatalErro
 from service.handlers import load_handler
 from service.handlers.context import HandlerContext
 from service.handlers.results import PartitionResult
-from service.handlers.state import Codec, KeyedState, Partition
 from service.handlers.timers import Timer
 from service.metrics import Blocking, Cause
 from service.settings import Settings
 from service.state import restore
+from service.state.keyed import Codec, KeyedState, Partition
 from service.state.restore import Chunk
 from service.testing.broker import MemoryBroker
 from service.testing.broker_changelogs import MemoryChangelogs

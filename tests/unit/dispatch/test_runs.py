@@ -9,7 +9,7 @@ import pytest
 from service import Event, PermanentError, Result, handler
 from service.events import EventBatch
 from service.handlers.context import HandlerContext
-from service.handlers.state import KeyedState, Partition
+from service.state.keyed import KeyedState, Partition
 from service.testing.harness import Harness, pipeline_of
 
 

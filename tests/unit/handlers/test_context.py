@@ -4,7 +4,8 @@ from contextlib import asynccontextmanager, suppress
 
 from service.events import Result
 from service.handlers.context import Clients, HandlerContext
-from service.handlers.state import MemoryStateStore, Partition
+from service.handlers.state import MemoryStateStore
+from service.state.keyed import Partition
 
 
 async def _emit(results: Sequence[Result]) -> None:

@@ -2,7 +2,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.handlers.due import Deadlines, Due
-from service.handlers.state import Partition
+from service.state.keyed import Partition
 
 _KEYS = st.sampled_from("abcd")
 _PLACES = st.sampled_from([Partition("t", 0), Partition("t", 1)])

@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import ConfigurationError, SchemaError
 from service.handlers import load_handler
-from service.handlers.state import Partition
+from service.state.keyed import Partition
 
 OpenHandler = Callable[..., Awaitable[Any]]
 

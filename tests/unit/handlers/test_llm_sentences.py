@@ -12,7 +12,7 @@ from service.errors import ConfigurationError, PermanentError, SchemaError
 from service.events import Event, EventBatch, RecordBatch, SourceRecord
 from service.handlers import load_handler
 from service.handlers.results import to_results
-from service.handlers.state import Partition
+from service.state.keyed import Partition
 from service.testing.broker import MemoryBroker
 from service.testing.harness import Harness, pipeline_of
 

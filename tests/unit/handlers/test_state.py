@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.errors import StateTypeError
-from service.handlers.state import MemoryState, MemoryStateStore, Partition
+from service.handlers.state import MemoryState, MemoryStateStore
+from service.state.keyed import Partition
 
 _HERE = Partition("topic", 0)
 _THERE = Partition("topic", 1)

@@ -9,7 +9,7 @@ import pytest
 
 from service import Event, PermanentError, handler
 from service.handlers.context import HandlerContext
-from service.handlers.state import KeyedState
+from service.state.keyed import KeyedState
 from service.testing.harness import DEAD_LETTERS, OUTPUT, Harness, pipeline_of
 
 LIMIT = 10_000
