@@ -5,35 +5,22 @@ A handler is a function or a class declared with :func:`handler`; the dispatcher
 they never learn what a consumer or a publisher is.
 """
 
-from service.handlers.bound import BoundHandler
-from service.handlers.context import Clients, Emit, HandlerContext
-from service.handlers.registry import known_handlers, load_handler
-from service.handlers.results import MAX_RESULTS, to_results
-from service.handlers.spec import HandlerSpec, Ordering, RunIn, handler
-from service.handlers.state import MemoryStateStore
+from service.handlers.context import Clients, HandlerContext
+from service.handlers.registry import load_handler
+from service.handlers.spec import handler
 from service.handlers.timers import EventTimers, KeyTimers, Timer
-from service.state.keyed import Codec, KeyedState, Partition, Place, StateStore
+from service.state.keyed import Codec, KeyedState, Partition, Place
 
 __all__ = [
-    "MAX_RESULTS",
-    "BoundHandler",
     "Clients",
     "Codec",
-    "Emit",
     "EventTimers",
     "HandlerContext",
-    "HandlerSpec",
     "KeyTimers",
     "KeyedState",
-    "MemoryStateStore",
-    "Ordering",
     "Partition",
     "Place",
-    "RunIn",
-    "StateStore",
     "Timer",
     "handler",
-    "known_handlers",
     "load_handler",
-    "to_results",
 ]

@@ -7,20 +7,12 @@ scraper that does not read cannot slow the loop.  Nothing here asks Kafka anythi
 
 from service.health.board import StatusBoard
 from service.health.routes import admin_routes
-from service.health.server import AdminServer, Response
-from service.health.standstill import Standstill
-from service.health.stuck import PartitionFacts, RecordFacts, RecordState, blocking
+from service.health.server import AdminServer
 from service.health.watchdog import LoopWatchdog
 
 __all__ = [
     "AdminServer",
     "LoopWatchdog",
-    "PartitionFacts",
-    "RecordFacts",
-    "RecordState",
-    "Response",
-    "Standstill",
     "StatusBoard",
     "admin_routes",
-    "blocking",
 ]

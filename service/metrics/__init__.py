@@ -6,7 +6,7 @@ here exports anything or knows OpenTelemetry; see ``service.telemetry`` for that
 
 from service.metrics.counters import HandlerCounters, HubCounters, PipelineCounters
 from service.metrics.demand import ReplicaDemand
-from service.metrics.meter import PipelineMeter, Reading
+from service.metrics.meter import PipelineMeter
 from service.metrics.metric import Kind, Metric
 from service.metrics.registry import METRICS
 from service.metrics.status import (
@@ -36,7 +36,6 @@ __all__ = [
     "PipelineCounters",
     "PipelineMeter",
     "PipelineStatus",
-    "Reading",
     "ReplicaDemand",
     "ServiceStatus",
     "StatusSource",

@@ -5,14 +5,10 @@ or one :class:`~service.errors.ConfigurationError` that lists every problem with
 """
 
 from service.settings.edges import (
-    AdminSettings,
     JwtSettings,
-    LoggingSettings,
     MemorySettings,
     ServerSettings,
-    StateSettings,
     SubscriptionsSettings,
-    TelemetrySettings,
 )
 from service.settings.kafka import ConsumerOptions, KafkaSettings, ProducerOptions
 from service.settings.load import LoadedSettings, build_settings, load, load_settings
@@ -20,10 +16,7 @@ from service.settings.model import Settings
 from service.settings.pipelines import (
     ChannelSettings,
     CircuitBreakerSettings,
-    CommitSettings,
-    DelayTopic,
     HandlerSettings,
-    LimitsSettings,
     PipelineSettings,
     RetrySettings,
 )
@@ -38,20 +31,15 @@ from service.settings.sources import (
 )
 
 __all__ = [
-    "AdminSettings",
     "ChannelSettings",
     "CircuitBreakerSettings",
-    "CommitSettings",
     "ConsumerOptions",
-    "DelayTopic",
     "HandlerSettings",
     "JwtSettings",
     "KafkaSettings",
     "KafkaSourceSettings",
-    "LimitsSettings",
     "LlmSourceSettings",
     "LoadedSettings",
-    "LoggingSettings",
     "MemorySettings",
     "PipelineSettings",
     "PipelineSourceSettings",
@@ -61,9 +49,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SourceSettings",
-    "StateSettings",
     "SubscriptionsSettings",
-    "TelemetrySettings",
     "WebSocketClientSourceSettings",
     "WebSocketSourceSettings",
     "build_settings",

@@ -4,14 +4,12 @@ Everything that talks to a collector or a pipe does so from a thread of its own 
 queue: a collector that hangs, or a log pipe that nobody reads, changes nothing for the data.
 """
 
-from service.telemetry.log_writer import LogWriter
 from service.telemetry.logging import configure_logging, flush_log, lines_dropped, set_level
 from service.telemetry.readings import Sources
 from service.telemetry.setup import Telemetry
 from service.telemetry.tracing import Tracing
 
 __all__ = [
-    "LogWriter",
     "Sources",
     "Telemetry",
     "Tracing",

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from service.events import Event, RecordBatch, Result, SourceRecord
-from service.handlers import Clients, HandlerContext, MemoryStateStore, load_handler
+from service.handlers import Clients, HandlerContext, load_handler
 from service.handlers.bound import BoundHandler
 from service.handlers.registry import SHIPPED
 from service.handlers.results import to_results
+from service.handlers.state import MemoryStateStore
 
 
 class Opened:
