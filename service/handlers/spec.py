@@ -222,16 +222,9 @@ def make_spec(
         ConfigurationError: If they contradict each other.
     """
     refusals = [
-        problem
-        for wrong, problem in (
-            (batch is not None and batch < 1, f"batch is {batch}, at least 1 is possible"),
-            (linger_s < 0, f"linger_s is {linger_s:g}, but time does not run backwards"),
-            (concurrency is not None and concurrency < 1, f"concurrency is {concurrency}"),
-            (timeout_s is not None and timeout_s <= 0, f"timeout_s is {timeout_s}"),
-        )
-        if wrong
+        *_number_problems(batch, linger_s, concurrency, timeout_s),
+        *_word_problems(run_in, ordering, state),
     ]
-    refusals += _word_problems(run_in, ordering, state)
     at = location(target)
     named = f"handler {name!r} ({at})" if at else f"handler {name!r}"
     try:
@@ -242,43 +235,9 @@ def make_spec(
         refusals += error.problems
         raise ConfigurationError([f"{named}: {problem}" for problem in refusals]) from None
     is_async = is_async_function(function) or (run_in == "loop" and hides_async(function))
-    has_options = options is not None or hasattr(target, "Options")
-    use = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
-    importable = inspect.isfunction(target) or isinstance(target, type)
-    refusals += [
-        problem
-        for wrong, problem in (
-            (
-                batch is not None and not inspect.iscoroutinefunction(function),
-                "batch needs an async function",
-            ),
-            (is_async and run_in != "loop", f"run_in: {run_in} is for sync functions"),
-            (
-                input_type is not None and annotated is not None,
-                "the type of the input is given twice, as input_type= and by annotation",
-            ),
-            (
-                run_in == "process" and (not importable or "<" in use),
-                "run_in: process needs something with a name that another process can import",
-            ),
-            (
-                run_in == "process" and any(hasattr(target, name) for name in LIFECYCLE),
-                f"run_in: process knows none of {', '.join(LIFECYCLE)}",
-            ),
-            (
-                "options" in parameters and not has_options,
-                "it takes options but declares no model for them (options=)",
-            ),
-        )
-        if wrong
-    ]
-    refusals += class_problems(target, has_options=has_options)
-    problems = [f"{named}: {problem}" for problem in refusals]
-    if problems:
-        raise ConfigurationError(problems)
-    return HandlerSpec(
+    spec = HandlerSpec(
         name=name,
-        use=use,
+        use=f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}",
         target=target,
         options=options if options is not None else getattr(target, "Options", None),
         input_type=input_type if input_type is not None else annotated,
@@ -293,6 +252,46 @@ def make_spec(
         ordering=ordering,
         state=tuple(state),
     )
+    if input_type is not None and annotated is not None:
+        refusals.append("the type of the input is given twice, as input_type= and by annotation")
+    has_options = options is not None or hasattr(target, "Options")
+    refusals += _contradictions(spec, function, has_options=has_options)
+    if refusals:
+        raise ConfigurationError([f"{named}: {problem}" for problem in refusals])
+    return spec
+
+
+def _contradictions(
+    spec: HandlerSpec, function: Callable[..., Any], *, has_options: bool
+) -> Iterator[str]:
+    """Where the declaration and what is declared, whose code is ``function``, do not fit."""
+    if spec.batch is not None and not inspect.iscoroutinefunction(function):
+        yield "batch needs an async function"
+    if spec.run_in != "loop" and is_async_function(function):
+        yield f"run_in: {spec.run_in} is for sync functions"
+    if spec.run_in == "process":
+        importable = inspect.isfunction(spec.target) or isinstance(spec.target, type)
+        if not importable or "<" in spec.use:
+            yield "run_in: process needs something with a name that another process can import"
+        if any(hasattr(spec.target, name) for name in LIFECYCLE):
+            yield f"run_in: process knows none of {', '.join(LIFECYCLE)}"
+    if "options" in spec.parameters and not has_options:
+        yield "it takes options but declares no model for them (options=)"
+    yield from class_problems(spec.target, has_options=has_options)
+
+
+def _number_problems(
+    batch: int | None, linger_s: float, concurrency: int | None, timeout_s: float | None
+) -> Iterator[str]:
+    """What is wrong with those arguments of a declaration that are numbers."""
+    if batch is not None and batch < 1:
+        yield f"batch is {batch}, at least 1 is possible"
+    if linger_s < 0:
+        yield f"linger_s is {linger_s:g}, but time does not run backwards"
+    if concurrency is not None and concurrency < 1:
+        yield f"concurrency is {concurrency}"
+    if timeout_s is not None and timeout_s <= 0:
+        yield f"timeout_s is {timeout_s}"
 
 
 def _word_problems(run_in: Any, ordering: Any, state: Any) -> Iterator[str]:
