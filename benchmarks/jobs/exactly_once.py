@@ -1,10 +1,11 @@
 """Job (e): the logs again, exactly once: results and positions commit in one transaction."""
 
+from dataclasses import replace
 from typing import Any
 
-from benchmarks.harness.model import Contender, Job, Place
+from benchmarks.harness.model import Contender, Place
 from benchmarks.jobs.commands import headrace, peer
-from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
+from benchmarks.jobs.logs import JOB as LOGS
 from benchmarks.jobs.logs import pipeline as at_least_once
 
 
@@ -13,14 +14,10 @@ def pipeline(place: Place) -> dict[str, Any]:
     return at_least_once(place) | {"delivery": "exactly_once"}
 
 
-JOB = Job(
+JOB = replace(
+    LOGS,
     name="exactly_once",
     title="Exactly once: the logs job with transactions",
-    count=1_000_000,
-    quick_count=300_000,
-    record=lambda number: (None, log_value(number)),
-    expected=alerts,
-    canonical=canonical_alert,
     committed_only=True,
     contenders=(
         Contender(name="headrace run", command=headrace(pipeline)),

@@ -1,16 +1,17 @@
 """Job (b): the same logs with 10,000 keys, keyed alerts, per-key order, a coroutine handler."""
 
+from dataclasses import replace
 from typing import Any
 
-from benchmarks.harness.model import Contender, Job, Place
+from benchmarks.harness.model import Contender, Place
 from benchmarks.jobs.commands import headrace, peer
 from benchmarks.jobs.log_events import (
     alerts,
-    canonical_alert,
     log_key,
     log_value,
     sequence_of_alert,
 )
+from benchmarks.jobs.logs import JOB as LOGS
 from benchmarks.jobs.logs import pipeline as logs_pipeline
 
 
@@ -22,14 +23,12 @@ def pipeline(place: Place) -> dict[str, Any]:
     return wanted
 
 
-JOB = Job(
+JOB = replace(
+    LOGS,
     name="keyed",
     title="Keyed: 10,000 keys, keyed alerts in order per key, a coroutine as handler",
-    count=1_000_000,
-    quick_count=300_000,
     record=lambda number: (log_key(number), log_value(number)),
     expected=lambda number: alerts(number, log_key(number)),
-    canonical=canonical_alert,
     keyed=True,
     sequence=sequence_of_alert,
     contenders=(

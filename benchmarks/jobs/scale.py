@@ -4,19 +4,17 @@ The broker needs processors too.  Where it shares them with the contenders, more
 help; the broker's CPU seconds stand in the table so that this can be seen.
 """
 
-from benchmarks.harness.model import Contender, Job
+from dataclasses import replace
+
+from benchmarks.harness.model import Contender
 from benchmarks.jobs.commands import headrace
-from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
+from benchmarks.jobs.logs import JOB as LOGS
 from benchmarks.jobs.logs import pipeline
 
-JOB = Job(
+JOB = replace(
+    LOGS,
     name="scale",
     title="Scale: the logs job with one to four processes, nothing pinned",
-    count=1_000_000,
-    quick_count=300_000,
-    record=lambda number: (None, log_value(number)),
-    expected=alerts,
-    canonical=canonical_alert,
     pinned=False,
     contenders=(
         Contender(name="headrace run, 1 process", command=headrace(pipeline)),

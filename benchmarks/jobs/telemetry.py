@@ -1,13 +1,13 @@
 """What telemetry costs: the log job with traces and metrics on, off, and with a hung collector."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from benchmarks.harness.model import Command, Contender, Job, LatencyJob, Place
+from benchmarks.harness.model import Command, Contender, Place
 from benchmarks.jobs import logs
 from benchmarks.jobs.collectors import accepting, hanging, slow
 from benchmarks.jobs.commands import headrace
 from benchmarks.jobs.latency import JOB as LATENCY
-from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
 
 PUSH_INTERVAL_MS = 5_000
 """Of metrics; the standard's default is a minute, which a run would not see."""
@@ -38,23 +38,17 @@ _CONTENDERS = (
 
 _SLOW = Contender(name="the same, collector slow", command=_exporting(slow))
 
-JOB = Job(
+JOB = replace(
+    logs.JOB,
     name="telemetry",
     title="Telemetry: the log job with traces and pushed metrics",
-    count=1_000_000,
-    quick_count=300_000,
-    record=lambda number: (None, log_value(number)),
-    expected=alerts,
-    canonical=canonical_alert,
     contenders=_CONTENDERS,
 )
 
-LATENCY_JOB = LatencyJob(
+LATENCY_JOB = replace(
+    LATENCY,
     name="telemetry_latency",
     title="Telemetry: latency at a steady rate",
     rates=(1_000,),
-    seconds=LATENCY.seconds,
-    value=LATENCY.value,
-    position=LATENCY.position,
     contenders=(*_CONTENDERS, _SLOW),
 )

@@ -1,8 +1,11 @@
 """The logs with a key for each event that never comes again, as ids of requests are."""
 
-from benchmarks.harness.model import Contender, Job
+from dataclasses import replace
+
+from benchmarks.harness.model import Contender
 from benchmarks.jobs.commands import headrace, peer
-from benchmarks.jobs.log_events import alerts, canonical_alert, log_value
+from benchmarks.jobs.log_events import alerts, log_value
+from benchmarks.jobs.logs import JOB as LOGS
 from benchmarks.jobs.logs import pipeline
 
 _SCATTER = 2654435761
@@ -14,14 +17,12 @@ def unique_key(number: int) -> bytes:
     return b"%08x-1c0f-4d2a-9e5b-%012x" % (number * _SCATTER % 2**32, number)
 
 
-JOB = Job(
+JOB = replace(
+    LOGS,
     name="unique_keys",
     title="Unique keys: the logs with a UUID for each event, which is the key of its alert",
-    count=1_000_000,
-    quick_count=300_000,
     record=lambda number: (unique_key(number), log_value(number)),
     expected=lambda number: alerts(number, unique_key(number)),
-    canonical=canonical_alert,
     keyed=True,
     contenders=(
         Contender(name="headrace run", command=headrace(pipeline)),
