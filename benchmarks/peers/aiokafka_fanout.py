@@ -1,14 +1,12 @@
 """As `aiokafka_tuned`, with five output topics."""
 
 import asyncio
-import contextlib
-import signal
 from typing import Any
 
 import uvloop
 
 from benchmarks.peers.aiokafka_tuned import COMMIT_INTERVAL_S, IN_FLIGHT, clients
-from benchmarks.peers.alerts import Arguments, arguments
+from benchmarks.peers.alerts import Arguments, until_sigterm
 from benchmarks.peers.fanout import results_of
 
 
@@ -70,13 +68,5 @@ async def run(args: Arguments) -> None:
         await producer.stop()
 
 
-async def main() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await run(arguments())
-
-
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(until_sigterm(run))

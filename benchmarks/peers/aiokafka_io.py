@@ -9,7 +9,6 @@ No order per key, no deadline, no retry, no dead letters.
 
 import asyncio
 import contextlib
-import signal
 from collections import defaultdict, deque
 from typing import Any
 
@@ -19,7 +18,7 @@ from aiokafka import TopicPartition
 
 from benchmarks.jobs.log_events import CALL_S
 from benchmarks.peers.aiokafka_tuned import COMMIT_INTERVAL_S, clients
-from benchmarks.peers.alerts import Arguments, arguments
+from benchmarks.peers.alerts import Arguments, until_sigterm
 
 CHUNK = 384
 """Most records that are asked for at once; those of a partition are published together."""
@@ -118,7 +117,7 @@ class Output:
         return positions
 
 
-async def run(args: Arguments, tasks: asyncio.TaskGroup) -> None:
+async def serve(args: Arguments, tasks: asyncio.TaskGroup) -> None:
     loop = asyncio.get_running_loop()
     limit = int(args.extra[0])
     consumer, producer = clients(args)
@@ -157,14 +156,10 @@ async def fetch(consumer: Any, calls: Calls, output: Output) -> None:
                 await calls.moved.wait()
 
 
-async def main() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        async with asyncio.TaskGroup() as tasks:
-            await run(arguments(), tasks)
+async def run(args: Arguments) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        await serve(args, tasks)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(until_sigterm(run))

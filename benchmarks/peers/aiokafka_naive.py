@@ -1,12 +1,10 @@
 """The loop that one writes first on aiokafka: ``getmany``, ``send`` each result, wait, commit."""
 
 import asyncio
-import contextlib
-import signal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.peers.alerts import Arguments, alert_bytes, arguments
+from benchmarks.peers.alerts import Arguments, alert_bytes, until_sigterm
 
 
 async def run(args: Arguments) -> None:
@@ -39,13 +37,5 @@ async def run(args: Arguments) -> None:
         await producer.stop()
 
 
-async def main() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await run(arguments())
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(until_sigterm(run))

@@ -1,14 +1,12 @@
 """As `aiokafka_tuned`, with ten transactions a second in place of wait and commit."""
 
 import asyncio
-import contextlib
-import signal
 from typing import Any
 
 import uvloop
 
-from benchmarks.peers.aiokafka_tuned import clients
-from benchmarks.peers.alerts import Arguments, alert_bytes, arguments
+from benchmarks.peers.aiokafka_tuned import clients, send_alerts
+from benchmarks.peers.alerts import Arguments, until_sigterm
 
 TRANSACTION_S = 0.1
 
@@ -26,26 +24,7 @@ async def run(args: Arguments) -> None:
                 while loop.time() < end_s:
                     fetched = await consumer.getmany(timeout_ms=50, max_records=8000)
                     for place, records in fetched.items():
-                        builder = producer.create_batch()
-                        for record in records:
-                            alert = alert_bytes(record.value)
-                            if alert is None:
-                                continue
-                            row = {"key": record.key, "value": alert, "timestamp": None}
-                            if builder.append(**row) is None:
-                                sent.append(
-                                    await producer.send_batch(
-                                        builder, args.output, partition=place.partition
-                                    )
-                                )
-                                builder = producer.create_batch()
-                                builder.append(**row)
-                        if builder.record_count():
-                            sent.append(
-                                await producer.send_batch(
-                                    builder, args.output, partition=place.partition
-                                )
-                            )
+                        sent += await send_alerts(producer, args.output, place.partition, records)
                 for acknowledged in sent:
                     await acknowledged
                 reached = {at: await consumer.position(at) for at in consumer.assignment()}
@@ -56,13 +35,5 @@ async def run(args: Arguments) -> None:
         await producer.stop()
 
 
-async def main() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await run(arguments())
-
-
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(until_sigterm(run))

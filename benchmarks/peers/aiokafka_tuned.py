@@ -8,14 +8,12 @@ committed, twice a second, when all of them have it.
 """
 
 import asyncio
-import contextlib
-import signal
 from typing import Any
 
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.peers.alerts import Arguments, alert_bytes, arguments
+from benchmarks.peers.alerts import Arguments, alert_bytes, until_sigterm
 
 IN_FLIGHT = 8
 COMMIT_INTERVAL_S = 0.5
@@ -42,6 +40,23 @@ def clients(args: Arguments, transactional_id: str | None = None) -> tuple[Any, 
     return consumer, producer
 
 
+async def send_alerts(producer: Any, topic: str, partition: int, records: list[Any]) -> list[Any]:
+    """Make the alerts of `records` into batches and send them; what their acknowledgements are."""
+    sent: list[Any] = []
+    builder = producer.create_batch()
+    for record in records:
+        alert = alert_bytes(record.value)
+        if alert is None:
+            continue
+        if builder.append(key=record.key, value=alert, timestamp=None) is None:
+            sent.append(await producer.send_batch(builder, topic, partition=partition))
+            builder = producer.create_batch()
+            builder.append(key=record.key, value=alert, timestamp=None)
+    if builder.record_count():
+        sent.append(await producer.send_batch(builder, topic, partition=partition))
+    return sent
+
+
 async def run(args: Arguments) -> None:
     loop = asyncio.get_running_loop()
     consumer, producer = clients(args)
@@ -54,23 +69,7 @@ async def run(args: Arguments) -> None:
         while True:
             fetched = await consumer.getmany(timeout_ms=50, max_records=8000)
             for place, records in fetched.items():
-                builder = producer.create_batch()
-                for record in records:
-                    alert = alert_bytes(record.value)
-                    if alert is None:
-                        continue
-                    if builder.append(key=record.key, value=alert, timestamp=None) is None:
-                        sent.append(
-                            await producer.send_batch(
-                                builder, args.output, partition=place.partition
-                            )
-                        )
-                        builder = producer.create_batch()
-                        builder.append(key=record.key, value=alert, timestamp=None)
-                if builder.record_count():
-                    sent.append(
-                        await producer.send_batch(builder, args.output, partition=place.partition)
-                    )
+                sent += await send_alerts(producer, args.output, place.partition, records)
             dirty = dirty or bool(fetched)
             while len(sent) > IN_FLIGHT:
                 await sent.pop(0)
@@ -86,13 +85,5 @@ async def run(args: Arguments) -> None:
         await producer.stop()
 
 
-async def main() -> None:
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await run(arguments())
-
-
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(until_sigterm(run))

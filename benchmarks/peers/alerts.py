@@ -1,8 +1,11 @@
 """The work itself, the same for every peer: parse, check, and make the alert of a WARN or ERROR."""
 
+import asyncio
+import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import orjson
@@ -27,6 +30,15 @@ class Arguments(NamedTuple):
 def arguments() -> Arguments:
     bootstrap, source, outputs, group, *extra = sys.argv[1:]
     return Arguments(bootstrap, source, outputs.split(","), group, extra)
+
+
+async def until_sigterm(run: Callable[[Arguments], Awaitable[None]]) -> None:
+    """Run it, with the arguments of the command line, until SIGTERM cancels it."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await run(arguments())
 
 
 def alert_of(event: Any) -> dict[str, Any] | None:
