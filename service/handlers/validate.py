@@ -1,6 +1,6 @@
 """Events checked against a JSON Schema: what fits goes on unchanged, the rest is dead-lettered."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Self
@@ -18,7 +18,8 @@ _DATA: Final = frozenset({"const", "enum", "default", "examples"})
 """Keywords that hold data, which may look like a schema."""
 _MULTIPLES: Final = ("multipleOf", "divisibleBy")
 """What the keyword is called, and was in draft 3."""
-_NAMING: Final = frozenset({"$id", "id", "$anchor", "$dynamicAnchor"})
+_NAMING: Final = ("$id", "id", "$anchor", "$dynamicAnchor")
+"""Keywords by which a schema names parts of itself: identifiers and anchors."""
 
 
 class ValidateOptions(BaseModel):
@@ -44,7 +45,7 @@ class ValidateOptions(BaseModel):
             validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
         except exceptions.SchemaError as error:
             raise ValueError(f"not a JSON Schema: {error.message}") from None
-        for reference in _references(schema):
+        for reference in _texts(schema, ("$ref",)):
             if not _resolves(reference, schema):
                 raise ValueError(
                     f"$ref {reference}: not in this schema, and nothing is fetched from elsewhere"
@@ -89,37 +90,28 @@ class Validate:
         raise SchemaError(path, _reason(error))
 
 
-def _references(schema: Any) -> Iterator[str]:
-    """What the schema refers to; not what its data looks like."""
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """The schema and every one inside of it; not what its data looks like."""
     if isinstance(schema, list):
         for each in schema:
-            yield from _references(each)
+            yield from _parts(each)
     elif isinstance(schema, dict):
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            yield reference
+        yield schema
         for keyword, each in schema.items():
             if keyword not in _DATA:
-                yield from _references(each)
+                yield from _parts(each)
 
 
-def _names(schema: Any) -> Iterator[str]:
-    """Identifiers and anchors that the schema gives to parts of itself."""
-    if isinstance(schema, list):
-        for each in schema:
-            yield from _names(each)
-    elif isinstance(schema, dict):
-        for keyword, each in schema.items():
-            if keyword in _NAMING and isinstance(each, str):
-                yield each.strip("#")
-            elif keyword not in _DATA:
-                yield from _names(each)
+def _texts(schema: Any, keywords: Collection[str]) -> Iterator[str]:
+    """What the schema says by these keywords, wherever in it."""
+    for part in _parts(schema):
+        yield from (part[each] for each in keywords if isinstance(part.get(each), str))
 
 
 def _resolves(reference: str, schema: Any) -> bool:
     """Whether ``reference`` is found without asking anybody, as far as a look can tell."""
     place, _, fragment = reference.partition("#")
-    names = set(_names(schema))
+    names = {name.strip("#") for name in _texts(schema, _NAMING)}
     if place:  # may be relative to what the schema around it is called
         return _is_dialect(place) or any(name.endswith(place) for name in names)
     if not fragment.startswith("/"):
