@@ -9,10 +9,12 @@ happens inside the call that causes it, so tests are deterministic.
 
 import asyncio
 import zlib
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from service.clock import wall_clock_ms
@@ -22,6 +24,8 @@ from service.events import Headers, SourceRecord
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's default ``max.message.bytes``."""
+
+_OFFSET: Final = attrgetter("offset")
 
 
 class BrokerRecord(NamedTuple):
@@ -70,14 +74,8 @@ class Log:
 
     def read(self, position: int, count: int) -> list[SourceRecord]:
         """Up to ``count`` records from ``position``."""
-        low, high = 0, len(self.records)
-        while low < high:
-            middle = (low + high) // 2
-            if self.records[middle].offset < position:
-                low = middle + 1
-            else:
-                high = middle
-        return self.records[low : low + count]
+        first = bisect_left(self.records, position, key=_OFFSET)
+        return self.records[first : first + count]
 
 
 @dataclass(slots=True, eq=False)
