@@ -5,7 +5,6 @@ does not break a guarantee later.
 """
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +34,8 @@ def rule_problems(settings: Settings) -> list[Problem]:
         *_server(settings),
         *_clients(settings),
         *_memory(settings),
-        *_shared_sources(settings),
+        *_shared_topics(settings),
+        *_shared_paths(settings),
         *_shared_delay_topics(settings),
         *_workers(settings),
         *chain_problems(settings),
@@ -208,27 +208,31 @@ def _memory(settings: Settings) -> Iterator[Problem]:
             )
 
 
-def _shared_sources(settings: Settings) -> Iterator[Problem]:
-    """What two sources must not share."""
-    readers: dict[tuple[str, str], list[str]] = defaultdict(list)
-    paths: dict[str, str] = {}
+def _shared_topics(settings: Settings) -> Iterator[Problem]:
+    """Two sources that would share out the records of a topic."""
+    readers: dict[tuple[str, str], str] = {}
+    for name, pipeline in settings.pipelines.items():
+        for source_name, source in pipeline.kafka_sources.items():
+            for topic in source.topics:
+                reader = readers.get((source.group_id, topic))
+                if reader is not None:
+                    yield Problem(
+                        ("pipelines", name, "sources", source_name, "group_id"),
+                        f"already reads {topic} in pipeline {reader}: each would get only "
+                        "some of the records; give it a group of its own",
+                    )
+                readers.setdefault((source.group_id, topic), name)
+
+
+def _shared_paths(settings: Settings) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
     for name, pipeline in settings.pipelines.items():
         for source_name, source in pipeline.sources.items():
-            here = ("pipelines", name, "sources", source_name)
-            if isinstance(source, KafkaSourceSettings):
-                for topic in source.topics:
-                    others = readers[source.group_id, topic]
-                    if others:
-                        yield Problem(
-                            (*here, "group_id"),
-                            f"already reads {topic} in pipeline {others[0]}: each would get only "
-                            "some of the records; give it a group of its own",
-                        )
-                    others.append(name)
-            elif isinstance(source, WebSocketSourceSettings):
-                owner = paths.setdefault(source.path, f"{name}.sources.{source_name}")
-                if owner != f"{name}.sources.{source_name}":
-                    yield Problem((*here, "path"), f"is taken by pipelines.{owner}")
+            if isinstance(source, WebSocketSourceSettings):
+                here = ("pipelines", name, "sources", source_name)
+                owner = owners.setdefault(source.path, ".".join(here))
+                if owner != ".".join(here):
+                    yield Problem((*here, "path"), f"is taken by {owner}")
 
 
 def _shared_delay_topics(settings: Settings) -> Iterator[Problem]:
