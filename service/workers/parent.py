@@ -1,32 +1,24 @@
-"""The parent: starts workers, replaces those that die, answers for them, drains them together."""
+"""The parent: starts workers, replaces those that die, drains them together."""
 
 import asyncio
 import contextlib
-import http.client
 import itertools
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-import orjson
 import structlog
 
 from service.app.worker import GAVE_UP, WORKER_VARIABLE
 from service.delivery.backoff import Backoff
 from service.errors import ConfigurationError
-from service.health.routes import PROMETHEUS_TEXT
-from service.health.server import AdminServer, Response
-from service.metrics.registry import READY
+from service.health.server import AdminServer
 from service.settings import Settings
 from service.settings.changes import changed_paths, needs_restart
 from service.telemetry import set_level
-from service.workers.merge import merge_metrics, merge_status
+from service.workers.answers import WorkerAnswers
 from service.workers.orphans import reap_orphans
 
 log = structlog.get_logger(__name__)
@@ -35,20 +27,9 @@ RESTART_FIRST_S: Final = 0.5
 RESTART_MAX_S: Final = 10.0
 STABLE_S: Final = 30.0
 """A worker that lived so long starts the back-off anew."""
-ASK_TIMEOUT_S: Final = 2.0
 FIRST_PROCESS: Final = 1
 INSIST_BEFORE_S: Final = 2.0
 """Of the grace period, for what the parent has to do after its workers."""
-NOT_READY: Final = (
-    f"# HELP {READY.prometheus_name} {READY.about}\n"
-    f"# TYPE {READY.prometheus_name} {READY.kind}\n"
-    f"{READY.prometheus_name} 0.0\n"
-)
-"""All that a worker which does not answer has to tell Prometheus.
-
-Without it one that dies again and again would be no series that an alert can look at, although the
-pod's probe says for as long that it is not ready.
-"""
 
 
 class Workers:
@@ -82,15 +63,15 @@ class Workers:
 
     async def run(self) -> int:
         """Keep all workers running until drained; returns the worst of their exit codes."""
+        answers = WorkerAnswers(
+            self._settings.workers,
+            self._ports,
+            silent=lambda: "draining" if self._draining.is_set() else "starting",
+        )
         admin = AdminServer(
             self._settings.admin.host,
             self._settings.admin.port,
-            {
-                "/livez": lambda: self._probe("/livez"),
-                "/readyz": lambda: self._probe("/readyz"),
-                "/status": self._status,
-                **({"/metrics": self._metrics} if self._settings.telemetry.prometheus else {}),
-            },
+            answers.routes(metrics=self._settings.telemetry.prometheus),
         )
         admin.start()
         self._port = admin.port
@@ -237,48 +218,6 @@ class Workers:
             draining.cancel()
         return code
 
-    # -- the admin port, in its own thread -------------------------------------------------
-
-    def _ask(self, path: str) -> list[tuple[int, bytes]]:
-        """What each worker answers, side by side; 503 for one that does not."""
-        ports = [self._ports.get(index, 0) for index in range(self._settings.workers)]
-        try:
-            with ThreadPoolExecutor(len(ports)) as pool:
-                return list(pool.map(lambda port: _get(port, path), ports))
-        except RuntimeError:  # no thread to be had: that must not make a probe fail
-            return [_get(port, path) for port in ports]
-
-    @property
-    def _silent(self) -> str:
-        """What a worker is taken to do that does not answer."""
-        return "draining" if self._draining.is_set() else "starting"
-
-    def _probe(self, path: str) -> Response:
-        answers = self._ask(path)
-        for index, (status, body) in enumerate(answers):
-            if status != HTTPStatus.OK and (path == "/readyz" or body):
-                text = b"worker %d: %b" % (index, body or b"%b\n" % self._silent.encode())
-                return Response(status=HTTPStatus.SERVICE_UNAVAILABLE, body=text)
-        return Response(body=b"ok\n")
-
-    def _metrics(self) -> Response:
-        texts = [
-            body.decode() if status == HTTPStatus.OK else NOT_READY
-            for status, body in self._ask("/metrics")
-        ]
-        return Response(content_type=PROMETHEUS_TEXT, body=merge_metrics(texts).encode())
-
-    def _status(self) -> Response:
-        documents: list[dict[str, Any] | None] = [
-            orjson.loads(body) if status == HTTPStatus.OK else None
-            for status, body in self._ask("/status")
-        ]
-        body = orjson.dumps(
-            merge_status(documents, silent=self._silent),
-            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
-        )
-        return Response(content_type="application/json", body=body)
-
 
 async def _read_port(descriptor: int) -> int:
     """The admin port that a worker reports; 0 when it ends without one."""
@@ -291,25 +230,6 @@ async def _read_port(descriptor: int) -> int:
     finally:
         transport.close()
     return int(line) if line.isdigit() else 0
-
-
-# HTTP_PROXY is for others than our own workers, and no proxy reaches them
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _get(port: int, path: str) -> tuple[int, bytes]:
-    if not port:
-        return HTTPStatus.SERVICE_UNAVAILABLE, b""
-    url = f"http://127.0.0.1:{port}{path}"
-    try:
-        try:
-            with _direct.open(url, timeout=ASK_TIMEOUT_S) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-    except (OSError, http.client.HTTPException) as error:  # the latter of one that died meanwhile
-        return HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode()
 
 
 async def run_workers(

@@ -1,12 +1,10 @@
-"""What the end of a worker says, and how the parent asks and tells those that run."""
+"""What the end of a worker says, and what the parent tells those that run."""
 
 import asyncio
 import logging
 import signal
-import socket
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +13,11 @@ from structlog.testing import capture_logs
 
 from service.app.worker import GAVE_UP
 from service.errors import ConfigurationError
-from service.health.server import AdminServer, Response
 from service.settings import Settings, build_settings
-from service.telemetry import Sources
-from service.telemetry.exposition import Exposition
 from service.workers.parent import (
     INSIST_BEFORE_S,
     STABLE_S,
     Workers,
-    _get,
     _wait_without_threads,
     drained_code,
 )
@@ -43,41 +37,6 @@ from service.workers.parent import (
 )
 def test_a_worker_that_was_asked_to_drain_says_whether_it_did(code: int, said: int) -> None:
     assert drained_code(code) == said
-
-
-def test_workers_are_asked_directly_whatever_proxy_there_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setattr(urllib.request, "_opener", None)
-    server = AdminServer("127.0.0.1", 0, {"/livez": lambda: Response(body=b"ok\n")})
-    server.start()
-    try:
-        answer = _get(server.port, "/livez")
-    finally:
-        server.close()
-
-    assert answer == (200, b"ok\n")
-
-
-def test_a_probe_is_answered_although_no_thread_can_be_had(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    server = AdminServer("127.0.0.1", 0, {"/livez": lambda: Response(body=b"ok\n")})
-    server.start()
-    workers: Any = Workers(build_settings({"workers": 2}), [])
-    workers._ports = {0: server.port}
-    try:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        answer = workers._probe("/livez")
-    finally:
-        server.close()
-
-    assert (answer.status, answer.body) == (200, b"ok\n")
 
 
 async def test_a_worker_is_waited_for_although_no_thread_can_be_had(
@@ -117,22 +76,6 @@ def test_a_worker_that_is_starting_is_not_sent_what_would_end_it() -> None:
     workers.reload()
 
     assert (up.signals, starting.signals) == ([signal.SIGHUP], [])
-
-
-def test_a_worker_that_dies_in_the_middle_of_an_answer_has_not_answered() -> None:
-    def die(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n# HELP")
-        connection.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        dying = threading.Thread(target=die, args=(listening,))
-        dying.start()
-        status, _ = _get(listening.getsockname()[1], "/metrics")
-        dying.join()
-
-    assert status == 503
 
 
 @pytest.fixture
@@ -226,30 +169,6 @@ async def test_a_configuration_that_was_never_right_ends_the_service() -> None:
 
     assert workers._draining.is_set()
     assert workers._codes == [78]
-
-
-def test_a_worker_that_does_not_answer_is_not_ready_for_prometheus_either() -> None:
-    sources = Sources(ready=lambda: True, version="1")
-    metrics = Exposition(sources).text()
-    server = AdminServer("127.0.0.1", 0, {"/metrics": lambda: Response(body=metrics)})
-    server.start()
-    workers: Any = Workers(build_settings({"workers": 2}), [])
-    workers._ports = {0: server.port}
-
-    try:
-        lines = workers._metrics().body.decode().splitlines()
-    finally:
-        server.close()
-
-    assert [line for line in lines if "service_ready" in line] == [
-        "# HELP service_ready 1 while the readiness probe succeeds.",
-        "# TYPE service_ready gauge",
-        'service_ready{worker="0"} 1.0',
-        'service_ready{worker="1"} 0.0',
-    ]
-    assert [line for line in lines if line.startswith("service_build")] == [
-        'service_build{worker="0",version="1"} 1.0'
-    ]
 
 
 class Stubborn:
