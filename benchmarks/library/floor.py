@@ -19,10 +19,9 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from benchmarks.jobs.log_events import log_value
 from benchmarks.library.instant import InstantPublisher
+from benchmarks.library.stored import BATCH_BYTES, records_of, stored
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
-from service.consumers.kafka_batches import Batch
-from service.consumers.kafka_checksum import StoredBatches, is_whole
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
@@ -36,30 +35,20 @@ from service.where import compile_where
 RECORDS = 400
 """About as many as the service puts into a batch of its own (`CHUNK_RECORDS` of the intake)."""
 BATCHES = 50
-BATCH_BYTES = 10_000_000
 
 
-def _stored() -> list[bytes]:
-    batches = []
-    for number in range(BATCHES):
-        builder = BatchBuilder(BATCH_BYTES, 0)
-        for index in range(RECORDS):
-            builder.append(
-                timestamp=1_700_000_000_000,
-                key=None,
-                value=log_value(number * RECORDS + index),
-                headers=[],
-            )
-        batches.append(bytes(builder._build()))
-    return batches
+def stored_logs() -> list[bytes]:
+    """The batches that are worked on."""
+    logs = [(1_700_000_000_000, None, log_value(number)) for number in range(RECORDS * BATCHES)]
+    return [stored(logs[at : at + RECORDS]) for at in range(0, len(logs), RECORDS)]
 
 
-def floor(stored: list[bytes]) -> int:
+def floor(batches: list[bytes]) -> int:
     """The work itself, as one loop."""
     loads, dumps = orjson.loads, orjson.dumps
     wanted = {"WARN", "ERROR"}
     published = 0
-    for data in stored:
+    for data in batches:
         raw = MemoryRecords(data).next_batch()
         raw.validate_crc()
         builder = BatchBuilder(BATCH_BYTES, 0)._builder
@@ -121,15 +110,11 @@ class Service:
         )
         self.normalize.preselect([self.dispatcher.where])
 
-    def run(self, stored: list[bytes]) -> int:
+    def run(self, batches: list[bytes]) -> int:
         """Everything between the fetch and the produce request."""
         published = 0
-        for number, data in enumerate(stored):
-            stored_batches = StoredBatches(data)
-            raw = stored_batches.next_batch()
-            assert is_whole(stored_batches, raw)
-            batch = Batch(TopicPartition("logs.raw", 0), raw, 0, RECORDS)
-            records = batch.decode()
+        for number, data in enumerate(batches):
+            records = records_of(data, TopicPartition("logs.raw", 0), RECORDS)
             source = RecordBatch("logs.raw", number % 4, records, next_offset=RECORDS)
             outcomes = self.dispatcher.handle(self.normalize([source]))
             self.writer.publish(outcomes)  # type: ignore[arg-type]  # the handler does not wait
@@ -140,14 +125,14 @@ class Service:
 
 
 async def _main(rounds: int) -> None:
-    stored = _stored()
+    batches = stored_logs()
     service = Service()
     calm_collector()
     figures: dict[str, list[float]] = {"floor": [], "service": []}
     for number in range(rounds + 1):
         for name, run in (("floor", floor), ("service", service.run)):
             began_s = time.process_time()
-            published = run(stored)
+            published = run(batches)
             took_s = time.process_time() - began_s
             assert published == RECORDS * BATCHES * 3 // 10, published
             if number:

@@ -23,7 +23,7 @@ import time
 from typing import Final
 
 from benchmarks.jobs.collectors import accepting
-from benchmarks.library.floor import BATCHES, RECORDS, Service, _stored
+from benchmarks.library.floor import BATCHES, RECORDS, Service, stored_logs
 from service.app.collector import calm_collector
 from service.telemetry import Sources, Telemetry
 
@@ -81,9 +81,9 @@ def _measure(endpoint: str, rounds: int) -> None:
     tracing = telemetry.tracing("logs", clock=own_time)
     off, on = Service(), Service(tracing)
     telemetry.exposition(Sources(counters=lambda: [on.counters]))
-    stored = _stored()
+    batches = stored_logs()
     for service in (off, on):
-        service.run(stored)
+        service.run(batches)
     calm_collector()
 
     took: dict[str, list[float]] = {"off": [], "on": []}
@@ -93,7 +93,7 @@ def _measure(endpoint: str, rounds: int) -> None:
             if name == "on":
                 own_time.go()
             from_s = time.thread_time()
-            published = (on if name == "on" else off).run(stored)
+            published = (on if name == "on" else off).run(batches)
             took[name].append(time.thread_time() - from_s)
             if name == "on":
                 own_time.stop()

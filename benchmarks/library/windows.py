@@ -18,13 +18,11 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from benchmarks.library.instant import InstantPublisher
+from benchmarks.library.stored import records_of, stored
 from service.app.collector import calm_collector
 from service.consumers.base import TopicPartition
-from service.consumers.kafka_batches import Batch
-from service.consumers.kafka_checksum import StoredBatches, is_whole
 from service.delivery.retry import RetryPolicy
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
@@ -41,7 +39,6 @@ PARTITIONS = 4
 EVENTS_PER_S = 100_000
 RECORDS = 1000
 BATCHES = 200
-BATCH_BYTES = 10_000_000
 EARLY_RECORDS = MemorySettings().max_records // 4
 START_MS = 1_700_000_000_000
 
@@ -51,20 +48,18 @@ _PLACE = "values"
 def stored_round(number: int) -> list[tuple[int, bytes]]:
     """One round's batches, each with its partition: a key is always in the same one."""
     rng = random.Random(number)
+
+    def row(place: int, partition: int) -> tuple[int, bytes, bytes]:
+        key = rng.randrange(KEYS // PARTITIONS) * PARTITIONS + partition
+        value = orjson.dumps({"sensor": key, "value": round(rng.lognormvariate(3, 0.5), 3)})
+        return START_MS + place * 1000 // EVENTS_PER_S, b"sensor-%d" % key, value
+
     batches = []
     for index in range(BATCHES):
         partition = index % PARTITIONS
-        builder = BatchBuilder(BATCH_BYTES, 0)
         first = (number * BATCHES + index) * RECORDS
-        for place in range(RECORDS):
-            key = rng.randrange(KEYS // PARTITIONS) * PARTITIONS + partition
-            builder.append(
-                timestamp=START_MS + (first + place) * 1000 // EVENTS_PER_S,
-                key=b"sensor-%d" % key,
-                value=orjson.dumps({"sensor": key, "value": round(rng.lognormvariate(3, 0.5), 3)}),
-                headers=[],
-            )
-        batches.append((partition, bytes(builder._build())))
+        rows = (row(first + place, partition) for place in range(RECORDS))
+        batches.append((partition, stored(rows)))
     return batches
 
 
@@ -135,16 +130,13 @@ class Service:
                 at = (_PLACE, number)
                 self.store.open(name, at, self.store.reopen(name, at))
 
-    def run(self, stored: list[tuple[int, bytes]]) -> int:
+    def run(self, batches: list[tuple[int, bytes]]) -> int:
         """Everything between the fetch and the produce request; returns the records done."""
         self.done = waiting = 0
         parts, clock = self.parts, time.process_time
-        for partition, data in stored:
+        for partition, data in batches:
             marks = [clock()]
-            batches = StoredBatches(data)
-            raw = batches.next_batch()
-            assert is_whole(batches, raw)
-            records = Batch(TopicPartition(_PLACE, partition), raw, 0, RECORDS).decode()
+            records = records_of(data, TopicPartition(_PLACE, partition), RECORDS)
             source = _Source(_PLACE, partition, records, next_offset=RECORDS)
             source.service = self
             marks.append(clock())
@@ -183,12 +175,12 @@ async def _main(rounds: int, options: dict[str, Any]) -> None:
     events = RECORDS * BATCHES
     figures: list[float] = []
     for number in range(rounds + 1):
-        stored = stored_round(number)
+        batches = stored_round(number)
         if number == 1:  # the first one warms up
             service.parts = dict.fromkeys(service.parts, 0.0)
             service.publisher.stored.clear()
         began_s = time.process_time()
-        done = service.run(stored)
+        done = service.run(batches)
         took_s = time.process_time() - began_s
         assert done == events, done
         if number:

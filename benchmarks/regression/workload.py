@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from benchmarks.library.floor import RECORDS, Service, _stored, floor
+from benchmarks.library.floor import RECORDS, Service, floor, stored_logs
 from service.app.collector import calm_collector
 
 BATCHES = 25
@@ -19,7 +19,7 @@ _KEPT = RECORDS * 3 // 10
 
 
 def main() -> None:
-    batches = _stored()[:BATCHES]
+    batches = stored_logs()[:BATCHES]
     service = Service()
     works: dict[str, Callable[[list[bytes]], int]] = {"floor": floor, "service": service.run}
     for work in works.values():

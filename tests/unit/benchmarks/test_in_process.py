@@ -12,7 +12,7 @@ async def test_the_service_publishes_as_many_alerts_as_the_bare_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(floor, "BATCHES", A_FEW)
-    stored = floor._stored()
+    stored = floor.stored_logs()
 
     published = floor.Service().run(stored)
 
