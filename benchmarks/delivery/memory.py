@@ -42,10 +42,10 @@ async def run(bench: Bench, seconds: float) -> None:
                 await _load(bench, topics.source, size, 1_000_000, codec)
                 await asyncio.sleep(0.5)
             peak = _mib(service.pid, "VmHWM")
-            held = await _held(service)
+            held = await service.metric("service_in_flight_records")
         bench.say(
             f"memory: {PARTITIONS} partitions, records of {size:,} bytes, {codec or 'plain'}: "
-            f"peak {peak:.0f} MiB, at the end {samples[-1]:.0f} MiB; {held} records in flight"
+            f"peak {peak:.0f} MiB, at the end {samples[-1]:.0f} MiB; {held:.0f} records in flight"
         )
 
 
@@ -75,12 +75,3 @@ async def _load(bench: Bench, topic: str, size: int, total_bytes: int, codec: st
 
 def _mib(pid: int, field: str) -> float:
     return parse_rss_mb(Path(f"/proc/{pid}/status").read_text(), field) / _MIB
-
-
-async def _held(service: ServiceProcess) -> str:
-    """How many records the service itself says it holds."""
-    _, body = await service.get("/metrics")
-    lines = [
-        line for line in body.decode().splitlines() if line.startswith("service_in_flight_records")
-    ]
-    return lines[0].rpartition(" ")[2] if lines else "?"

@@ -42,11 +42,9 @@ class Server:
         return rss_mb_of(self.pid) * 1e6 / 2**20
 
     async def metric(self, name: str) -> float:
-        """The sum over all labels of a metric of ours."""
+        """See :meth:`ServiceProcess.metric`."""
         assert self.service is not None
-        _, page = await self.service.get("/metrics")
-        lines = [line for line in page.decode().splitlines() if line.startswith(name)]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        return await self.service.metric(name)
 
 
 @asynccontextmanager

@@ -36,11 +36,6 @@ class Running:
             await asyncio.sleep(0.1)
         return time.monotonic()
 
-    async def metric(self, name: str) -> float:
-        """Sum of a metric over its labels."""
-        lines = (await self.process.get("/metrics"))[1].decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
 
 @asynccontextmanager
 async def topics(cluster: Cluster) -> AsyncIterator[tuple[dict[str, str], Kafka]]:

@@ -30,7 +30,7 @@ async def run(cluster: Cluster, count: int, directory: Path) -> None:
             done_s = await service.committed(count, limit_s=max(600.0, count / 100)) - began_s
             spent = usage_of(service.process.pid)
             left_s = await _wait_closed(service, count)
-            keys = await service.metric("service_state_keys")
+            keys = await service.process.metric("service_state_keys")
             figures = await cluster.visible({"out": made["output"]}, PARTITIONS)
         print(
             f"sessions, {count:,} keys: {count / done_s:,.0f}/s, "
@@ -49,7 +49,8 @@ async def run(cluster: Cluster, count: int, directory: Path) -> None:
 async def _wait_closed(service: Running, count: int) -> float:
     """Wait until nothing but the time of each partition is left, and all of it is written."""
     began_s = time.monotonic()
-    while await service.metric("service_state_keys") > PARTITIONS or await service.metric(
+    metric = service.process.metric
+    while await metric("service_state_keys") > PARTITIONS or await metric(
         "service_state_changelog_lag"
     ):
         if time.monotonic() - began_s > 300:

@@ -209,6 +209,12 @@ class ServiceProcess:
         urls = [event["url"] for event in self.events("public port open")]
         return [(await asyncio.to_thread(_get, url + path))[1] for url in urls]
 
+    async def metric(self, name: str) -> float:
+        """The sum, over all labels, of the metrics whose name begins so."""
+        _, page = await self.get("/metrics")
+        lines = [line for line in page.decode().splitlines() if line.startswith(name)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
     async def status(self) -> dict[str, Any]:
         """The document of ``/status``."""
         document: dict[str, Any] = orjson.loads((await self.get("/status"))[1])
