@@ -19,19 +19,9 @@ from websockets.streams import StreamReader
 
 from service.peer import CloseCode, PeerGoneError
 from service.server.limits import TokenBucket
+from service.server.liveness import Liveness
 from service.server.pages import respond
 from service.server.principal import ANYBODY, Principal
-
-PING_AFTER_WRITE_SHARE = 0.3
-"""A peer that was written to is pinged after this share of its time limit: kernels take data for
-programs that hang."""
-
-PING_IDLE_S = 20.0
-"""A peer that was not written to is pinged this often."""
-
-PING_RIDE_SHARE = 0.1
-"""How long, of the limit, a ping waits for something to be written that it can go with: of its own
-it costs a system call, and on a busy loop clients are written to two or three times a second."""
 
 CLOSE_GRACE_S = 1.0
 """How long a peer has to answer a close frame before it is cut."""
@@ -39,12 +29,6 @@ CLOSE_GRACE_S = 1.0
 MAX_UNSENT_BYTES = 256 * 1024
 """Most bytes that wait for a socket; a peer that lets more pile up is cut.  One write may be larger
 if the socket had taken everything before."""
-
-LOOK_INTERVAL_S = 1.0
-"""How often a peer is looked at that owes nothing: what may have begun since can wait so long."""
-
-_ANSWER_SHARE: Final = 1 - PING_AFTER_WRITE_SHARE - PING_RIDE_SHARE
-"""What is left of the limit for the answer."""
 
 _PING: Final = b"\x89\x00"
 """A ping without a payload (RFC 6455, 5.5.2)."""
@@ -123,17 +107,11 @@ class EdgeConnection(ServerConnection):
         """Whether the client waits for an answer, so that it should not be sent away yet."""
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
-        self.write_timeout_s = 5.0  # of which the pings take their shares
         self.cut_as_slow = False
         self._unsent_limit = MAX_UNSENT_BYTES
-        self._consumer_waits = True
-        self._pinged_at_s: float | None = None
-        self._heard_at_s = self.loop.time()
-        self._written = False  # since a sign of life
-        self._ping_waits = False
-        self._ping_by_s = 0.0
+        self.liveness = Liveness(self.loop.time())
+        """Its time limit is the server's to set."""
         self._look_at_s = 0.0
-        self._stuck_since_s: float | None = None
         self._cut_at_s: float | None = None
 
     # -- Peer ------------------------------------------------------------------------------
@@ -158,15 +136,15 @@ class EdgeConnection(ServerConnection):
         """See :meth:`service.peer.Peer.write`."""
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return
-        if self._ping_waits:
-            self._pinged(self.loop.time())
+        if self.liveness.ping_waits:
+            self.liveness.pinged(self.loop.time())
             frames += _PING  # one system call for both
         if not self.transport.get_write_buffer_size():
             # One event can be larger than the bound, and is not divided.  Cut for it, a client
             # would come back to the same event for ever.
             self._unsent_limit = max(MAX_UNSENT_BYTES, len(frames))
         self.transport.write(frames)
-        self._written = True
+        self.liveness.written = True
         self._cut_if_piling_up()
 
     async def ready(self) -> None:
@@ -195,12 +173,12 @@ class EdgeConnection(ServerConnection):
         What came while the caller was busy, as with a full pipeline, counts for all of that time.
         """
         while True:
-            self._consumer_waits = True
+            self.liveness.read = True
             try:
                 message = await self.recv()
             except ConnectionClosed:
                 return
-            self._consumer_waits = False
+            self.liveness.read = False
             allowed = self.messages_allowed
             if allowed and not allowed.take(self.loop.time()):
                 self.close_soon(CloseCode.TOO_MANY, "too many messages")
@@ -220,14 +198,8 @@ class EdgeConnection(ServerConnection):
         if now_s < self._look_at_s:
             return
         self._look(now_s)
-        if self._stuck_since_s is not None or self._cut_at_s is not None:
-            self._look_at_s = now_s
-        elif self._ping_waits:
-            self._look_at_s = self._ping_by_s
-        else:
-            due_at_s = self._due_at_s()
-            latest_s = now_s + LOOK_INTERVAL_S
-            self._look_at_s = min(due_at_s, latest_s) if due_at_s > now_s else latest_s
+        ending = self._cut_at_s is not None
+        self._look_at_s = now_s if ending else self.liveness.look_at_s(now_s)
 
     def _look(self, now_s: float) -> None:
         if self._cut_at_s is not None:
@@ -238,11 +210,12 @@ class EdgeConnection(ServerConnection):
             self._cut_at_s = now_s + CLOSE_GRACE_S
         if self.protocol.state is not State.OPEN:
             return
-        if self._is_stuck(now_s) or self._is_silent(now_s):
+        if self.liveness.too_slow(now_s, unsent=bool(self.transport.get_write_buffer_size())):
             self.cut_as_slow = True
             self.close_soon(CloseCode.TOO_SLOW, "too slow; resume with the last next")
-            return
-        self._ping_if_due(now_s)
+        elif self.liveness.ping_due(now_s):
+            self.liveness.pinged(now_s)
+            self.transport.write(_PING)
 
     def _has_ended(self) -> bool:
         """Whether it was open and has only to be taken down.
@@ -251,53 +224,6 @@ class EdgeConnection(ServerConnection):
         """
         state = self.protocol.state
         return state is State.CLOSING or (state is State.CLOSED and bool(self.path))
-
-    def _is_stuck(self, now_s: float) -> bool:
-        """Whether the socket has taken nothing more for too long."""
-        if not self.transport.get_write_buffer_size():
-            self._stuck_since_s = None
-            return False
-        if self._stuck_since_s is None:
-            self._stuck_since_s = now_s
-        return now_s - self._stuck_since_s >= self.write_timeout_s * (1 - PING_AFTER_WRITE_SHARE)
-
-    def _is_silent(self, now_s: float) -> bool:
-        """Whether a ping has gone unanswered for too long."""
-        if self._pinged_at_s is None or self._heard_at_s >= self._pinged_at_s:
-            return False
-        if not self._consumer_waits:
-            self._pinged_at_s = None  # it is we who do not read: backpressure, not silence
-            return False
-        return now_s - self._pinged_at_s >= self.write_timeout_s * _ANSWER_SHARE
-
-    def _due_at_s(self) -> float:
-        """When a peer that is being written to has to be pinged, or to have answered."""
-        if self._pinged_at_s is None or self._heard_at_s >= self._pinged_at_s:
-            return self._heard_at_s + self.write_timeout_s * PING_AFTER_WRITE_SHARE
-        return self._pinged_at_s + self.write_timeout_s * _ANSWER_SHARE
-
-    def _ping_if_due(self, now_s: float) -> None:
-        if self._ping_waits:
-            if now_s >= self._ping_by_s:
-                self._pinged(now_s)
-                self.transport.write(_PING)
-            return
-        if self._pinged_at_s is not None and self._heard_at_s < self._pinged_at_s:
-            return
-        since_s = now_s - max(self._heard_at_s, self._pinged_at_s or 0.0)
-        after_s = self.write_timeout_s * PING_AFTER_WRITE_SHARE if self._written else PING_IDLE_S
-        if since_s >= after_s:
-            self._ping_by_s = now_s + self.write_timeout_s * PING_RIDE_SHARE
-            self._ping_waits = True
-
-    def _pinged(self, now_s: float) -> None:
-        """A ping goes out; its answer is waited for from now on."""
-        self._ping_waits = False
-        self._pinged_at_s = now_s
-
-    def _heard(self) -> None:
-        self._heard_at_s = self.loop.time()
-        self._written = False
 
     # -- what it takes of the limits -------------------------------------------------------
 
@@ -339,13 +265,14 @@ class EdgeConnection(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Note signs of life."""
         if getattr(event, "opcode", None) is Opcode.PONG:
-            self._heard()
+            self.liveness.heard(self.loop.time())
         super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
         """Cut a peer that makes us answer (pings) but does not read the answers."""
         if len(data) == _PONG_BYTES and data.startswith(_PONG) and between_frames(self.protocol):
-            self._heard()  # what nearly all clients say nearly always; the library takes longer
+            # what nearly all clients say nearly always; the library takes longer over it
+            self.liveness.heard(self.loop.time())
             return
         super().data_received(data)
         self._cut_if_piling_up()

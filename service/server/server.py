@@ -235,7 +235,7 @@ class PublicServer:
         settings = self._settings
         rate = settings.max_messages_per_s
         connection.messages_allowed = TokenBucket(rate, rate, connection.loop.time())
-        connection.write_timeout_s = settings.write_timeout_s
+        connection.liveness.limit_s = settings.write_timeout_s
         await connection.serve(self._routes[connection.path].serve)
 
     # -- supervision -----------------------------------------------------------------------
