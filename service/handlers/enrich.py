@@ -92,11 +92,12 @@ class Enrich:
         """Get the state or the session, whichever is needed."""
         if self._options.topic is not None:
             self._state = context.state("table", max_keys=10_000_000)
-        if self._options.http is not None:
-            from service.handlers.lookup import RemoteTable  # noqa: PLC0415 -- an extra
+        http = self._options.http
+        if http is not None:
+            from service.handlers.lookup import HttpPeer, RemoteTable  # noqa: PLC0415 -- an extra
 
-            session = await context.client(CLIENT_KEY, open_session)
-            self._remote = RemoteTable(session, self._options.http)
+            peer = HttpPeer(await context.client(CLIENT_KEY, open_session), http)
+            self._remote = RemoteTable(peer.ask, ttl_s=http.cache_ttl_s, max_keys=http.cache_keys)
 
     async def __call__(self, event: Event) -> dict[str, Any] | None:
         """The enriched event, or ``None``.

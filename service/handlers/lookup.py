@@ -45,22 +45,24 @@ class _Question(asyncio.Event):
 
 
 class RemoteTable:
-    """A lookup over HTTP with a cache; that nothing is known (404, 204) is remembered too.
+    """What somebody who is asked knows, with a cache; that nothing is known is remembered too.
 
     Calls for a key that is being asked for wait for that answer instead of asking again.
 
     Args:
-        session: Shared with others.
-        options: What to ask.
+        ask: What is known of a key, or ``None``.
+        ttl_s: How long an answer is believed.
+        max_keys: Most answers that are remembered; those that were given longest ago leave.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, options: HttpLookup) -> None:
-        self._session = session
-        self._options = options
-        self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
+    def __init__(
+        self, ask: Callable[[str], Awaitable[Any]], *, ttl_s: float, max_keys: int
+    ) -> None:
+        self._ask = ask
+        self._ttl_s = ttl_s
+        self._max_keys = max_keys
         self._cache: OrderedDict[str, tuple[float, Any]] = OrderedDict()
         self._asking: dict[str, _Question] = {}
-        self._fetch: Callable[[str], Awaitable[Any]] = self._request
 
     async def get(self, key: str) -> Any:
         """What is known about ``key``, or ``None``.
@@ -68,8 +70,7 @@ class RemoteTable:
         Cancel safety: a cancelled call leaves the question to the next one that waits.
 
         Raises:
-            TransientError: If the peer is busy, broken or away.
-            PermanentError: If it refuses the request or answers no JSON.
+            Exception: What asking raised; the next call asks again.
         """
         if key in _NO_KEYS:
             return None
@@ -86,7 +87,7 @@ class RemoteTable:
                 return question.answer[0]
         question = self._asking[key] = _Question()
         try:
-            found = await self._fetch(key)
+            found = await self._ask(key)
             self._remember(key, found, loop.time())
             question.answer = (found,)
             return found
@@ -96,11 +97,31 @@ class RemoteTable:
 
     def _remember(self, key: str, found: Any, now_s: float) -> None:
         self._cache.pop(key, None)
-        self._cache[key] = (now_s + self._options.cache_ttl_s, found)
-        if len(self._cache) > self._options.cache_keys:
+        self._cache[key] = (now_s + self._ttl_s, found)
+        if len(self._cache) > self._max_keys:
             self._cache.popitem(last=False)
 
-    async def _request(self, key: str) -> Any:
+
+class HttpPeer:
+    """A service that is asked over HTTP.
+
+    Args:
+        session: Shared with others.
+        options: Whom to ask, and how.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, options: HttpLookup) -> None:
+        self._session = session
+        self._options = options
+        self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
+
+    async def ask(self, key: str) -> Any:
+        """What it knows of ``key``, or ``None`` (404, 204).
+
+        Raises:
+            TransientError: If the peer is busy, broken or away.
+            PermanentError: If it refuses the request or answers no JSON.
+        """
         url = self._options.url.replace("{key}", quote(key, safe=""))
         try:
             async with self._session.get(

@@ -3,7 +3,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -12,7 +12,6 @@ from service.errors import ConfigurationError, PermanentError, SchemaError, Tran
 from service.events import Event, RecordBatch, SourceRecord
 from service.handlers import load_handler
 from service.handlers.bound import BoundHandler
-from service.handlers.enrich import HttpLookup
 from service.handlers.lookup import RemoteTable
 from service.handlers.spec import _registered
 
@@ -102,15 +101,13 @@ class _Peer:
         return None if key == "unknown" else {"key": key}
 
 
-def _table(peer: _Peer, **options: Any) -> RemoteTable:
-    table = RemoteTable(cast("Any", None), HttpLookup(url="http://x/{key}", **options))
-    table._fetch = peer
-    return table
+def _table(peer: _Peer, *, ttl_s: float = 300, max_keys: int = 10_000) -> RemoteTable:
+    return RemoteTable(peer, ttl_s=ttl_s, max_keys=max_keys)
 
 
 async def test_an_answer_is_believed_for_its_time_and_a_missing_one_too() -> None:
     peer = _Peer()
-    table = _table(peer, cache_ttl_s=60)
+    table = _table(peer, ttl_s=60)
 
     assert await table.get("a") == await table.get("a") == {"key": "a"}
     assert await table.get("unknown") is None
@@ -134,7 +131,7 @@ async def test_calls_for_one_key_ask_once() -> None:
 
 async def test_calls_for_one_key_ask_once_where_nothing_is_believed_for_longer() -> None:
     peer = _Peer()
-    table = _table(peer, cache_ttl_s=0)
+    table = _table(peer, ttl_s=0)
 
     answers = await asyncio.gather(*(table.get("k") for _ in range(5)))
 
@@ -171,7 +168,7 @@ async def test_a_failed_or_cancelled_question_is_asked_again_by_the_next() -> No
 
 async def test_the_cache_is_bounded() -> None:
     peer = _Peer()
-    table = _table(peer, cache_keys=2)
+    table = _table(peer, max_keys=2)
     for key in ("a", "b", "c", "a"):
         await table.get(key)
 
