@@ -8,7 +8,7 @@ _KEYS = st.sampled_from("abcd")
 _PLACES = st.sampled_from([Partition("t", 0), Partition("t", 1)])
 
 
-class TimersMachine(RuleBasedStateMachine):
+class DeadlinesMachine(RuleBasedStateMachine):
     """Compares them with the obvious model: a dictionary of moments, sorted when asked."""
 
     def __init__(self) -> None:
@@ -60,4 +60,4 @@ class TimersMachine(RuleBasedStateMachine):
         assert self.deadlines._due_at_s.keys() == {(*due.partition,) for due in self.model}
 
 
-test_timers_agree_with_the_model = TimersMachine.TestCase
+test_timers_agree_with_the_model = DeadlinesMachine.TestCase
