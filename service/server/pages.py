@@ -58,9 +58,18 @@ class Pages:
         page = self._pages.get(path)
         if page is None:
             return None
-        if if_none_match == page.etag:
+        if if_none_match is not None and _names(if_none_match, page.etag):
             return respond(HTTPStatus.NOT_MODIFIED, b"", page.content_type, etag=page.etag)
         return respond(HTTPStatus.OK, page.body, page.content_type, etag=page.etag)
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    """Whether ``etag`` is among the tags, weak or not (RFC 9110, 13.1.2).
+
+    A proxy that compresses makes tags weak ones.
+    """
+    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return any(tag in {"*", etag} for tag in tags)
 
 
 def respond(

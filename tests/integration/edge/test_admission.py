@@ -479,6 +479,21 @@ async def test_pages_come_with_a_strict_policy_and_an_etag(open_to_all: Edge) ->
 
 
 @pytest.mark.parametrize(
+    ("tags", "status"),
+    [("W/{etag}", b"304"), ('"old", {etag}', b"304"), ("*", b"304"), ('W/"old"', b"200")],
+)
+async def test_a_page_that_the_browser_has_is_not_sent_again_behind_a_proxy(
+    tags: str, status: bytes, open_to_all: Edge
+) -> None:
+    page = await get(open_to_all, "/")
+    etag = next(line[6:] for line in page.decode().splitlines() if line.startswith("ETag: "))
+    # nginx makes the tag of what it compresses a weak one
+    again = await get(open_to_all, "/", f"If-None-Match: {tags.format(etag=etag)}")
+
+    assert again.split()[1] == status
+
+
+@pytest.mark.parametrize(
     ("path", "method", "status"),
     [
         ("/nowhere", "GET", b"404"),
