@@ -25,6 +25,7 @@ const PING_MS = 20_000;
 const ANSWER_MS = 15_000;
 const TOO_LARGE = 1009;
 const UNAUTHORIZED = 4401;
+const UNREACHABLE = "the server cannot be reached, or refuses this page or its token";
 
 /** Close codes after which coming back with the same token is pointless. */
 const FATAL_CLOSES = new Map([
@@ -147,7 +148,11 @@ class Subscription {
         this.#lost(socket, reason || fatal);
       } else if (fatal) this.#fail(reason || fatal);
       else if (openedAt) this.#lost(socket, reason || `closed (${code})`);
-      else this.#lost(socket, "the server cannot be reached, or refuses this page or its token");
+      else this.#lost(socket, UNREACHABLE);
+    };
+    // Node 22 sends no close after a connection that failed, and `ws` throws where nobody listens.
+    socket.onerror = () => {
+      if (!openedAt) this.#lost(socket, UNREACHABLE);
     };
   }
 

@@ -142,3 +142,27 @@ async def test_an_expired_token_is_replaced_where_a_function_gets_tokens() -> No
     assert unsendable.startswith("failed: the token has characters that a browser cannot send")
     assert set(page.problems) == {"in a callback"}
     assert refused_for_good == ["connecting", *again, f"failed: {refused}"]
+
+
+async def test_a_failed_connection_is_made_anew_where_an_error_is_all_that_tells() -> None:
+    """As in Node 22, whose sockets send no close after it."""
+    async with serving(status=Figures()) as edge, browsing(edge, viewport=DESKTOP) as page:
+        await page.page.route_web_socket("ws://elsewhere.test/subscribe", Elsewhere().serve)
+        await page.page.reload()
+        await page.page.evaluate(
+            """() => {
+              const Real = WebSocket;
+              window.WebSocket = function (url, protocols) {
+                if (!url.includes("elsewhere")) return new Real(url, protocols);
+                window.WebSocket = Real;
+                const socket = { readyState: 0, close: () => socket.onerror?.() };
+                setTimeout(() => socket.onerror?.());
+                return socket;
+              };
+            }"""
+        )
+        await watch(page, [""])
+        states = await said(page, "live")
+
+    refused = "the server cannot be reached, or refuses this page or its token"
+    assert states == ["connecting", f"waiting: {refused}", "connecting", "live"]
