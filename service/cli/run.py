@@ -55,8 +55,9 @@ def main(arguments: argparse.Namespace) -> int:
     except ConfigurationError as error:
         # what could not be built, in the words of `check`: all of it, and where it stands
         raise ConfigurationError(component_problems(settings) or error.problems) from error
-    except Exception as error:
-        if exit_code_of(error) != INTERNAL:
+    except (Exception, SystemExit) as error:
+        # a handler that calls sys.exit() ends the process; nothing has drained, whatever its code
+        if isinstance(error, Exception) and exit_code_of(error) != INTERNAL:
             raise
         # in the form of the log, which programs read; a bare traceback is a record of each line
         log.critical("failed", exc_info=error)

@@ -53,6 +53,23 @@ def test_what_ends_the_service_is_an_entry_of_its_log(
     assert "RuntimeError: no such luck" in entry["exception"]
 
 
+def test_a_handler_that_calls_exit_does_not_end_the_service_as_if_it_had_drained(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def leave(*_: Any, **__: Any) -> int:
+        sys.exit(0)
+
+    monkeypatch.setattr(run, "run_service", leave)
+
+    code = main(["run"])
+
+    assert code == INTERNAL
+    (line,) = capfd.readouterr().err.splitlines()
+    entry = orjson.loads(line)
+    assert (entry["level"], entry["event"]) == ("critical", "failed")
+    assert "test_run.py" in entry["exception"]
+
+
 def test_what_is_found_wrong_while_starting_is_told_as_a_configuration_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
