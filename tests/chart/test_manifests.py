@@ -151,6 +151,24 @@ def test_liveness_never_asks_what_depends_on_kafka() -> None:
     }
 
 
+def test_a_probe_can_be_left_out() -> None:
+    container = container_of(render({"probes.startup": None}))
+
+    assert "startupProbe" not in container
+    assert "livenessProbe" in container
+
+
+def test_the_pod_of_helm_test_can_go_where_the_others_go() -> None:
+    values = {
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    }
+
+    pod = of_kind(render(values), "Pod")["spec"]
+
+    assert {key: pod[key] for key in values} == values
+
+
 def test_the_public_port_stays_in_the_pod_until_somebody_may_come() -> None:
     closed = render()
     opened = render({"config.server": {"anonymous": True}})

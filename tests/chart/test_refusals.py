@@ -27,6 +27,7 @@ def _refused(values: dict[str, Any], *, feature: str | None = None) -> str:
         ({"config.kafka.ssl_password": "x"}, "'ssl_password' not allowed"),
         ({"replicas": 3}, "'replicas' not allowed"),
         ({"image.digest": "latest"}, "'/image/digest'"),
+        ({"extraEnv": [{"name": "HEADRACE_WORKERS", "value": 2}]}, "'/extraEnv/0/value'"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
 )
