@@ -69,9 +69,9 @@ class ChainedBatch(RecordBatch):
             size_bytes=size_bytes,
             received_at_s=received_at_s,
         )
-        if upstream.attempts is not None:
-            known = upstream.attempts
-            self.attempts = {at: known[place] for at, place in enumerate(places) if place in known}
+        if upstream.inherited is not None:
+            known = upstream.inherited
+            self.inherited = {at: known[place] for at, place in enumerate(places) if place in known}
         if upstream.chained is None:
             upstream.chained = set()
         upstream.chained.add(self)

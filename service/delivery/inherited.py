@@ -39,7 +39,8 @@ class Inherited:
         places = {record.offset: index for index, record in enumerate(batch.records)}
         restored = {places[at]: n for at, n in self._waiting.items() if at in places}
         if restored:
-            batch.attempts = restored
+            batch.inherited = restored
+            batch.attempts = dict(restored)
         self._waiting = {at: n for at, n in self._waiting.items() if at >= batch.next_offset}
 
     def hand_over(self, batches: Iterable[RecordBatch]) -> None:

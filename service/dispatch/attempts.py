@@ -48,8 +48,8 @@ class Attempts:
     def restore(self, event: Event) -> None:
         """Count what earlier processes tried, or earlier rounds through delay topics."""
         batch = event.batch
-        if batch.attempts is not None:
-            event.attempts = batch.attempts.get(event.index, 0)
+        if batch.inherited is not None:
+            event.attempts = batch.inherited.get(event.index, 0)
         if batch.topic in self.delay_topics:
             event.attempts = max(event.attempts, attempts_of(_headers_of(event)))
 

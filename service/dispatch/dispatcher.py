@@ -191,7 +191,7 @@ class Dispatcher:
         lane, calls = self._lane, self.calls
         batch, data, envelopes = events.batch, events.data, events.envelopes
         records = batch.records
-        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
+        special = batch.inherited is not None or batch.topic in self._attempts.delay_topics
         alone = batch.begun is None
         if alone:
             batch.dispatched -= len(wanted)  # counted again as each one starts
@@ -228,7 +228,7 @@ class Dispatcher:
         call = self._call
         batch, data, envelopes = events.batch, events.data, events.envelopes
         records = batch.records
-        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
+        special = batch.inherited is not None or batch.topic in self._attempts.delay_topics
         changes = self._changes
         silent: list[int] = []
         changed: list[int] = []
@@ -302,7 +302,7 @@ class Dispatcher:
     def _runs(self, events: EventBatch, wanted: Sequence[int], items: list[Handling]) -> None:
         """Give all of ``wanted`` to the handler at once, or one by one where that cannot be."""
         batch = events.batch
-        special = batch.attempts is not None or batch.topic in self._attempts.delay_topics
+        special = batch.inherited is not None or batch.topic in self._attempts.delay_topics
         tombstones = self._tombstones and events.tombstones
         if (
             special

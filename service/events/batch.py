@@ -67,10 +67,12 @@ class RecordBatch:
         absent: By index, the handlers that another one has begun a record without: they have left
             it to the next reader, or wait for another attempt.
         attempts: Failed attempts by index, in this process or an earlier one, the most of any
-            handler; ``None`` while nothing has failed.
+            handler; ``None`` while nothing has failed.  For the commit.
         chained: Batches of results that another pipeline of this process is working on, on whose
             records some of ours wait; ``None`` if there never was one.
         counted: Whether its source counts by itself what came in and what is done.
+        inherited: Those of an earlier process alone, which count for every handler here: what one
+            fails of in this process is not the others' doing.
         left: Records that are not done yet.
         read: Whether its records were read from somewhere, where they are read again if they are
             not done.
@@ -103,6 +105,7 @@ class RecordBatch:
         "finished_by",
         "finishing",
         "handlers",
+        "inherited",
         "left",
         "next_offset",
         "observer",
@@ -141,6 +144,7 @@ class RecordBatch:
         self.left = len(records)
         self.pending: array[int] | None = None
         self.attempts: dict[int, int] | None = None
+        self.inherited: dict[int, int] | None = None
         self.chained: set[RecordBatch] | None = None
         self.dispatched = 0
         self.begun: bytearray | None = None

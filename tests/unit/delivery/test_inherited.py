@@ -14,7 +14,7 @@ def test_each_attempt_goes_to_the_batch_of_its_record_once() -> None:
     inherited.give(first)
     inherited.give(second)
 
-    assert first.attempts == {1: 2, 2: 1}
+    assert first.inherited == first.attempts == {1: 2, 2: 1}
     assert second.attempts is None
     assert inherited.attempts_with([]) == {30: 3}
 

@@ -1,11 +1,16 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from service import handler
 from service.delivery.delays import Delayed
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch.attempts import Attempts
 from service.errors import FatalError, HandlerTimeoutError, PermanentError, TransientError
 from service.events import Event, Headers, Outcome, RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
+from service.testing.harness import Harness
 
 POLICY = RetryPolicy(
     attempts=2, initial_s=1.0, jitter=0.0, delay_topics=(DelayTopic("later", 60.0),)
@@ -53,14 +58,15 @@ def test_what_can_never_work_is_not_tried_again() -> None:
     assert buried.failure.attempts == 1
 
 
-def test_attempts_are_remembered_on_the_batch_and_restored_from_it() -> None:
+def test_attempts_of_an_earlier_process_are_restored_and_those_of_this_one_remembered() -> None:
     attempts, event, counters = setting()
+    event.batch.inherited = {0: 1}
+
+    attempts.restore(event)
     attempts.after(event, HandlerTimeoutError("late"))
-    other = Event({}, batch=event.batch, index=0)
 
-    attempts.restore(other)
-
-    assert other.attempts == 1
+    assert event.attempts == 2
+    assert event.batch.attempts == {0: 2}
     assert counters.handler("h").timed_out == 1
 
 
@@ -70,3 +76,42 @@ def test_a_fatal_error_goes_on() -> None:
     with pytest.raises(FatalError):
         attempts.after(event, FatalError("cannot go on"))
     assert event.attempts == 0
+
+
+@handler("attempts_tests_thrice")
+def thrice(event: Event) -> dict[str, Any]:
+    if event.attempts < 3:
+        raise TransientError("not yet")
+    return {}
+
+
+@handler("attempts_tests_once")
+class Once:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, event: Event) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls == 1:
+            raise TransientError("once")
+        return {"calls": self.calls, "failed": event.attempts}
+
+
+@pytest.mark.parametrize("place", ["beside", "upstream"])
+async def test_what_another_handler_failed_of_is_not_counted(
+    place: str, headrace: Callable[..., Harness]
+) -> None:
+    kafka = {"kafka": {"topics": ["in"], "group_id": "g"}}
+    first = {"first": {"use": "attempts_tests_thrice", "retry": {"attempts": 4}}}
+    second = {"second": {"use": "attempts_tests_once", "output": "out", "retry": {"attempts": 2}}}
+    front: dict[str, Any] = {"sources": kafka, "dead_letter": "dead", "handlers": first}
+    pipelines = {"p": {**front, "handlers": {**first, **second}}}
+    if place == "upstream":
+        back = {"sources": {"pipeline": {"name": "p"}}, "dead_letter": "dead", "handlers": second}
+        pipelines = {"p": front, "q": back}
+
+    async with headrace({"pipelines": pipelines}) as service:
+        await service.send({}, topic="in")
+        await service.settle()
+
+        assert service.outputs("out") == [{"calls": 2, "failed": 1}]
