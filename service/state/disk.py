@@ -5,6 +5,7 @@ So it is written without a log of its own, and whatever an earlier process has l
 the start, because only a changelog that was read to its end is known to be in step.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -62,6 +63,7 @@ class Disk:
 
         Raises:
             ConfigurationError: If no directory can be made where it is to be.
+            DiskRefusedError: If there is no room in it for a database.
         """
         self.directory = self._made()
         # a bare descriptor: it is given up with the process, and nobody else is to do so
@@ -79,13 +81,17 @@ class Disk:
         options.set_block_based_table_factory(blocks)
         self.write_options = rocksdict.WriteOptions()
         self.write_options.disable_wal = True
-        self.db = rocksdict.Rdict(str(self.directory / "db"), options)
+        try:
+            self.db = rocksdict.Rdict(str(self.directory / "db"), options)
+        except Exception as exc:
+            raise self._refused(exc) from exc
         self.db.set_write_options(self.write_options)
 
     def close(self) -> None:
         """Remove the database; blocks."""
         if self.db is not None:
-            self.db.close()
+            with contextlib.suppress(Exception):  # it writes what nobody needs; a full disk refuses
+                self.db.close()
             self.db = None
         if self._owner is not None:
             os.close(self._owner)
@@ -128,8 +134,7 @@ class Disk:
         try:
             self.db.write(batch)
         except Exception as exc:
-            problem = f"state.directory: {self.directory} takes no state: {exc}"
-            raise DiskRefusedError(problem) from exc
+            raise self._refused(exc) from exc
 
     def read(self, names: bytes | list[bytes]) -> Any:
         """What is stored under a name, or under each of several; ``None`` for nothing.
@@ -171,6 +176,9 @@ class Disk:
         batch = self.batch()
         batch.delete_range(prefix, (int.from_bytes(prefix, "big") + 1).to_bytes(4, "big"))
         self.write(batch)
+
+    def _refused(self, error: Exception) -> DiskRefusedError:
+        return DiskRefusedError(f"state.directory: {self.directory} takes no state: {error}")
 
     def _unreadable(self, error: Exception) -> FatalError:
         return FatalError(f"state.directory: {self.directory} cannot be read: {error}")

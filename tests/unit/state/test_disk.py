@@ -2,15 +2,17 @@
 
 import errno
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.errors import ConfigurationError, FatalError
+from service.errors import ConfigurationError, DiskRefusedError, FatalError
 from service.state.disk import Disk
 from service.state.disk_table import DiskTable
 from service.state.keyed import Codec
@@ -68,6 +70,40 @@ def test_a_disk_that_is_full_is_no_mistake_of_the_configuration(
 
     with pytest.raises(OSError, match="No space left"):
         Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2).open()
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """As a full disk: files can be made, and none can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_has_no_room_for_a_database_is_one_that_takes_no_state(
+    tmp_path: Path,
+) -> None:
+    opened = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+
+    with full_disk(), pytest.raises(DiskRefusedError, match=r"headrace-state-.* takes no state: "):
+        opened.open()
+
+    opened.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_left_in_order(tmp_path: Path) -> None:
+    opened = Disk(tmp_path, cache_bytes=1_000_000, cache_keys=2)
+    opened.open()
+    table(opened).load({"a": (b"1", 0.0)})
+
+    with full_disk():
+        opened.close()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_on_disk_agrees_with_the_model(disk: Disk) -> None:
