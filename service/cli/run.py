@@ -16,7 +16,7 @@ import structlog
 
 from service.app import run_service
 from service.cli.components import component_problems
-from service.cli.exit_codes import INTERNAL, exit_code_of
+from service.cli.exit_codes import INTERNAL, exit_code_of, message_of
 from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logging, flush_log
@@ -48,22 +48,33 @@ def main(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack, asyncio.Runner(loop_factory=loop_factory()) as runner:
             if settings.workers > 1 and worker is None:
                 files = [part for file in arguments.config for part in ("--config", str(file))]
-                return runner.run(run_workers(settings, ["run", *files], load))
-            code = runner.run(run_service(settings, worker, load=load))
+                serving = run_workers(settings, ["run", *files], load)
+            else:
+                serving = run_service(settings, worker, load=load)
+            try:
+                code = runner.run(serving)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- the process boundary
+                code = _told(error, settings)  # now: the loop's end may wait for a thread
             stack.callback(_end_within(LEAVE_S, code).cancel)
             return code
-    except ConfigurationError as error:
-        # what could not be built, in the words of `check`: all of it, and where it stands
-        raise ConfigurationError(component_problems(settings) or error.problems) from error
-    except (Exception, SystemExit) as error:
-        # a handler that calls sys.exit() ends the process; nothing has drained, whatever its code
-        if isinstance(error, Exception) and exit_code_of(error) != INTERNAL:
-            raise
-        # in the form of the log, which programs read; a bare traceback is a record of each line
-        log.critical("failed", exc_info=error)
-        return INTERNAL
     finally:
         writer.close()  # last, so that the exit report is written
+
+
+def _told(error: Exception | SystemExit, settings: Settings) -> int:
+    """Say what has ended the service; returns the exit code that it stands for."""
+    # a handler that calls sys.exit() ends the process; nothing has drained, whatever its code
+    code = INTERNAL if isinstance(error, SystemExit) else exit_code_of(error)
+    if isinstance(error, SystemExit) or code == INTERNAL:
+        # in the form of the log, which programs read; a bare traceback is a record of each line
+        log.critical("failed", exc_info=error)
+        return code
+    if isinstance(error, ConfigurationError):
+        # what could not be built, in the words of `check`: all of it, and where it stands
+        error = ConfigurationError(component_problems(settings) or error.problems)
+    flush_log()
+    print(message_of(error), file=sys.stderr)
+    return code
 
 
 def _open_more_files() -> None:

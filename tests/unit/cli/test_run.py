@@ -14,7 +14,7 @@ import pytest
 
 from service.__main__ import main
 from service.cli import run
-from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK
+from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK, TEMPORARY
 from service.errors import ConfigurationError
 from service.settings import Settings
 
@@ -135,29 +135,51 @@ def test_the_service_may_open_as_many_files_as_the_system_lets_it(
 _LEAVES_A_CALL_BEHIND = """
 import argparse, asyncio, threading
 from service.cli import run
+from service.errors import DiskRefusedError, FatalError
 
 async def serve(settings, worker, *, load):
     async with asyncio.TaskGroup() as tasks:
         call = tasks.create_task(asyncio.to_thread(threading.Event().wait))
         await asyncio.sleep(0.01)
         call.cancel()
-    return 75
+    {end}
 
 run.run_service = serve
 raise SystemExit(run.main(argparse.Namespace(config=[])))
 """
 
 
-def test_a_call_in_a_thread_that_never_returns_does_not_keep_the_process() -> None:
-    ended = subprocess.run(  # noqa: S603 -- our own program
-        [sys.executable, "-c", _LEAVES_A_CALL_BEHIND],
+def _ended_with_a_call_left_behind(end: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, "-c", _LEAVES_A_CALL_BEHIND.format(end=end)],
         capture_output=True,
+        text=True,
         timeout=10,
         check=False,
     )
 
+
+def test_a_call_in_a_thread_that_never_returns_does_not_keep_the_process() -> None:
+    ended = _ended_with_a_call_left_behind("return 75")
+
     assert ended.returncode == 75
     assert orjson.loads(ended.stderr)["event"] == "ended with a call under way in a thread"
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("raise FatalError('no licence')", INTERNAL, "FatalError: no licence"),
+        ("raise DiskRefusedError('no room')", TEMPORARY, "no room\n"),
+    ],
+    ids=["a traceback", "a line"],
+)
+def test_nor_does_it_keep_one_that_fails_which_says_of_what(end: str, code: int, told: str) -> None:
+    ended = _ended_with_a_call_left_behind(end)
+
+    assert ended.returncode == code
+    assert told in ended.stderr
+    assert "ended with a call under way in a thread" in ended.stderr.splitlines()[-1]
 
 
 def test_a_service_that_is_stopped_while_a_handler_is_imported_has_drained(
