@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from service.consumers.base import StateKeeper, TopicPartition
 from service.consumers.chain import ChainSource
 from service.delivery.chained import ChainedBatch
-from service.dispatch.runner import CallState
+from service.dispatch.call import CallState
 from service.events import Event, RecordBatch
 from service.settings import PipelineSourceSettings
 
