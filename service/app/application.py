@@ -11,7 +11,7 @@ import structlog
 from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
 from service.app.edge import Edge
-from service.app.handler_life import TICK_S, HandlerLife, closed
+from service.app.handler_life import CLOSE_AGAIN_S, TICK_S, HandlerLife, closed
 from service.app.report import ExitReport
 from service.app.state import changelog_problems
 from service.app.status import snapshot
@@ -175,8 +175,16 @@ class Application:
         """Serve until drained.
 
         Raises:
-            BaseExceptionGroup: If a part of the service fails in a way that nothing heals.
+            BaseExceptionGroup: If a part of the service fails in a way that nothing heals; what
+                was open is closed then.
         """
+        try:
+            return await self._served()
+        except Exception:
+            await self._close(asyncio.get_running_loop().time() + CLOSE_AGAIN_S)
+            raise
+
+    async def _served(self) -> ExitReport:
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self.publisher.run(), name="publisher")]
             if self.disk is not None:
@@ -224,12 +232,15 @@ class Application:
         """Close what handlers have opened, within what the platform gives since ``asked_at_s``."""
         now_s = asyncio.get_running_loop().time()
         until_s = asked_at_s + self.settings.grace_period_s - AFTERWARDS_S
-        until_s = max(until_s, now_s + CLOSE_LEAST_S)
+        await self._close(max(until_s, now_s + CLOSE_LEAST_S))
+        self.phase = Phase.STOPPED
+
+    async def _close(self, until_s: float) -> None:
         await self.handlers.close(until_s)
         await closed(self.clients.aclose(), until_s, what="clients")
         if self.disk is not None:
-            await asyncio.to_thread(self.disk.close)
-        self.phase = Phase.STOPPED
+            # handlers have calls in the same threads, which may never return
+            await closed(asyncio.to_thread(self.disk.close), until_s, what="disk")
 
     async def _await_brokers(self) -> None:
         """Drain if no Kafka source has connected by the start deadline, if there is one."""

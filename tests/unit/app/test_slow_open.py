@@ -1,14 +1,18 @@
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.app import Application
+from service.errors import FatalError
 from service.handlers import HandlerContext, handler
 from service.settings import Settings
+from service.state.disk import Disk
 from service.testing.broker import MemoryBroker
 from service.testing.harness import MemoryBrokers, pipeline_of
 
@@ -119,6 +123,12 @@ async def test_a_handler_that_does_not_open_ends_the_service(
     assert told["error"].startswith("ValueError: no model (")
 
 
+@asynccontextmanager
+async def closing(closed: list[str]) -> AsyncIterator[None]:
+    yield
+    closed.append("client")
+
+
 class Named:
     """Notes its end; ``last`` does not open."""
 
@@ -126,11 +136,13 @@ class Named:
 
     async def open(self, context: HandlerContext) -> None:
         self._name = context.handler
+        await context.client("shared", lambda: closing(self.closed))
         if self._name == "last":
             raise ValueError("no model")
 
     def __call__(self, event: Any) -> None:
         del event
+        raise FatalError("no licence any more")
 
     async def close(self) -> None:
         self.closed.append(self._name)
@@ -138,22 +150,62 @@ class Named:
             await hang()
 
 
-async def test_handlers_that_are_open_are_closed_when_a_later_one_does_not_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def _of_named(
+    names: list[str], monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[Application, MemoryBroker]:
+    """A service of handlers of these names."""
     monkeypatch.setattr(Named, "closed", [], raising=False)
     broker = MemoryBroker()
     for topic in ("input", "output", "dead"):
         broker.create_topic(topic, 1)
-    config = pipeline_of(handler("named_open")(Named))
+    config = pipeline_of(handler("named_open")(Named)) | settings
     (pipeline,) = config["pipelines"].values()
     (one,) = pipeline["handlers"].values()
-    pipeline["handlers"] = dict.fromkeys(["first", "second", "last"], one)
-    service = Application(Settings.model_validate(config), brokers=MemoryBrokers(broker))
+    pipeline["handlers"] = dict.fromkeys(names, one)
+    return Application(Settings.model_validate(config), brokers=MemoryBrokers(broker)), broker
+
+
+async def test_what_is_open_is_closed_in_order_when_a_handler_does_not_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("rocksdict")
+    state = {"store": "rocksdb", "directory": str(tmp_path)}
+    service, _ = _of_named(["first", "second", "last"], monkeypatch, state=state)
 
     with capture_logs() as logs, pytest.raises(ExceptionGroup) as failed:
         await service.run()
 
     assert failed.group_contains(ValueError, match="no model", depth=1)
-    assert Named.closed == ["second", "first"]
+    assert Named.closed == ["second", "first", "client"]
     assert [entry["handler"] for entry in logs if entry["event"] == "close failed"] == ["second"]
+    assert not any(os.scandir(tmp_path))
+
+
+async def test_what_is_open_is_closed_when_the_service_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, broker = _of_named(["first"], monkeypatch)
+    broker.produce("input", b"{}")
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await service.run()
+
+    assert failed.group_contains(FatalError)
+    assert Named.closed == ["first", "client"]
+
+
+async def test_a_disk_for_which_no_thread_is_left_is_no_failure_of_the_drain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Handlers share the loop's threads with us, and their calls may never return."""
+    service, _ = _of_named(["first"], monkeypatch)
+    loop = asyncio.get_running_loop()
+    service.disk = Disk(None, cache_bytes=1, cache_keys=1)
+    monkeypatch.setattr(service.disk, "open", lambda: None)
+    loop.call_later(1, service.request_drain)
+    loop.call_later(1, lambda: monkeypatch.setattr(asyncio, "to_thread", lambda _: hang()))
+
+    report = await service.run()
+
+    assert report.exit_code == os.EX_OK
+    assert loop.time() == pytest.approx(56, abs=2)
