@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import os
 import resource
 import sys
@@ -34,6 +35,8 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: With every problem, before any connection is made.
     """
+    # a crash outside of Python says nothing else: a handler's library, or no memory for one of ours
+    faulthandler.enable(file=2, all_threads=False)
     _open_more_files()
     arguments.config = [_readable_again(file) for file in arguments.config]
     environ = {name: text for name, text in os.environ.items() if name != WORKER_VARIABLE}

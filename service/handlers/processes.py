@@ -69,6 +69,8 @@ class ProcessCalls:
     async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-X",
+            "faulthandler",
             "-c",
             _WORKER,
             stdin=PIPE,

@@ -182,6 +182,15 @@ def test_nor_does_it_keep_one_that_fails_which_says_of_what(end: str, code: int,
     assert "ended with a call under way in a thread" in ended.stderr.splitlines()[-1]
 
 
+def test_what_kills_the_interpreter_leaves_the_place_where_it_was() -> None:
+    """A library that aborts, for want of memory for one, or a handler's that crashes."""
+    ended = _ended_with_a_call_left_behind("__import__('os').abort()")
+
+    assert ended.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in ended.stderr
+    assert "in serve" in ended.stderr
+
+
 def test_a_service_that_is_stopped_while_a_handler_is_imported_has_drained(
     tmp_path: Path,
 ) -> None:

@@ -30,6 +30,7 @@ def work(event, options):
     match event.data:
         case "pid": return os.getpid()
         case "die": os._exit(3)
+        case "crash": os.abort()
         case "hang": time.sleep(600)
         case "bad": raise PermanentError("bad")
         case "burn":
@@ -81,6 +82,15 @@ async def test_a_process_that_dies_costs_only_its_own_call(bound: BoundHandler) 
     assert isinstance(results[0], TransientError)
     assert results[1] == 3
     assert await bound.call(_event(2)) == 6
+
+
+async def test_a_process_that_crashes_tells_where(
+    bound: BoundHandler, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TransientError):
+        await bound.call(_event("crash"))
+
+    assert "in work" in capfd.readouterr().err
 
 
 async def test_a_call_that_hangs_is_killed_when_it_is_cancelled(bound: BoundHandler) -> None:
