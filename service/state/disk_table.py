@@ -136,10 +136,6 @@ class DiskTable(Table):
             batch.put(self._ages + at + name[start:], b"")
         if not batch.is_empty():
             self._disk.write(batch)
-        if self._ttl_s is not None and now_s >= self._sweep_at_s:
-            self.sweep()
-        if self._count > self._max_keys:
-            self._evict()
 
     def put(self, key: str, value: Any) -> Any:
         """See :meth:`service.state.table.Table.put`."""

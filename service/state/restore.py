@@ -4,6 +4,7 @@ The last record of each key counts, so it does not matter from how far back one 
 one reads to the end.  Who reads is not known here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol
@@ -14,6 +15,8 @@ from service.state.table import Table
 
 LATEST_MAX: Final = 20_000
 """Records that are kept as they came before they go into the table."""
+LOADED_AT_ONCE: Final = 1_000
+"""Keys that go into the table before other tasks have their turn: some milliseconds, on disk."""
 
 
 class Chunk(NamedTuple):
@@ -84,15 +87,17 @@ async def restore(
             latest[key] = record
             count += 1
         if len(latest) >= LATEST_MAX:
-            damaged += _load(table, latest, len(prefix), now_ms)
+            damaged += await _load(table, latest, len(prefix), now_ms)
             latest.clear()
         table.next_offset = chunk.next_offset
         progress(chunk)
-    damaged += _load(table, latest, len(prefix), now_ms)
+    damaged += await _load(table, latest, len(prefix), now_ms)
     return Restored(count - damaged, skipped + damaged)
 
 
-def _load(table: Table, latest: Mapping[bytes, Record], prefix_length: int, now_ms: int) -> int:
+async def _load(
+    table: Table, latest: Mapping[bytes, Record], prefix_length: int, now_ms: int
+) -> int:
     """Bring ``latest`` into ``table``; returns how many were no changes of ours."""
     changes: dict[str, tuple[bytes | None, float]] = {}
     skipped = 0
@@ -103,7 +108,12 @@ def _load(table: Table, latest: Mapping[bytes, Record], prefix_length: int, now_
             skipped += 1
             continue
         changes[key] = record.value, (now_ms - record.timestamp) / 1000
+        if len(changes) == LOADED_AT_ONCE:
+            table.load(changes)
+            changes = {}
+            await asyncio.sleep(0)  # events of other partitions, above all
     table.load(changes)
+    table.keep_bounds()  # not before: tombstones may come behind the keys that took the places
     return skipped
 
 

@@ -121,6 +121,8 @@ class Table:
     def load(self, changes: Mapping[str, tuple[bytes | None, float]]) -> None:
         """Take over what the changelog says of some keys, in the order of the changes.
 
+        There may be too many then, and old ones, until :meth:`keep_bounds`.
+
         Args:
             changes: By key, the bytes of its value, or ``None`` if it was deleted, and how many
                 seconds ago that was.
@@ -139,9 +141,12 @@ class Table:
             if ttl_s is not None:
                 stamps[key] = now_s - max(0.0, age_s)
         self._stored += loaded
-        if now_s >= self._sweep_at_s:
+
+    def keep_bounds(self) -> None:
+        """Let go of what is too old, if it is time to look, and of what is too much."""
+        if self._clock() >= self._sweep_at_s:
             self.sweep()
-        if len(values) > self._max_keys:
+        if len(self) > self._max_keys:
             self._evict()
 
     def put(self, key: str, value: Any) -> Any:

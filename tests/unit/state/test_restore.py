@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -5,7 +6,7 @@ from structlog.testing import capture_logs
 
 from service.events import SourceRecord
 from service.state.records import encode_key, encode_value
-from service.state.restore import LATEST_MAX, Chunk, restore
+from service.state.restore import LATEST_MAX, LOADED_AT_ONCE, Chunk, restore
 from service.state.table import Table
 
 
@@ -111,3 +112,35 @@ async def test_a_key_that_changed_again_behind_20_000_others_is_the_youngest() -
     assert next(iter(into.values)) == "k0"
     assert list(into.values)[-1] == "a"
     assert (into.get("a"), into.get("k5")) == (2, None)
+
+
+async def test_others_have_their_turn_while_many_keys_are_loaded() -> None:
+    into = table(max_keys=LATEST_MAX)
+    seen: list[int] = []
+
+    async def others() -> None:
+        while True:
+            seen.append(len(into))
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(others())
+        await run(into, [change(f"k{number}", number) for number in range(LATEST_MAX)])
+        watching.cancel()
+
+    assert len(into) == LATEST_MAX
+    assert len(seen) >= LATEST_MAX // LOADED_AT_ONCE
+
+
+async def test_keys_that_come_before_tombstones_are_not_too_many() -> None:
+    into = table(max_keys=LOADED_AT_ONCE)
+    await run(into, [change(f"old{number}", 1) for number in range(LOADED_AT_ONCE)])
+
+    await run(
+        into,
+        [change(f"new{number}", 1) for number in range(LOADED_AT_ONCE)],
+        [change(f"old{number}", None) for number in range(LOADED_AT_ONCE)],
+    )
+
+    assert sorted(into.values) == sorted(f"new{number}" for number in range(LOADED_AT_ONCE))
+    assert into.evicted == 0

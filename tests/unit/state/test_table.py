@@ -50,6 +50,7 @@ class TableMachine(RuleBasedStateMachine):
     )
     def load(self, changes: dict[str, int | None]) -> None:
         self.table.load({k: (None if v is None else b"%d" % v, 0.0) for k, v in changes.items()})
+        self.table.keep_bounds()
         for key, value in changes.items():
             self.model = {k: at for k, at in self.model.items() if k in self._alive() and k != key}
             if value is not None:
