@@ -98,7 +98,7 @@ async def redrive(
         sent: Called for each record.
 
     Raises:
-        AccessDeniedError: If a topic may not be written to.
+        AccessDeniedError: If a topic may not be written to, or nothing committed.
         BrokerUnavailableError: If the broker takes nothing any more.
         AnotherRedriveError: If another redrive of ``topic`` runs.
     """
@@ -113,6 +113,9 @@ async def redrive(
     async with kafka.committing(group, topic, range(partitions)) as commit:
         memory = _Memory(kafka, topic, redriven, committed, commit)
         run = _Redrive(kafka, redriven, memory, rate=rate, dry_run=dry_run)
+        if not dry_run:
+            # at once: who may not would find out behind a slice, and send it again at each try
+            await memory.keep(set(redriven))
         try:
             async for letter in letters:
                 reason = await run.refusal(letter, max_redrives)

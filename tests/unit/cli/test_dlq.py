@@ -18,7 +18,7 @@ from service.cli.dlq import (
     filters_of,
     line_of,
 )
-from service.cli.kafka_clients import KafkaToolError
+from service.cli.kafka_clients import AccessDeniedError, KafkaToolError
 from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
 from service.cli.redrive import AnotherRedriveError, Letter, redrive
 from service.cli.redriven import Redriven
@@ -40,6 +40,7 @@ class FakeKafka:
         refused: A value that the broker does not take, nor what is sent in one request with it.
         unsendable: A value that the client does not even send.
         acknowledged_after_s: How long an acknowledgement takes.
+        forgetful: Whether commits are refused.
         pause_s: Waited after the first letter is read, and after the last.
         named: What an error would call what was sent.
     """
@@ -50,6 +51,7 @@ class FakeKafka:
         self.refused: bytes | None = None
         self.unsendable: bytes | None = None
         self.acknowledged_after_s = 0.0
+        self.forgetful = False
         self.named: list[str] = []
         self._request: list[tuple[asyncio.Future[Any], tuple[Any, Any, Any, Headers]]] = []
         self.pause_s = 0.0
@@ -110,6 +112,8 @@ class FakeKafka:
         del partitions
 
         async def commit(offsets: Mapping[int, tuple[int, str]]) -> None:
+            if self.forgetful:
+                raise AccessDeniedError("group: access denied")
             self.commits.setdefault(f"{group}/{topic}", {}).update(offsets)
 
         yield commit
@@ -199,6 +203,16 @@ def test_a_key_of_any_bytes_can_be_asked_for() -> None:
     key = os.fsdecode(b"\xffk")  # as Python gives an argument that is no UTF-8
 
     assert filters_of(parse_arguments(["dlq", "list", "--key", key])).key == b"\xffk"
+
+
+async def test_nothing_is_sent_that_may_not_be_remembered(kafka: FakeKafka) -> None:
+    kafka.add("decode")
+    kafka.forgetful = True
+
+    with pytest.raises(AccessDeniedError):
+        await run(kafka)
+
+    assert kafka.returned == []
 
 
 @pytest.mark.parametrize(
