@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     KafkaTimeoutError,
@@ -23,7 +24,7 @@ from service.cli.kafka_refusals import refusals
 from service.consumers.kafka_closing import quietly
 from service.consumers.kafka_making import make_consumer
 from service.errors import BrokerUnavailableError, ConfigurationError, ServiceError
-from service.publishers.kafka_client import make_producer
+from service.publishers.kafka_client import NO_WRITE, make_producer
 from service.settings import KafkaSettings
 from service.topic_creation import create_no_topics
 
@@ -112,13 +113,23 @@ class KafkaClients:
         finally:
             await _stop(consumer)
 
-    async def call(self, client: Any, method: str, *arguments: Any) -> Any:
-        """What ``client`` answers to ``method``, within the deadline."""
+    async def call(
+        self, client: Any, method: str, *arguments: Any, what: str = "", right: str = ""
+    ) -> Any:
+        """What ``client`` answers to ``method``, within the deadline.
+
+        Args:
+            client: Whom to ask.
+            method: Which of its methods.
+            arguments: For it.
+            what: What an error calls it; the method's name if not given.
+            right: What is needed for it.
+        """
         try:
             async with deadline(f"{method} was not answered"):
                 return await getattr(client, method)(*arguments)
         except KafkaError as error:
-            raise refusal(error, method) from error
+            raise refusal(error, what or method, right) from error
 
 
 async def _started(client: Any, kafka: KafkaSettings) -> None:
@@ -127,6 +138,9 @@ async def _started(client: Any, kafka: KafkaSettings) -> None:
         try:
             async with asyncio.timeout(CALL_S):
                 await client.start()
+        except ClusterAuthorizationFailedError as error:
+            await _stop(client)
+            raise AccessDeniedError(NO_WRITE) from error
         except (KafkaError, TimeoutError, OSError) as error:
             await _stop(client)
             reason = str(error) or f"no answer within {CALL_S:g} s"
@@ -157,11 +171,17 @@ async def deadline(what: str) -> AsyncGenerator[None]:
         raise BrokerUnavailableError(f"{what} within {CALL_S:g} s") from error
 
 
-def refusal(error: BaseException, what: str) -> ServiceError:
-    """Our error for one of the client's."""
+def refusal(error: BaseException, what: str, right: str = "") -> ServiceError:
+    """Our error for one of the client's.
+
+    Args:
+        error: The client's.
+        what: What was refused.
+        right: What is needed for it.
+    """
     text = f"{what}: {error}"
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
-        return AccessDeniedError(f"{what}: access denied")
+        return AccessDeniedError(f"{what}: access denied" + (f" (needs {right})" if right else ""))
     if may_be_taken(error):
         return BrokerUnavailableError(text)
     return KafkaToolError(text)

@@ -46,7 +46,7 @@ class GroupTools(KafkaClients):
         admin = await self.admin_client()
         wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
         # with its metadata, which the consumer's own committed() leaves out
-        found = await once_started(group, lambda: _offsets(admin, group, wanted))
+        found = await once_started(group, lambda: _offsets(admin, group, wanted), "READ")
         return {
             at.partition: Committed(found[at].offset, found[at].metadata or "") for at in wanted
         }
@@ -54,7 +54,7 @@ class GroupTools(KafkaClients):
     async def members(self, group: str) -> int:
         """How many members ``group`` has now; 0 if there is no such group."""
         admin = await self.admin_client()
-        described = await once_started(group, lambda: _described(admin, group))
+        described = await once_started(group, lambda: _described(admin, group), "DESCRIBE")
         return sum(len(members) for *_, members in described)
 
     @asynccontextmanager
@@ -73,6 +73,8 @@ class GroupTools(KafkaClients):
                         TopicPartition(topic, partition): OffsetAndMetadata(*committed)
                         for partition, committed in offsets.items()
                     },
+                    what=f"group {group} of topic {topic}",
+                    right="READ on both",
                 )
 
             yield commit
@@ -108,10 +110,15 @@ async def _described(admin: Any, group: str) -> list[tuple[Any, ...]]:
     return described
 
 
-async def once_started(group: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+async def once_started(group: str, ask: Callable[[], Awaitable[Any]], right: str) -> Any:
     """What ``ask`` gives as soon as ``group`` has a coordinator that is up.
 
     The first look at any group makes the broker create its topic, which takes a moment.
+
+    Args:
+        group: Whose.
+        ask: Asks once.
+        right: What is needed for it.
 
     Raises:
         AccessDeniedError: If the group may not be used.
@@ -125,4 +132,4 @@ async def once_started(group: str, ask: Callable[[], Awaitable[Any]]) -> Any:
             except _STARTING:
                 await asyncio.sleep(_SETTLE_S)
             except KafkaError as error:
-                raise refusal(error, f"group {group}") from error
+                raise refusal(error, f"group {group}", right) from error

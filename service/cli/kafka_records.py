@@ -65,7 +65,8 @@ class RecordTools(KafkaClients):
             TopicPartition(topic, partition): RecordsToDelete(offset)
             for partition, offset in offsets.items()
         }
-        await self.call(admin, "delete_records", wanted)
+        what, right = f"topic {topic}", "DELETE"
+        await self.call(admin, "delete_records", wanted, what=what, right=right)
 
     async def read(
         self,
@@ -101,7 +102,7 @@ class RecordTools(KafkaClients):
                     # a get is never cancelled for its time: that would leak a fetch
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
                 except (KafkaError, DecompressedTooLargeError) as error:
-                    raise refusal(error, f"topic {topic}") from error
+                    raise refusal(error, f"topic {topic}", "READ") from error
                 for records in fetched.values():
                     chunk = [
                         StoredRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value,
@@ -171,7 +172,7 @@ class RecordTools(KafkaClients):
                         topic, key=key, value=value, headers=list(headers), partition=partition
                     )
         except (KafkaError, ValueError, AssertionError) as error:
-            raise refusal(error, f"topic {topic}") from error
+            raise refusal(error, f"topic {topic}", "WRITE") from error
         return future
 
     async def settle(
@@ -201,7 +202,8 @@ class RecordTools(KafkaClients):
             if isinstance(error, KafkaError):
                 # what goes along with it may be refused with it
                 more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
-                raise refusal(error, f"{names[at] if names else 'a record'}{more}") from error
+                what = names[at] if names else "a record"
+                raise refusal(error, f"{what}{more}", "WRITE") from error
             raise error
 
 

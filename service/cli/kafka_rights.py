@@ -130,7 +130,7 @@ class RightsTools(KafkaClients):
         """What may be done with ``group``, which need not exist; ``None`` if no broker tells."""
         admin = await self.admin_client()
         try:
-            node = await once_started(group, lambda: admin.find_coordinator(group))
+            node = await once_started(group, lambda: admin.find_coordinator(group), "READ")
         except AccessDeniedError:
             return frozenset()
         answer = await self._answer(_AskOfGroup(group), node, f"rights on group {group}")

@@ -12,13 +12,14 @@ from service.cli.kafka_clients import AccessDeniedError, KafkaToolError
 from service.cli.kafka_groups import Commit, Committed, GroupTools
 from service.cli.kafka_records import RecordTools, StoredRecord
 from service.cli.kafka_rights import Right, Rights, RightsTools
-from service.cli.kafka_topics import TopicTools
+from service.cli.kafka_topics import HiddenTopicsError, TopicTools
 from service.settings import KafkaSettings
 
 __all__ = [
     "AccessDeniedError",
     "Commit",
     "Committed",
+    "HiddenTopicsError",
     "KafkaToolError",
     "KafkaTools",
     "Right",

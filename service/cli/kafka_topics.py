@@ -15,6 +15,20 @@ _SETTLE_S = 0.1
 _TOPIC_NOT_AUTHORIZED = TopicAuthorizationFailedError.errno
 
 
+class HiddenTopicsError(AccessDeniedError):
+    """There may be such topics or not: this user may not know.
+
+    Args:
+        topics: All of them.
+    """
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        super().__init__(
+            "\n".join(f"topic {topic}: access denied (needs DESCRIBE)" for topic in topics)
+        )
+        self.topics = topics
+
+
 class TopicTools(KafkaClients):
     """What can be done with topics."""
 
@@ -30,15 +44,22 @@ class TopicTools(KafkaClients):
         return count
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
-        """Number of partitions of each topic; ``None`` if there is no such topic."""
+        """Number of partitions of each topic; ``None`` if there is no such topic.
+
+        Raises:
+            HiddenTopicsError: If some may not be described.
+        """
         wanted = list(topics)
         described = await self.call(await self.admin_client(), "describe_topics", wanted)
         found: dict[str, int | None] = dict.fromkeys(wanted)
+        hidden: list[str] = []
         for topic in described:
             if topic["error_code"] == _TOPIC_NOT_AUTHORIZED:
-                raise AccessDeniedError(f"topic {topic['topic']}: may not be described")
-            if not topic["error_code"]:
+                hidden.append(topic["topic"])
+            elif not topic["error_code"]:
                 found[topic["topic"]] = len(topic["partitions"])
+        if hidden:
+            raise HiddenTopicsError(hidden)
         return found
 
     async def create_topic(
@@ -62,7 +83,7 @@ class TopicTools(KafkaClients):
             if code == TopicAlreadyExistsError.errno:
                 return False
             if code:
-                raise refusal(for_code(code)(*detail), f"topic {name}")
+                raise refusal(for_code(code)(*detail), f"topic {name}", "CREATE")
         async with deadline(f"topic {topic} has no leader"):
             while (await self.partitions([topic]))[topic] != partitions:  # noqa: ASYNC110 -- a broker tells of nothing
                 await asyncio.sleep(_SETTLE_S)

@@ -3,12 +3,19 @@
 Looks and does not touch: nothing is written, no group is joined.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.app.sources import delay_sources
 from service.app.state import changelogs_of
-from service.cli.kafka_tools import AccessDeniedError, KafkaTools, Right, Rights, kafka_tools
+from service.cli.kafka_tools import (
+    AccessDeniedError,
+    HiddenTopicsError,
+    KafkaTools,
+    Right,
+    Rights,
+    kafka_tools,
+)
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
 from service.publishers.transactions import PARTITIONS_MAX
 from service.settings import Settings
@@ -40,11 +47,19 @@ async def preflight(settings: Settings) -> Preflight:
     """
     roles = topic_roles(settings)
     async with kafka_tools(settings.kafka) as kafka:
+        hidden: Sequence[str] = ()
         try:
             found = await kafka.partitions(roles)
-        except AccessDeniedError as error:
-            return Preflight({}, [f"kafka: {error}"])
+        except HiddenTopicsError as error:
+            hidden = error.topics
+            visible = [topic for topic in roles if topic not in hidden]
+            found = await kafka.partitions(visible) if visible else {}
         problems = [
+            f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])}) may not be "
+            "described (DESCRIBE)"
+            for topic in hidden
+        ]
+        problems += [
             f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])}) does not "
             "exist; `headrace topics --create` makes it"
             for topic, partitions in found.items()

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
@@ -54,6 +55,12 @@ FIXED_OPTIONS: Final[Mapping[str, Any]] = {
     # the publisher decides when a batch goes out
     "linger_ms": 0,
 }
+
+NO_WRITE: Final = (
+    "no topic may be written to (needs WRITE, and on brokers before 2.8 IDEMPOTENT_WRITE on the "
+    "cluster)"
+)
+"""What it means that no number is given to a producer: it may write to nothing at all."""
 
 CONNECT_TIMEOUT_S: Final = 15.0
 CALL_TIMEOUT_S: Final = 10.0
@@ -98,7 +105,9 @@ class KafkaProducerClient:
         # it asserts where the only answer that it got names no broker
         except (KafkaError, OSError, TimeoutError, AssertionError) as exc:
             await _close(producer, 1.0)
-            raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
+            refused = isinstance(exc, ClusterAuthorizationFailedError)
+            reason = NO_WRITE if refused else f"cannot connect: {exc!r}"
+            raise BrokerUnavailableError(reason) from exc
         except asyncio.CancelledError:
             await _close(producer, 1.0)
             raise

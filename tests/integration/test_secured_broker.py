@@ -7,6 +7,7 @@ import ipaddress
 import random
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from service.cli.dlq import Filters, dead_letters
+from service.cli.kafka_tools import AccessDeniedError, KafkaTools, kafka_tools
+from service.cli.redrive import redrive
+from service.cli.state import reset
 from service.clock import wall_clock_s
+from service.delivery.dead_letters import dead_letter
+from service.events import Failure
+from service.settings import build_settings
+from service.state.records import encode_key
 from tests.kafka.client import Kafka, Right
 from tests.kafka.fixtures import need_apache
 from tests.kafka.server import KafkaServer
@@ -33,6 +42,9 @@ LOWLY_USERS = {
     "checked": "checked",
     "at_least_once, small": "modest",
     "exactly_once, small": "more-modest",
+    **{command: f"may-{command}" for command in ("tail", "redrive", "purge", "produce", "create")},
+    "reset": "may-reset",
+    "produce nothing": "mayfly",
 }
 """May do nothing that they were not given the right to; one for each test of that."""
 EVENTS = 20_000
@@ -416,3 +428,64 @@ async def test_missing_rights_are_told_beforehand(
     ]
     assert something == [written, joined]
     assert everything == []
+
+
+async def test_each_command_works_with_the_rights_that_the_documentation_names(
+    kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    names = [kafka.unique(name) for name in ("source", "dead", "changelog", "group", "new")]
+    source, dead, changelog, group, new = names
+    for topic in (source, dead, changelog):
+        await kafka.create_topic(topic)
+    letter = dead_letter(
+        Failure("decode", "because", stage="normalize", handler=""),
+        key=None,
+        value=b"ERROR: one",
+        headers=(),
+        origin=(source, 0, 0),
+        failed_at_ms=1000,
+        max_bytes=10_000,
+    )
+    await kafka.produce(dead, [(letter.key, letter.value, letter.headers)])
+    await kafka.produce(changelog, [(encode_key(source, "k"), b"1")])
+
+    @asynccontextmanager
+    async def allowed(command: str, *rights: Right) -> AsyncIterator[KafkaTools]:
+        user = LOWLY_USERS[command]
+        await kafka.allow(user, rights)
+        given = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
+        given["bootstrap_servers"] = [secured.address("SASL")]
+        async with kafka_tools(build_settings({"kafka": given}).kafka) as tools:
+            yield tools
+
+    async with allowed("tail", ("topic", dead, "READ")) as tools:
+        tailed = [record async for record, *_ in dead_letters(tools, dead, Filters())]
+    rights: list[Right] = [("topic", dead, "READ"), ("topic", source, "WRITE")]
+    remembering: Right = ("group", f"headrace-redrive-{dead}", "READ")
+    async with allowed("redrive", *rights, remembering) as tools:
+        letters = dead_letters(tools, dead, Filters())
+        redriven = await redrive(tools, dead, letters, rate=1e6, max_redrives=1)
+    async with allowed("purge", ("topic", dead, "DELETE")) as tools:
+        await tools.offsets_at(dead, await tools.partitions_of(dead), 0)
+        await tools.delete_before(dead, {0: 1})
+    async with allowed("produce", ("topic", source, "WRITE")) as tools:
+        await tools.partitions_of(source)
+        await tools.settle([await tools.send(source, None, b"ERROR: two")])
+    async with allowed(
+        "create", *(("topic", new, each) for each in ("DESCRIBE", "CREATE"))
+    ) as tools:
+        created = await tools.create_topic(new, 1)
+    await kafka.allow(LOWLY_USERS["reset"], [("group", group, "DESCRIBE")])
+    async with allowed(
+        "reset", *(("topic", changelog, each) for each in ("READ", "WRITE"))
+    ) as tools:
+        members = await tools.members(group)
+        forgotten = await reset(tools, {"state": changelog})
+    async with allowed("produce nothing", ("topic", source, "DESCRIBE")) as tools:
+        with pytest.raises(AccessDeniedError, match="needs WRITE"):
+            await tools.send(source, None, b"ERROR: three")
+
+    assert [record.value for record in tailed] == [b"ERROR: one"]
+    assert (redriven.sent, created, members, forgotten) == (1, True, 0, 1)
+    assert await kafka.consume(dead) == []
+    assert [r.value for r in await kafka.consume(source)] == [b"ERROR: one", b"ERROR: two"]

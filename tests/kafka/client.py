@@ -36,7 +36,7 @@ Right = tuple[str, str, str]
 """Kind of resource, its name (a star at the end stands for any end), and the operation."""
 
 _RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
-_OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8}
+_OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DELETE": 6, "DESCRIBE": 8}
 _LITERAL, _PREFIXED = 3, 4
 _ALLOW = 3
 

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from service.cli import preflight
-from service.cli.kafka_tools import AccessDeniedError, Committed, Right, Rights
+from service.cli.kafka_tools import (
+    AccessDeniedError,
+    Committed,
+    HiddenTopicsError,
+    Right,
+    Rights,
+)
 from service.errors import ConfigurationError
 from service.settings import build_settings
 
@@ -20,13 +26,15 @@ class FakeCluster:
             topic: {"max.message.bytes": "1048588"} for topic in self.counts
         }
         self.denied: set[str] = set()
+        self.hidden: set[str] = set()
         self.rights: dict[str, Rights] = {}
         self.tells_rights = True
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
-        if "cluster" in self.denied:
-            raise AccessDeniedError("topic logs.raw: may not be described")
-        return {topic: self.counts.get(topic) for topic in topics}
+        wanted = list(topics)
+        if hidden := [topic for topic in wanted if topic in self.hidden]:
+            raise HiddenTopicsError(hidden)
+        return {topic: self.counts.get(topic) for topic in wanted}
 
     async def topic_configs(self, topics: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         return {topic: self.configs[topic] for topic in topics}
@@ -198,7 +206,6 @@ async def test_more_partitions_than_exactly_once_has_producers_for(cluster: Fake
 @pytest.mark.parametrize(
     ("denied", "path"),
     [
-        ("cluster", "kafka"),
         ("logs.raw", "pipelines.logs.sources.kafka.topics"),
         ("alerts", "pipelines.logs.handlers.alerts.output"),
         ("headrace-logs", "pipelines.logs.sources.kafka.group_id"),
@@ -214,6 +221,21 @@ async def test_what_this_user_may_not_do_with_a_broker_that_tells_no_rights(
 
     assert problem.startswith(f"{path}: ")
     assert "may not be" in problem
+
+
+async def test_each_topic_that_may_not_be_described_is_named(cluster: FakeCluster) -> None:
+    cluster.hidden = {"logs.raw", "logs.dead"}
+    cluster.rights["alerts"] = frozenset()
+
+    raw = "pipelines.logs.sources.kafka.topics: topic logs.raw (input)"
+    dead = "pipelines.logs.dead_letter: topic logs.dead (dead letters)"
+    alerts = "pipelines.logs.handlers.alerts.output: topic alerts (output, subscription)"
+    assert await problems() == [
+        f"{raw} may not be described (DESCRIBE)",
+        f"{dead} may not be described (DESCRIBE)",
+        f"{alerts} may not be read (READ)",
+        f"{alerts} may not be written (WRITE)",
+    ]
 
 
 @pytest.mark.parametrize(
