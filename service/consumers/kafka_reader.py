@@ -187,6 +187,8 @@ class KafkaReader:
         now_s = asyncio.get_running_loop().time()
         if runs:
             self._heard_at_s = now_s
+        elif self._consumer.partitions_for_topic(self._topic) is None:
+            raise BrokerUnavailableError(f"{self._topic}: the brokers do not know it any more")
         elif now_s - self._heard_at_s > QUIET_S:
             await self._check_quiet()
             self._heard_at_s = now_s

@@ -13,10 +13,10 @@ from service.events import Record
 
 
 class UnknownTopicError(ServiceError):
-    """The broker says that there is no such topic."""
+    """The broker says that there is no such topic, which it does of hidden ones too."""
 
     def __init__(self, topic: str) -> None:
-        super().__init__(f"{topic}: no such topic")
+        super().__init__(f"{topic}: no such topic, or none that may be described")
         self.topic = topic
 
 

@@ -26,6 +26,9 @@ from service.subscriptions.subscription import Subscription
 from service.subscriptions.window import RecentWindow
 from service.where import Predicate
 
+UNKNOWN_TOPIC = "unknown_topic"
+"""Code of the error for a topic that does not exist."""
+
 OPEN_TIMEOUT_S = 10.0
 """How long a client waits for the topic's reader before it is told to come back."""
 
@@ -102,8 +105,9 @@ class CatchUp:
             while positions is not None:
                 positions = await self._from_log(subscription, feed, positions)
                 positions = await self._from_window(subscription, feed, positions)
+            feed.check_known()  # or it would join those who have just been told
         except UnknownTopicError as error:
-            raise SubscriptionLostError("unknown_topic", str(error)) from error
+            raise SubscriptionLostError(UNKNOWN_TOPIC, str(error)) from error
         except BrokerUnavailableError as error:
             raise SubscriptionLostError("unavailable", f"{feed.topic}: try again") from error
         finally:

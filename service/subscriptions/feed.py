@@ -96,6 +96,7 @@ class TopicFeed:
         on_events: Called when views have new events; told whether it is urgent, as a view is
             half full.  Must not wait.  Returns what is set when the next pass has ended.
         on_lost: Called with the number of records that the log lost before they were read.
+        on_gone: Called when the topic is found not to exist.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class TopicFeed:
         share: LoopShare,
         on_events: Callable[[bool], asyncio.Event],
         on_lost: Callable[["TopicFeed", int], None],
+        on_gone: Callable[["TopicFeed", UnknownTopicError], None],
     ) -> None:
         self.topic = topic
         self.window = RecentWindow({}, max_items=0, max_bytes=0)
@@ -116,11 +118,13 @@ class TopicFeed:
         self._share = share
         self._on_events = on_events
         self._on_lost = on_lost
+        self._on_gone = on_gone
         self._reader: TopicReader | None = None
         self._target: Positions | None = None
         self._progress = asyncio.Event()
         self._caught_up = False
         self._unknown: UnknownTopicError | None = None
+        self._made_anew = False
         self._asking = asyncio.Lock()
         self._questions = 0
         self._extent: tuple[dict[int, int], dict[int, int]] | None = None
@@ -135,8 +139,10 @@ class TopicFeed:
                 await self._read(backoff)
             except UnknownTopicError as error:
                 self._unknown = error
+                self._caught_up = False
                 self._progress.set()
                 _log.warning("subscription topic does not exist", topic=self.topic)
+                self._on_gone(self, error)
             except (BrokerUnavailableError, OffsetGoneError) as error:
                 _log.warning("subscription reader failed", topic=self.topic, reason=str(error))
             except Exception:  # noqa: BLE001 -- the boundary of a task
@@ -180,7 +186,7 @@ class TopicFeed:
                 end = {p: max(last, found.get(p, last)) for p, last in end.items()}
                 return clamp(found, beginning, end)
             case FromOffsets(offsets):
-                return clamp(self._complete(offsets), beginning, end)
+                return clamp(self._complete(offsets), beginning, end, made_anew=self._made_anew)
 
     async def _stored(self, reader: TopicReader) -> tuple[dict[int, int], dict[int, int]]:
         """Where the log begins and ends, asked once for all who want to know at the same time.
@@ -203,14 +209,27 @@ class TopicFeed:
             UnknownTopicError: If there is no such topic.
         """
         while not self._caught_up:
-            if self._unknown is not None:
-                raise self._unknown
+            self.check_known()
             await self._next_progress()
 
     async def reached(self, positions: Mapping[int, int]) -> None:
-        """Wait until everything below ``positions`` has been read."""
+        """Wait until everything below ``positions`` has been read.
+
+        Raises:
+            UnknownTopicError: If there is no such topic any more.
+        """
         while any(self.window.positions.get(p, 0) < offset for p, offset in positions.items()):
+            self.check_known()
             await self._next_progress()
+
+    def check_known(self) -> None:
+        """Raise if there was no such topic when it was looked for last.
+
+        Raises:
+            UnknownTopicError: That.
+        """
+        if self._unknown is not None:
+            raise self._unknown
 
     async def _next_progress(self) -> None:
         self._progress.clear()
@@ -264,6 +283,7 @@ class TopicFeed:
             for partition, position in wanted.items():
                 self.window.advance(partition, position)
             return
+        self._made_anew |= any(wanted[p] > end[p] for p in gone)
         lost = sum(max(beginning.get(p, 0) - wanted[p], 0) for p in gone)
         _log.error("records were removed before dashboards saw them", topic=self.topic, lost=lost)
         self._open_window({p: beginning.get(p, 0) if p in gone else at for p, at in wanted.items()})

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import structlog
 
-from service.consumers.topic_reader import ReaderFactory
+from service.consumers.topic_reader import ReaderFactory, UnknownTopicError
 from service.metrics import HubCounters
 from service.peer import Peer, PeerGoneError
-from service.subscriptions.catch_up import CatchUp, SubscriptionLostError
+from service.subscriptions.catch_up import UNKNOWN_TOPIC, CatchUp, SubscriptionLostError
 from service.subscriptions.feed import Bounds, TopicFeed, ViewKey
 from service.subscriptions.group import Group
 from service.subscriptions.protocol import Overflow, Subscribe, error_frame
@@ -77,6 +77,7 @@ class SubscriptionHub:
         self._feed_tasks: dict[str, asyncio.Task[None]] = {}
         self._groups: dict[tuple[str, ViewKey], Group] = {}
         self._following: dict[Subscription, asyncio.Task[None]] = {}
+        self._retiring: dict[str, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._passed = asyncio.Event()
@@ -169,6 +170,7 @@ class SubscriptionHub:
                 share=self._reading,
                 on_events=self._on_events,
                 on_lost=self._lost,
+                on_gone=self._gone,
             )
             self._feeds[topic] = feed
             self._feed_tasks[topic] = tasks.create_task(feed.run(), name=f"feed {topic}")
@@ -180,9 +182,13 @@ class SubscriptionHub:
         )
 
     def _retire_later(self, topic: str) -> None:
-        asyncio.get_running_loop().call_later(LINGER_S, self._retire, topic)
+        if topic in self._retiring:
+            self._retiring[topic].cancel()
+        loop = asyncio.get_running_loop()
+        self._retiring[topic] = loop.call_later(LINGER_S, self._retire, topic)
 
     def _retire(self, topic: str) -> None:
+        self._retiring.pop(topic, None)
         if topic in self._feeds and not self._watched(topic):
             del self._feeds[topic]
             self._feed_tasks.pop(topic).cancel()
@@ -197,6 +203,13 @@ class SubscriptionHub:
             # offsets that it believes to have: it would pass them over without a word.
             subscription.gap_due |= subscription.topic == feed.topic
         self._wake.set()
+
+    def _gone(self, feed: TopicFeed, error: UnknownTopicError) -> None:
+        """Tell whoever is in the present; the others find out where they read."""
+        for group in list(self._groups_of(feed)):
+            for subscription in list(group.subscriptions):
+                self.unsubscribe(subscription)
+                self._end(subscription, UNKNOWN_TOPIC, str(error))
 
     def _groups_of(self, feed: TopicFeed) -> Iterator[Group]:
         return (group for group in self._groups.values() if group.feed is feed)

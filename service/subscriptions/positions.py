@@ -84,13 +84,18 @@ class Resolved:
 
 
 def clamp(
-    wanted: Mapping[int, int], beginning: Mapping[int, int], end: Mapping[int, int]
+    wanted: Mapping[int, int],
+    beginning: Mapping[int, int],
+    end: Mapping[int, int],
+    *,
+    made_anew: bool = False,
 ) -> Resolved:
     """Move ``wanted`` into what is stored, and count what is gone.
 
     An offset beyond the end (a topic that was made anew, or a forged position) becomes the end,
-    which is noted, as is a partition that does not exist; one before the beginning becomes the
-    beginning, and the offsets between are counted as lost.
+    or the beginning if the topic is known to be another one, of which whoever asks has had nothing.
+    Either is noted, as is a partition that does not exist; an offset before the beginning becomes
+    the beginning, and the offsets between are counted as lost.
     """
     positions: Positions = {}
     lost = 0
@@ -100,6 +105,8 @@ def clamp(
         position = wanted.get(partition, last)
         if position < first:
             lost += first - position
-        beyond |= position > last
-        positions[partition] = min(max(position, first), last)
+        if position > last:
+            beyond = True
+            position = first if made_anew else last
+        positions[partition] = max(position, first)
     return Resolved(positions=positions, lost=lost, beyond=beyond)

@@ -63,6 +63,11 @@ class FakeLog:
         log[:] = [record for record in log if record.offset >= first]
         self.appended.set()
 
+    def delete(self, topic: str) -> None:
+        """Remove ``topic``; its readers find out."""
+        del self.topics[topic]
+        self.appended.set()
+
     def break_readers(self) -> None:
         """Make every reader fail until :meth:`mend`."""
         self.down = True
@@ -100,12 +105,17 @@ class FakeReader:
     def outgrown(self) -> bool:
         return len(self._log.topics.get(self._topic, ())) > len(self._partitions)
 
-    async def beginning(self) -> dict[int, int]:
+    def _check(self) -> None:
         self._log._check()
+        if self._topic not in self._log.topics:
+            raise BrokerUnavailableError("gone")
+
+    async def beginning(self) -> dict[int, int]:
+        self._check()
         return {p: self._log.first.get((self._topic, p), 0) for p in self._partitions}
 
     async def end(self) -> dict[int, int]:
-        self._log._check()
+        self._check()
         first = await self.beginning()
         logs = self._log.topics[self._topic]
         return {p: logs[p][-1].offset + 1 if logs[p] else first[p] for p in self._partitions}
@@ -123,7 +133,7 @@ class FakeReader:
 
     async def read(self) -> list[TopicChunk]:
         while True:
-            self._log._check()
+            self._check()
             silent = {p for p, reads in self._log.late.items() if reads > 0}
             for p in silent:
                 self._log.late[p] -= 1

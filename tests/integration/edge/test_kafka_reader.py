@@ -13,7 +13,7 @@ from service.consumers.kafka_reader import KafkaReader, KafkaReaders
 from service.consumers.topic_reader import TopicChunk, UnknownTopicError
 from service.errors import BrokerUnavailableError
 from service.subscriptions.hub import SubscriptionHub
-from service.subscriptions.positions import FromEarliest, FromOffsets
+from service.subscriptions.positions import FromEarliest, FromOffsets, Start
 from service.subscriptions.protocol import Subscribe
 from tests.edge.fakes import FakePeer
 from tests.kafka.client import Kafka
@@ -165,6 +165,40 @@ async def test_a_position_that_was_removed_is_said(kafka: Kafka) -> None:
         reader.seek({0: 99})
         with pytest.raises(OffsetGoneError, match="out of range"):
             await read_until(reader, {0: 100})
+
+
+async def test_who_watches_a_topic_that_is_deleted_is_told_and_can_watch_the_next_one(
+    kafka: Kafka,
+) -> None:
+    topic = await kafka.create_topic(kafka.unique("alerts"))
+    await kafka.produce(topic, [(None, b"1"), (None, b"2")])
+    hub = SubscriptionHub(readers(kafka.bootstrap))
+    peer, again = FakePeer(), FakePeer()
+
+    def wish(start: Start) -> Subscribe:
+        return Subscribe(
+            id_json=b"1", topic=topic, start=start, where=None, where_json=b"null", overflow=None
+        )
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+        hub.start(tasks)
+        hub.subscribe(peer, wish(FromEarliest()))
+        while not peer.values():
+            await asyncio.sleep(0.02)
+        await kafka.delete_topic(topic)
+        while not peer.heard("error"):
+            await asyncio.sleep(0.02)
+        async with Kafka(kafka.bootstrap) as anew:  # whose producer has not written to the old one
+            await anew.create_topic(topic)
+            await anew.produce(topic, [(None, b"3")])
+        while not again.values():
+            hub.subscribe(again, wish(FromOffsets({0: 2})))
+            await asyncio.sleep(0.2)
+        hub.stop()
+
+    assert [error["code"] for error in peer.heard("error")] == ["unknown_topic"]
+    assert again.heard("gap")[0]["dropped"] == 0
+    assert again.values()[0] == 3
 
 
 async def test_the_hub_joins_history_and_present_on_a_real_broker(kafka: Kafka) -> None:

@@ -28,6 +28,7 @@ class Topic:
         self.feed = TopicFeed(
             "alerts", FakeLog(alerts=1), bounds=Bounds(), share=share,
             on_events=lambda _: asyncio.Event(), on_lost=lambda _feed, _count: None,
+            on_gone=lambda _feed, _error: None,
         )  # fmt: skip
         view = self.feed.view(VIEW, None)
         assert isinstance(view, RingView)

@@ -280,6 +280,80 @@ async def test_a_topic_made_anew_before_it_was_read_for_the_first_time_can_be_wa
     assert peer.offsets() == [0]
 
 
+async def test_who_watches_a_topic_that_is_deleted_is_told_and_gets_all_of_the_next_one() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peers = [FakePeer() for _ in range(2)]
+        hub.subscribe(peers[0], wish(FromEarliest()))
+        hub.subscribe(peers[1], wish(FromLatest(), where=odd))
+        await settle()
+        log.delete("alerts")
+        await asyncio.sleep(5)
+        told = [[error["code"] for error in peer.heard("error")] for peer in peers]
+        last = {int(p): offset for p, offset in peers[0].next().items()}
+        again: list[FakePeer] = []
+        for tried in range(8):  # as the clients do, for longer than a topic is kept for nobody
+            if tried == 6:
+                log.topics["alerts"] = {0: []}
+                log.append("alerts", {"n": "anew"})
+            again.append(FakePeer())
+            hub.subscribe(again[-1], wish(FromOffsets(last)))
+            await asyncio.sleep(LINGER_S / 2)
+        log.append("alerts", {"n": "next"})
+        await settle()
+
+    assert told == [["unknown_topic"]] * 2
+    assert [peer.heard()[0]["type"] for peer in again] == ["error"] * 7 + ["subscribed"]
+    assert again[-1].heard("gap") == [{"type": "gap", "id": 1, "dropped": 0, "next": {"0": 0}}]
+    assert again[-1].values() == [{"n": "anew"}, {"n": "next"}]
+    assert [len(peer.heard("events")) for peer in peers] == [1, 0]
+
+
+async def test_who_catches_up_while_the_topic_is_deleted_is_told_so() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        hub.subscribe(FakePeer(), wish(FromLatest()))
+        await settle()
+        peer = FakePeer()
+        peer.stuck = True
+        hub.subscribe(peer, wish(FromEarliest()))
+        await settle()
+        log.delete("alerts")
+        await asyncio.sleep(5)
+        peer.unstick()
+        await settle()
+
+    assert [error["code"] for error in peer.heard("error")] == ["unknown_topic"]
+    assert peer.offsets() == [0, 1, 2, 3, 4]
+
+
+async def test_a_topic_that_is_hidden_for_a_moment_is_gone_on_with_where_it_was_left() -> None:
+    log = FakeLog(alerts=1)
+    for n in range(5):
+        log.append("alerts", {"n": n})
+    async with running_hub(log) as hub:
+        peer, again = FakePeer(), FakePeer()
+        hub.subscribe(peer, wish(FromEarliest()))
+        await settle()
+        hidden = dict(log.topics)
+        log.delete("alerts")
+        await asyncio.sleep(5)
+        log.topics |= hidden
+        log.append("alerts", {"n": 5})
+        await asyncio.sleep(20)
+        hub.subscribe(again, wish(FromOffsets({int(p): o for p, o in peer.next().items()})))
+        await settle()
+
+    assert peer.offsets() == [0, 1, 2, 3, 4]
+    assert [error["retryable"] for error in peer.heard("error")] == [True]
+    assert again.offsets() == [5]
+    assert again.heard("gap") == []
+
+
 async def test_a_partition_added_while_the_client_was_away_is_read_from_its_beginning() -> None:
     log = FakeLog(alerts=2)
     log.append("alerts", {"n": 0}, partition=1)
