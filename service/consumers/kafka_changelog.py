@@ -138,7 +138,7 @@ def _is_led(cluster: Any, at: TopicPartition) -> bool:
     """
     there = cluster.partitions_for_topic(at.topic)
     if there is None:
-        raise BrokerUnavailableError(f"{at.topic}: no such topic")
+        raise BrokerUnavailableError(f"{at.topic}: no such topic, or none that may be described")
     if at.partition not in there:
         raise BrokerUnavailableError(f"{at}: no such partition, the topic has {len(there)}")
     return at.partition in cluster.available_partitions_for_topic(at.topic)
