@@ -34,8 +34,8 @@ def _returned(target: Any) -> Any:
     function = target if isroutine(target) else getattr(target, "__call__", None)  # noqa: B004 -- its annotation
     try:
         return get_type_hints(function).get("return")
-    except TypeError:  # has none: functools.partial, or something built in
-        return None
+    except Exception:  # noqa: BLE001 -- the user's code: a name that only the type checker knows
+        return None  # or it has none: functools.partial, something built in
 
 
 def _names_no_topic(hint: Any) -> bool:

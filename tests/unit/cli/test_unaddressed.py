@@ -1,12 +1,15 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
 from service import Event, Result
 from service.cli.unaddressed import unaddressed_results
 from service.settings import build_settings
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 def a_dict(_: Event) -> dict[str, Any] | None:
@@ -53,6 +56,10 @@ def bare(_: Event) -> list:  # type: ignore[type-arg]  # the point
     return []
 
 
+def unread(_: Event) -> "Decimal | None":
+    return None
+
+
 made = partial(a_dict)
 
 
@@ -79,7 +86,7 @@ def test_results_that_cannot_name_a_topic_need_an_output(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing", "addressed", "either", "anything", "unknown", "bare", "made"]
+    "name", ["nothing", "addressed", "either", "anything", "unknown", "bare", "unread", "made"]
 )
 def test_what_may_name_a_topic_or_is_not_known_is_not_warned_of(name: str) -> None:
     assert _warnings(f"{__name__}:{name}") == []
