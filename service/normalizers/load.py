@@ -87,7 +87,7 @@ def _refuse_uncallable(name: str, function: Callable[..., Any], options: dict[st
         raise ConfigurationError([_IS_ASYNC.format(name)])
     try:
         takes = signature(function)
-    except ValueError:  # one written in C may not say
+    except (ValueError, NameError):  # one written in C, or annotated for the type checker only
         return
     try:
         takes.bind(None, **options)

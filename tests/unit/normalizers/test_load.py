@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Iterator, Sequence
+from inspect import Signature
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,17 @@ def strict(record: Record, schema: str) -> str:
 
 async def later(record: Record) -> bytes | None:
     return record.value
+
+
+class LateAnnotations:
+    """As any function since Python 3.14 whose annotations name what is not there."""
+
+    @property
+    def __signature__(self) -> Signature:
+        raise NameError("name 'Record' is not defined")
+
+    def __call__(self, record: Record) -> bytes | None:
+        return record.value
 
 
 class Counting:
@@ -73,6 +85,7 @@ def _own_module() -> Iterator[None]:
         bare=bare,
         strict=strict,
         later=later,
+        late_annotations=LateAnnotations(),
         Counting=Counting,
         Forgetful=Forgetful,
         Lazy=Lazy,
@@ -179,6 +192,12 @@ def test_options_that_a_function_does_not_take_are_refused_before_it_is_called(
     (told,) = raised.value.problems
     assert told.startswith(f"normalizer: own_normalizers:{function} cannot be called with")
     assert told.endswith(problem)
+
+
+def test_a_function_annotated_for_the_type_checker_only_is_called() -> None:
+    normalizer = load_normalizer("own_normalizers:late_annotations")
+
+    assert normalizer.decode_many(records(b"a")) == [b"a"]
 
 
 @pytest.mark.parametrize("name", ["later", "Later"], ids=["function", "class"])
