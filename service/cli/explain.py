@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -153,47 +153,57 @@ def size(count: int) -> str:
 
 def mermaid(settings: Settings) -> Iterator[str]:
     """A Mermaid flowchart; topics are cylinders that pipelines share."""
-    yield "flowchart LR"
     topics: dict[str, str] = {}
-    edges: list[str] = []
 
     def topic(name: str) -> str:
         return topics.setdefault(name, f"t{len(topics)}")
 
-    places = {name: index for index, name in enumerate(settings.pipelines)}
+    edges = list(_edges(settings, topic))
+    yield "flowchart LR"
     for index, (name, pipeline) in enumerate(settings.pipelines.items()):
-        yield f"  subgraph p{index}[{quoted(name)}]"
-        yield f"    p{index}c([{quoted(f'channel, {pipeline.channel.capacity:,} events')}])"
-        yield f"    p{index}n[{quoted(f'normalize: {pipeline.normalizer}')}]"
-        yield f"    p{index}c --> p{index}n"
-        for number, (handler_name, handler) in enumerate(pipeline.handlers.items()):
-            label = f"{handler_name}: {handler.use}"
-            yield f"    p{index}h{number}[{quoted(label)}]"
-            where = "" if handler.where is None else f"|{quoted(describe_where(handler.where))}|"
-            yield f"    p{index}n -->{where} p{index}h{number}"
-            if handler.output is not None:
-                edges.append(f"  p{index}h{number} --> {topic(handler.output)}")
-            edges.extend(
-                f"  p{index}h{number} ==> p{places[fed]}c"
-                for fed in fed_by(settings, name, handler_name)
-            )
-            edges.extend(
-                f"  p{index}h{number} -.->|{quoted(f'retry after {delay.delay_s:g} s')}| "
-                f"{topic(delay.topic)}"
-                for delay in handler.retry.delay_topics
-            )
-        yield "  end"
-        edges += _source_edges(index, pipeline, topic)
-        edges.append(f"  p{index}n -.->|dead letters| {topic(pipeline.dead_letter)}")
-    if settings.subscriptions.topics:
-        edges += [f"  {topic(name)} --> ws" for name in settings.subscriptions.topics]
-        edges.append('  ws{{"/subscribe"}}')
+        yield from _box(index, name, pipeline)
     for name, identifier in topics.items():
         yield f"  {identifier}[({quoted(name)})]"
     yield from edges
 
 
-def _source_edges(index: int, pipeline: PipelineSettings, topic: Any) -> Iterator[str]:
+def _box(index: int, name: str, pipeline: PipelineSettings) -> Iterator[str]:
+    """A pipeline: its channel, and behind the normalizer its handlers."""
+    yield f"  subgraph p{index}[{quoted(name)}]"
+    yield f"    p{index}c([{quoted(f'channel, {pipeline.channel.capacity:,} events')}])"
+    yield f"    p{index}n[{quoted(f'normalize: {pipeline.normalizer}')}]"
+    yield f"    p{index}c --> p{index}n"
+    for number, (handler_name, handler) in enumerate(pipeline.handlers.items()):
+        yield f"    p{index}h{number}[{quoted(f'{handler_name}: {handler.use}')}]"
+        where = "" if handler.where is None else f"|{quoted(describe_where(handler.where))}|"
+        yield f"    p{index}n -->{where} p{index}h{number}"
+    yield "  end"
+
+
+def _edges(settings: Settings, topic: Callable[[str], str]) -> Iterator[str]:
+    """What goes into the pipelines and comes out; ``topic`` gives the identifier of one."""
+    places = {name: index for index, name in enumerate(settings.pipelines)}
+    for index, (name, pipeline) in enumerate(settings.pipelines.items()):
+        for number, (handler_name, handler) in enumerate(pipeline.handlers.items()):
+            here = f"p{index}h{number}"
+            if handler.output is not None:
+                yield f"  {here} --> {topic(handler.output)}"
+            for fed in fed_by(settings, name, handler_name):
+                yield f"  {here} ==> p{places[fed]}c"
+            for delay in handler.retry.delay_topics:
+                label = quoted(f"retry after {delay.delay_s:g} s")
+                yield f"  {here} -.->|{label}| {topic(delay.topic)}"
+        yield from _source_edges(index, pipeline, topic)
+        yield f"  p{index}n -.->|dead letters| {topic(pipeline.dead_letter)}"
+    for watched in settings.subscriptions.topics:
+        yield f"  {topic(watched)} --> ws"
+    if settings.subscriptions.topics:
+        yield '  ws{{"/subscribe"}}'
+
+
+def _source_edges(
+    index: int, pipeline: PipelineSettings, topic: Callable[[str], str]
+) -> Iterator[str]:
     for number, source in enumerate(pipeline.sources.values()):
         if isinstance(source, KafkaSourceSettings):
             yield from (f"  {topic(name)} --> p{index}c" for name in source.topics)

@@ -60,4 +60,4 @@ class DeadlinesMachine(RuleBasedStateMachine):
         assert self.deadlines._due_at_s.keys() == {(*due.partition,) for due in self.model}
 
 
-test_timers_agree_with_the_model = DeadlinesMachine.TestCase
+test_deadlines_agree_with_the_model = DeadlinesMachine.TestCase
