@@ -68,8 +68,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 _STATE: dict[str, Any] = {}
 
 
-def config(delivery: str, **pipeline: Any) -> dict[str, Any]:
-    document = pipeline_of(Counting, retry={"initial_s": 0.01})
+def config(delivery: str, *, use: Any = Counting, **pipeline: Any) -> dict[str, Any]:
+    document = pipeline_of(use, retry={"initial_s": 0.01})
     document["pipelines"]["test"] |= {"delivery": delivery, **pipeline}
     document["state"] = dict(_STATE)
     return document
@@ -452,9 +452,7 @@ class Sealing:
 async def test_what_a_codec_cannot_write_or_read_is_gone_and_holds_nothing_up(
     delivery: str,
 ) -> None:
-    document = pipeline_of(Sealing)
-    document["pipelines"]["test"]["delivery"] = delivery
-    document["state"] = dict(_STATE)
+    document = config(delivery, use=Sealing)
     broker = MemoryBroker()
     async with Harness(document, broker=broker) as first:
         for text in ("fine", "unreadable", "unknown"):
@@ -496,10 +494,7 @@ class Patient:
 
 @BOTH
 async def test_what_a_call_has_changed_is_not_decided_by_a_timer_meanwhile(delivery: str) -> None:
-    document = pipeline_of(Patient, retry={"initial_s": 0.01})
-    document["pipelines"]["test"]["delivery"] = delivery
-    document["state"] = dict(_STATE)
-    async with Harness(document) as service:
+    async with Harness(config(delivery, use=Patient)) as service:
         await service.send({}, key="a")
         await service.settle()
         await service.advance(3)
@@ -533,10 +528,7 @@ class Bare:
 async def test_what_a_call_has_changed_for_its_partition_counts_within_a_second(
     delivery: str,
 ) -> None:
-    document = pipeline_of(Bare)
-    document["pipelines"]["test"]["delivery"] = delivery
-    document["state"] = dict(_STATE)
-    async with Harness(document) as service:
+    async with Harness(config(delivery, use=Bare)) as service:
         await service.advance(1.5)
         before = changelog(service.broker)
         await service.send_all([{}] * 3, key="a")
@@ -573,10 +565,7 @@ class Clumsy:
 
 @BOTH
 async def test_a_tick_that_fails_ends_nothing_and_changes_nothing(delivery: str) -> None:
-    document = pipeline_of(Clumsy)
-    document["pipelines"]["test"]["delivery"] = delivery
-    document["state"] = dict(_STATE)
-    async with Harness(document) as service:
+    async with Harness(config(delivery, use=Clumsy)) as service:
         await service.send({})
         await service.settle()
         await service.advance(2.5)
@@ -605,9 +594,7 @@ class Overlapping:
 async def test_calls_that_overlap_without_a_pause_are_committed_and_count_once(
     delivery: str,
 ) -> None:
-    document = pipeline_of(Overlapping)
-    document["pipelines"]["test"]["delivery"] = delivery
-    document["state"] = dict(_STATE)
+    document = config(delivery, use=Overlapping)
     broker = MemoryBroker()
     async with Harness(document, broker=broker) as first:
         for number in range(100):
