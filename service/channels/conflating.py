@@ -1,16 +1,16 @@
 """A channel that keeps only the latest item of each key."""
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import TypeVar, cast
 
-from service.channels.core import Core
+from service.channels.core import LookingCore
 from service.channels.overflow import Conflate
 
 T = TypeVar("T")
 
 
-class ConflatingCore(Core[T]):
+class ConflatingCore(LookingCore[T]):
     """A buffer with one slot per key.
 
     A permit whose item finds its key buffered gives its slot back.
@@ -29,18 +29,6 @@ class ConflatingCore(Core[T]):
         # The same deque: here the line is one of keys, and with the lane shut nobody but this
         # class looks into it; the ends only ask how long it is.
         self._line = cast("deque[Hashable]", self.buffer)
-
-    def open_puts(self) -> None:
-        """Never: every put needs a look at its item."""
-
-    def open_takes(self, most: int) -> int:
-        """Never: every take needs a look at its item."""
-        del most
-        return 0
-
-    def offer_some(self, items: Sequence[T], start: int) -> int:
-        """One at a time: every put needs a look at its item."""
-        return int(self.offer(items[start]))
 
     def try_put(self, item: T) -> bool:
         """Replace the buffered item of the same key, or append ``item`` if there is a slot."""

@@ -341,3 +341,21 @@ class Core(LaneKeeper[T]):
             receiver_waiting=self.receiver is not None,
             closed=self.slots.closed,
         )
+
+
+class LookingCore(Core[T]):
+    """A core that looks at every item on its way in and out, so that its fast lane stays shut."""
+
+    __slots__ = ()
+
+    def open_puts(self) -> None:
+        """Never."""
+
+    def open_takes(self, most: int) -> int:
+        """Never."""
+        del most
+        return 0
+
+    def offer_some(self, items: Sequence[T], start: int) -> int:
+        """One at a time."""
+        return int(self.offer(items[start]))

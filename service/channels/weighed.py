@@ -1,11 +1,11 @@
 """A channel whose items weigh something: slots, bytes, or both."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from service.channels.core import UNBOUNDED, Core
+from service.channels.core import UNBOUNDED, LookingCore
 from service.channels.overflow import Overflow
 from service.channels.semaphore import Semaphore
 from service.channels.statistics import ChannelStatistics
@@ -14,7 +14,7 @@ from service.errors import ChannelClosedError
 T = TypeVar("T")
 
 
-class WeighedCore(Core[T]):
+class WeighedCore(LookingCore[T]):
     """A buffer bounded by the weight of its items, in slots and in bytes.
 
     An item that weighs more than a whole bound counts as exactly that bound: it is admitted when
@@ -54,18 +54,6 @@ class WeighedCore(Core[T]):
         self._bytes_of = bytes_of
         self._items_of = items_of
         self._weights: deque[tuple[int, int]] = deque()
-
-    def open_puts(self) -> None:
-        """Never: every put needs a look at its item."""
-
-    def open_takes(self, most: int) -> int:
-        """Never: every take needs a look at its item."""
-        del most
-        return 0
-
-    def offer_some(self, items: Sequence[T], start: int) -> int:
-        """One at a time: every put needs a look at its item."""
-        return int(self.offer(items[start]))
 
     def try_put(self, item: T) -> bool:
         """Append ``item`` if there is room for its weight and nobody waits for it."""
