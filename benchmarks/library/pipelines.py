@@ -30,6 +30,7 @@ from service.metrics import PipelineCounters
 from service.normalizers import load_normalizer
 from service.pipeline import Branch, Pipeline
 from service.publishers.results import ResultWriter
+from service.telemetry import Tracing
 
 RECORDS = 384
 BATCHES = 100
@@ -65,6 +66,7 @@ async def through(handler: str, ordering: Ordering, *, keys: bool = True) -> flo
         dead_letter="dead",
         counters=counters,
         idle=lambda: not len(inbox),
+        tracing=Tracing(None),
     )
     dispatcher = Dispatcher(
         load_handler(handler).bind({}, name="h"),

@@ -33,6 +33,7 @@ from service.publishers.changelog import Changelog
 from service.publishers.results import ResultWriter
 from service.settings import MemorySettings
 from service.state.store import LoggedStore
+from service.telemetry import Tracing
 
 KEYS = 10_000
 PARTITIONS = 4
@@ -91,6 +92,7 @@ class Service:
             dead_letter="dead",
             counters=counters,
             idle=lambda: False,
+            tracing=Tracing(None),
         )
         loop = asyncio.get_running_loop()
         self.store = LoggedStore(loop.time)

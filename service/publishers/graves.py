@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from service.errors import OutputTooLargeError
 from service.metrics import PipelineCounters
 from service.publishers.base import OutputTracing
-from service.publishers.protocols import NO_TRACING
 from service.publishers.runs import Entry, Run, trace_sent
 
 
@@ -24,7 +23,7 @@ class Grave:
         code: str,
         counters: PipelineCounters,
         again: Callable[[Entry], bool],
-        tracing: OutputTracing = NO_TRACING,
+        tracing: OutputTracing,
     ) -> None:
         self._code = code
         self._counters = counters

@@ -1,15 +1,14 @@
-"""What a writer of results needs of others: a publisher, a changelog, and somebody who traces.
+"""What a writer of results needs of others: a publisher and a changelog.
 
 Protocols only, so that a writer knows none of those who do it.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Protocol
 
 from service.events import RecordBatch
-from service.publishers.base import OutputTracing, Row, TopicInfo
+from service.publishers.base import Row, TopicInfo
 from service.publishers.runs import Entry, Run
 
 
@@ -78,24 +77,3 @@ class StateChanges(Protocol):
     def results_stored(self, runs: Sequence[Run], owner: object) -> None:
         """Results are durable, or have become dead letters."""
         ...
-
-
-class _NoTracing:
-    """Nothing is traced."""
-
-    active: Mapping[int, object] = MappingProxyType({})
-
-    def outgoing(self, batch: RecordBatch, index: int) -> bytes | None:
-        del batch, index
-        return None
-
-    def failed(self, batch: RecordBatch, index: int, code: str, detail: str = "") -> None:
-        del batch, index, code, detail
-
-    def sent(
-        self, topic: str, records: Iterable[tuple[RecordBatch, int]], *, since_s: float
-    ) -> None:
-        del topic, records, since_s
-
-
-NO_TRACING: Final[OutputTracing] = _NoTracing()

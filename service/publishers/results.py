@@ -43,7 +43,7 @@ from service.publishers.encoding import (
 )
 from service.publishers.graves import Grave
 from service.publishers.plain import PlainWriter, Several, by_count, gathered
-from service.publishers.protocols import NO_TRACING, Publisher, StateChanges
+from service.publishers.protocols import Publisher, StateChanges
 from service.publishers.runs import Entry, Run, trace_sent
 
 
@@ -76,7 +76,7 @@ class ResultWriter:
         dead_letter: str,
         counters: PipelineCounters,
         idle: Callable[[], bool],
-        tracing: OutputTracing | None = None,
+        tracing: OutputTracing,
         delay_topics: Collection[str] = frozenset(),
     ) -> None:
         self._publisher = publisher
@@ -87,10 +87,10 @@ class ResultWriter:
         self._counters = counters
         self._idle = idle
         self._delay_topics = delay_topics
-        self._tracing = NO_TRACING if tracing is None else tracing
+        self._tracing = tracing
         self._graves: dict[str, Grave] = {}
         self._plain = PlainWriter(
-            publisher, self, name=(pipeline, handler), output=output, tracing=self._tracing
+            publisher, self, name=(pipeline, handler), output=output, tracing=tracing
         )
         self.changes: StateChanges | None = None
 

@@ -22,8 +22,9 @@ from service.publishers.held_back import (
     by_key,
 )
 from service.publishers.runs import Run
+from service.telemetry import Tracing
 
-OWNER = Grave("handler", PipelineCounters("p"), lambda _: False)
+OWNER = Grave("handler", PipelineCounters("p"), lambda _: False, Tracing(None))
 
 
 def _batch(*keys: bytes | None, handlers: int = 2) -> RecordBatch:
@@ -179,7 +180,8 @@ class Flow:
         self.setting = Setting()
         self.batches = [_batch(*some, handlers=HANDLERS) for some in keys]
         self.owners = [
-            Grave(str(number), PipelineCounters("p"), lambda _: False) for number in range(HANDLERS)
+            Grave(str(number), PipelineCounters("p"), lambda _: False, Tracing(None))
+            for number in range(HANDLERS)
         ]
         self.ahead = [
             {

@@ -20,6 +20,7 @@ from service.publishers.base import Row, TopicInfo
 from service.publishers.plain import gathered
 from service.publishers.results import ResultWriter
 from service.publishers.runs import Entry, Run
+from service.telemetry import Tracing
 
 STAMPS = {"headrace-failed-at"}
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -71,6 +72,7 @@ def writer_of(publisher: Publisher) -> ResultWriter:
         dead_letter="dead",
         counters=PipelineCounters("p"),
         idle=lambda: False,
+        tracing=Tracing(None),
     )
 
 
