@@ -88,6 +88,15 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
 
 
+def _as_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+# PyYAML tells `<<` and `=` from text and makes nothing of them; Helm, for one, writes no quotes.
+for _tag in (_MERGE, "tag:yaml.org,2002:value"):
+    _Loader.add_constructor(_tag, _as_text)
+
+
 class Layers:
     """Merged configuration data.
 

@@ -161,6 +161,17 @@ def test_maps_can_be_merged_by_yaml(tmp_path: Path, text: str, expected: dict[st
     assert layers.data["a"] == expected
 
 
+def test_an_equals_sign_is_text_without_quotes_too(tmp_path: Path) -> None:
+    file = tmp_path / "plain.yaml"  # as Helm writes it, whatever quotes there were
+    file.write_text("separator: =\nwhere: {in: [=, <<]}\n")
+    layers = Layers()
+
+    layers.add_values(layers.read(file), file)
+
+    assert layers.problems == []
+    assert layers.data == {"separator": "=", "where": {"in": ["=", "<<"]}}
+
+
 def test_a_key_beside_a_merge_may_not_be_written_twice(tmp_path: Path) -> None:
     file = tmp_path / "twice.yaml"
     file.write_text("base: &base {x: 1}\na:\n  <<: *base\n  x: 2\n  x: 3\n")
