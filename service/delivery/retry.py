@@ -116,9 +116,26 @@ def classify(error: Exception) -> ErrorKind:
     Raises:
         FatalError: ``error`` itself: that is no record's fault, and the process must end.
     """
+    error = decisive(error)
     if isinstance(error, FatalError):
         raise error
     return ErrorKind.PERMANENT if isinstance(error, PermanentError) else ErrorKind.TRANSIENT
+
+
+def decisive(error: Exception) -> Exception:
+    """``error`` itself, or of a group, as a ``TaskGroup`` raises one, what says what follows.
+
+    That is its first fatal error, else its first permanent one (with that part it can never work),
+    else its first.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return error
+    errors = [decisive(each) for each in error.exceptions]
+    for kind in (FatalError, PermanentError):
+        for each in errors:
+            if isinstance(each, kind):
+                return each
+    return errors[0]
 
 
 def after_failure(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from service.clock import wall_clock_ms
 from service.delivery.delays import Delayed, attempts_of, rung_of
-from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure
+from service.delivery.retry import Delay, Retry, RetryPolicy, after_failure, decisive
 from service.dispatch.failure_log import FailureLog
 from service.errors import FatalError, HandlerTimeoutError
 from service.events import Event, Headers, Outcome
@@ -59,6 +59,7 @@ class Attempts:
         Raises:
             FatalError: If the handler says that the process cannot go on.
         """
+        error = decisive(error)
         if isinstance(error, FatalError):
             raise error
         counters = self._counters

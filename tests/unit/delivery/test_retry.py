@@ -77,6 +77,8 @@ def test_a_policy_out_of_range_is_refused(settings_of_policy: dict[str, float]) 
         (TransientError(), ErrorKind.TRANSIENT),
         (HandlerTimeoutError(), ErrorKind.TRANSIENT),
         (KeyError("x"), ErrorKind.TRANSIENT),
+        (ExceptionGroup("", [PermanentError()]), ErrorKind.PERMANENT),
+        (ExceptionGroup("", [TransientError(), KeyError("x")]), ErrorKind.TRANSIENT),
     ],
     ids=lambda value: value.name if isinstance(value, ErrorKind) else type(value).__name__,
 )

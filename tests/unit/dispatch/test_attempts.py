@@ -58,6 +58,19 @@ def test_what_can_never_work_is_not_tried_again() -> None:
     assert buried.failure.attempts == 1
 
 
+def test_of_the_errors_of_a_task_group_the_gravest_decides_and_is_told() -> None:
+    attempts, event, _ = setting()
+    away, no = TransientError("away"), PermanentError("no")
+
+    buried = attempts.after(event, ExceptionGroup("", [away, ExceptionGroup("", [no])]))
+
+    assert isinstance(buried, Outcome)
+    assert buried.failure is not None
+    assert buried.failure.detail == "PermanentError: no"
+    with pytest.raises(FatalError, match="cannot go on"):
+        attempts.after(event, ExceptionGroup("", [no, FatalError("cannot go on")]))
+
+
 def test_attempts_of_an_earlier_process_are_restored_and_those_of_this_one_remembered() -> None:
     attempts, event, counters = setting()
     event.batch.inherited = {0: 1}
