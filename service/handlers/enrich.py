@@ -27,7 +27,9 @@ class HttpLookup(BaseModel):
     headers: RequestHeaders = Field(default_factory=dict, description="Sent with each request.")
     request_timeout_s: float = Field(default=2.0, gt=0, description="Longest request.")
     cache_ttl_s: float = Field(default=300.0, ge=0, description="How long an answer is believed.")
-    cache_keys: int = Field(default=10_000, ge=1, description="Answers remembered at most.")
+    cache_keys: int = Field(
+        default=10_000, ge=1, description="Answers remembered at most, and 16 MiB of them."
+    )
 
     @model_validator(mode="after")
     def _client(self) -> Self:

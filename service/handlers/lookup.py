@@ -19,6 +19,9 @@ from service.handlers.http import check_status
 ANSWER_MAX_BYTES = 1024 * 1024
 """Largest answer of a lookup that is read: no topic takes more by default."""
 
+CACHE_MAX_BYTES = 16 * 1024 * 1024
+"""Most that is remembered, keys and answers as they come: 10,000 of 1 MiB would be 10 GiB."""
+
 _NOTHING_KNOWN = frozenset((204, 404))
 """No content, and not found."""
 _NO_KEYS = frozenset(("", ".", ".."))
@@ -50,18 +53,19 @@ class RemoteTable:
     Calls for a key that is being asked for wait for that answer instead of asking again.
 
     Args:
-        ask: What is known of a key, or ``None``.
+        ask: What is known of a key, or ``None``, and how many bytes it takes.
         ttl_s: How long an answer is believed.
         max_keys: Most answers that are remembered; those that were given longest ago leave.
     """
 
     def __init__(
-        self, ask: Callable[[str], Awaitable[Any]], *, ttl_s: float, max_keys: int
+        self, ask: Callable[[str], Awaitable[tuple[Any, int]]], *, ttl_s: float, max_keys: int
     ) -> None:
         self._ask = ask
         self._ttl_s = ttl_s
         self._max_keys = max_keys
-        self._cache: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[float, Any, int]] = OrderedDict()
+        self._cached_bytes = 0
         self._asking: dict[str, _Question] = {}
 
     async def get(self, key: str) -> Any:
@@ -87,19 +91,20 @@ class RemoteTable:
                 return question.answer[0]
         question = self._asking[key] = _Question()
         try:
-            found = await self._ask(key)
-            self._remember(key, found, loop.time())
+            found, size_bytes = await self._ask(key)
+            self._remember(key, found, size_bytes + len(key), loop.time())
             question.answer = (found,)
             return found
         finally:
             del self._asking[key]
             question.set()
 
-    def _remember(self, key: str, found: Any, now_s: float) -> None:
-        self._cache.pop(key, None)
-        self._cache[key] = (now_s + self._ttl_s, found)
-        if len(self._cache) > self._max_keys:
-            self._cache.popitem(last=False)
+    def _remember(self, key: str, found: Any, size_bytes: int, now_s: float) -> None:
+        known = self._cache.pop(key, None)
+        self._cached_bytes += size_bytes - (0 if known is None else known[2])
+        self._cache[key] = (now_s + self._ttl_s, found, size_bytes)
+        while len(self._cache) > self._max_keys or self._cached_bytes > CACHE_MAX_BYTES:
+            self._cached_bytes -= self._cache.popitem(last=False)[1][2]
 
 
 class HttpPeer:
@@ -115,8 +120,8 @@ class HttpPeer:
         self._options = options
         self._timeout = aiohttp.ClientTimeout(total=options.request_timeout_s)
 
-    async def ask(self, key: str) -> Any:
-        """What it knows of ``key``, or ``None`` (404, 204).
+    async def ask(self, key: str) -> tuple[Any, int]:
+        """What it knows of ``key``, or ``None`` (404, 204), and how many bytes that came in.
 
         Raises:
             TransientError: If the peer is busy, broken or away.
@@ -128,12 +133,12 @@ class HttpPeer:
                 url, headers=self._options.headers, timeout=self._timeout, allow_redirects=False
             ) as answer:
                 if answer.status in _NOTHING_KNOWN:
-                    return None
+                    return None, 0
                 check_status(answer.status, answer.headers)
                 body = await _read(answer.content)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"no answer: {type(error).__name__}") from error
         try:
-            return orjson.loads(body)
+            return orjson.loads(body), len(body)
         except orjson.JSONDecodeError:
             raise PermanentError("the lookup answers no JSON") from None

@@ -12,7 +12,7 @@ from service.errors import ConfigurationError, PermanentError, SchemaError, Tran
 from service.events import Event, RecordBatch, SourceRecord
 from service.handlers import load_handler
 from service.handlers.bound import BoundHandler
-from service.handlers.lookup import RemoteTable
+from service.handlers.lookup import CACHE_MAX_BYTES, RemoteTable
 from service.handlers.spec import _registered
 
 OpenHandler = Callable[..., Awaitable[Any]]
@@ -92,13 +92,14 @@ class _Peer:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.failing = False
+        self.size_bytes = 10
 
-    async def __call__(self, key: str) -> Any:
+    async def __call__(self, key: str) -> tuple[Any, int]:
         self.asked.append(key)
         await asyncio.sleep(1)
         if self.failing:
             raise TransientError("busy")
-        return None if key == "unknown" else {"key": key}
+        return (None if key == "unknown" else {"key": key}), self.size_bytes
 
 
 def _table(peer: _Peer, *, ttl_s: float = 300, max_keys: int = 10_000) -> RemoteTable:
@@ -173,6 +174,33 @@ async def test_the_cache_is_bounded() -> None:
         await table.get(key)
 
     assert peer.asked == ["a", "b", "c", "a"]
+
+
+async def test_the_cache_is_bounded_in_bytes_too() -> None:
+    peer = _Peer()
+    table = _table(peer)
+    peer.size_bytes = CACHE_MAX_BYTES // 4  # less than that of key and answer, so three fit
+    for key in ("a", "b", "c", "d"):
+        await table.get(key)
+    peer.size_bytes = 0
+    for key in ("b", "c", "d", "a"):
+        await table.get(key)
+
+    assert peer.asked == ["a", "b", "c", "d", "a"]
+
+
+async def test_an_answer_that_comes_again_counts_once() -> None:
+    peer = _Peer()
+    table = _table(peer, ttl_s=2)
+    peer.size_bytes = CACHE_MAX_BYTES // 3
+    await table.get("b")
+    for _ in range(4):
+        await table.get("a")
+        await asyncio.sleep(0.5)
+        peer.asked.clear()
+        await table.get("a")
+        assert peer.asked == []
+        await asyncio.sleep(1.5)
 
 
 @pytest.mark.parametrize(
