@@ -1,5 +1,6 @@
 """What a result's value, headers and trace become in Kafka.  Pure."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ from service.clock import wall_clock_ms
 from service.delivery.delays import Delayed
 from service.errors import PermanentError
 from service.events import TRACEPARENT_MAX_BYTES, Headers, Result, SameKey
-from service.publishers.base import TopicInfo
+from service.publishers.base import Row, TopicInfo
 from service.state.keyed import all_finite
 
 CONTENT_TYPE: Final = ("content-type", b"application/json")
@@ -93,6 +94,21 @@ def key_of(result: Result, own: bytes | None) -> bytes | None:
     if isinstance(key, SameKey):
         return own
     return key.encode() if isinstance(key, str) else key
+
+
+def in_time(rows: Sequence[Row], info: TopicInfo, now_ms: int) -> Sequence[Row]:
+    """``rows``, those stamped anew whose time their topic does not take, for another try.
+
+    A clock that was wrong when they were stamped, or checked, has been put right since: with the
+    times that they have they would be refused for as long as it was wrong by.
+    """
+    first_ms, last_ms = now_ms - info.behind_max_ms, now_ms + info.ahead_max_ms
+    if all(row[0] is None or first_ms <= row[0] <= last_ms for row in rows):
+        return rows
+    return [
+        row if row[0] is None or first_ms <= row[0] <= last_ms else (now_ms, *row[1:])
+        for row in rows
+    ]
 
 
 def headers_of(result: Result) -> Headers:

@@ -18,11 +18,12 @@ from typing import Final
 
 import structlog
 
-from service.clock import loop_time_s
+from service.clock import loop_time_s, wall_clock_ms
 from service.delivery.backoff import Backoff
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission
 from service.publishers.base import ProduceFailedError, ProducerClient
+from service.publishers.encoding import in_time
 from service.publishers.kafka_availability import Availability
 from service.publishers.kafka_outputs import KafkaOutputs
 from service.publishers.kafka_stuck import StuckWatch
@@ -243,7 +244,8 @@ class KafkaPublisher(KafkaOutputs):
             return True
         if sealed.writer is None:  # to be sent again: fill a new batch, as much as it takes
             writer = producer.new_batch()
-            taken = output.fill(writer, sealed.rows)
+            rows = in_time(sealed.rows, self.topics[output.topic], wall_clock_ms())
+            taken = output.fill(writer, rows)
             if taken < sealed.count:
                 sealed, rest = sealed.cut(taken)
                 output.sealed.appendleft(rest)

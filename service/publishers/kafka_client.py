@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidProducerEpoch,
+    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
@@ -339,6 +340,9 @@ def _translated(error: BaseException) -> Exception:
         return FencedError(repr(error))
     if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
         return ProduceFailedError(repr(error), too_large=True)
+    if isinstance(error, InvalidTimestampError):
+        problem = "a record's time is not taken: is the clock right, here and at the broker?"
+        return ProduceFailedError(f"{error!r}: {problem}")
     if isinstance(error, OutOfOrderSequenceNumber) or type(error) is KafkaError:
         return ProduceUnknownError(repr(error))
     return ProduceFailedError(repr(error))

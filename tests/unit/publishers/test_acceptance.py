@@ -1,16 +1,22 @@
 """What a topic takes from nobody becomes a dead letter before it is sent, whatever goes along."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from service import Event, Result, handler
+from service import Event, Result, clock, handler
 from service.clock import wall_clock_ms
 from service.errors import PermanentError
-from service.publishers.base import LONGEST_MS, TopicInfo
+from service.events import RecordBatch, SourceRecord
+from service.publishers.base import LONGEST_MS, BatchWriter, ProduceFailedError, TopicInfo
 from service.publishers.encoding import check_acceptable
+from service.publishers.kafka import KafkaPublisher
 from service.publishers.kafka_settings import DEFAULT_MAX_MESSAGE_BYTES, described
+from service.publishers.runs import Run
+from service.testing.broker import MemoryBroker
+from service.testing.broker_clients import MemoryBatchWriter, MemoryProducer
 from service.testing.harness import OUTPUT, Harness, pipeline_of
 
 HOUR_MS = 3_600_000
@@ -101,3 +107,63 @@ async def test_a_result_with_a_time_that_its_topic_does_not_take_is_dead_lettere
     (letter,) = service.dead_letters()
     assert letter.code == "handler"
     assert "ahead of ours" in letter.detail
+
+
+class PunctualProducer(MemoryProducer):
+    """Of a broker that knows the time, and takes none that is an hour ahead of it."""
+
+    async def topic_info(self, topic: str) -> TopicInfo:
+        return (await super().topic_info(topic))._replace(ahead_max_ms=HOUR_MS)
+
+    async def send(
+        self, topic: str, partition: int, batch: BatchWriter, **permission: Any
+    ) -> "asyncio.Future[int]":
+        assert isinstance(batch, MemoryBatchWriter)
+        if max(record[0] or 0 for record in batch.records) <= NOW_MS + HOUR_MS:
+            return await super().send(topic, partition, batch, **permission)
+        refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        refused.set_exception(ProduceFailedError("InvalidTimestampError()"))
+        return refused
+
+
+class Owner:
+    """Hears of nothing that matters here."""
+
+    def stored(self, *args: Any, **facts: Any) -> None: ...
+
+    def failed(self, *args: Any, **facts: Any) -> None: ...
+
+    def lost(self, *args: Any, **facts: Any) -> None: ...
+
+    def refused(self, *args: Any, **facts: Any) -> None: ...
+
+
+NOW_MS = 1_795_000_000_000
+
+
+async def test_what_a_clock_that_was_wrong_has_stamped_is_published_when_it_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("out", 1)
+    publisher = KafkaPublisher(lambda: PunctualProducer(broker))
+    inputs = RecordBatch("in", 0, [SourceRecord(b"", offset=n) for n in (0, 1)], next_offset=2)
+    own_ms = NOW_MS + HOUR_MS // 2  # what a handler has said of its result is left as it is
+    stamps = [NOW_MS + 2 * HOUR_MS, own_ms]
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(publisher.run())
+        monkeypatch.setattr(clock, "wall_clock_s", lambda: NOW_MS / 1000 + 7200)
+        await publisher.learn("out")
+        rows = [(stamp, None, b"", list[tuple[str, bytes]]()) for stamp in stamps]
+        publisher.add_run("out", 0, Run(inputs, [0, 1], Owner()), rows)
+        publisher.added(urgent=True)
+        await asyncio.sleep(60)
+        assert broker.records("out") == []
+        monkeypatch.setattr(clock, "wall_clock_s", lambda: NOW_MS / 1000)
+        async with asyncio.timeout(60):
+            await publisher.flush()
+        running.cancel()
+
+    assert [record.timestamp for record in broker.records("out")] == [NOW_MS, own_ms]
+    assert inputs.left == 0
