@@ -124,7 +124,10 @@ def _end_within(seconds: float, code: int) -> threading.Timer:
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
-    timer.start()
+    with contextlib.suppress(
+        RuntimeError
+    ):  # the system has no thread to spare: we hope for the best
+        timer.start()
     return timer
 
 

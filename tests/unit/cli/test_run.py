@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from service.__main__ import main
 from service.cli import run
 from service.cli.exit_codes import CONFIGURATION, INTERNAL, OK, TEMPORARY
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, DiskRefusedError
 from service.settings import Settings
 
 
@@ -180,6 +181,22 @@ def test_nor_does_it_keep_one_that_fails_which_says_of_what(end: str, code: int,
     assert ended.returncode == code
     assert told in ended.stderr
     assert "ended with a call under way in a thread" in ended.stderr.splitlines()[-1]
+
+
+def test_where_no_thread_is_to_be_had_it_ends_with_what_it_came_to(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _failing(monkeypatch, DiskRefusedError("state.directory: no room"))
+
+    def no_more(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", no_more)
+
+    code = main(["run"])
+
+    assert code == TEMPORARY
+    assert capfd.readouterr().err == "state.directory: no room\n"
 
 
 def test_what_kills_the_interpreter_leaves_the_place_where_it_was() -> None:
