@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service.consumers.kafka_auth import file_token_provider
+from service.many_addresses import try_every_address
 from service.rotation import Rotating, read_for_each_connection
 from service.settings import KafkaSettings
 from service.silent_brokers import wait_briefly_for_silent_brokers
@@ -18,6 +19,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """
     read_for_each_connection()
     wait_briefly_for_silent_brokers()
+    try_every_address()
     options = kafka.connection_options()
     if "sasl_plain_password" in options and kafka.sasl_plain_password_file is not None:
         options["sasl_plain_password"] = Rotating("password", kafka.sasl_password)
