@@ -134,6 +134,7 @@ class ClientHealth:
         failed: Why one of the client's own tasks ended, or ``None``.
         rebalancing: A rebalance is under way.
         missing: Topics that are to be read and that no broker knows of.
+        throttled_until_s: Until when a quota of a broker's holds this client back.
     """
 
     last_heartbeat_at_s: float
@@ -142,6 +143,7 @@ class ClientHealth:
     failed: str | None
     rebalancing: bool
     missing: Collection[str] = ()
+    throttled_until_s: float = 0.0
 
 
 class AssignmentListener(Protocol):

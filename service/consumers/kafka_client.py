@@ -91,6 +91,7 @@ class KafkaConsumerClient:
         self._last_heartbeat_at_s = 0.0
         self._synced_at_s = 0.0
         self._committing_in = -1
+        self._throttled_until_s = 0.0
         self._refreshed_ms = 0.0
         self._refreshed_at_s = 0.0
 
@@ -106,6 +107,7 @@ class KafkaConsumerClient:
             raise BrokerUnavailableError(f"cannot connect: {exc!r}") from exc
         self._last_heartbeat_at_s = self._synced_at_s = self._refreshed_at_s = loop_time_s()
         self._watch_coordinator()
+        self._watch_quotas()
         self._tap = make_tap(self._consumer)
         self._consumer.subscribe(
             topics=list(self._topics), listener=_Listener(listener, self._joined)
@@ -152,6 +154,20 @@ class KafkaConsumerClient:
 
         coordinator._do_heartbeat = noted_beat  # noqa: SLF001
         coordinator._send_req = noted_ask  # noqa: SLF001
+
+    def _watch_quotas(self) -> None:
+        """Note how long a broker holds us back for a quota; the client does not look at it."""
+        client: Any = self._require()._client  # noqa: SLF001
+        send: Callable[..., Awaitable[Any]] = client.send
+
+        async def noted_send(*arguments: Any, **options: Any) -> Any:
+            answer = await send(*arguments, **options)
+            throttle_ms = getattr(answer, "throttle_time_ms", 0)
+            if throttle_ms > 0:
+                self._throttled_until_s = loop_time_s() + throttle_ms / 1000
+            return answer
+
+        client.send = noted_send
 
     async def stop(self) -> None:
         """See :meth:`service.consumers.base.ConsumerClient.stop`."""
@@ -281,6 +297,7 @@ class KafkaConsumerClient:
             generation=coordinator.generation,
             failed=_failure(consumer),
             rebalancing=consumer._subscription.reassignment_in_progress,  # noqa: SLF001
+            throttled_until_s=self._throttled_until_s,
             missing=[name for name in self._topics if cluster.partitions_for_topic(name) is None],
         )
 

@@ -68,7 +68,8 @@ class Watchdog:
                 gc.collect()
             silent = member.silent
             records = member.counters.records_in
-            if records != last_records or not self._starved():
+            held_back = now_s < health.throttled_until_s  # a new client would be as well
+            if records != last_records or held_back or not self._starved():
                 last_records, progress_at_s = records, now_s
             elif now_s - progress_at_s > STALL_S:
                 raise ClientFailedError(f"nothing fetched for {STALL_S:g} s although there is lag")

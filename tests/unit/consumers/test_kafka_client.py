@@ -62,9 +62,14 @@ class Consumer:
                 partitions_for_topic={"logs": {0}}.get,
             ),
             _sync_task=None,
+            send=self._send,
         )
+        self.throttle_time_ms = 0
         self._fetcher = SimpleNamespace(_fetch_task=None)
         self._subscription = SimpleNamespace(reassignment_in_progress=False)
+
+    async def _send(self, _node: object, _request: object) -> object:
+        return SimpleNamespace(throttle_time_ms=self.throttle_time_ms)
 
     async def commit(self, offsets: object) -> None:
         """Try again once, in whatever generation there is by then, as the client does."""
@@ -116,6 +121,18 @@ async def test_a_heartbeat_counts_from_when_it_was_sent(client: KafkaConsumerCli
 
     assert now_s() == sent_at_s + ANSWER_S
     assert client.health().last_heartbeat_at_s == sent_at_s
+
+
+async def test_a_quota_holds_it_back_for_as_long_as_the_broker_says(
+    client: KafkaConsumerClient,
+) -> None:
+    consumer = consumer_of(client)
+    consumer.throttle_time_ms = 11_000
+    await consumer._client.send(1, "fetch")
+    consumer.throttle_time_ms = 0
+    await consumer._client.send(1, "fetch")
+
+    assert client.health().throttled_until_s == now_s() + 11.0
 
 
 async def test_a_join_counts_from_when_its_last_question_was_sent(

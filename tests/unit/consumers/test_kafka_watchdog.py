@@ -32,6 +32,7 @@ class Client:
         self.end = 10
         self.open_from: int | None = None
         self.missing: list[str] = []
+        self.throttled_until_s = 0.0
 
     def health(self) -> ClientHealth:
         now_s = asyncio.get_running_loop().time()
@@ -44,6 +45,7 @@ class Client:
             failed=self.failed,
             rebalancing=False,
             missing=self.missing,
+            throttled_until_s=self.throttled_until_s,
         )
 
     def end_offset_seen(self, partition: TopicPartition) -> int:
@@ -125,6 +127,15 @@ async def test_lag_and_room_and_nothing_fetched_for_15_s_replace_it(watched: Wat
 
     assert after_s == pytest.approx(STALL_S + 2 * WATCH_INTERVAL_S)
     assert said == "nothing fetched for 15 s although there is lag"
+
+
+async def test_a_client_that_a_quota_holds_back_is_left_alone_for_as_long(watched: Watched) -> None:
+    watched.client.end = 11
+    watched.client.throttled_until_s = asyncio.get_running_loop().time() + 48.0
+
+    after_s, _ = await watched.ends_after_s()
+
+    assert after_s == pytest.approx(48.0 + STALL_S, abs=2 * WATCH_INTERVAL_S)
 
 
 @pytest.mark.parametrize("quiet_because", ["no room", "not fetching", "stopping", "not assigned"])
