@@ -155,7 +155,7 @@ def _ended_with_a_call_left_behind(end: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-c", _LEAVES_A_CALL_BEHIND.format(end=end)],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
 
@@ -223,7 +223,7 @@ def test_a_service_that_is_stopped_while_a_handler_is_imported_has_drained(
         capture_output=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path.cwd())))},
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
