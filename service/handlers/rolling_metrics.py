@@ -27,6 +27,7 @@ from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
     NEVER_MS,
     CountWindows,
+    Told,
     Window,
     finished,
 )
@@ -352,7 +353,7 @@ def _key_texts(records: Sequence[Any]) -> list[str]:
         ]
 
 
-def _report(key: str, window: Window, *, final: bool) -> dict[str, Any]:
+def _report(key: str, window: Told, *, final: bool) -> dict[str, Any]:
     end_ms = window.end_ms if window.end_ms < -BEFORE_ALL_MS else None
     return {
         "key": key,

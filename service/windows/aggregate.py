@@ -15,8 +15,9 @@ against the deviation.  Quantiles by :class:`~service.windows.quantiles.Quantile
 import sys
 from array import array
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
 from math import inf, sqrt
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -28,56 +29,37 @@ FOLD_AT: Final = 128
 """Values that are kept as they came before they are folded in."""
 
 _LITTLE: Final = sys.byteorder == "little"
-_SHARES: Final = (0.5, 0.95, 0.99)
+SHARES: Final = (0.5, 0.95, 0.99)
+"""Of the values, which are at or below the quantiles that are told."""
 
 
-class Figures:
-    """What is known of the values that have been folded in.
+class Moments:
+    """Count, mean and deviation of some values.
 
     Attributes:
         count: Values so far.
         mean: Their arithmetic mean.
         m2: Sum of the squared distances from the mean.
-        min: The smallest; infinity while there is none.
-        max: The largest; minus infinity while there is none.
-        sketch: Their quantiles.
     """
 
-    __slots__ = ("count", "m2", "max", "mean", "min", "sketch")
+    __slots__ = ("count", "m2", "mean")
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = 0.0
-        self.m2 = 0.0
-        self.min = inf
-        self.max = -inf
-        self.sketch = QuantileSketch()
+    def __init__(self, count: int = 0, mean: float = 0.0, m2: float = 0.0) -> None:
+        self.count = count
+        self.mean = mean
+        self.m2 = m2
 
-    def add_many(self, values: "array[float]") -> None:
+    def add_run(self, values: "array[float]") -> None:
         """Add ``values``, of which there is at least one."""
-        self.add_moments(values)
-        self.sketch.add_many(values)
-
-    def add_moments(self, values: "array[float]") -> None:
-        """:meth:`add_many` without the quantiles."""
         count = len(values)
         mean = sum(values) / count
         deltas = [value - mean for value in values]
         left = sum(deltas)  # what the rounding of the mean has left over
         m2 = sum([delta * delta for delta in deltas]) - left * left / count
-        self._combine(count, mean + left / count, m2)
-        low, high = min(values), max(values)
-        self.min = min(self.min, low)
-        self.max = max(self.max, high)
+        self.combine(count, mean + left / count, m2)
 
-    def merge(self, other: "Figures") -> None:
-        """Add everything that ``other`` has, which holds at least one value."""
-        self._combine(other.count, other.mean, other.m2)
-        self.min = min(self.min, other.min)
-        self.max = max(self.max, other.max)
-        self.sketch.merge(other.sketch)
-
-    def _combine(self, count: int, mean: float, m2: float) -> None:
+    def combine(self, count: int, mean: float, m2: float) -> None:
+        """Add the moments of other values, of which there is at least one."""
         total = self.count + count
         delta = mean - self.mean
         # the counts first: squares of the largest values leave no room for them
@@ -85,13 +67,78 @@ class Figures:
         self.mean += delta * count / total
         self.count = total
 
+    def report(
+        self, low: float, high: float, quantiles: Iterable[float]
+    ) -> dict[str, float | int | None]:
+        """See :meth:`Aggregate.report`.
+
+        Args:
+            low: The smallest value.
+            high: The largest value.
+            quantiles: Those of :data:`SHARES`, as they were found.
+        """
+        p50, p95, p99 = (min(max(value, low), high) for value in quantiles)
+        count = self.count
+        return {
+            "count": count,
+            "mean": self.mean,
+            "min": low,
+            "max": high,
+            "std": sqrt(self.m2 / (count - 1)) if count > 1 else None,
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+        }
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Self:
+        """The moments of the figures that :meth:`Figures.encode` described."""
+        return cls(*orjson.loads(encoded)[:3])
+
+
+class Figures(Moments):
+    """What is known of the values that have been folded in.
+
+    Attributes:
+        min: The smallest; infinity while there is none.
+        max: The largest; minus infinity while there is none.
+        sketch: Their quantiles.
+    """
+
+    __slots__ = ("max", "min", "sketch")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.min = inf
+        self.max = -inf
+        self.sketch = QuantileSketch()
+
+    def add_many(self, values: "array[float]") -> None:
+        """Add ``values``, of which there is at least one."""
+        self.add_run(values)
+        self.count_in(values)
+
+    def count_in(self, values: "array[float]") -> None:
+        """:meth:`add_many` without the moments."""
+        low, high = min(values), max(values)
+        self.min = min(self.min, low)
+        self.max = max(self.max, high)
+        self.sketch.add_many(values)
+
+    def merge(self, other: "Figures") -> None:
+        """Add everything that ``other`` has, which holds at least one value."""
+        self.combine(other.count, other.mean, other.m2)
+        self.min = min(self.min, other.min)
+        self.max = max(self.max, other.max)
+        self.sketch.merge(other.sketch)
+
     def encode(self) -> bytes:
         """As JSON; :meth:`decode` gives it back."""
         sketch = self.sketch.encode()
         return orjson.dumps([self.count, self.mean, self.m2, self.min, self.max, sketch])
 
     @classmethod
-    def decode(cls, encoded: bytes) -> "Figures":
+    def decode(cls, encoded: bytes) -> Self:
         """The figures that :meth:`encode` described."""
         figures = cls.__new__(cls)
         figures.count, figures.mean, figures.m2, figures.min, figures.max, sketch = orjson.loads(
@@ -107,14 +154,16 @@ class Aggregate:
     Attributes:
         recent: Values that are not folded in yet.  Whoever cannot afford a call may append to it
             and calls :meth:`fold` when it has :data:`FOLD_AT` of them.
+        folded: The others, as :class:`Figures` encodes them; empty while there are none.
+        folded_count: How many the others are.
     """
 
-    __slots__ = ("_folded", "_folded_count", "recent")
+    __slots__ = ("folded", "folded_count", "recent")
 
     def __init__(self) -> None:
         self.recent = array("d")
-        self._folded_count = 0
-        self._folded = b""
+        self.folded_count = 0
+        self.folded = b""
 
     def add(self, value: float) -> None:
         """Add one value."""
@@ -129,10 +178,9 @@ class Aggregate:
 
     def merge(self, other: "Aggregate") -> None:
         """Add everything that ``other`` has added."""
-        folded = other._folded  # noqa: SLF001 -- one of our own kind
-        if folded:
+        if other.folded:
             figures = self.figures()
-            figures.merge(Figures.decode(folded))
+            figures.merge(Figures.decode(other.folded))
             self._keep(figures)
         self.recent.extend(other.recent)
         if len(self.recent) >= FOLD_AT:
@@ -140,18 +188,18 @@ class Aggregate:
 
     def _keep(self, figures: Figures) -> None:
         if figures.count:
-            self._folded = figures.encode()
-            self._folded_count = figures.count
+            self.folded = figures.encode()
+            self.folded_count = figures.count
             self.recent = array("d")
 
     @property
     def count(self) -> int:
         """Values so far."""
-        return self._folded_count + len(self.recent)
+        return self.folded_count + len(self.recent)
 
     def figures(self) -> Figures:
         """What is known of all values, to keep."""
-        figures = Figures.decode(self._folded) if self._folded else Figures()
+        figures = Figures.decode(self.folded) if self.folded else Figures()
         if self.recent:
             figures.add_many(self.recent)
         return figures
@@ -163,28 +211,10 @@ class Aggregate:
         1 % of the value of their rank, and never outside of what occurred; of fewer than
         :data:`FOLD_AT` values they are exact.
         """
-        if self._folded:
+        if self.folded:
             figures = self.figures()
-            low, high = figures.min, figures.max
-            quantiles = figures.sketch.quantiles(*_SHARES)
-            p50, p95, p99 = (min(max(value, low), high) for value in quantiles)
-        else:
-            figures = Figures()
-            figures.add_moments(self.recent)
-            low, high = figures.min, figures.max
-            ordered = sorted(self.recent)  # all values are there, so nothing need be estimated
-            p50, p95, p99 = (ordered[int(share * (len(ordered) - 1))] for share in _SHARES)
-        count = figures.count
-        return {
-            "count": count,
-            "mean": figures.mean,
-            "min": low,
-            "max": high,
-            "std": sqrt(figures.m2 / (count - 1)) if count > 1 else None,
-            "p50": p50,
-            "p95": p95,
-            "p99": p99,
-        }
+            return figures.report(figures.min, figures.max, figures.sketch.quantiles(*SHARES))
+        return report_of_few(self.recent)
 
     def encode(self) -> bytes:
         """As the text of JSON; :meth:`decode` gives it back.
@@ -196,7 +226,7 @@ class Aggregate:
         if not _LITTLE:
             recent = recent[:]
             recent.byteswap()
-        return b'[%b,"%b"]' % (self._folded or b"null", b2a_base64(recent, newline=False))
+        return b'[%b,"%b"]' % (self.folded or b"null", b2a_base64(recent, newline=False))
 
     @classmethod
     def decode(cls, encoded: list[Any]) -> "Aggregate":
@@ -211,6 +241,32 @@ class Aggregate:
         if not _LITTLE:
             aggregate.recent.byteswap()
         if folded is not None:
-            aggregate._folded_count = folded[0]
-            aggregate._folded = orjson.dumps(folded)
+            aggregate.folded_count = folded[0]
+            aggregate.folded = orjson.dumps(folded)
         return aggregate
+
+
+def report_of_few(values: "array[float]") -> dict[str, float | int | None]:
+    """See :meth:`Aggregate.report`; all values are there, so nothing need be estimated."""
+    moments = Moments()
+    moments.add_run(values)
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    quantiles = [ordered[int(share * last)] for share in SHARES]
+    return moments.report(ordered[0], max(values), quantiles)
+
+
+def added_up(aggregates: Iterable[Aggregate]) -> "tuple[Figures, array[float]]":
+    """What merging all of them in their order makes: what is folded in, and what is recent."""
+    figures, recent = Figures(), array("d")
+    for each in aggregates:
+        if each.folded:
+            if recent:
+                figures.add_many(recent)
+                recent = array("d")
+            figures.merge(Figures.decode(each.folded))
+        recent.extend(each.recent)
+        if len(recent) >= FOLD_AT:
+            figures.add_many(recent)
+            recent = array("d")
+    return figures, recent

@@ -104,8 +104,8 @@ class QuantileSketch:
         for share in shares:
             place = bisect_right(seen, int(share * (seen[-1] - 1)))
             bucket = buckets[place]
-            middle = 0.0 if bucket is None else _middle(bucket)
-            answers.append(-middle if place < zeros_at else middle)
+            answer = 0.0 if bucket is None else middle(bucket)
+            answers.append(-answer if place < zeros_at else answer)
         return answers
 
     def encode(self) -> list[Any]:
@@ -133,7 +133,8 @@ def _buckets(flat: list[int]) -> Counter[int]:
     return buckets
 
 
-def _middle(bucket: int) -> float:
+def middle(bucket: int) -> float:
+    """What is answered for the values of ``bucket``."""
     return 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 

@@ -7,23 +7,33 @@ ends.  All bounds are milliseconds of event time, and a window holds the timesta
 
 import sys
 from bisect import bisect_right
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
-from service.windows.aggregate import Aggregate
+from service.windows.aggregate import FOLD_AT, Aggregate
+from service.windows.running import Running
 
 NEVER_MS: Final = 2**62
 """End of a window that no time finishes."""
 
 
 class Window:
-    """One window of one key."""
+    """One window of one key.
 
-    __slots__ = ("aggregate", "end_ms", "start_ms")
+    Attributes:
+        start_ms: Its first moment.
+        end_ms: The first moment after it.
+        aggregate: Its values.
+        running: What is reported of it and those before it, if that is kept up; in memory only.
+    """
+
+    __slots__ = ("aggregate", "end_ms", "running", "start_ms")
 
     def __init__(self, start_ms: int, end_ms: int, aggregate: Aggregate | None = None) -> None:
         self.start_ms = start_ms
         self.end_ms = end_ms
         self.aggregate = Aggregate() if aggregate is None else aggregate
+        self.running: Running | None = None
 
     def encode(self) -> bytes:
         """As the text of JSON; :meth:`decode` gives it back."""
@@ -36,6 +46,33 @@ class Window:
 
     def __repr__(self) -> str:
         return f"Window({self.start_ms}, {self.end_ms}, count={self.aggregate.count})"
+
+
+class Told(Protocol):
+    """What a value has come into: a window, or several together."""
+
+    @property
+    def start_ms(self) -> int:
+        """Its first moment."""
+        ...
+
+    @property
+    def end_ms(self) -> int:
+        """The first moment after it, or its last."""
+        ...
+
+    @property
+    def aggregate(self) -> Aggregate | Running:
+        """Its values."""
+        ...
+
+
+class Sum(NamedTuple):
+    """Panes together; see :class:`SlidingWindows`."""
+
+    start_ms: int
+    end_ms: int
+    aggregate: Aggregate | Running
 
 
 class Windowing(Protocol):
@@ -52,7 +89,7 @@ class Windowing(Protocol):
 
     def add(
         self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
-    ) -> list[Window]:
+    ) -> Sequence[Told]:
         """Add a value to every window that it belongs to and that is not finished.
 
         Args:
@@ -62,7 +99,8 @@ class Windowing(Protocol):
             watermark_ms: Where event time is; what it has passed stays closed.
 
         Returns:
-            The windows that got it; empty if it is too late for all of them.
+            The windows that got it, good until the next call; empty if it is too late for all
+            of them.
         """
         ...
 
@@ -173,7 +211,7 @@ class CountWindows:
         window.aggregate.add(value)
         return [window]
 
-    def full(self, window: Window) -> bool:
+    def full(self, window: Told) -> bool:
         """Whether ``window`` has all of its values."""
         return window.aggregate.count >= self._count
 
@@ -204,7 +242,7 @@ class SlidingWindows:
 
     def add(
         self, windows: list[Window], timestamp_ms: int, value: float, watermark_ms: int
-    ) -> list[Window]:
+    ) -> list[Sum]:
         """See :class:`Windowing`; ``windows`` are panes, and what is returned is their sum."""
         if timestamp_ms + self._size_ms <= watermark_ms:
             return []
@@ -212,13 +250,28 @@ class SlidingWindows:
         # A pane is kept until no window that is still in time can reach back to it: a value is
         # in time for one length behind the watermark, and its window begins another one before.
         pane = _find_or_open(windows, start_ms, start_ms + self._pane_ms + 2 * self._size_ms)
-        pane.aggregate.add(value)
         begin_ms = timestamp_ms - self._size_ms
-        total = Window(begin_ms, timestamp_ms)
-        for other in windows:
-            if begin_ms - self._pane_ms < other.start_ms <= timestamp_ms:
-                total.aggregate.merge(other.aggregate)
-        return [total]
+        first_ms = begin_ms - begin_ms % self._pane_ms
+        running = pane.running
+        if running is not None and running.first_ms == first_ms:
+            running.add(value)
+            return [Sum(begin_ms, timestamp_ms, running)]
+        pane.aggregate.add(value)
+        inside: list[Aggregate] = []
+        for other in reversed(windows):
+            if other.start_ms < first_ms:
+                break
+            other.running = None  # this pane may be in it
+            if other.start_ms <= start_ms:
+                inside.append(other.aggregate)
+        inside.reverse()
+        if sum([FOLD_AT if each.folded else len(each.recent) for each in inside]) < FOLD_AT:
+            few = Aggregate()
+            for each in inside:
+                few.recent.extend(each.recent)
+            return [Sum(begin_ms, timestamp_ms, few)]
+        pane.running = running = Running(inside[:-1], pane.aggregate, first_ms)
+        return [Sum(begin_ms, timestamp_ms, running)]
 
 
 def finished(windows: list[Window], watermark_ms: int, most: int = sys.maxsize) -> list[Window]:

@@ -1,11 +1,15 @@
 from collections import defaultdict
+from math import ceil
+from random import Random
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from service.windows.aggregate import Aggregate
+from service.windows.running import Running
 from service.windows.watermark import BEFORE_ALL_MS
 from service.windows.windowing import (
     CountWindows,
@@ -124,6 +128,78 @@ def test_a_sliding_window_that_is_in_time_still_finds_all_of_its_panes() -> None
     (total,) = windowing.add(windows, 160, 1.0, 250)
 
     assert total.aggregate.count == 2
+
+
+_BURSTS = st.tuples(
+    st.integers(-150, 150) | st.sampled_from([0, 1, 5, 1_000]),
+    st.sampled_from([1, 2, 40, 150]),
+    st.integers(0, 12),
+)
+"""From the newest time to the first value, how many there are, most time from one to the next."""
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        _BURSTS | st.sampled_from(["time passes", "the process dies"]), min_size=1, max_size=12
+    ),
+    st.sampled_from([100, 95, 107]),
+    st.integers(),
+)
+def test_what_sliding_windows_report_is_the_sum_of_their_panes_to_the_last_bit(
+    steps: list[tuple[int, int, int] | str], size_ms: int, seed: int
+) -> None:
+    random = Random(seed)
+    windowing = SlidingWindows(size_ms)
+    windows: list[Window] = []
+    newest_ms, watermark_ms = 1_000_000, _NOW
+
+    for step in steps:
+        if isinstance(step, tuple):
+            from_newest_ms, count, apart_ms = step
+            at_ms = newest_ms + from_newest_ms
+            for _ in range(count):
+                value = random.choice(
+                    [0.0, -0.0, 5.0, random.gauss(0, 5), random.lognormvariate(0, 20)]
+                )
+                told = windowing.add(windows, at_ms, value, watermark_ms)
+                if at_ms + size_ms <= watermark_ms:
+                    assert told == []
+                else:
+                    ((start_ms, end_ms, kept),) = told
+                    assert (start_ms, end_ms) == (at_ms - size_ms, at_ms)
+                    # the text, in which 0.0 is not -0.0
+                    assert repr(kept.report()) == repr(added_up(windows, at_ms, size_ms).report())
+                newest_ms = max(newest_ms, at_ms)
+                at_ms += random.choice([apart_ms, 0, -apart_ms // 2])
+        elif step == "the process dies":
+            windows = [Window.decode(orjson.loads(window.encode())) for window in windows]
+        else:
+            watermark_ms = newest_ms - 50
+            finished(windows, watermark_ms)
+
+
+def added_up(panes: list[Window], at_ms: int, size_ms: int) -> Aggregate:
+    """All panes of the window that ends at ``at_ms``, one after the other."""
+    total = Aggregate()
+    for pane in panes:
+        if at_ms - size_ms - ceil(size_ms / 10) < pane.start_ms <= at_ms:
+            total.merge(pane.aggregate)
+    return total
+
+
+def test_the_sum_of_the_panes_is_kept_while_the_newest_goes_on() -> None:
+    windowing = SlidingWindows(100, panes=10)
+    windows: list[Window] = []
+    for at_ms in range(200):
+        windowing.add(windows, at_ms, 1.0, at_ms - 100)
+        windowing.add(windows, at_ms, 2.0, at_ms - 100)
+
+    sums = [windowing.add(windows, 200, float(value), 100)[0].aggregate for value in range(2)]
+
+    assert sums[0] is sums[1]
+    assert isinstance(sums[0], Running)
+    assert [window.start_ms for window in windows if window.running is not None] == [200]
 
 
 @pytest.mark.parametrize(
