@@ -129,12 +129,19 @@ class HoppingWindows:
         start_ms = timestamp_ms - timestamp_ms % self._advance_ms
         updated: list[Window] = []
         first_ms = max(timestamp_ms - self._size_ms, watermark_ms - self._size_ms)
+        place = len(windows)  # those from here on begin after the one that is looked for
         while start_ms > first_ms:
             if self._bounds[0] != start_ms:
                 self._bounds = start_ms, start_ms + self._size_ms
-            # The same two integers for all keys: with many keys each look at one of its own is
-            # a wait for memory.
-            window = _find_or_open(windows, *self._bounds)
+            while place and windows[place - 1].start_ms > start_ms:
+                place -= 1
+            if place and windows[place - 1].start_ms == start_ms:
+                place -= 1
+                window = windows[place]
+            else:
+                # The same two integers for all keys: with many keys each look at one of its own
+                # is a wait for memory.
+                window = _open(windows, *self._bounds)
             window.aggregate.add(value)
             updated.append(window)
             start_ms -= self._advance_ms
@@ -290,6 +297,10 @@ def _find_or_open(windows: list[Window], start_ms: int, end_ms: int) -> Window:
             return window
         if window.start_ms < start_ms:
             break
+    return _open(windows, start_ms, end_ms)
+
+
+def _open(windows: list[Window], start_ms: int, end_ms: int) -> Window:
     window = Window(start_ms, end_ms)
     windows.insert(bisect_right(windows, end_ms, key=_end), window)
     return window

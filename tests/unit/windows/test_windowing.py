@@ -1,6 +1,7 @@
 from collections import defaultdict
 from math import ceil
 from random import Random
+from typing import Any
 
 import orjson
 import pytest
@@ -52,6 +53,27 @@ def test_hopping_windows_hold_what_a_filter_by_their_bounds_finds(
         figures = window.aggregate.figures()
         assert figures.max == max(inside)
         assert figures.mean == pytest.approx(sum(inside) / len(inside))
+
+
+class Looked(Window):
+    """Counts how often anybody looks when a window begins."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        Looked.looks += name == "start_ms"
+        return super().__getattribute__(name)
+
+
+def test_a_value_looks_through_its_hopping_windows_once() -> None:
+    windowing = HoppingWindows(500, 1)
+    windows: list[Window] = [Looked(start_ms, start_ms + 500) for start_ms in range(600)]
+    Looked.looks = 0
+
+    updated = windowing.add(windows, 560, 1.0, _NOW)
+
+    assert updated == windows[61:561]
+    assert Looked.looks <= 3 * len(windows)
 
 
 @given(_EVENTS, st.integers(1, 60))
