@@ -80,6 +80,12 @@ def _delay_topics(value: Any) -> Any:
     return entries
 
 
+def _or_their_names(schema: dict[str, Any]) -> None:
+    """What :func:`_delay_topics` takes, for those who check against the schema, as the chart."""
+    name = {"type": "string", "pattern": _DELAY_SUFFIX.pattern}
+    schema["items"] = {"anyOf": [schema["items"], name]}
+
+
 class RetrySettings(Section):
     """How often a failed record is tried again, and when."""
 
@@ -99,6 +105,7 @@ class RetrySettings(Section):
         description="Topics of this pipeline alone to wait in after the attempts in place, "
         "shortest delay first: {topic, delay_s}, or a name that ends in its delay such as "
         "logs.retry.30s.",
+        json_schema_extra=_or_their_names,
     )
 
 
