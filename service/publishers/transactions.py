@@ -31,7 +31,7 @@ from service.publishers.kafka import KafkaPublisher
 from service.publishers.output import OutputPartition
 from service.publishers.runs import Entry, Run, count_by_owner
 from service.publishers.shares import Room, Shares
-from service.publishers.transaction_batches import send_outputs
+from service.publishers.transaction_batches import SEND_TIMEOUT_S, send_outputs
 
 log = structlog.get_logger(__name__)
 
@@ -307,7 +307,8 @@ class TransactionalPublisher:
             raise
         except (ServiceError, TimeoutError) as exc:
             await producer.abort()
-            raise TransactionFailedError(f"{partition[0]}/{partition[1]}: {exc}") from exc
+            reason = str(exc) or f"no answer within {SEND_TIMEOUT_S:g} s"
+            raise TransactionFailedError(f"{partition[0]}/{partition[1]}: {reason}") from exc
         finally:
             self._backlog.settle(records, size_bytes)
         self._tell_owners(sent, began_s)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from service import Event, Result, handler
+from service.errors import TransactionFailedError
 from service.events import RecordBatch, SourceRecord
 from service.publishers.base import ProduceUnknownError, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
@@ -256,6 +257,21 @@ async def test_what_comes_while_a_transaction_is_on_its_way_goes_into_the_next()
     assert setting.values("out") == [b"0", b"1"]
     assert await setting.commit(4)
     assert setting.values("out") == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_transaction_that_nobody_answers_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(*_: object) -> asyncio.Future[int]:
+        return asyncio.get_running_loop().create_future()
+
+    setting = Setting()
+    await setting.open("out")
+    setting.add("out", inputs(1), [0])
+    monkeypatch.setattr(MemoryTransactions, "send", silent)
+
+    with pytest.raises(TransactionFailedError, match=r"no answer within 20 s$"):
+        await setting.commit(1)
 
 
 async def test_results_of_a_record_with_two_handlers_wait_for_the_last_of_them() -> None:
