@@ -52,6 +52,11 @@ def test_a_wrong_value_is_refused_by_its_path(values: dict[str, Any], words: str
         ({"config.grace_period_s": 60, "terminationGracePeriodSeconds": 65}, "the same thing"),
         ({"keda.enabled": True, "keda.kafka.enabled": False}, "needs a trigger"),
         ({"keda.enabled": True, "keda.minReplicaCount": 7}, "minReplicaCount is above"),
+        ({"keda.enabled": True, "keda.minReplicaCount": 0,
+          "config.pipelines.p": {
+              "sources": {"kafka": {"topics": ["in"], "group_id": "g"}}, "dead_letter": "d",
+              "handlers": {"h": {"use": "log_alerts", "retry": {"delay_topics": ["in.5m"]}}}}},
+         "wait in delay topics"),
         ({"keda.enabled": True, "config.kafka.security_protocol": "SASL_SSL",
           "config.kafka.sasl_mechanism": "OAUTHBEARER",
           "config.kafka.sasl_oauth_token_file": "/var/run/secrets/token"},

@@ -138,6 +138,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* "true" when a handler has its records wait in Kafka. */}}
+{{- define "headrace.delays" -}}
+{{- $found := false -}}
+{{- range $pipeline := .Values.config.pipelines -}}
+{{- range $handler := $pipeline.handlers -}}
+{{- if dig "retry" "delay_topics" list $handler -}}{{- $found = true -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $found -}}true{{- end -}}
+{{- end -}}
+
 {{/* Labels that Prometheus gives to what it scrapes of this release's pods, as a selector. */}}
 {{- define "headrace.ownPods" -}}
 namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" . }}-[a-z0-9]+(-[a-z0-9]{5})?"
@@ -197,6 +208,9 @@ namespace={{ .Release.Namespace | quote }},pod=~"{{ include "headrace.fullname" 
 {{- end -}}
 {{- if and $values.keda.enabled $values.keda.kafka.enabled (not $values.keda.authenticationRef) -}}
 {{- include "headrace.validateTrigger" . -}}
+{{- end -}}
+{{- if and $values.keda.enabled (eq 0 (int $values.keda.minReplicaCount)) (include "headrace.delays" .) -}}
+{{- fail "keda.minReplicaCount is 0, but records wait in delay topics (retry.delay_topics), which KEDA does not watch: without a pod they would wait for the next record of an input; set it to 1 or more" -}}
 {{- end -}}
 {{- if gt (int $values.keda.minReplicaCount) (int $values.keda.maxReplicaCount) -}}
 {{- fail "keda.minReplicaCount is above keda.maxReplicaCount" -}}
