@@ -128,10 +128,10 @@ class HandlerContext:
                 forgotten, and counted as evicted.
 
         Raises:
-            ConfigurationError: If that state has been asked for already.
+            ConfigurationError: If that state has been asked for already, or ``go_off`` is async.
         """
         wall_ms = wall_clock_ms() - int(asyncio.get_running_loop().time() * 1000)
-        timers = KeyTimers(self._kept(name, max_keys), go_off, wall_ms=wall_ms)
+        timers = KeyTimers(self._kept(name, max_keys, go_off), go_off, wall_ms=wall_ms)
         self.made_timers.append(timers)
         return timers
 
@@ -159,7 +159,7 @@ class HandlerContext:
         """
         clock = asyncio.get_running_loop().time
         timers = EventTimers(
-            self._kept(name, max_keys),
+            self._kept(name, max_keys, go_off),
             go_off,
             lateness_s=lateness_s,
             idle_s=idle_s,
@@ -169,8 +169,12 @@ class HandlerContext:
         self.made_timers.append(timers)
         return timers
 
-    def _kept(self, name: str, max_keys: int) -> KeyedState:
+    def _kept(self, name: str, max_keys: int, go_off: GoOff) -> KeyedState:
         """The state of timers, which would take entries of others in it for theirs."""
+        if inspect.iscoroutinefunction(go_off):  # each timer would fail when it is due, and be gone
+            raise ConfigurationError(
+                [f"the timers {name!r}: go_off is async, but what it returns is not waited for"]
+            )
         if name in self.asked:
             raise ConfigurationError(
                 [f"the state {name!r} is in use already: give these timers another name"]

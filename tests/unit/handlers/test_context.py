@@ -2,9 +2,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
+from service.errors import ConfigurationError
 from service.events import Result
 from service.handlers.context import Clients, HandlerContext
 from service.handlers.state import MemoryStateStore
+from service.handlers.timers import Timer
 from service.state.keyed import Partition
 
 
@@ -92,3 +96,11 @@ async def test_state_is_shared_by_name_within_a_handler() -> None:
     context.state().put(Partition("t", 0), "k", 1)
 
     assert context.state().get(Partition("t", 0), "k") == 1
+
+
+async def test_a_timer_that_is_async_is_refused_before_any_is_set() -> None:
+    async def go_off(timer: Timer) -> None: ...
+
+    for timers in (_context(Clients()).timers, _context(Clients()).event_timers):
+        with pytest.raises(ConfigurationError, match="go_off is async"):
+            timers(go_off)
