@@ -22,7 +22,8 @@ from service.handlers.spec import handler
 from service.handlers.timers import FORGOTTEN_AFTER_S
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
-from service.windows.aggregate import FOLD_AT, LARGEST
+from service.windows.aggregate import FOLD_AT, LARGEST, Aggregate
+from service.windows.running import Running
 from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
     NEVER_MS,
@@ -304,7 +305,9 @@ class RollingMetrics:
         else:
             touched[key] = windows
         if full or self._tells_updates:
-            return [Result(_report(key, window, final=full), key=key) for window in updated]
+            return [
+                Result(_report(key, window, window.told, final=full), key=key) for window in updated
+            ]
         return None
 
     def _close(self, place: Place, time: _Time, limit: int) -> list[Result]:
@@ -331,7 +334,9 @@ class RollingMetrics:
                 self._windows.delete(place, key)
             if not self._sliding:
                 results.extend(
-                    PartitionResult(partition, _report(key, window, final=True), key=key)
+                    PartitionResult(
+                        partition, _report(key, window, window.aggregate, final=True), key=key
+                    )
                     for window in done
                 )
         return results
@@ -353,14 +358,14 @@ def _key_texts(records: Sequence[Any]) -> list[str]:
         ]
 
 
-def _report(key: str, window: Told, *, final: bool) -> dict[str, Any]:
+def _report(key: str, window: Told, values: Aggregate | Running, *, final: bool) -> dict[str, Any]:
     end_ms = window.end_ms if window.end_ms < -BEFORE_ALL_MS else None
     return {
         "key": key,
         "start": window.start_ms,
         "end": end_ms,
         "final": final,
-        **window.aggregate.report(),
+        **values.report(),
     }
 
 

@@ -21,7 +21,8 @@ class Running:
     is right while nothing is added to ``closed``, and to ``last`` only here.
 
     Args:
-        closed: What has come before, in order.
+        closed: What has come before, in order; ``None`` if ``last`` reports by itself, which is
+            not what merging it into nothing does: that rounds.
         last: What gets values; with ``closed`` it has values that are folded in, or so many that
             merging would fold them in.
         first_ms: From when on ``closed`` has all that there is.
@@ -31,6 +32,7 @@ class Running:
     """
 
     __slots__ = (
+        "_alone",
         "_base",
         "_before",
         "_folded_count",
@@ -42,8 +44,9 @@ class Running:
         "first_ms",
     )
 
-    def __init__(self, closed: Iterable[Aggregate], last: Aggregate, first_ms: int) -> None:
-        figures, head = added_up(closed)
+    def __init__(self, closed: Iterable[Aggregate] | None, last: Aggregate, first_ms: int) -> None:
+        figures, head = added_up(closed or ())
+        self._alone = closed is None
         self.first_ms = first_ms
         self._last = last
         self._before = self._base = Moments(figures.count, figures.mean, figures.m2)
@@ -91,6 +94,9 @@ class Running:
             before.add_run(self._head)
             self._head = array("d")
         folded = Moments.decode(self._last.folded)
+        self._folded_count = folded.count
+        if self._alone:
+            self._base = folded
+            return
         self._base = Moments(before.count, before.mean, before.m2)
         self._base.combine(folded.count, folded.mean, folded.m2)
-        self._folded_count = folded.count

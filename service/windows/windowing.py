@@ -8,7 +8,7 @@ ends.  All bounds are milliseconds of event time, and a window holds the timesta
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from service.windows.aggregate import FOLD_AT, Aggregate
 from service.windows.running import Running
@@ -34,6 +34,25 @@ class Window:
         self.end_ms = end_ms
         self.aggregate = Aggregate() if aggregate is None else aggregate
         self.running: Running | None = None
+
+    def add(self, value: float) -> None:
+        """Add one value."""
+        if self.running is None:
+            self.aggregate.add(value)
+        else:
+            self.running.add(value)
+
+    @property
+    def count(self) -> int:
+        """Values so far."""
+        return self.aggregate.count
+
+    @property
+    def told(self) -> Aggregate | Running:
+        """See :class:`Told`."""
+        if self.running is None and self.aggregate.folded:
+            self.running = Running(None, self.aggregate, self.start_ms)
+        return self.aggregate if self.running is None else self.running
 
     def encode(self) -> bytes:
         """As the text of JSON; :meth:`decode` gives it back."""
@@ -62,17 +81,30 @@ class Told(Protocol):
         ...
 
     @property
-    def aggregate(self) -> Aggregate | Running:
-        """Its values."""
+    def count(self) -> int:
+        """Values so far."""
+        ...
+
+    @property
+    def told(self) -> Aggregate | Running:
+        """Its values, for a report that is asked for after each of them."""
         ...
 
 
-class Sum(NamedTuple):
+class Sum:
     """Panes together; see :class:`SlidingWindows`."""
 
-    start_ms: int
-    end_ms: int
-    aggregate: Aggregate | Running
+    __slots__ = ("end_ms", "start_ms", "told")
+
+    def __init__(self, start_ms: int, end_ms: int, told: Aggregate | Running) -> None:
+        self.start_ms = start_ms
+        self.end_ms = end_ms
+        self.told = told
+
+    @property
+    def count(self) -> int:
+        """Values so far."""
+        return self.told.count
 
 
 class Windowing(Protocol):
@@ -142,7 +174,7 @@ class HoppingWindows:
                 # The same two integers for all keys: with many keys each look at one of its own
                 # is a wait for memory.
                 window = _open(windows, *self._bounds)
-            window.aggregate.add(value)
+            window.add(value)
             updated.append(window)
             start_ms -= self._advance_ms
         updated.reverse()
@@ -178,13 +210,15 @@ class SessionWindows:
         if not touched and end_ms <= watermark_ms:
             return []
         session = touched[0] if touched else Window(start_ms, end_ms)
+        if len(touched) > 1:
+            session.running = None
         for other in touched[1:]:
             session.aggregate.merge(other.aggregate)
             session.end_ms = max(session.end_ms, other.end_ms)
             windows.remove(other)
         session.start_ms = min(session.start_ms, start_ms)
         session.end_ms = max(session.end_ms, end_ms)
-        session.aggregate.add(value)
+        session.add(value)
         if not touched:
             windows.insert(bisect_right(windows, end_ms, key=_end), session)
         return [session]
@@ -215,12 +249,12 @@ class CountWindows:
             windows.append(Window(timestamp_ms, NEVER_MS))
         window = windows[0]
         window.start_ms = min(window.start_ms, timestamp_ms)
-        window.aggregate.add(value)
+        window.add(value)
         return [window]
 
     def full(self, window: Told) -> bool:
         """Whether ``window`` has all of its values."""
-        return window.aggregate.count >= self._count
+        return window.count >= self._count
 
 
 class SlidingWindows:

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from collections.abc import Sequence
 from math import ceil
 from random import Random
 from typing import Any
@@ -17,7 +18,9 @@ from service.windows.windowing import (
     HoppingWindows,
     SessionWindows,
     SlidingWindows,
+    Told,
     Window,
+    Windowing,
     finished,
 )
 
@@ -25,8 +28,8 @@ _NOW = BEFORE_ALL_MS
 _EVENTS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 1000)), min_size=1, max_size=60)
 
 
-def described(windows: list[Window]) -> list[tuple[int, int, int]]:
-    return [(w.start_ms, w.end_ms, w.aggregate.count) for w in windows]
+def described(windows: Sequence[Told]) -> list[tuple[int, int, int]]:
+    return [(w.start_ms, w.end_ms, w.count) for w in windows]
 
 
 @given(_EVENTS, st.integers(1, 60), st.integers(1, 4))
@@ -134,7 +137,7 @@ def test_a_sliding_window_reports_its_last_length_and_at_most_one_pane_more() ->
     for at_ms in range(0, 300, 5):
         (total,) = windowing.add(windows, at_ms, 1.0, at_ms - 100)
         finished(windows, at_ms - 100)
-        counts.append(total.aggregate.count)
+        counts.append(total.count)
 
     assert all(100 / 5 <= count <= 110 / 5 for count in counts[22:])
     assert len(windows) <= 3 * 10 + 2  # two lengths behind the watermark, and one of lateness
@@ -149,7 +152,7 @@ def test_a_sliding_window_that_is_in_time_still_finds_all_of_its_panes() -> None
     finished(windows, 250)
     (total,) = windowing.add(windows, 160, 1.0, 250)
 
-    assert total.aggregate.count == 2
+    assert total.count == 2
 
 
 _BURSTS = st.tuples(
@@ -188,10 +191,12 @@ def test_what_sliding_windows_report_is_the_sum_of_their_panes_to_the_last_bit(
                 if at_ms + size_ms <= watermark_ms:
                     assert told == []
                 else:
-                    ((start_ms, end_ms, kept),) = told
-                    assert (start_ms, end_ms) == (at_ms - size_ms, at_ms)
+                    (total,) = told
+                    assert (total.start_ms, total.end_ms) == (at_ms - size_ms, at_ms)
                     # the text, in which 0.0 is not -0.0
-                    assert repr(kept.report()) == repr(added_up(windows, at_ms, size_ms).report())
+                    assert repr(total.told.report()) == repr(
+                        added_up(windows, at_ms, size_ms).report()
+                    )
                 newest_ms = max(newest_ms, at_ms)
                 at_ms += random.choice([apart_ms, 0, -apart_ms // 2])
         elif step == "the process dies":
@@ -210,6 +215,47 @@ def added_up(panes: list[Window], at_ms: int, size_ms: int) -> Aggregate:
     return total
 
 
+@pytest.mark.parametrize(
+    "windowing",
+    [HoppingWindows(60, 60), HoppingWindows(90, 30), SessionWindows(7), CountWindows(400)],
+    ids=["tumbling", "hopping", "session", "count"],
+)
+@settings(max_examples=30)
+@given(st.lists(_BURSTS | st.just("the process dies"), min_size=1, max_size=8), st.integers())
+def test_what_is_told_of_a_window_at_every_value_is_what_it_holds_to_the_last_bit(
+    windowing: Windowing, steps: list[tuple[int, int, int] | str], seed: int
+) -> None:
+    random = Random(seed)
+    windows: list[Window] = []
+    newest_ms = 1_000_000
+
+    for step in steps:
+        if isinstance(step, str):
+            windows = [Window.decode(orjson.loads(window.encode())) for window in windows]
+            continue
+        at_ms = newest_ms + step[0]
+        for _ in range(step[1]):
+            value = random.choice([0.0, -0.0, random.gauss(0, 5), random.lognormvariate(0, 20)])
+            for told in windowing.add(windows, at_ms, value, _NOW):
+                (window,) = (each for each in windows if each is told)
+                assert repr(told.told.report()) == repr(window.aggregate.report())
+                assert told.told.count == told.count == window.aggregate.count
+            newest_ms = max(newest_ms, at_ms)
+            at_ms += random.choice([step[2], 0, -step[2] // 2])
+
+
+def test_what_is_told_of_a_window_is_kept_from_value_to_value() -> None:
+    windowing = HoppingWindows(100, 100)
+    windows: list[Window] = []
+    for value in range(200):
+        windowing.add(windows, 5, float(value), _NOW)
+
+    told = [windowing.add(windows, 6, 1.0, _NOW)[0].told for _ in range(2)]
+
+    assert told[0] is told[1]
+    assert isinstance(told[0], Running)
+
+
 def test_the_sum_of_the_panes_is_kept_while_the_newest_goes_on() -> None:
     windowing = SlidingWindows(100, panes=10)
     windows: list[Window] = []
@@ -217,7 +263,7 @@ def test_the_sum_of_the_panes_is_kept_while_the_newest_goes_on() -> None:
         windowing.add(windows, at_ms, 1.0, at_ms - 100)
         windowing.add(windows, at_ms, 2.0, at_ms - 100)
 
-    sums = [windowing.add(windows, 200, float(value), 100)[0].aggregate for value in range(2)]
+    sums = [windowing.add(windows, 200, float(value), 100)[0].told for value in range(2)]
 
     assert sums[0] is sums[1]
     assert isinstance(sums[0], Running)
