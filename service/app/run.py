@@ -94,8 +94,8 @@ async def run_service(
             worker.report(admin.port)
             worker.when_orphaned(lambda: _drain_without_parent(application))
         stack.callback(admin.close)
+        stack.callback(calm_collector())  # it collects once, which blocks the loop
         watchdog.start()
-        stack.callback(calm_collector())
         stack.callback(keep_giving_back())
         stack.callback(watchdog.close)
         if worker is None:
