@@ -7,8 +7,8 @@ attempt starts from the same state.  What is written to the changelog is the val
 however many events have changed it since the last time.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from service.errors import StateTypeError
 from service.state.keyed import (
@@ -23,11 +23,9 @@ from service.state.keyed import (
 )
 from service.state.records import Serde, serde
 from service.state.table import Table
+from service.state.undecided import Note, Undecided, is_no_event, still_there
 
 _UNCHANGING: Final = frozenset((int, float, str, bool))
-
-_Note: TypeAlias = tuple[Place, Table, Collection[str], Sequence[Any]]
-"""For which event which keys of which table changed, and their values before."""
 
 
 class NewTable(Protocol):
@@ -64,7 +62,7 @@ class LoggedState:
     def __init__(
         self,
         name: str,
-        changes: list[_Note],
+        changes: Undecided,
         clock: Callable[[], float],
         *,
         ttl_s: float | None,
@@ -137,8 +135,8 @@ class LoggedState:
             return False
         table = self.tables.get((place.topic, place.partition))
         return any(
-            changed is table and key in keys and not _is_no_event(whose)
-            for whose, changed, keys, _ in self._changes
+            changed is table and key in keys and not is_no_event(whose)
+            for whose, changed, keys, _ in self._changes.notes()
         )
 
     def partitions(self) -> Sequence[Partition]:
@@ -175,8 +173,8 @@ class LoggedStore:
         self._clock = clock
         self._new_table: NewTable = Table if new_table is None else new_table
         self._kept: dict[tuple[str, PartitionId], Table] = {}
-        self.changes: list[_Note] = []
-        self._built_on: list[_Note] = []
+        self.changes = Undecided()
+        self._built_on: list[Note] = []
         self.states: dict[str, LoggedState] = {}
 
     def keyed(
@@ -194,37 +192,37 @@ class LoggedStore:
 
     def settle(self) -> None:
         """What has changed counts; for callers that let nothing come in between."""
-        _settle(self.changes)
-        self.changes.clear()
-        self._built_on.clear()
+        _settle(self.changes.notes() if self.changes.indexed else self.changes)
+        self._let_go()
 
     def undo(self) -> None:
         """What has changed did not happen; for callers that let nothing come in between."""
-        _undo(self.changes)
-        self.changes.clear()
-        self._built_on.clear()
+        _undo(list(self.changes.notes()))
+        self._let_go()
 
     def settle_for(self, place: Place) -> bool:
         """What has changed for ``place`` counts; returns whether anything has.
 
         So does what has changed for its partition and no event: by the same call, as a rule.
         """
-        return self._settle_if(lambda other: _same(other, place) or _is_partition_of(other, place))
+        return bool(self.changes) and self._settle(self.changes.take_for(place, partition_too=True))
 
     def undo_for(self, place: Place) -> None:
         """What has changed for ``place`` did not happen."""
-        _undo(self._take_if(lambda other: _same(other, place)))
+        if self.changes:
+            self._undo(self.changes.take_for(place, partition_too=False))
 
     def settle_timers(self) -> bool:
         """What has changed for no event counts; returns whether anything has.
 
         Calls that wait for something have changes here too, and those are not decided yet.
         """
-        return self._settle_if(_is_no_event)
+        return bool(self.changes) and self._settle(self.changes.take_of_no_event())
 
     def undo_timers(self) -> None:
         """What has changed for no event did not happen."""
-        _undo(self._take_if(_is_no_event))
+        if self.changes:
+            self._undo(self.changes.take_of_no_event())
 
     @property
     def separable(self) -> bool:
@@ -235,42 +233,41 @@ class LoggedStore:
         """
         return not self._built_on and not any(
             before is not None and type(before) not in _UNCHANGING and table.peek(key) is before
-            for _, table, keys, values in self.changes
+            for _, table, keys, values in self.changes.notes()
             for key, before in zip(keys, values, strict=True)
         )
 
     def undecided(self, table: Table) -> dict[str, Any]:
         """Keys of ``table`` that calls have changed that go on, with the values that count."""
         values: dict[str, Any] = {}
-        for _, changed, keys, before in self.changes:
+        for _, changed, keys, before in self.changes.notes():
             if changed is table:
                 for key, value in zip(keys, before, strict=True):
                     values.setdefault(key, value)  # the first change has what was before all
         return values
 
-    def _settle_if(self, wanted: Callable[[Place], bool]) -> bool:
-        mine = self._take_if(wanted, settle=True)
+    def _settle(self, taken: tuple[list[Note], list[Note]]) -> bool:
+        mine, built_on = taken
+        self._built_on += built_on
+        self._decided(mine)
         _settle(mine)
         return bool(mine)
 
-    def _take_if(self, wanted: Callable[[Place], bool], *, settle: bool = False) -> list[_Note]:
-        if not self.changes:
-            return []
-        mine: list[_Note] = []
-        others: list[_Note] = []
-        for note in self.changes:
-            if not wanted(note[0]):
-                others.append(note)
-                continue
-            mine.append(note)
-            if settle:
-                self._built_on += [other for other in others if _share_a_key(other, note)]
-        if mine:
-            self.changes[:] = others  # in place: the list is known by others
-            if self._built_on:
-                left = set(map(id, others))
-                self._built_on = [note for note in self._built_on if id(note) in left]
-        return mine
+    def _undo(self, taken: tuple[list[Note], list[Note]]) -> None:
+        mine, _ = taken
+        self._decided(mine)
+        _undo(mine)
+
+    def _decided(self, mine: list[Note]) -> None:
+        if mine and self._built_on:
+            self._built_on = still_there(self._built_on, self.changes.notes())
+
+    def _let_go(self) -> None:
+        if self.changes.indexed:
+            self.changes.forget()
+        else:
+            self.changes.clear()
+        self._built_on.clear()
 
     # -- partitions ------------------------------------------------------------------------
 
@@ -315,7 +312,7 @@ class LoggedStore:
 
         Each may be a connection that is gone.
         """
-        undecided = {id(table) for _, table, _, _ in self.changes}
+        undecided = {id(table) for _, table, _, _ in self.changes.notes()}
         for state in self.states.values():
             for partition, table in list(state.tables.items()):
                 table.sweep()
@@ -339,41 +336,16 @@ class LoggedStore:
         )
 
 
-def _settle(changes: list[_Note]) -> None:
+def _settle(changes: Iterable[Note]) -> None:
     for _, table, keys, _ in changes:
         if table.logged:
             table.dirty.update(keys if type(keys) is dict else dict.fromkeys(keys))
 
 
-def _undo(changes: list[_Note]) -> None:
+def _undo(changes: Sequence[Note]) -> None:
     for _, table, keys, values in reversed(changes):
         for key, before in zip(keys, values, strict=True):
             if before is None:
                 table.delete(key)
             else:
                 table.put(key, before)
-
-
-def _share_a_key(one: _Note, other: _Note) -> bool:
-    return one[1] is other[1] and any(key in one[2] for key in other[2])
-
-
-def _is_no_event(place: Place) -> bool:
-    return getattr(place, "batch", None) is None
-
-
-def _is_partition_of(place: Place, event: Place) -> bool:
-    return _is_no_event(place) and place.partition == event.partition and place.topic == event.topic
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two places are the same event, or the same partition of a timer.
-
-    A typed handler is called with a copy of its event, so it is the record that counts.
-    """
-    if one is other:
-        return True
-    batch = getattr(one, "batch", None)
-    if batch is None:
-        return bool(one == other)
-    return batch is getattr(other, "batch", None) and bool(one.index == other.index)
