@@ -83,7 +83,7 @@ class Assignment:
         deadline_s = loop_time_s() + self._member.options.revoke_timeout_s
         # Polled, because an event would cost something at every acknowledgement.
         for _ in range(int(self._member.options.revoke_timeout_s / REVOKE_POLL_S)):
-            if loop_time_s() >= deadline_s or all(each.in_flight == 0 for each in held):
+            if loop_time_s() >= deadline_s or all(each.delivered.in_flight == 0 for each in held):
                 return
             await asyncio.sleep(REVOKE_POLL_S)
 
@@ -123,7 +123,7 @@ class Assignment:
             and not held.suspended
             and held.doubt.may_ask(loop_time_s())
             and not self._committer.rests.resting(name, loop_time_s())
-            and (held.settled or loop_time_s() - held.assigned_at_s > SETTLE_TIMEOUT_S)
+            and (held.delivered.settled or loop_time_s() - held.assigned_at_s > SETTLE_TIMEOUT_S)
             and self._opening.opened(held)
         ]
         if not waiting:

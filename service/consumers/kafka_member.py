@@ -164,7 +164,7 @@ class Member:
             self.abandon(partition)
             if partition.phase is Phase.REVOKED:
                 continue
-            self._give_back(name, partition.live_batches)
+            self._give_back(name, partition.delivered.live)
             partition.revoke()
             self.opening.release(name)
             if self.transactions is not None:
@@ -202,14 +202,18 @@ class Member:
     @property
     def in_flight(self) -> int:
         """Records whose handling or publishing is under way."""
-        return sum(held.in_flight for held in self.held.values() if held.phase is not Phase.REVOKED)
+        return sum(
+            held.delivered.in_flight
+            for held in self.held.values()
+            if held.phase is not Phase.REVOKED
+        )
 
     def abandoned(self) -> list[str]:
         """Where handling has begun and not ended: the lowest such, ``topic/partition/offset``."""
         return [
             f"{held.partition}/{oldest.offset}"
             for held, offsets in self._progress()
-            if (oldest := offsets.oldest_unfinished) is not None and held.anything_begun
+            if (oldest := offsets.oldest_unfinished) is not None and held.delivered.anything_begun
         ]
 
     def returned(self) -> int:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import structlog
 
 from service.consumers.base import CommittedOffset, TopicPartition
+from service.consumers.kafka_delivered import Delivered
 from service.consumers.kafka_doubt import Doubt
 from service.consumers.kafka_hold import Hold
 from service.consumers.kafka_listing import Listing
@@ -64,6 +65,7 @@ class HeldPartition:
         phase: See :class:`Phase`.
         epoch: Counts assignments; batches carry it.
         offsets: Progress under the current epoch; ``None`` before the first preparation.
+        delivered: Its batches that are not done.
         acknowledged: What the broker last confirmed as committed by us or before us.
         closing: It is about to be revoked: what runs may finish, nothing more may begin.
         suspended: It was lost without having been given up, and whether anybody else has worked
@@ -88,6 +90,7 @@ class HeldPartition:
         self.phase = Phase.PREPARING
         self.epoch = 0
         self.offsets: PartitionOffsets | None = None
+        self.delivered = Delivered()
         self.acknowledged: int | None = None
         self.committed_at_s = 0.0
         self.assigned_at_s = 0.0
@@ -96,13 +99,10 @@ class HeldPartition:
         self._inherited = Inherited()
         self.closing = False
         self.suspended = False
-        self._in_hand: list[RecordBatch] = []
         self.doubt = Doubt()
         self._stored: CommittedOffset | None = None
         self._quarantine = quarantine
         self._journal_due: Journal | None = None
-        self._old_batches: list[RecordBatch] = []
-        self._live: list[RecordBatch] = []
         self._own_commits: set[int] = set()
 
     def assign(self, now_s: float) -> None:
@@ -155,7 +155,7 @@ class HeldPartition:
             # Somebody else may have worked here without moving the offset: both count.
             finished = tuple(union(finished, known.finished_ranges()))
             position = known.next_offset
-            self._inherited.hand_over(self._in_hand)
+            self._inherited.hand_over(self.delivered.kept)
         self.acknowledged = None if committed is None else committed.next_offset
         self._stored = committed
         self._own_commits = {position}
@@ -168,7 +168,7 @@ class HeldPartition:
             position=position,
             skips=SkipSet(finished),
         )
-        self._live = []
+        self.delivered.begin()
         self.watch = self._quarantine.open(
             self.name,
             next_offset=position,
@@ -189,14 +189,12 @@ class HeldPartition:
 
     def deliver(self, batch: RecordBatch) -> int:
         """Track ``batch``; returns how many of its records were finished before."""
-        if self.offsets is None:
+        offsets = self.offsets
+        if offsets is None:
             raise RuntimeError("deliver before resume")
-        if self._live and not self._live[0].left:
-            # let go of finished ones at once: each holds the memory of its records
-            self._live = [live for live in self._live if live.left]
-        self._live.append(batch)
+        self.delivered.add(batch)
         self._inherited.give(batch)
-        return self.offsets.deliver(batch)
+        return offsets.deliver(batch)
 
     def close(self, *, finishing: bool = False) -> None:
         """Start nothing more, of what was delivered or later; what runs may finish.
@@ -206,19 +204,14 @@ class HeldPartition:
                 before have published would be published again.
         """
         self.closing = True
-        for batch in self._live:
-            batch.finishing = finishing
-            batch.closing = True
+        self.delivered.close(finishing=finishing)
 
     def revoke(self) -> None:
         """Nothing of what was delivered may be published or committed any more."""
         self.close()
         if self.offsets is not None:
             self.offsets.revoke()
-        for batch in self._live:
-            batch.revoked = True
-        self._old_batches = [batch for batch in (*self._old_batches, *self._live) if batch.left]
-        self._live = []
+        self.delivered.drop()
         self.watch = None
         self._quarantine.forget(self.name)
         self.phase = Phase.REVOKED
@@ -230,12 +223,11 @@ class HeldPartition:
         :meth:`abandon`.
         """
         self.close()
-        self._in_hand = [batch for batch in (*self._in_hand, *self._live) if batch.left]
-        self._live = []
+        self.delivered.keep()
         self.watch = None
         self._quarantine.forget(self.name)
         self.phase = Phase.REVOKED
-        self.suspended = bool(self._in_hand)
+        self.suspended = bool(self.delivered.kept)
 
     def untouched(self, committed: CommittedOffset | None) -> bool:
         """Whether nobody else has worked on it since our last commit.
@@ -253,32 +245,13 @@ class HeldPartition:
         return journal is not None and journal.open and journal.owner == self._quarantine.owner
 
     def reinstate(self) -> None:
-        """What is in hand may be published; :meth:`resume` follows when it is :attr:`settled`."""
+        """What is in hand may be published; :meth:`resume` follows when it has settled."""
         self.suspended = False
 
     def abandon(self) -> Sequence[RecordBatch]:
         """Drop what is left in hand; returns it."""
-        left = [batch for batch in self._in_hand if batch.left]
-        for batch in left:
-            batch.revoked = True
-        self._old_batches += left
-        self._in_hand = []
         self.suspended = False
-        return left
-
-    @property
-    def in_flight(self) -> int:
-        """Records of this epoch whose handling or publishing is under way."""
-        return sum(batch.in_flight for batch in self._live if batch.left)
-
-    @property
-    def anything_begun(self) -> bool:
-        """Whether a record of this epoch was begun and is not durable: in flight or parked."""
-        return any(
-            batch.in_flight > 0 or any(not batch.done[index] for index in batch.attempts or ())
-            for batch in self._live
-            if batch.left
-        )
+        return self.delivered.drop_kept()
 
     def admit(self, first_offset: int, next_offset: int) -> bool:
         """Whether records from ``first_offset`` on may be dispatched; otherwise commit first."""
@@ -302,20 +275,9 @@ class HeldPartition:
         return self.watch is not None and self.watch.caution is Caution.ALONE
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing of earlier epochs can still become durable."""
-        self._old_batches = [batch for batch in self._old_batches if batch.in_flight > 0]
-        return not self._old_batches and all(batch.in_flight <= 0 for batch in self._in_hand)
-
-    @property
     def expected_offset(self) -> int:
         """One past the last record that was delivered; 0 before the first preparation."""
         return 0 if self.offsets is None else self.offsets.expected_offset
-
-    @property
-    def live_batches(self) -> Sequence[RecordBatch]:
-        """Batches of this epoch, oldest first, finished ones among them."""
-        return self._live
 
     def has_metadata_room(self, records: int) -> bool:
         """Whether ``records`` more could finish in any order and still be remembered."""
@@ -368,11 +330,11 @@ class HeldPartition:
         elif stuck and watch.unwritten is None:
             return None  # nothing moved, and a commit would take the last list away
         if leaving:
-            self._inherited.hand_over(self._live)
+            self._inherited.hand_over(self.delivered.live)
         bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None
         progress = Progress(
             finished=tuple(offsets.finished_ranges()) if listed and bitmap is None else (),
-            attempts=self._inherited.attempts_with(self._live),
+            attempts=self._inherited.attempts_with(self.delivered.live),
             finished_by=self._inherited.finished_by,
             journal=self._journal_due,
         )

@@ -22,7 +22,7 @@ among them or not."""
 def tell(batch: RecordBatch, finished_by: FinishedBy) -> None:
     """Tell ``batch``, which is delivered now, who is finished with records of it."""
     records = batch.records
-    if not finished_by or not records:
+    if not records:
         return
     first, last = records[0].offset, records[-1].offset
     found: dict[str, frozenset[int]] = {}

@@ -33,7 +33,8 @@ class Inherited:
 
     def give(self, batch: RecordBatch) -> None:
         """Tell ``batch``, which is delivered now, what is known of its records."""
-        tell(batch, self.finished_by)
+        if self.finished_by:  # do not call for every batch
+            tell(batch, self.finished_by)
         if not self._waiting:
             return
         places = {record.offset: index for index, record in enumerate(batch.records)}

@@ -79,7 +79,7 @@ def _no_commit_on_revoke() -> None:
 
 def _ignore_epochs() -> None:
     def revoke(self: HeldPartition) -> None:
-        self._live = []
+        self.delivered.begin()
         self.watch = None
         self._quarantine.forget(self.name)
         self.phase = Phase.REVOKED

@@ -116,7 +116,7 @@ def test_what_an_earlier_owner_finished_does_not_hide_what_runs_in_another_batch
     waiting = deliver(held, 3)
 
     assert waiting.left == 1
-    assert (waiting.in_flight, held.in_flight) == (0, 1)
+    assert (waiting.in_flight, held.delivered.in_flight) == (0, 1)
 
 
 def test_what_an_earlier_owner_finished_is_kept_where_the_delivered_records_end() -> None:
@@ -427,7 +427,7 @@ class Others:
             self._group.dispatch(held, count)
             self.worked = True
         elif step == "finish":
-            for batch in held.live_batches:
+            for batch in held.delivered.live:
                 batch.ack_many(range(len(batch)))
         else:
             self._end(held, leaving=step == "leave")
@@ -485,10 +485,10 @@ def test_what_is_in_hand_of_a_lost_partition_counts_when_it_is_reinstated() -> N
     held.suspend()
 
     held.assign(1.0)
-    waiting = held.settled
+    waiting = held.delivered.settled
     held.reinstate()
     batch.ack(1)
-    settled = held.settled
+    settled = held.delivered.settled
     left = held.abandon()
     held.resume(group.stored, 0)
 
@@ -508,6 +508,6 @@ def test_what_is_in_hand_of_a_partition_that_somebody_else_has_is_dropped() -> N
 
     assert batch.revoked
     assert not held.suspended
-    assert not held.settled  # its call still runs
+    assert not held.delivered.settled  # its call still runs
     batch.dispatched -= 1
-    assert held.settled
+    assert held.delivered.settled
