@@ -329,6 +329,7 @@ class HeldPartition:
             self._listing.listed(now_s)
         elif stuck and watch.unwritten is None:
             return None  # nothing moved, and a commit would take the last list away
+        self._inherited.passed(next_offset)
         if leaving:
             self._inherited.hand_over(self.delivered.live)
         bitmap = offsets.finished_bitmap(BITMAP_MAX_BYTES) if listed else None

@@ -6,7 +6,7 @@ delivered in, and what has not been delivered yet goes into our own commits as i
 
 from collections.abc import Iterable, Mapping
 
-from service.delivery.handed_over import FinishedBy, tell, with_absent
+from service.delivery.handed_over import FinishedBy, above, tell, with_absent
 from service.events import RecordBatch
 
 
@@ -43,6 +43,11 @@ class Inherited:
             batch.inherited = restored
             batch.attempts = dict(restored)
         self._waiting = {at: n for at, n in self._waiting.items() if at >= batch.next_offset}
+
+    def passed(self, position: int) -> None:
+        """Nothing below ``position`` is told of any more."""
+        if self.finished_by:
+            self.finished_by = above(self.finished_by, position)
 
     def hand_over(self, batches: Iterable[RecordBatch]) -> None:
         """Remember which handlers are finished with what others have left of ``batches``.

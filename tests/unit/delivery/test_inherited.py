@@ -39,3 +39,18 @@ def test_a_record_that_compaction_took_has_no_attempts_any_more() -> None:
     inherited.give(batch_of(10, 12, next_offset=13))
 
     assert inherited.attempts_with([]) == {}
+
+
+def test_what_single_handlers_are_finished_with_is_told_until_it_has_been_passed() -> None:
+    inherited = Inherited(finished_by={"a": [(11, 15)]})
+    first, second = batch_of(10, 11, 14, next_offset=15), batch_of(20, next_offset=21)
+
+    inherited.give(first)
+    inherited.give(second)
+    inherited.passed(13)
+
+    assert first.finished_by == {"a": {1, 2}}
+    assert second.finished_by is None
+    assert inherited.finished_by == {"a": [(13, 15)]}
+    inherited.passed(15)
+    assert inherited.finished_by == {}
