@@ -235,7 +235,8 @@ class Dispatcher:
         indexes: list[int] = []
         plain: list[dict[str, Any] | Result] = []
         addressed = False
-        began_s = perf_counter()
+        untried = 0
+        began_s, retries = perf_counter(), self._counters.retries
         for index in wanted:
             record = records[index]
             event = Event(
@@ -254,6 +255,7 @@ class Dispatcher:
             item: Outcome | Call
             if self._lanes_under_way and (lane := self._lane(event)) in self._lanes_under_way:
                 item = self.calls.put_off(event, lane, 0.0)
+                untried += 1
             else:
                 try:
                     returned = call(event)
@@ -293,7 +295,9 @@ class Dispatcher:
             items.append(item)
         if indexes:
             items.append(Handled(batch, indexes, plain, addressed=addressed))
-        self._count_handled(len(wanted), perf_counter() - began_s)
+        tried = len(wanted) - untried
+        again = self._counters.retries - retries  # these are not finished
+        self._count_handled(tried - again, tried, perf_counter() - began_s)
         if silent:
             batch.ack_many(silent)
         if changed and self.changelog is not None:
@@ -338,13 +342,14 @@ class Dispatcher:
             self.changelog.store.settle()
             self.changelog.unwritten.update((batch, index) for index, _ in told)
             self.changelog.cover(batch, silent)
-        self._count_handled(len(wanted), perf_counter() - began_s)
+        self._count_handled(len(wanted), len(wanted), perf_counter() - began_s)
         return True
 
-    def _count_handled(self, count: int, took_s: float) -> None:
+    def _count_handled(self, finished: int, tried: int, took_s: float) -> None:
         self._pipeline.handle_s += took_s
-        self._counters.handled += count
-        self._counters.durations.record(took_s / count, count)
+        self._counters.handled += finished
+        if tried:
+            self._counters.durations.record(took_s / tried, tried)
 
     def _settled(
         self, batch: RecordBatch, index: int, results: Results | Result, changed: list[int]

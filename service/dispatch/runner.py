@@ -203,7 +203,7 @@ class Runner:
             circuit.succeeded(ticket)
         return item
 
-    def _begin(  # noqa: C901 -- a hot loop, as _run is
+    def _begin(  # noqa: C901, PLR0915 -- a hot loop, as _run is
         self, queue: "deque[tuple[Hashable | None, Any]]", busy: Container[Hashable], most: int
     ) -> "tuple[list[Outcome | None], tuple[Hashable | None, Any] | None]":
         """See :class:`~service.streams.Eager`: what :meth:`_run` does, as far as nothing waits.
@@ -212,6 +212,7 @@ class Runner:
         """
         results: list[Outcome | None] = []
         rest: tuple[Hashable | None, Any] | None = None
+        tried = finished = 0  # of what is given back
         loop = self._loop or self._find_loop()
         worker = cast("Child", asyncio.current_task(loop))
         began_s = loop.time()
@@ -255,14 +256,16 @@ class Runner:
                     continue
                 # a cancellation that waits for the next await must not meet another call there
                 rest = lane, partial(_given, failed)
+                tried, finished = 1, int(isinstance(failed, Outcome))
             else:
                 call.since_s = loop.time() if results else began_s
                 rest = lane, partial(self._run, call, Begun(started, waits_for))
             break
-        if results:
+        tried += len(results)
+        if tried:
             took_s = loop.time() - began_s
-            self._counters.handled += len(results)
-            self._counters.durations.record(took_s / len(results), len(results))
+            self._counters.handled += len(results) + finished
+            self._counters.durations.record(took_s / tried, tried)
             self._pipeline.handle_s += took_s
         return results, rest
 
@@ -286,6 +289,7 @@ class Runner:
             note_begun(call, batch)
         began_s = call.since_s
         deadlines = self._deadlines
+        outcome: Outcome | Later[Outcome | None] | None
         deadlines.enter(call, loop, began_s)
         try:
             if begun is not None:
@@ -308,18 +312,17 @@ class Runner:
                 else self._finished(self._changelog, event, results)
             )
         except (Exception, asyncio.CancelledError) as exc:
-            failed = self._failed(call, exc, loop)
-            if failed is None:
+            outcome = self._failed(call, exc, loop)
+            if outcome is None:
                 raise
-            if isinstance(failed, Later):
-                return failed
-            outcome = failed
         finally:
             deadlines.leave(call)
         took_s = loop.time() - began_s
-        self._counters.handled += 1
         self._counters.durations.record(took_s)
         self._pipeline.handle_s += took_s
+        if isinstance(outcome, Later):
+            return outcome
+        self._counters.handled += 1
         if call.lane is not None:
             self._leave(call)
         return outcome
