@@ -358,7 +358,7 @@ class Dispatcher:
         if self.changelog is None:
             return False
         self.changelog.store.settle()
-        if not results:
+        if not results and type(results) is not dict:  # an empty mapping is a result
             changed.append(index)
             return True
         self.changelog.unwritten.add((batch, index))

@@ -368,7 +368,7 @@ class Runner:
     def _finished(self, changelog: Changelog, event: Event, results: Results) -> Outcome | None:
         """What a successful attempt came to; ``None`` if there is nothing to publish."""
         if self._changes and changelog.store.settle_for(event):
-            if not results:
+            if not results and type(results) is not dict:  # an empty mapping is a result
                 changelog.cover(event.batch, (event.index,))
                 return None
             changelog.unwritten.add((event.batch, event.index))
