@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.events import Event, Outcome, RecordBatch
-from service.streams import Later
+from service.streams import Child, Later
 
 if TYPE_CHECKING:
     from service.dispatch.runner import Runner
@@ -75,6 +75,11 @@ def set_aside(call: Call) -> None:
     """An attempt of ``call`` has ended, and another one follows."""
     call.event.batch.set_aside(call.event.index, call.runner.name)
     call.away = True
+
+
+def is_over(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a coroutine has had its task cancelled and returned before that could arrive."""
+    return isinstance(task, Child) and task.from_inside > 0 and task.undelivered
 
 
 def has_begun(event: Event) -> bool:

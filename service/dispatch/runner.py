@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from service.delivery.circuit import CircuitBreaker, CircuitPolicy
 from service.delivery.retry import ErrorKind, classify
 from service.dispatch.attempts import Attempts
-from service.dispatch.call import Call, CallState, note_begun, set_aside
+from service.dispatch.call import Call, CallState, is_over, note_begun, set_aside
 from service.dispatch.closing import Closing
 from service.dispatch.companions import answered
 from service.dispatch.deadlines import Deadlines
@@ -303,7 +303,7 @@ class Runner:
                     returned = await self._call(event)
             else:
                 returned = await self._call(event)
-            if self._is_async and _is_over(call.task):
+            if self._is_async and is_over(call.task):
                 raise asyncio.CancelledError  # noqa: TRY301 -- as its task would end
             results: Results = returned if type(returned) is dict else to_results(returned)
             outcome = (
@@ -351,7 +351,10 @@ class Runner:
             return None
         event = call.event
         if self._changelog is not None:
-            self._changelog.store.undo_for(event)
+            if self._is_async:
+                self._changelog.store.undo_for(event)
+            else:  # nothing has come in between, and it may have named its partition
+                self._changelog.store.undo()
         decided = self._attempts.after(event, error)
         call.transient = classify(error) is ErrorKind.TRANSIENT
         if isinstance(decided, Outcome):
@@ -393,8 +396,3 @@ class Runner:
 
 async def _given(failed: "Outcome | Later[Outcome | None]") -> "Outcome | Later[Outcome | None]":
     return failed
-
-
-def _is_over(task: asyncio.Task[Any] | None) -> bool:
-    """Whether a coroutine has had its task cancelled and returned before that could arrive."""
-    return isinstance(task, Child) and task.from_inside > 0 and task.undelivered
