@@ -103,7 +103,7 @@ class Place:
         elif self.line.broken:
             return
         elif isinstance(result, BaseException):
-            self.answer.set_exception(result)
+            self.answer.set_exception(_bearable(result))
             if self.companion is not None:
                 self.answer.exception()  # its turn may never come, which is nothing to warn of
             self.line.broken = not isinstance(result, PermanentError)
@@ -114,6 +114,15 @@ class Place:
         """Let go of a companion that was not told anything."""
         if self.companion is not None and not self.answer.done():
             self.companion.put_back()
+
+
+def _bearable(error: BaseException) -> BaseException:
+    """``error``, or what a coroutine makes of one that no future takes."""
+    if not isinstance(error, StopIteration):
+        return error
+    borne = RuntimeError("a batch handler returned StopIteration")
+    borne.__cause__ = error
+    return borne
 
 
 def wanted(places: list[Place]) -> Iterator[Place]:
