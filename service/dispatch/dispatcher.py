@@ -327,7 +327,7 @@ class Dispatcher:
                 (index, some if type(some) is dict else to_results(some))
                 for index, some in self._many(events, wanted)
             ]
-        except Exception:  # noqa: BLE001 -- one by one, it will come out again and have a culprit
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 -- one by one it has a culprit
             if self.changelog is not None:
                 self.changelog.store.undo()
             return False
