@@ -266,3 +266,26 @@ async def test_a_drain_does_not_wait_for_a_circuit_that_is_open() -> None:
 
         found = Counter((output["n"], output["by"]) for output in service.outputs())
     assert found == {(n, by): 1 for n in range(40) for by in ("quick", "slow")}
+
+
+async def test_a_handler_that_is_new_gets_what_was_left_of_a_record() -> None:
+    broker = MemoryBroker()
+    config = both()
+    async with Harness(config, broker=broker) as service:
+        for n in range(50):
+            await service.send({"n": n}, key=f"key-{n}")
+        await service.advance(1.5)
+        await service.drain()
+        finished = {output["n"] for output in service.outputs() if output["by"] == "slow"}
+        told = len(service.outputs())
+    ((_, pipeline),) = config["pipelines"].items()
+    handlers = pipeline["handlers"]
+    handlers["renamed"] = handlers.pop("quick")
+
+    async with Harness(config, broker=broker) as service:
+        await service.settle()
+        more = Counter((output["n"], output["by"]) for output in service.outputs()[told:])
+
+    left = set(range(50)) - finished
+    assert left
+    assert more == {(n, by): 1 for n in left for by in ("quick", "slow")}
