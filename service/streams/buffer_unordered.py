@@ -9,7 +9,7 @@ from service.errors import StreamError
 from service.streams.calls import Call, Eager, Given, Kind, Kinds, Later, Work, as_call, drop
 from service.streams.lanes import Lanes
 from service.streams.polling import PENDING, HeldPull, Pending
-from service.streams.stage import Stage
+from service.streams.stage import CHUNK, Stage
 from service.streams.workers import Workers
 
 U = TypeVar("U")
@@ -27,9 +27,10 @@ class BufferUnordered(Stage[U]):
 
     Counted in items: at most ``limit`` run or are finished and not handed out, at most
     ``max_waiting`` more were accepted and wait for a slot, a lane or their time; then the source
-    is not pulled.  Results of calls go out in chunks of at most ``limit``; the slots of a chunk are
-    free from the moment it is handed to the consumer, or to a consumer that waits for it.  Results
-    that ``eager`` gives, which were never in flight beside another, go up to ``AT_ONCE``.
+    is not pulled.  Nor is it while as many calls are queued as may run, or as may go out at once.
+    Results of calls go out in chunks of at most ``limit``; the slots of a chunk are free from the
+    moment it is handed to the consumer, or to a consumer that waits for it.  Results that ``eager``
+    gives, which were never in flight beside another, go up to ``AT_ONCE``.
 
     Cancel safety: calls go on while a ``pull`` is cancelled; their results go out later.
     """
@@ -100,7 +101,7 @@ class BufferUnordered(Stage[U]):
             if not self._worth_a_pull(room):
                 break
             try:
-                chunk = await self._next(room)
+                chunk = await self._next(min(room, max(self._most, CHUNK)))
             except Exception as error:  # noqa: BLE001 -- raised after the items before it
                 self._source_failure = error
                 chunk = None
@@ -138,10 +139,17 @@ class BufferUnordered(Stage[U]):
         return self._max_waiting - waiting - len(self._lanes) - len(self._parked)
 
     def _worth_a_pull(self, room: int) -> bool:
-        """Pull when a good part of the bound is free, or at once when workers have nothing."""
+        """Pull when workers run out of calls, in good parts of the bound.
+
+        What is accepted long before its turn has left the processor's cache when it comes.  The
+        rest of the bound is for calls that wait for their lane or their time.
+        """
         if room <= 0:
             return False
-        return room * 4 >= self._max_waiting or self._workers.slots > self._queued()
+        queued = self._queued()
+        return self._workers.slots > queued or (
+            queued < self._most and room * 4 >= self._max_waiting
+        )
 
     def _queued(self) -> int:
         """How many calls have no slot yet, and wait for nothing else or were not asked."""

@@ -25,6 +25,7 @@ from service.streams import (
 )
 from service.streams.buffer_unordered import BufferUnordered
 from service.streams.lanes import Lanes
+from service.streams.stage import CHUNK
 from service.testing import virtual_time
 from tests.unit.streams.feed import Call, Calls, Feed, settle
 
@@ -101,6 +102,10 @@ async def _raise(error: BaseException) -> Any:
 
 def lane(item: str | Call) -> str:
     return item[0] if isinstance(item, str) else item.name[0]
+
+
+def whole_name(call: Call) -> str:
+    return call.name
 
 
 def sleeper(name: str, delay_s: float) -> Callable[[], Awaitable[str]]:
@@ -280,6 +285,33 @@ async def test_the_source_is_not_pulled_beyond_the_bound() -> None:
 
         assert calls.started == ["a0"]
         assert 100 - len(feed.items) <= 1 + 8
+        pulling.cancel()
+
+
+async def test_no_more_calls_than_can_soon_start_are_taken_far_ahead_of_their_turn() -> None:
+    calls = Calls()
+    feed = Feed(*(calls(f"{n}") for n in range(5000)))
+    stream = ReceiverStream(feed).buffer_unordered(4, ordered_by=whole_name, max_waiting=5000)
+
+    async with stream:
+        pulling = asyncio.get_running_loop().create_task(anext(stream))
+        await settle()
+
+        assert calls.running == 4
+        assert 5000 - len(feed.items) <= 4 + 4 + CHUNK
+        pulling.cancel()
+
+
+async def test_behind_a_busy_lane_the_whole_waiting_room_is_used() -> None:
+    calls = Calls()
+    feed = Feed(*(calls(f"a{n}") for n in range(2000)), calls("b1"))
+    stream = ReceiverStream(feed).buffer_unordered(4, ordered_by=lane, max_waiting=2000)
+
+    async with stream:
+        pulling = asyncio.get_running_loop().create_task(anext(stream))
+        await settle()
+
+        assert calls.started == ["a0", "b1"]
         pulling.cancel()
 
 
