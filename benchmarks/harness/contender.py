@@ -41,7 +41,11 @@ class Setting:
 
 
 def end_in_order() -> None:
-    """Have SIGTERM do what Ctrl-C does: else contender and broker would outlive this process."""
+    """Have SIGTERM do what Ctrl-C does: else contender and broker would outlive this process.
+
+    Ctrl-C too, which a shell without job control ignores in what it starts in the background.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ asyncio.run(measure())
 """
 
 
+@pytest.fixture(params=["in front", "in the background"])
+def _started(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A shell script has what it starts in the background ignore Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    if request.param == "in the background":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_started")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_contender_does_not_outlive_whoever_measures_it(number: signal.Signals) -> None:
     with subprocess.Popen(  # noqa: S603 -- ourselves
