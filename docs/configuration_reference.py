@@ -29,9 +29,13 @@ _HEAD = """\
 
 <!-- Written by `python -m docs.configuration_reference` from service/settings. -->
 
+Every key with its default and meaning, how files and variables combine, what can change while the
+service runs, and the language of filters.
+
 Configuration comes from YAML files and from the environment. `--config` may be given more than
 once: maps are merged key by key, later files win, and `{prefix}*` variables win over all files. A
 filter of another kind (`any` where the first file has `field`) replaces the first.
+
 Every key has a variable: `kafka.bootstrap_servers` is `{prefix}KAFKA__BOOTSTRAP_SERVERS`, with two
 underscores between levels. Names of your own (pipelines, sources, handlers) are matched without
 regard to case, and `_` in a variable matches `-` and `.` in a name. Lists in variables are JSON or
@@ -42,17 +46,18 @@ Unknown keys, unknown `{prefix}*` variables and a key given twice in a file are 
 service starts only if nothing is wrong; otherwise it lists every problem with its path and the
 file or variable it came from, and exits with 78 before it connects to anything. `headrace check`
 does the same and prints the resolved configuration with the source of each value, and below it
-where events come from and go to; `--brief` leaves the defaults out. It warns of
-handlers whose results would have no topic, and of pipelines whose results come back to them over
-others. `headrace check --connect` also asks the brokers and
-lists the topics that are there. `headrace schema` prints the JSON Schema.
+where events come from and go to; `--brief` leaves the defaults out. It warns of handlers whose
+results would have no topic, and of pipelines whose results come back to them through others.
+`headrace check --connect` also asks the brokers and lists the topics that exist. `headrace schema`
+prints the JSON Schema.
 
 YAML's anchors and merges (`<<: *defaults`) work. `yes`, `no`, `on` and `off` are booleans in YAML:
 quote them where they are meant as text.
 
-Secrets are best given as files (`*_file`), which are read again when a client is rebuilt; they are
-masked wherever settings are shown. So are options of handlers that are declared secrets or called
-like one (`password`, `token`, `api_key` and the like), headers, and passwords in URLs.
+Secrets are best given as files (`*_file`). Those for Kafka are read again for each new connection,
+so a rotated one needs no restart. Secrets are masked wherever settings are shown; so are options of
+handlers that are declared secret or named like one (`password`, `token`, `api_key` and the like),
+headers, and passwords in URLs.
 
 With no pipeline configured, this one runs:
 
@@ -64,20 +69,20 @@ _RELOAD = """\
 ## Changing it while running
 
 After SIGHUP (`kill -HUP <pid>`; with `workers: N` the parent's) the service reads its files again
-and takes over what has changed of these, for whatever begins from then on:
+and applies changes of these keys to whatever begins from then on:
 
 {reloadable}
 
-It takes over all of it or none. The log says `configuration reloaded` with the paths that have
-changed, or `reload refused` with the problems, or with what needs a restart, which is all the rest.
-The environment and the code of handlers stay those of the start. In Kubernetes nobody has to send
-it: the chart makes new pods when `config` changes.
+It applies all changes or none. The log says `configuration reloaded` with the paths that have
+changed, or `reload refused` with the problems, or with the changes that need a restart: those of
+any other key. The environment and the code of handlers stay as they were at the start. In
+Kubernetes nobody has to send the signal: the chart makes new pods when `config` changes.
 """
 
 _WHERE = """\
 ## Filters: `where`
 
-A filter on an event's data; the same words work in the configuration, in `headrace tail --where`
+A filter on an event's data, written the same way in the configuration, in `headrace tail --where`
 and in a dashboard's subscription.
 
 | form | selects |
@@ -93,14 +98,14 @@ Operators: {operators}.
 
 `field` is a name, or a dotted path into nested objects. Values are compared
 as JSON compares them: `1` equals `1.0`, and neither equals `true` or `"1"`. An event that lacks the
-field, or holds another type in it, is not selected (but by `not_equals`, `not_in`,
+field, or holds another type in it, is not selected (except by `not_equals`, `not_in`,
 `exists: false` and `not`).
 
-Of pipelines with the `json` or `log` normalizer whose handlers all have a filter, and none with an
-`expression`, events that nobody wants are not decoded in whole: up to half of what normalizing
-costs is saved. What is refused stays the same but for one thing: in an event that no filter wants,
-a fraction beyond the range of a double (`1e400`) goes unnoticed. After a reload the new filters
-decide about what is normalized from then on.
+If all handlers of a pipeline with the `json` or `log` normalizer have a filter, and none of these is
+an `expression`, events that nobody wants are not decoded in full, which saves up to half of the cost
+of normalizing. The same events are dead-lettered, with one exception: in an event that no filter wants, a
+fraction beyond the range of a double (`1e400`) goes unnoticed. After a reload, the new filters apply
+to what is normalized from then on.
 """
 
 _SOURCES = """\
@@ -144,7 +149,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 def _refused(section: type[Section]) -> Iterator[str]:
     if section.refused:
         rows = "\n".join(f"| `{key}` | {reason} |" for key, reason in section.refused.items())
-        yield f"Refused, because it\n\n| key | reason |\n|---|---|\n{rows}\n"
+        yield f"These keys are refused:\n\n| key | because it |\n|---|---|\n{rows}\n"
 
 
 def _section_of(  # noqa: PLR0911 -- one return per kind of annotation

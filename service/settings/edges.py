@@ -44,10 +44,11 @@ class ServerSettings(Section):
     tls_key_file: Path | None = Field(default=None, description="PEM key of that certificate.")
     max_connections: Count = Field(default=2000, description="Most WebSocket connections at once.")
     max_connections_per_principal: Count | None = Field(
-        default=100, description="Of these per token's principal; null for no limit."
+        default=100, description="Most of these per token's principal; null for no limit."
     )
     max_connections_per_address: Count | None = Field(
-        default=None, description="Of these per peer address; null for no limit (behind a proxy)."
+        default=None,
+        description="Most of these per peer address; null for no limit (behind a proxy).",
     )
     max_message_bytes: Bytes = Field(
         default=65_536, description="Largest incoming message, in bytes."
