@@ -140,8 +140,8 @@ class HandlerSettings(Section):
     )
     concurrency: Count = Field(
         default=64,
-        description="Most calls at once, per process; a value here wins over the handler's. Of a "
-        "batch handler its events are counted, so no batch is larger; twice its `batch` if unsaid.",
+        description="Most calls at once, per process; a value here wins over the handler's. For a "
+        "batch handler, most events at once, so no batch is larger; by default twice its `batch`.",
     )
     timeout_s: Seconds = Field(
         default=10.0, description="Longest call, in seconds; a value here wins over the handler's."
