@@ -28,17 +28,18 @@ _HEAD = """\
 
 <!-- Written by `python -m docs.chart_reference` from values.yaml. -->
 
-Runs Headrace in Kubernetes {kubernetes}: a Deployment whose pods share the partitions of their
-consumer groups.
+Runs Headrace in Kubernetes {kubernetes} or newer: a Deployment whose pods share the
+partitions of their consumer groups.
 
 ```console
-helm install headrace ./helm/headrace --set-json 'config.kafka.bootstrap_servers=["kafka:9092"]'
+helm install headrace ./helm/headrace --set image.repository=registry.example.com/headrace \\
+  --set-json 'config.kafka.bootstrap_servers=["kafka:9092"]'
 ```
 
-`config` is the service's configuration and is checked before anything is installed: an unknown key
-or a wrong type is refused with its path. Secrets never belong in it; they are files. Contradicting
-values are refused with a sentence that says what to do. How to install, upgrade, size and secure it
-is told in [install](../../docs/install.md), [upgrade](../../docs/upgrade.md),
+The image is one that you have built and pushed ([install](../../docs/install.md)). `config` is
+the service's configuration and is checked before anything is installed: an unknown key or a wrong
+type is refused with its path. Secrets never belong in it; they are files. Contradicting values
+are refused with a sentence that says what to do. See also [upgrade](../../docs/upgrade.md),
 [sizing](../../docs/sizing.md), [scaling](../../docs/scaling.md) and
 [security](../../docs/security.md); `ci/` has an example of each feature.
 

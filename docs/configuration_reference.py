@@ -101,11 +101,11 @@ as JSON compares them: `1` equals `1.0`, and neither equals `true` or `"1"`. An 
 field, or holds another type in it, is not selected (except by `not_equals`, `not_in`,
 `exists: false` and `not`).
 
-If all handlers of a pipeline with the `json` or `log` normalizer have a filter, and none of these is
-an `expression`, events that nobody wants are not decoded in full, which saves up to half of the cost
-of normalizing. The same events are dead-lettered, with one exception: in an event that no filter wants, a
-fraction beyond the range of a double (`1e400`) goes unnoticed. After a reload, the new filters apply
-to what is normalized from then on.
+If all handlers of a pipeline with the `json` or `log` normalizer have a filter, and none of these
+is an `expression`, events that nobody wants are not decoded in full, which saves up to half of the
+cost of normalizing. The same events are dead-lettered, with one exception: in an event that no
+filter wants, a fraction beyond the range of a double (`1e400`) goes unnoticed. After a reload, the
+new filters apply to what is normalized from then on.
 """
 
 _SOURCES = """\

@@ -171,7 +171,7 @@ class HandlerSettings(Section):
 
 
 class PipelineSettings(Section):
-    """A road from sources to topics."""
+    """From sources through handlers to topics."""
 
     refused: ClassVar[Mapping[str, str]] = {
         "source": "is called sources, a map",
