@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: Seconds = Field(
         default=25.0,
-        description="Time to finish accepted events after SIGTERM, in seconds. What was read from "
-        "Kafka and has not begun after a fifth of it stays there, for whoever reads next.",
+        description="Time to finish accepted events after SIGTERM, in seconds. Records read from "
+        "Kafka that have not begun after a fifth of it stay there, for the next owner.",
     )
     grace_period_s: Seconds = Field(
         default=60.0,

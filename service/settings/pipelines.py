@@ -136,7 +136,8 @@ class HandlerSettings(Section):
         default=None, description="Topic of its results; results may name another one."
     )
     ordering: Literal["key", "partition", "none"] = Field(
-        default="key", description="Within what events are handled one at a time and in order."
+        default="key",
+        description="What is handled in order, one event at a time: a key, a partition, nothing.",
     )
     concurrency: Count = Field(
         default=64,
