@@ -15,7 +15,8 @@ _HEAD = """\
 
 <!-- Written by `python -m docs.metrics_reference` from service/metrics/registry.py. -->
 
-Served in Prometheus' text format on the admin port (`/metrics`, 8081) and pushed by OTLP when an
+Every metric that the service reports, with its kind, unit and labels. They are served in
+Prometheus' text format on the admin port (`/metrics`, 8081) and pushed by OTLP when an
 OTLP endpoint is set (`OTEL_EXPORTER_OTLP_ENDPOINT` and its relatives). Names follow the
 OpenTelemetry conventions for messaging where those have one; the rest start with `service.`.
 Counters start at 0 with the process. The process's own CPU, memory, file descriptors and garbage
