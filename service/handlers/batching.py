@@ -130,7 +130,7 @@ class Batcher:
         try:
             return await answer is _LEAD
         except asyncio.CancelledError:
-            if answer.done() and not answer.cancelled() and answer.result() is _LEAD:
+            if _tells_to_lead(answer):
                 self._pass_on(batch)  # told to lead and cancelled in the same turn of the loop
             raise
 
@@ -235,3 +235,8 @@ class Batcher:
                 f"the batch handler returned {len(results)} results for {len(items)} events"
             )
         return results
+
+
+def _tells_to_lead(answer: "asyncio.Future[Any]") -> bool:
+    told = answer.done() and not answer.cancelled() and answer.exception() is None
+    return told and answer.result() is _LEAD

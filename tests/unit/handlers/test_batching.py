@@ -134,6 +134,23 @@ async def test_a_new_leader_that_is_cancelled_in_the_same_turn_passes_the_batch_
     assert tasks[2].result() == 4
 
 
+async def test_a_caller_that_is_cancelled_as_its_batch_fails_is_cancelled() -> None:
+    async def fail(items: list[int]) -> list[int]:
+        raise TransientError(f"{len(items)} at once are too many")
+
+    async def call(item: int) -> None:
+        with pytest.raises(TransientError):
+            await batcher.call(item)
+        if item == 1:
+            tasks[2].cancel()  # which has failed too, and has not been told yet
+
+    batcher = Batcher(fail, size=3, linger_s=0.5)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(call(item)) for item in range(3)]
+
+    assert [task.cancelled() for task in tasks] == [False, False, True]
+
+
 async def test_when_everybody_leaves_the_next_caller_starts_anew() -> None:
     recorder = _Recorder()
     batcher = Batcher(recorder, size=10, linger_s=0.5)
