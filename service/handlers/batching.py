@@ -13,37 +13,31 @@ Knows nothing of events and lanes: an item is whatever the caller has.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable
 from typing import Any, Final
 
-from service.errors import PermanentError, TransientError
-from service.handlers.batch_places import Behind, Companion, Line, Place, put_back, settle, wanted
+from service.handlers.batch_places import Behind, Companion, Line, Place, put_back
+from service.handlers.batch_run import BatchFunction, run
 
-BatchFunction = Callable[[list[Any]], Awaitable[Sequence[Any]]]
-
-_NO_LIST: Final = (str, bytes, Mapping, set, frozenset)
-"""What has a length too, so that a batch of one would publish its first letter or key."""
-
-
-class _Lead:
-    """What a waiting caller is told instead of a result: go on in the leader's place."""
-
-
-_LEAD: Final = _Lead()
+_LEAD: Final = object()
+"""What a waiting caller is told instead of a result: go on in the leader's place."""
 
 
 class _Batch:
-    """Items that will be handled together."""
+    """Items that will be handled together.
 
-    __slots__ = ("behind", "full", "members")
+    It is open, so that more may join, until ``closed`` is done; then its leader runs it.
+    """
+
+    __slots__ = ("behind", "closed", "members")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.full: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
         self.members: list[Place] = []
         self.behind = 0  # how many stood behind its members when they came
 
-    def alive(self) -> list[Place]:
+    def waiting(self) -> list[Place]:
+        """The members that somebody still waits for."""
         return [member for member in self.members if not member.answer.done()]
 
 
@@ -58,8 +52,8 @@ class Batcher:
             failure of its own item.
         size: Most items per call.
         linger_s: Longest wait in seconds for a batch to fill.
-        limit: Items under way in all calls from which on nobody goes along; twice ``size`` if it
-            is not given.
+        limit: With so many items under way in all calls, no companions go along; twice ``size``
+            if it is not given.
         prepare: Makes of an item what the function takes; what it raises is the item's failure.
 
     Attributes:
@@ -83,63 +77,66 @@ class Batcher:
         self._prepare = prepare
         self._under_way = 0
         self._companions_max = self._size
-        self._filling: _Batch | None = None
+        self._open: _Batch | None = None
 
     async def call(self, item: Any) -> Any:
         """The function's result for ``item``.
 
         Cancel safety: a cancelled call does not take the rest of its batch with it.
         """
-        mine = self._place(item)
+        given = item if self._prepare is None else self._prepare(item)
+        mine = Place(item, given, asyncio.get_running_loop().create_future(), Line())
         self._under_way += 1
         try:
-            return await self._called(mine)
+            batch = self._open
+            if batch is None:
+                batch = self._open = _Batch(asyncio.get_running_loop())
+                self._join(batch, mine)
+                return await self._lead(batch, mine)
+            self._join(batch, mine)
+            return await self._follow(batch, mine)
         except asyncio.CancelledError:
             mine.line.give_up()
             raise
         finally:
             self._under_way -= 1
 
-    def _place(self, item: Any) -> Place:
-        given = item if self._prepare is None else self._prepare(item)
-        return Place(item, given, asyncio.get_running_loop().create_future(), Line())
+    # -- one batch -------------------------------------------------------------------------
 
-    async def _called(self, mine: Place) -> Any:
-        batch = self._filling
-        leads = batch is None
-        if batch is None:
-            batch = self._filling = _Batch(asyncio.get_running_loop())
+    def _join(self, batch: _Batch, mine: Place) -> None:
         batch.members.append(mine)
         if self.behind is not None:
             batch.behind += self.behind.count(mine.item)
         if len(batch.members) + min(batch.behind, self._room) >= self._size:
-            self._filling = None
-            batch.full.set_result(None)
-        if not leads and not await self._followed(batch, mine):
-            return mine.answer.result()
-        return await self._lead(batch, mine)
+            self._close(batch)
 
-    @property
-    def _room(self) -> int:
-        """How many companions may go along."""
-        return max(0, self._limit - self._under_way)
+    def _close(self, batch: _Batch) -> None:
+        """Let nobody else join."""
+        if not batch.closed.done():
+            batch.closed.set_result(None)
+            self._open = None
 
-    async def _followed(self, batch: _Batch, mine: Place) -> bool:
-        """Wait for this caller's share; true if it is told to lead instead."""
+    async def _follow(self, batch: _Batch, mine: Place) -> Any:
+        """Wait for this caller's share, or lead if it is told to."""
         answer = mine.answer
         try:
-            return await answer is _LEAD
+            told = await answer
         except asyncio.CancelledError:
-            if _tells_to_lead(answer):
-                self._pass_on(batch)  # told to lead and cancelled in the same turn of the loop
+            if _tells_to_lead(answer):  # and was cancelled in the same turn of the loop
+                self._pass_on(batch)
             raise
+        if told is not _LEAD:
+            return told
+        mine.answer = asyncio.get_running_loop().create_future()  # for its own result, this time
+        return await self._lead(batch, mine)
 
     async def _lead(self, batch: _Batch, mine: Place) -> Any:
-        if mine.answer.done():  # it was told to lead: it needs a future for its own result again
-            mine.answer = asyncio.get_running_loop().create_future()
+        """Wait until ``batch`` is full or has lingered, run it and tell everybody their share."""
         try:
-            await self._fill(batch)
-            await self._run_together(batch.alive())
+            if not batch.closed.done():
+                await asyncio.wait([batch.closed], timeout=self._linger_s)
+                self._close(batch)
+            await self._run_together(batch.waiting())
         except asyncio.CancelledError:
             if not mine.answer.cancel():
                 mine.answer.exception()  # settled already; nobody else will look at it
@@ -147,21 +144,20 @@ class Batcher:
             raise
         return mine.answer.result()
 
-    async def _fill(self, batch: _Batch) -> None:
-        """Wait until no more items will come."""
-        if not batch.full.done():
-            await asyncio.wait([batch.full], timeout=self._linger_s)
-        if self._filling is batch:
-            self._filling = None
-        if not batch.full.done():
-            batch.full.set_result(None)
-
     def _pass_on(self, batch: _Batch) -> None:
-        for member in batch.alive():
-            member.answer.set_result(_LEAD)
-            return
-        if self._filling is batch:
-            self._filling = None
+        """Have another caller lead; with nobody left, the batch is over."""
+        waiting = batch.waiting()
+        if waiting:
+            waiting[0].answer.set_result(_LEAD)
+        else:
+            self._close(batch)
+
+    # -- companions ------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> int:
+        """How many companions may go along."""
+        return max(0, self._limit - self._under_way)
 
     async def _run_together(self, members: list[Place]) -> None:
         """Run the function for ``members``, and for as many of those behind them as fit."""
@@ -169,7 +165,7 @@ class Batcher:
         companions = len(places) - len(members)
         self._under_way += companions
         try:
-            await self._run(places)
+            await run(self._function, places)
         finally:
             self._under_way -= companions
             put_back(places)
@@ -205,36 +201,6 @@ class Batcher:
             except Exception as raised:  # noqa: BLE001 -- of this item, when its turn comes
                 error = raised
         return Place(item, given, companion.answer, member.line, companion=companion, error=error)
-
-    async def _run(self, places: list[Place]) -> None:
-        waiting = list(wanted(places))
-        asked = [place for place in waiting if place.error is None]
-        try:
-            results = await self._checked([place.given for place in asked]) if asked else ()
-        except TransientError as error:
-            settle(waiting, repeat(error))
-        except Exception as error:  # noqa: BLE001 -- handed to the callers, who classify it
-            if len(asked) == 1:
-                settle(waiting, repeat(error))
-                return
-            half = len(waiting) // 2
-            await self._run(waiting[:half])
-            await self._run(waiting[half:])
-        else:
-            settle(waiting, iter(results))
-
-    async def _checked(self, items: list[Any]) -> Collection[Any]:
-        results: Any = await self._function(items)
-        if not isinstance(results, Collection) or isinstance(results, _NO_LIST):
-            raise PermanentError(
-                f"the batch handler returned {type(results).__qualname__}: return a list of "
-                "one result for each event, in which None is no result"
-            )
-        if len(results) != len(items):
-            raise PermanentError(
-                f"the batch handler returned {len(results)} results for {len(items)} events"
-            )
-        return results
 
 
 def _tells_to_lead(answer: "asyncio.Future[Any]") -> bool:
