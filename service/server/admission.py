@@ -22,7 +22,7 @@ from service.server.origins import OriginPolicy
 from service.server.pages import Pages, respond
 from service.server.principal import Principal, keys_shown_to
 from service.settings import ServerSettings
-from service.settings.rules import is_loopback
+from service.settings.access import is_loopback
 
 SUBPROTOCOL = "headrace.v1"
 

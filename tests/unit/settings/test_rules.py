@@ -7,7 +7,7 @@ import yaml
 
 from service.errors import ConfigurationError
 from service.settings import build_settings
-from service.settings.rules import is_loopback
+from service.settings.access import is_loopback
 
 LOGIN = "security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_plain_username: u"
 KAFKA = "{topics: [in], group_id: g}"
