@@ -5,7 +5,7 @@ name of the file or variable that set it.
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 import yaml
 
 from service.settings.problems import Problem
+from service.settings.yaml_loader import load_yaml
 from service.where import KINDS
 
 LocPath = tuple[str | int, ...]
@@ -31,70 +32,6 @@ _SERVICE_LINK = re.compile(
     r"(?:_(?:ADDR|PORT|PROTO))?)?)$"
 )
 _SERVICE_LINK_VALUE = re.compile(r"^(?:(?:tcp|udp|sctp)://\S+|[0-9a-fA-F.:]+|\d+|tcp|udp|sctp)$")
-
-
-_MERGE = "tag:yaml.org,2002:merge"
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error instead of the last one winning.
-
-    ``<<`` merges other maps; a key beside it wins over theirs, and is not repeated.
-    """
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put what ``<<`` merges before the keys that are written beside it, which win.
-
-        Of a list of maps the first wins.  PyYAML's own way is not called: one release of it lets
-        the last win, and a merged map's key lose to the one that it replaces.
-        """
-        # A merged map is flattened before its own turn comes, and again then: its keys and those
-        # that it merges are in one list afterwards, so only the first look tells them apart.
-        if id(node) in self._flattened:
-            return
-        self._flattened[id(node)] = node
-        self._refuse_repeated_keys(node)
-        merges = [value for key, value in node.value if key.tag == _MERGE]
-        node.value = [pair for pair in node.value if pair[0].tag != _MERGE]
-        merged: list[tuple[yaml.Node, yaml.Node]] = []
-        for value in merges:
-            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for source in reversed(sources):
-                if not isinstance(source, yaml.MappingNode):
-                    raise yaml.constructor.ConstructorError(
-                        None, None, "<< merges a map or a list of maps", source.start_mark
-                    )
-                self.flatten_mapping(source)
-                merged += source.value
-        node.value = merged + node.value
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._flattened: dict[int, yaml.MappingNode] = {}
-
-    def _refuse_repeated_keys(self, node: yaml.MappingNode) -> None:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == _MERGE:
-                key: Any = "<<"
-            else:
-                key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                continue  # refused by the base class
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-
-
-def _as_text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    return str(loader.construct_scalar(node))
-
-
-# PyYAML tells `<<` and `=` from text and makes nothing of them; Helm, for one, writes no quotes.
-for _tag in (_MERGE, "tag:yaml.org,2002:value"):
-    _Loader.add_constructor(_tag, _as_text)
 
 
 class Layers:
@@ -133,7 +70,7 @@ class Layers:
             self.problems.append(Problem((str(file),), f"cannot be read: {reason}"))
             return {}
         try:
-            values = yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
+            values = load_yaml(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             at = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
