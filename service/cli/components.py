@@ -7,7 +7,7 @@ handler is called.
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
-from service.app.state import state_problems
+from service.app.changelogs import state_problems
 from service.errors import ConfigurationError
 from service.handlers import load_handler
 from service.handlers.inputs import converter
@@ -44,7 +44,7 @@ def _extra(subject: str, package: str, extra: str) -> Iterator[str]:
 
 def _normalizer(path: str, pipeline: PipelineSettings) -> Iterator[str]:
     try:
-        load_normalizer(pipeline.normalizer, None, pipeline.normalizer_options)
+        load_normalizer(pipeline.normalizer, options=pipeline.normalizer_options)
     except ConfigurationError as error:
         yield from (f"{path}.{problem}" for problem in error.problems)
 

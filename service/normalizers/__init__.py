@@ -5,8 +5,6 @@ A normalizer never raises, whatever the bytes: what does not decode comes back a
 """
 
 from service.normalizers.base import (
-    DEFAULT_MAX_DEPTH,
-    DEFAULT_MAX_VALUE_BYTES,
     TOMBSTONE,
     Limits,
     Normalized,
@@ -21,8 +19,6 @@ from service.normalizers.raw import RawNormalizer
 
 __all__ = [
     "BUILT_IN",
-    "DEFAULT_MAX_DEPTH",
-    "DEFAULT_MAX_VALUE_BYTES",
     "TOMBSTONE",
     "CloudEventsNormalizer",
     "JsonNormalizer",

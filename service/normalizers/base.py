@@ -6,9 +6,6 @@ from typing import Any, Final, Protocol, final
 
 from service.events import Failure, Headers, Record
 
-DEFAULT_MAX_VALUE_BYTES = 262_144
-DEFAULT_MAX_DEPTH = 64
-
 
 @final
 class Tombstone:
@@ -55,8 +52,11 @@ class Limits:
         max_depth: Deepest nesting of objects and arrays; the outermost one counts.
     """
 
-    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
-    max_depth: int = DEFAULT_MAX_DEPTH
+    max_value_bytes: int = 262_144
+    max_depth: int = 64
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 class Normalizer(Protocol):
@@ -80,3 +80,8 @@ class Normalizer(Protocol):
 def refused(code: str, detail: str) -> Failure:
     """A failure of this stage; ``detail`` must not repeat the value."""
     return Failure(code, detail, stage="normalize")
+
+
+def too_large(max_bytes: int) -> Failure:
+    """The failure of a value that is larger than ``max_bytes``."""
+    return refused("too_large", f"the value is larger than {max_bytes} bytes")

@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.events import Failure, Headers, Record
-from service.normalizers.base import TOMBSTONE, Limits, Normalized, refused
+from service.normalizers.base import (
+    DEFAULT_LIMITS,
+    TOMBSTONE,
+    Limits,
+    Normalized,
+    refused,
+    too_large,
+)
 from service.normalizers.documents import decode_document
 
 _REQUIRED = ("id", "source", "type")
@@ -29,8 +36,8 @@ class CloudEventsNormalizer:
 
     name = "cloudevents"
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = Limits() if limits is None else limits
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
 
     def decode_many(self, records: Sequence[Record]) -> list[Any]:
         """One ``Normalized``, failure or tombstone per record."""
@@ -67,9 +74,7 @@ class CloudEventsNormalizer:
         if value is not None and is_json(content_type):
             data = decode_document(value, self._limits, _no_json)
         elif value is not None and len(value) > self._limits.max_value_bytes:
-            return refused(
-                "too_large", f"the value is larger than {self._limits.max_value_bytes} bytes"
-            )
+            return too_large(self._limits.max_value_bytes)
         return data if type(data) is Failure else Normalized(data, attributes["type"])
 
     def _structured(self, value: bytes | None) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from service.events import Failure, Record
-from service.normalizers.base import TOMBSTONE, Limits, refused
+from service.normalizers.base import DEFAULT_LIMITS, TOMBSTONE, Limits, refused
 from service.normalizers.documents import decode_document, decode_documents
 
 _JSON_NAMES: Mapping[type, str] = {
@@ -38,8 +38,8 @@ class JsonNormalizer:
     reads: ClassVar[str | None] = None
     usual: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = Limits() if limits is None else limits
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
 
     def decode_many(self, records: Sequence[Record]) -> list[Any]:
         """One ``dict``, failure or tombstone per record."""

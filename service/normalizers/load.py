@@ -7,7 +7,14 @@ from typing import Any, Final, cast
 
 from service.errors import ConfigurationError, PermanentError, code_of, words_of
 from service.events import Failure, Record
-from service.normalizers.base import TOMBSTONE, Limits, Normalizer, refused
+from service.normalizers.base import (
+    DEFAULT_LIMITS,
+    TOMBSTONE,
+    Limits,
+    Normalizer,
+    refused,
+    too_large,
+)
 from service.normalizers.cloudevents import CloudEventsNormalizer
 from service.normalizers.json import JsonNormalizer
 from service.normalizers.log import LogNormalizer
@@ -25,7 +32,7 @@ _IS_ASYNC: Final = "normalizer: {} is async; work that waits is a handler's"
 
 
 def load_normalizer(
-    name: str, limits: Limits | None = None, options: Mapping[str, Any] | None = None
+    name: str, limits: Limits = DEFAULT_LIMITS, options: Mapping[str, Any] | None = None
 ) -> Normalizer:
     """The normalizer called ``name``.
 
@@ -39,7 +46,6 @@ def load_normalizer(
     Raises:
         ConfigurationError: If there is none of that name, or it cannot be built.
     """
-    limits = Limits() if limits is None else limits
     if name in BUILT_IN:
         return BUILT_IN[name](limits)
     module_name, colon, attribute = name.partition(":")
@@ -126,7 +132,7 @@ class FunctionNormalizer:
         if value is None:
             return TOMBSTONE
         if len(value) > self._max_bytes:
-            return refused("too_large", f"the value is larger than {self._max_bytes} bytes")
+            return too_large(self._max_bytes)
         try:
             return self._function(record, **self._options)
         except Exception as error:  # noqa: BLE001 -- the function is not ours, and we are total

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.events import Record
-from service.normalizers.base import TOMBSTONE, Limits, refused
+from service.normalizers.base import DEFAULT_LIMITS, TOMBSTONE, Limits, too_large
 
 
 class RawNormalizer:
@@ -16,8 +16,8 @@ class RawNormalizer:
 
     name = "raw"
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._max_bytes = (Limits() if limits is None else limits).max_value_bytes
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._max_bytes = limits.max_value_bytes
 
     def decode_many(self, records: Sequence[Record]) -> list[Any]:
         """The bytes, a failure or a tombstone per record."""
@@ -28,5 +28,5 @@ class RawNormalizer:
         if value is None:
             return TOMBSTONE
         if len(value) > self._max_bytes:
-            return refused("too_large", f"the value is larger than {self._max_bytes} bytes")
+            return too_large(self._max_bytes)
         return value
