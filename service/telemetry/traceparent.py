@@ -28,11 +28,6 @@ def find(headers: Headers) -> bytes | None:
     return None
 
 
-def sampled(value: bytes) -> bool:
-    """Whether ``value`` looks sampled; decides whether it is worth parsing."""
-    return value[54:55] in ODD_DIGITS
-
-
 def parse(headers: Headers) -> SpanContext | None:
     """The remote context of ``headers``; ``None`` if there is none or it is malformed."""
     value = find(headers)

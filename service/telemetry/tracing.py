@@ -1,7 +1,6 @@
 """Spans of the few records that are traced; for all others, next to nothing.
 
-A record is traced if its ``traceparent`` says *sampled*, or, carrying none, if it is its turn by
-the ratio.  That is found out once per batch, before a tracer is touched (an unsampled span costs
+Which ones is decided once per batch, before a tracer is touched (an unsampled span costs
 6 microseconds, a look at a header's flag a twentieth of one).  A traced record has one
 ``process`` span, a child of its producer's, from normalization to acknowledgement; its outputs
 carry that span on.  The batches that it travels in have ``poll``, ``send`` and ``commit`` spans,
@@ -12,7 +11,7 @@ tracing off both stay false and nothing here is called.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from itertools import islice
 
@@ -20,25 +19,12 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
 from service.clock import wall_clock_s
-from service.events import Record, RecordBatch
+from service.events import RecordBatch
 from service.telemetry import traceparent
+from service.telemetry.picker import Picker
 
 MAX_ACTIVE = 2000
 """Traced records at once; while there are so many, no further record is traced."""
-
-MAX_PER_S = 60
-"""Traced records a second, on average; further ones pass their context on untraced.
-
-Whatever producers sample, tracing and pushed metrics then take about 3 % of a processor
-(`benchmarks.library.telemetry`).
-"""
-
-BURST = 25
-"""Under full load, batches are looked at only when so many more may be traced.
-
-A few batches a second are then traced thoroughly and the others not even looked at, instead of a
-record or two in every one.
-"""
 
 MAX_LINKS = 64
 """Links of one batch span; what is linked beyond them adds nothing for the reader."""
@@ -77,11 +63,8 @@ class Tracing:
         self.active: dict[int, TracedBatch] = {}
         self._tracer = tracer or trace.NoOpTracer()
         self._clock = clock
-        self._every = 1 / ratio if ratio > 0 else 0.0
-        self._until_next = self._every - 1
+        self._picker = Picker(ratio, clock)
         self._spans = 0
-        self._tokens = float(MAX_PER_S)
-        self._tokens_at_s = clock()
         self.uncommitted: dict[tuple[str, int], list[SpanContext]] = {}
         self._common: dict[str, str] = {"messaging.system": "kafka", OWN_SPAN: pipeline}
         if group:
@@ -89,13 +72,9 @@ class Tracing:
 
     def begin(self, batch: RecordBatch) -> None:
         """Start the spans of the records of ``batch`` that are traced; call it once per batch."""
-        allowed = self._allowed()
-        if not allowed:
-            return
-        picked = self._pick(batch.records, allowed)
+        picked = self._picker.pick(batch.records, MAX_ACTIVE - self._spans)
         if not picked:
             return
-        self._tokens -= len(picked)
         producers = {index: traceparent.parse(batch.records[index].headers) for index in picked}
         poll = self._tracer.start_span(
             f"poll {batch.topic}",
@@ -220,46 +199,6 @@ class Tracing:
             span.add_event("partition revoked")
             span.end()
             self._spans -= 1
-
-    def _allowed(self) -> int:
-        """How many more records may be traced now: a bucket of one second's worth."""
-        now_s = self._clock()
-        earned = (now_s - self._tokens_at_s) * MAX_PER_S
-        self._tokens = min(float(MAX_PER_S), self._tokens + earned)
-        self._tokens_at_s = now_s
-        if self._tokens < BURST:
-            return 0
-        return max(0, min(int(self._tokens), MAX_ACTIVE - self._spans))
-
-    def _pick(self, records: Sequence[Record], allowed: int) -> list[int]:
-        """Which records are traced, ``allowed`` of them at most."""
-        picked: list[int] = []
-        decided: list[int] = []
-        # One loop without calls: this is all that tracing costs records that are not traced.
-        for index, record in enumerate(records):
-            for name, value in record.headers:
-                if name == traceparent.TRACEPARENT and value:  # Kafka knows headers without one
-                    decided.append(index)
-                    if value[54:55] in traceparent.ODD_DIGITS:
-                        picked.append(index)
-                    break
-        if self._every:
-            left = set(self._turns(len(records))).difference(decided)
-            picked.extend(sorted(left))
-        return picked[:allowed]
-
-    def _turns(self, count: int) -> list[int]:
-        """Which of the next ``count`` records are traced by the ratio.
-
-        They are 1 / ratio apart, rounded for each of them, so that the ratio holds on average.
-        """
-        turns: list[int] = []
-        at = self._until_next
-        while at < count:
-            turns.append(int(at))
-            at += self._every
-        self._until_next = at - count
-        return turns
 
     def _start_process(
         self, batch: RecordBatch, index: int, producer: SpanContext | None, poll: Span
