@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -10,10 +10,11 @@ import structlog
 
 from service.app.brokers import AioKafkaBrokers, Brokers
 from service.app.build import BuiltPipeline, build_pipeline
+from service.app.changelogs import changelog_problems
+from service.app.drain import drain
 from service.app.edge import Edge
 from service.app.handler_life import CLOSE_AGAIN_S, TICK_S, HandlerLife, closed
 from service.app.report import ExitReport
-from service.app.state import changelog_problems
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.chain import ChainSource
@@ -36,17 +37,7 @@ from service.telemetry import Telemetry, Tracing
 
 log = structlog.get_logger(__name__)
 
-COMMIT_BUDGET_S: Final = 5.0
-PRODUCER_BUDGET_S: Final = 5.0
-LAST_ANSWERS_S: Final = 1.5
-ANSWER_PAUSE_S: Final = 0.1
-EDGE_BUDGET_S: Final = 1.2
-"""Together below 3 s, by which every socket is to be closed after SIGTERM, but those of producers
-that wait for an answer: they would send again what is being done."""
 START_POLL_S: Final = 0.2
-ACCEPTED_SHARE: Final = 0.2
-"""Share of the drain budget in which what was accepted may still begin."""
-DRAIN_POLL_S: Final = 0.1
 AFTERWARDS_S: Final = 5.0
 """Of the grace period, for what comes when handlers are closed: telemetry 2 s, the log 1 s."""
 CLOSE_LEAST_S: Final = 1.0
@@ -109,7 +100,7 @@ class Application:
         self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()
-        self._gave_up = False
+        self.gave_up = False
 
     def open_to_public(self, status: StatusFor, *, reuse_port: bool = False) -> Edge:
         """Have :meth:`run` serve the public port too; call it before.
@@ -216,7 +207,9 @@ class Application:
             await self._drain.wait()
             watching.cancel()
             asked_at_s = asyncio.get_running_loop().time()
-            report = await self._drained(tasks, running, reading)
+            report = await drain(self, tasks, running)
+            for task in reading:
+                task.cancel()
             for task in background:
                 task.cancel()
         await self._stopped(asked_at_s)
@@ -250,7 +243,7 @@ class Application:
                 while sources and not any(source.connected for source in sources):  # noqa: ASYNC110 -- clients come and go
                     await asyncio.sleep(START_POLL_S)
         except TimeoutError:
-            self._gave_up = True
+            self.gave_up = True
             log.error(  # noqa: TRY400 -- the traceback of our own deadline says nothing
                 "no broker answered", waited_s=self.settings.start_timeout_s
             )
@@ -262,104 +255,6 @@ class Application:
             await asyncio.sleep(TICK_S)
             for built in self.pipelines.values():
                 built.state.look_after()
-
-    async def _close_edge(self, running: Sequence["asyncio.Task[None]"]) -> None:
-        """Give clients a moment for their last answers, then send them elsewhere."""
-        if self.edge is not None:
-            await asyncio.wait(running, timeout=LAST_ANSWERS_S)
-            await asyncio.sleep(ANSWER_PAUSE_S)
-            self.edge.dismiss()
-
-    async def _drained(
-        self,
-        tasks: asyncio.TaskGroup,
-        running: Sequence["asyncio.Task[None]"],
-        reading: Sequence["asyncio.Task[None]"],
-    ) -> ExitReport:
-        """Stop intake → finish → flush → commit → leave, inside one budget.
-
-        What was accepted gets the first part of the budget.  What of it was read from Kafka and
-        has not begun by then stays there, as if it had not been read; what has begun gets the rest.
-        """
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        budget_s = self.settings.drain_timeout_s
-        deadline_s = began_s + budget_s
-        self.phase = Phase.DRAINING
-        log.info("draining", budget_s=self.settings.drain_timeout_s)
-        if self.edge is not None:
-            self.edge.refuse_new()
-        for source in self.sources:
-            source.stop_intake()
-        closing = tasks.create_task(self._close_edge(running), name="closing the edge")
-        _, late = await asyncio.wait(running, timeout=budget_s * ACCEPTED_SHARE)
-        if late:
-            late = await self._finish_begun(late, deadline_s)
-        for task in late:
-            task.cancel()
-        await self._finish_state(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
-        await self.publisher.close(max(0.5, min(PRODUCER_BUDGET_S, deadline_s - loop.time())))
-        await asyncio.gather(*(source.close(COMMIT_BUDGET_S) for source in self.sources))
-        await closing
-        if self.edge is not None:
-            await self.edge.stop(EDGE_BUDGET_S)
-        for task in reading:
-            task.cancel()
-        for built in self.pipelines.values():
-            built.tracing.sweep()  # or what was acknowledged last would not be told
-        report = self._report(late=len(late))
-        report.took_s = loop.time() - began_s
-        return report
-
-    async def _finish_begun(
-        self, running: Collection["asyncio.Task[None]"], deadline_s: float
-    ) -> set["asyncio.Task[None]"]:
-        """Let what has begun end and begin nothing more of Kafka's; returns what still runs.
-
-        What waits for another attempt, with nothing else left, is not waited for.
-        """
-        loop = asyncio.get_running_loop()
-        kafka = self.kafka_sources
-        only_kafka = all(built.reads_only_kafka for built in self.pipelines.values())
-        for source in kafka:
-            source.begin_nothing_more()
-        late = set(running)
-        while late and (left_s := deadline_s - loop.time()) > 0:
-            _, late = await asyncio.wait(late, timeout=min(DRAIN_POLL_S, left_s))
-            if only_kafka and not any(source.in_flight > 0 for source in kafka):
-                for task in late:
-                    task.cancel()
-                return set()
-        return late
-
-    async def _finish_state(self, budget_s: float) -> None:
-        """Have the last changes of state written: their records wait for that."""
-        try:
-            async with asyncio.timeout(budget_s):
-                for built in self.pipelines.values():
-                    for changelog in built.changelogs:
-                        await changelog.finish()
-        except TimeoutError:
-            log.warning("state not written in time", budget_s=round(budget_s, 3))
-
-    def _report(self, *, late: int) -> ExitReport:
-        report = ExitReport(gave_up=self._gave_up, unpublished=self.publisher.pending)
-        for built in self.pipelines.values():
-            report.done += built.counters.acked
-            report.parked += built.counters.parked
-        for source in self.kafka_sources:
-            report.abandoned.extend(source.abandoned)
-            report.returned += source.returned
-            report.uncommitted.extend(source.uncommitted)
-        report.drained = not (
-            report.gave_up
-            or late
-            or report.parked
-            or report.unpublished
-            or report.abandoned
-            or report.uncommitted
-        )
-        return report
 
 
 def _disk(settings: Settings) -> Disk | None:

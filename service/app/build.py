@@ -7,9 +7,10 @@ from functools import partial
 from service.app.brokers import Brokers
 from service.app.build_handlers import Shared, build_handler
 from service.app.chains import kept_together, targets
+from service.app.changelogs import changelogs_of, check
 from service.app.emitter import Emitter
 from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
-from service.app.state import PipelineState, changelogs_of, check
+from service.app.state import PipelineState
 from service.channels import Overflow, Receiver, Sender, channel
 from service.consumers.base import Source, StateKeeper
 from service.consumers.chain import ChainSource
@@ -55,7 +56,7 @@ class BuiltPipeline:
         emitters: By handler name.
         contexts: By handler name.
         state: What its handlers remember.
-        keeper: Of that, and of what the handlers of the pipelines that it feeds remember.
+        keeper: Keeps that, and what the handlers of the pipelines that it feeds remember.
         fed: The pipelines of this process that take results of it.
         feeds: Their sources, to be told when there will be no more.
     """
@@ -84,10 +85,9 @@ class BuiltPipeline:
     @property
     def writes(self) -> set[str]:
         """The topics that it is known to write to; results may name others."""
-        handlers = self.settings.handlers.values()
         return {
             self.settings.dead_letter,
-            *(handler.output for handler in handlers if handler.output is not None),
+            *self.settings.output_topics,
             *self.settings.delay_topics,
             *(topic for each in self.changelogs for topic in each.topics.values()),
         }

@@ -43,7 +43,7 @@ CIRCUIT_RESET_MAX_S: Final = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerTuning:
-    """What of a handler may change while it runs.
+    """The settings of a handler that may change while it runs.
 
     Attributes:
         where: Which events it gets; ``None`` means all.
@@ -57,7 +57,7 @@ class HandlerTuning:
 
 
 def handler_tuning(config: HandlerSettings) -> HandlerTuning:
-    """What ``config`` says of a handler that may change while it runs.
+    """The settings in ``config`` that may change while the handler runs.
 
     Raises:
         ConfigurationError: If there is no such handler, or the filter does not compile.
@@ -83,9 +83,9 @@ class Shared:
     Attributes:
         name: The pipeline's.
         logged: Changelog topics, by handler and state.
-        early_records: So many changes make a checkpoint come early.
+        early_records: After so many changes a checkpoint is taken early.
         targets: What takes the results of a handler in this process.
-        delay_topics: Where records wait for one of them alone.
+        delay_topics: Where records wait for one handler alone.
     """
 
     name: str

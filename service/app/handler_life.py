@@ -18,7 +18,7 @@ TICK_S: Final = 1.0
 """Time between two ticks of the handlers that have timers."""
 
 CLOSE_AGAIN_S: Final = 5.0
-"""What those together get to close that were open when one did not open, or something failed."""
+"""What the open handlers together get to close when another does not open, or something fails."""
 
 
 async def closed(closing: Awaitable[object], until_s: float, **what: str) -> None:

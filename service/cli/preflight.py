@@ -6,8 +6,8 @@ Looks and does not touch: nothing is written, no group is joined.
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.app.changelogs import changelogs
 from service.app.sources import delay_sources
-from service.app.state import changelogs_of
 from service.cli.kafka_tools import (
     AccessDeniedError,
     HiddenTopicsError,
@@ -19,7 +19,7 @@ from service.cli.kafka_tools import (
 from service.cli.topology import DEAD_LETTER, READ, WRITTEN, topic_roles
 from service.publishers.transactions import PARTITIONS_MAX
 from service.settings import Settings
-from service.settings.chains import group_of, kafka_sources
+from service.settings.chains import kafka_sources
 
 _BATCH_OVERHEAD_BYTES = 1024
 """Room for a batch's header and our own record headers."""
@@ -131,10 +131,8 @@ def _size_problems(
 
 def _changelogs(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Each changelog topic: the path of what makes it needed, its name, and its pipeline."""
-    for name, pipeline in settings.pipelines.items():
-        for handler, topics in changelogs_of(name, pipeline, group_of(settings, name)).items():
-            for topic in topics.values():
-                yield f"pipelines.{name}.handlers.{handler}.use", topic, name
+    for name, handler, topic in changelogs(settings):
+        yield f"pipelines.{name}.handlers.{handler}.use", topic, name
 
 
 def _changelog_problems(

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from service.app.state import changelogs_of
+from service.app.changelogs import changelogs_of
 from service.cli.exit_codes import OK, TEMPORARY, USAGE
 from service.cli.kafka_tools import KafkaTools, StoredRecord, kafka_tools
 from service.cli.usage import UsageError

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from service.app.state import changelog_topics
+from service.app.changelogs import changelog_topics
 from service.settings import Settings
 
 INPUT = "input"

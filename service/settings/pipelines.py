@@ -230,6 +230,12 @@ class PipelineSettings(Section):
         return [topic for source in self.kafka_sources.values() for topic in source.topics]
 
     @property
+    def output_topics(self) -> set[str]:
+        """The topics of its handlers' results; results may name others."""
+        outputs = (handler.output for handler in self.handlers.values())
+        return {output for output in outputs if output is not None}
+
+    @property
     def delay_topics(self) -> set[str]:
         """The topics in which its records wait for another attempt."""
         steps = (step for each in self.handlers.values() for step in each.retry.delay_topics)

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import orjson
 
 from service.app.application import Application
+from service.app.changelogs import changelog_topics
 from service.app.handler_life import TICK_S
 from service.app.report import ExitReport
-from service.app.state import changelog_topics
 from service.consumers.base import ConsumerClient
 from service.events import Headers
 from service.handlers.spec import SPEC_ATTRIBUTE, HandlerSpec, registered
@@ -282,12 +282,8 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         Raises:
             ValueError: If there are several, or none.
         """
-        outputs = {
-            handler.output
-            for pipeline in self.settings.pipelines.values()
-            for handler in pipeline.handlers.values()
-            if handler.output is not None
-        }
+        pipelines = self.settings.pipelines.values()
+        outputs = set[str]().union(*(pipeline.output_topics for pipeline in pipelines))
         if len(outputs) != 1:
             raise ValueError(f"name the topic: there are {len(outputs)} outputs")
         return outputs.pop()
@@ -302,21 +298,15 @@ class Harness(AbstractAsyncContextManager["Harness"]):
     def _topics(self) -> list[str]:
         topics = list(self.inputs)
         for pipeline in self.settings.pipelines.values():
-            topics.append(pipeline.dead_letter)
-            for handler in pipeline.handlers.values():
-                if handler.output is not None:
-                    topics.append(handler.output)
-                topics.extend(delay.topic for delay in handler.retry.delay_topics)
+            topics += [
+                pipeline.dead_letter,
+                *sorted(pipeline.output_topics | pipeline.delay_topics),
+            ]
         topics.extend(changelog_topics(self.settings))
         return list(dict.fromkeys(topics))
 
     def _joined(self) -> bool:
-        sources = [
-            source
-            for built in self.application.pipelines.values()
-            for source in built.kafka_sources
-        ]
-        return all(source.connected for source in sources)
+        return all(source.connected for source in self.application.kafka_sources)
 
     async def _until(self, condition: Callable[[], bool], complaint: str) -> None:
         async def poll() -> None:

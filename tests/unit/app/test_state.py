@@ -12,7 +12,7 @@ import pytest
 
 from service import Event, TransientError, handler
 from service.app import Application
-from service.app.state import changelog_topics, changelogs_of, check
+from service.app.changelogs import changelog_topics, changelogs_of, check
 from service.cli.components import component_problems
 from service.consumers.base import TopicPartition
 from service.errors import BrokerUnavailableError, ConfigurationError, FatalError
