@@ -1,7 +1,7 @@
 """The facts of this moment, gathered from the parts that know them."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.app.build import BuiltPipeline
 from service.app.chains import behind, find_call
@@ -9,6 +9,7 @@ from service.clock import wall_clock_ms
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_partition import HeldPartition, Phase
 from service.delivery.delays import not_before_ms
+from service.delivery.offsets import Unfinished
 from service.events import Record, RecordBatch
 from service.health.standstill import Standstill
 from service.health.stuck import HELD_S, PartitionFacts, RecordFacts, RecordState, blocking
@@ -69,15 +70,39 @@ def _silent_s(source: KafkaSource, started_at_s: float, now_s: float) -> float:
     return max(0.0, now_s - (started_at_s if last_s is None else last_s))
 
 
+class _Look(NamedTuple):
+    """One look at one pipeline.
+
+    Attributes:
+        built: The pipeline.
+        standstill: Remembers how long the record in front of each partition has been there.
+        now_s: When.
+        broker_silent_s: Time without a sign of life of a broker.
+        publish_pending_s: Age of the oldest result that a broker has not acknowledged.
+    """
+
+    built: BuiltPipeline
+    standstill: Standstill
+    now_s: float
+    broker_silent_s: float
+    publish_pending_s: float
+
+
 def _pipeline(
     application: "Application", built: BuiltPipeline, silent_s: float, now_s: float
 ) -> PipelineStatus:
     counters = built.counters
     reading = built.meter.read(now_s)
     channel = built.pipeline.inbox.statistics()
-    pending_s = application.publisher.oldest_pending_s(_of_others(application, built))
+    look = _Look(
+        built,
+        application.standstill,
+        now_s,
+        broker_silent_s=silent_s,
+        publish_pending_s=application.publisher.oldest_pending_s(_of_others(application, built)),
+    )
     partitions = tuple(
-        _partition(built, source, held, silent_s, pending_s, now_s, application.standstill)
+        _partition(look, source, held)
         for source in built.kafka_sources
         for held in source.partitions
     )
@@ -133,52 +158,45 @@ def _lag(built: BuiltPipeline) -> int | None:
     return sum(known) if len(known) == len(lags) else None
 
 
-def _partition(  # noqa: PLR0917 -- one private use, all of one partition
-    built: BuiltPipeline,
-    source: KafkaSource,
-    held: HeldPartition,
-    silent_s: float,
-    publish_pending_s: float,
-    now_s: float,
-    standstill: Standstill,
-) -> PartitionStatus:
+def _partition(look: _Look, source: KafkaSource, held: HeldPartition) -> PartitionStatus:
+    now_s = look.now_s
     offsets = None if held.phase is Phase.REVOKED else held.offsets
-    lag = source.lag(held) or 0
     oldest = None if offsets is None else offsets.oldest_unfinished
     age_s = lag_s = 0.0
     record: RecordFacts | None = None
-    front_s = standstill.look(held.name, None if oldest is None else oldest.offset, now_s)
+    front_s = look.standstill.look(held.name, None if oldest is None else oldest.offset, now_s)
     if oldest is not None:
         age_s = now_s - oldest.batch.received_at_s
-        stored = oldest.batch.records[oldest.index]
-        lag_s = max(0.0, (wall_clock_ms() - _due_ms(built, held, stored)) / 1000)
-        record = _record(built, oldest.offset, stored.key, oldest.batch, oldest.index, age_s, now_s)
-    behind = offsets is not None and offsets.commit_due(held.acknowledged)
+        due_ms = _due_ms(look.built, held, oldest.batch.records[oldest.index])
+        lag_s = max(0.0, (wall_clock_ms() - due_ms) / 1000)
+        record = _record(look, oldest, age_s)
+    commit_due = offsets is not None and offsets.commit_due(held.acknowledged)
     since_s = held.committed_at_s or held.assigned_at_s
     commit_age_s = 0.0
-    if behind or oldest is not None:
+    if commit_due or oldest is not None:
         # Not simply since the last commit: after an idle hour the next record is not late at once.
         commit_age_s = min(now_s - since_s, max(age_s, source.commit_failing_s()))
+    paused = held.phase is Phase.HALTED
     facts = PartitionFacts(
         oldest=record,
-        broker_silent_s=silent_s,
-        publish_pending_s=publish_pending_s,
+        broker_silent_s=look.broker_silent_s,
+        publish_pending_s=look.publish_pending_s,
         commit_failing_s=source.commit_failing_s(),
         intake_blocked_s=source.intake_blocked_s(),
         rebalancing_s=source.rebalancing_s(),
         restoring_s=source.restoring_s(held),
-        paused=held.phase is Phase.HALTED,
+        paused=paused,
     )
     return PartitionStatus(
         topic=held.partition.topic,
         partition=held.partition.partition,
         group=source.group,
-        lag=lag,
+        lag=source.lag(held) or 0,
         lag_s=lag_s,
         in_flight=0 if offsets is None else offsets.outstanding,
         oldest_in_flight_s=age_s,
         commit_age_s=commit_age_s,
-        paused=held.phase is Phase.HALTED,
+        paused=paused,
         blocking=blocking(facts),
         stands_still=front_s > HELD_S,
     )
@@ -193,29 +211,22 @@ def _due_ms(built: BuiltPipeline, held: HeldPartition, record: Record) -> int:
     return max(record.timestamp, not_before_ms(record.headers)) if delayed else record.timestamp
 
 
-def _record(  # noqa: PLR0917 -- one private use, all of one record
-    built: BuiltPipeline,
-    offset: int,
-    key: bytes | None,
-    batch: RecordBatch,
-    index: int,
-    age_s: float,
-    now_s: float,
-) -> RecordFacts:
+def _record(look: _Look, oldest: Unfinished, age_s: float) -> RecordFacts:
     """Where the oldest record is: running, parked, being published, or waiting for its turn."""
+    built, batch, index = look.built, oldest.batch, oldest.index
     state, state_s, handler, attempts = RecordState.WAITING, age_s, None, 0
     found = find_call(built, batch, index)
     if found is not None:
         handler, (call_state, since_s, attempts) = found
-        state, state_s = RecordState(call_state.value), now_s - since_s
+        state, state_s = RecordState(call_state.value), look.now_s - since_s
     elif _has_begun(batch, index) and not any(map(_has_waiting, (built, *behind(built)))):
         state = RecordState.PUBLISHING
     return RecordFacts(
-        offset=offset,
+        offset=oldest.offset,
         age_s=age_s,
         state=state,
         state_s=state_s,
-        key=key,
+        key=batch.records[index].key,
         handler=handler,
         attempts=attempts,
     )
