@@ -16,7 +16,7 @@ from service.errors import ConfigurationError, ServiceError
 from service.events import Event, EventBatch
 from service.handlers.batching import Batcher
 from service.handlers.context import HandlerContext
-from service.handlers.inputs import Converter, converter
+from service.handlers.inputs import converter
 from service.handlers.options import validate_options
 from service.handlers.processes import ProcessCalls
 from service.handlers.results import MAX_RESULTS, MAX_TICK_RESULTS, to_results
@@ -210,26 +210,16 @@ def _prepare(spec: HandlerSpec) -> Callable[[Event], Any] | None:
 def _callable(
     spec: HandlerSpec, function: Callable[..., Any], options: Any
 ) -> Callable[[Event], Any]:
-    typed = spec.input_type is not None
-    if spec.parameters == ("event",) or (spec.parameters == ("input",) and typed):
-        prepare = _prepare(spec)
+    prepare = _prepare(spec)
+    first, *others = spec.parameters
+    if not others:
         return function if prepare is None else lambda event: function(prepare(event))
-    convert = converter(spec.input_type) if typed else None
-    return _with_arguments(function, spec.parameters, convert, options)
 
-
-def _with_arguments(
-    function: Callable[..., Any],
-    parameters: tuple[str, ...],
-    convert: Converter | None,
-    options: Any,
-) -> Callable[[Event], Any]:
     def call(event: Event) -> Any:
-        data = event.data if convert is None else convert(event.data)
+        given = event if prepare is None else prepare(event)
         # An event whose input is asked for separately is passed on as it came.
-        given = event if convert is None or "input" in parameters else _replaced(event, data)
-        values = {"event": given, "input": data, "options": options}
-        return function(*(values[parameter] for parameter in parameters))
+        values = {"event": given if first == "event" else event, "options": options}
+        return function(given, *(values[parameter] for parameter in others))
 
     return call
 

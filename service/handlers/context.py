@@ -122,8 +122,8 @@ class HandlerContext:
 
         Args:
             go_off: Called for each timer that is due; returns what a handler may return.
-            name: Of the state that keeps them, durable if the handler declares it.  Each timers
-                of a handler need one of their own.
+            name: Of the state that keeps them, durable if the handler declares it.  Each set of
+                timers needs a state of its own.
             max_keys: Most timers of a partition; beyond it those that were set longest ago are
                 forgotten, and counted as evicted.
 
@@ -152,7 +152,7 @@ class HandlerContext:
             lateness_s: How much older than the newest an event may be.
             idle_s: Silence after which time goes on without events; a partition that has unread
                 records is not silent.
-            max_keys: As for :meth:`timers`; one is the time of the partition.
+            max_keys: As for :meth:`timers`; the time of the partition takes one of them.
 
         Raises:
             ConfigurationError: As for :meth:`timers`.

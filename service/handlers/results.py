@@ -92,7 +92,8 @@ def to_results(returned: Any, limit: int = MAX_RESULTS) -> Sequence[Result]:
 def is_plain(returned: Any) -> TypeGuard[Result]:
     """Whether ``returned`` is a plain result whose address :func:`to_results` would let pass.
 
-    Quick, as it is asked of every event: text for a key has to be looked at, so it is not.
+    Quick, as it is asked for every event: a key of text would have to be looked at, so a result
+    with one is not plain.
     """
     if type(returned) is not Result or not returned.plain:
         return False

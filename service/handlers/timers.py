@@ -7,7 +7,7 @@ The heap has one moment a key, that of its timer or an earlier one: a timer that
 off would otherwise leave an entry for each of them, to be kept and gone through.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -23,9 +23,9 @@ from service.windows.watermark import BEFORE_ALL_MS, Watermark
 log = structlog.get_logger(__name__)
 
 FIRED_PER_TICK: Final = 10_000
-"""Most timers of a partition that go off at once; the others follow a tick later.
+"""Most timers of a partition that go off in one tick; the others follow in the next.
 
-So do those behind as many results, which the next tick has at once.
+Nor does any go off in it once there are as many results: then the next tick comes at once.
 """
 
 FORGOTTEN_AFTER_S: Final = 3600.0
@@ -166,14 +166,6 @@ class KeyTimers:
             )
         return index
 
-    def _look_again_ms(
-        self, place: Partition, key: str, at_ms: int | None, time_ms: int
-    ) -> int | None:
-        """When to look again at a timer that is not due as it stands, being set to ``at_ms``."""
-        if self._state.undecided(place, _TIMER + key):
-            return time_ms  # by a call that may fail yet: then it is due
-        return at_ms
-
     def _fire(self, place: Partition, time_ms: int, most: int) -> list[PartitionResult]:
         index = self._due[place]
         results: list[PartitionResult] = []
@@ -184,27 +176,34 @@ class KeyTimers:
                 break
             at_ms = self.when(place, key)
             if at_ms is None or at_ms > time_ms:  # cleared, undone or put off
-                look_ms = self._look_again_ms(place, key, at_ms, time_ms)
-                if look_ms is not None:
-                    again.append((look_ms, key))
+                if self._state.undecided(place, _TIMER + key):
+                    again.append((time_ms, key))  # by a call that may fail yet: then it is due
+                elif at_ms is not None:
+                    again.append((at_ms, key))
                 continue
-            try:
-                told = to_results(self._go_off(Timer(place, key, at_ms)))
-            except TransientError as exc:
-                log.warning("timer failed, and stays", key=key, error=words_of(exc))
+            told = self._told(Timer(place, key, at_ms))
+            if told is None:
                 again.append((at_ms, key))
                 continue
-            except FatalError:
-                raise  # the next process finds them all in the state
-            except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
-                log.error("timer failed, and is dropped", key=key, error=repr(exc))  # noqa: TRY400
-                told = ()
             if self.when(place, key) == at_ms:  # it may have set itself anew
                 self.clear(place, key)
             results.extend(_placed(place, key, result) for result in told)
         for at_ms, key in again:
             index.add(at_ms, key)
         return results
+
+    def _told(self, timer: Timer) -> Sequence[Result] | None:
+        """Let ``timer`` go off; its results, or ``None`` if it is to be tried again."""
+        try:
+            return to_results(self._go_off(timer))
+        except TransientError as exc:
+            log.warning("timer failed, and stays", key=timer.key, error=words_of(exc))
+            return None
+        except FatalError:
+            raise  # the next process finds them all in the state
+        except Exception as exc:  # noqa: BLE001 -- the boundary of the user's code
+            log.error("timer failed, and is dropped", key=timer.key, error=repr(exc))  # noqa: TRY400
+            return ()
 
 
 def _placed(place: Partition, key: str, result: Result) -> PartitionResult:
