@@ -128,18 +128,15 @@ def build_kafka_source(
             commit_records=pipeline.commit.records,
             revoke_timeout_s=kafka.revoke_drain_timeout_s,
             session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
-            delay_s=_delay_s(name, pipeline),
+            delay_s=_delay_s(source, pipeline),
         ),
     )
 
 
-def _delay_s(name: str, pipeline: PipelineSettings) -> float | None:
+def _delay_s(source: KafkaSourceSettings, pipeline: PipelineSettings) -> float | None:
     """How long records wait in the delay topic that a source reads; ``None`` if it reads none."""
-    _, delayed, topic = name.partition(f".{DELAYED}")
     steps = (step for handler in pipeline.handlers.values() for step in handler.retry.delay_topics)
-    if not delayed:
-        return None
-    return max(step.delay_s for step in steps if step.topic == topic)
+    return max((step.delay_s for step in steps if step.topic in source.topics), default=None)
 
 
 def budget_share(settings: Settings, total: int) -> int:
