@@ -7,10 +7,8 @@ SQLite and PostgreSQL are known; any other database would need its own word for 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -23,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeEngine
 
@@ -31,6 +29,7 @@ from service.errors import PermanentError, SchemaError, TransientError
 from service.events import Event
 from service.handlers import fields
 from service.handlers.context import HandlerContext
+from service.handlers.database_options import ColumnOptions, DatabaseOptions
 from service.handlers.spec import handler
 
 POOL_SIZE: Final = 4
@@ -55,10 +54,6 @@ _INSERTS: Final[dict[str, Callable[..., Any]]] = {
     "sqlite": sqlite.insert,
 }
 
-_DRIVERS: Final = {"postgresql": ("asyncpg", "psycopg"), "sqlite": ("aiosqlite",)}
-
-ColumnType = Literal["text", "integer", "number", "boolean", "json"]
-
 _SQL_TYPES: Final[dict[str, Callable[[], TypeEngine[Any]]]] = {
     "text": Text,
     "integer": BigInteger,
@@ -77,75 +72,6 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "boolean": (bool,),
     "json": (object,),
 }
-
-
-class ColumnOptions(BaseModel):
-    """One column: where its value comes from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    field: fields.Path = Field(description="Dotted path in the event; null where there is none.")
-    type: ColumnType = Field(default="text", description="Its type, checked before writing.")
-
-
-class DatabaseOptions(BaseModel):
-    """Options of ``database``; one of ``url`` and ``url_file``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    url: SecretStr | None = Field(
-        default=None, description="`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`."
-    )
-    url_file: Path | None = Field(default=None, description="A file that holds the URL.")
-    table: str = Field(
-        min_length=1,
-        description="Name of the table, or `schema.table`; the schema has to be there.",
-    )
-    id_field: fields.Path | None = Field(
-        default=None, description="Field of the event's id; its place in the topic if not given."
-    )
-    columns: dict[str, ColumnOptions] = Field(
-        default_factory=dict, description="By column name; the whole event as `data` if empty."
-    )
-    on_conflict: Literal["update", "ignore"] = Field(
-        default="update", description="What an id that is there already does."
-    )
-    create_table: bool = Field(default=True, description="Create the table if it is missing.")
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("give either url or url_file")
-        if "id" in self.columns:
-            raise ValueError("the column id is the event's id")
-        schema, name = self.place()
-        try:
-            url = make_url(self.database_url())
-            dialect = url.get_backend_name()
-        except (ArgumentError, OSError) as error:
-            raise ValueError(f"the URL cannot be used: {type(error).__name__}") from None
-        if dialect not in _INSERTS:
-            raise ValueError(f"no upserts for {dialect}; known: {', '.join(sorted(_INSERTS))}")
-        # without one in the URL, a driver that blocks would be chosen, or one that is not here
-        if url.drivername.partition("+")[2] not in _DRIVERS[dialect]:
-            wanted = f"{dialect}+{_DRIVERS[dialect][0]}://"
-            raise ValueError(f"the URL's driver cannot wait without blocking: write {wanted}…")
-        if schema not in {None, "main"} and dialect == "sqlite":
-            raise ValueError(f"table: SQLite has no schema {schema}: write {name}")
-        return self
-
-    def place(self) -> tuple[str | None, str]:
-        """The schema, if one is named, and the name of the table."""
-        schema, dot, name = self.table.rpartition(".")
-        if "." in schema or not name.strip() or (dot and not schema.strip()):
-            raise ValueError("table: write table or schema.table")
-        return schema or None, name
-
-    def database_url(self) -> str:
-        """The URL, read anew if it is in a file."""
-        if self.url is not None:
-            return self.url.get_secret_value()
-        return Path(self.url_file or "").read_text(encoding="utf-8").strip()
 
 
 @handler("database", options=DatabaseOptions, batch=500, linger_s=0.02, timeout_s=60)

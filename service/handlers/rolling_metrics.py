@@ -7,22 +7,18 @@ durable, so a restart in the middle of a window changes nothing.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from math import isnan
-from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from service.clock import LATEST_MS
-from service.errors import SchemaError
 from service.events import Event, EventBatch, Result
-from service.handlers import fields
 from service.handlers.context import HandlerContext
 from service.handlers.results import TICK_AGAIN_RESULTS, PartitionResult
 from service.handlers.rolling_options import RollingMetricsOptions
+from service.handlers.rolling_rows import Row, RowReader
 from service.handlers.spec import handler
 from service.handlers.timers import FORGOTTEN_AFTER_S
 from service.state.keyed import Codec, KeyedState, Partition, PartitionId, Place
 from service.windows.agenda import Agenda
-from service.windows.aggregate import FOLD_AT, LARGEST, Aggregate
+from service.windows.aggregate import FOLD_AT, Aggregate
 from service.windows.running import Running
 from service.windows.watermark import BEFORE_ALL_MS, Watermark
 from service.windows.windowing import (
@@ -44,8 +40,6 @@ LOOKED_AT: Final = 4
 SLIDING_LOOKED_AT: Final = 40
 """The same for sliding windows, of which only panes are dropped."""
 _NEWEST: Final = "newest"
-_key = attrgetter("key")
-_timestamp = attrgetter("timestamp")
 
 
 class _Time:
@@ -75,10 +69,6 @@ class _Value(NamedTuple):
     value: float
 
 
-_Row: TypeAlias = tuple[int, str, int, float]
-"""Index in the batch, key, time, value."""
-
-
 @handler("rolling_metrics", options=RollingMetricsOptions, state=("windows", "time"))
 class RollingMetrics:
     """``{"key","start","end","final","count","mean","min","max","std","p50","p95","p99"}``.
@@ -93,9 +83,7 @@ class RollingMetrics:
     def __init__(self, options: RollingMetricsOptions) -> None:
         self._options = options
         self._windowing = options.windowing()
-        self._keys = None if options.key is None else fields.texts(options.key)
-        self._values = fields.numbers(options.value)
-        self._stamps = None if options.time is None else fields.numbers(options.time)
+        self._rows = RowReader(options)
         self._counting = self._windowing if isinstance(self._windowing, CountWindows) else None
         self._lateness_ms = round(options.lateness_s * 1000)
         self._sliding = options.window == "sliding"
@@ -136,7 +124,7 @@ class RollingMetrics:
 
     def __call__(self, event: Event) -> list[Result] | None:
         """What this event says of its own windows, and those that its time closes."""
-        rows = self._rows((event.index,), (event.data,), (event,))
+        rows = self._rows.read((event.index,), (event.data,), (event,))
         # Noted under the event, so that what became of this very call decides about it.
         told = self._run(Partition(event.topic, event.partition), rows, event)
         return told[0][1] if told else None
@@ -155,36 +143,12 @@ class RollingMetrics:
         if len(wanted) != len(records):
             data = [data[index] for index in wanted]
             records = [records[index] for index in wanted]
-        rows = self._rows(wanted, data, records)
+        rows = self._rows.read(wanted, data, records)
         place = Partition(batch.topic, batch.partition)
         return self._run(place, rows, place)
 
-    def _rows(
-        self, indexes: Sequence[int], data: Sequence[Any], records: Sequence[Any]
-    ) -> "Iterator[_Row]":
-        """What there is to add, all of it checked.
-
-        Raises:
-            SchemaError: If something cannot be added up.
-        """
-        values = self._values(data)
-        # The sum is there for NaN, which compares as it likes; 1,000 times LARGEST is a number.
-        if not -LARGEST <= min(values) <= max(values) <= LARGEST or isnan(sum(values)):
-            raise SchemaError(self._options.value, "out of range")
-        keys = _key_texts(records) if self._keys is None else self._keys(data)
-        if self._stamps is None:
-            times = list(map(_timestamp, records))
-            if max(times) > LATEST_MS:
-                raise SchemaError("timestamp", "of the record is out of range")
-        else:
-            stamps = self._stamps(data)
-            if not -LATEST_MS <= min(stamps) <= max(stamps) <= LATEST_MS:
-                raise SchemaError(str(self._options.time), "out of range")
-            times = list(map(int, stamps))
-        return zip(indexes, keys, times, values, strict=True)
-
     def _run(
-        self, partition: Partition, rows: "Iterator[_Row]", place: Place
+        self, partition: Partition, rows: "Iterator[Row]", place: Place
     ) -> list[tuple[int, list[Result]]]:
         """Add the rows in their order; returns the indexes that have something to say, and what.
 
@@ -345,17 +309,6 @@ class RollingMetrics:
         key, at_ms, value = value_at
         late = {"key": key, "value": value, "timestamp": at_ms, "watermark": time.watermark.at_ms}
         return Result(late, key=key, topic=self._options.late_topic)
-
-
-def _key_texts(records: Sequence[Any]) -> list[str]:
-    """What :attr:`service.events.Event.key_text` says, of many."""
-    try:
-        return list(map(bytes.decode, map(_key, records)))
-    except (TypeError, UnicodeDecodeError):
-        return [
-            "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
-            for record in records
-        ]
 
 
 def _report(key: str, window: Told, values: Aggregate | Running, *, final: bool) -> dict[str, Any]:
