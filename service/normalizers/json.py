@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from service.events import Failure, Record
 from service.normalizers.base import DEFAULT_LIMITS, TOMBSTONE, Limits, refused
-from service.normalizers.documents import decode_document, decode_documents
+from service.normalizers.documents import decode_documents
 
 _JSON_NAMES: Mapping[type, str] = {
     list: "an array",
@@ -58,13 +58,6 @@ class JsonNormalizer:
         """What a value that is no JSON becomes; subclasses may read it in another way."""
         del value
         return refused("decode", error)
-
-    def decode(self, value: bytes | None) -> Any:
-        """One value, step by step: what :meth:`decode_many` must agree with."""
-        data = decode_document(value, self.limits, self.salvage)
-        if type(data) in (dict, Failure) or data is TOMBSTONE:
-            return data
-        return not_an_object(data)
 
 
 def refuse_others(datas: list[Any]) -> None:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from service.events import Failure
-from service.normalizers.base import TOMBSTONE, refused
+from service.normalizers.base import refused
 from service.normalizers.json import JsonNormalizer, refuse_others
 
 LEVELS = frozenset({
@@ -60,15 +60,6 @@ class LogNormalizer(JsonNormalizer):
                 elif "level" in data:
                     datas[index] = _wrong_level()
         return datas
-
-    def decode(self, value: bytes | None) -> Any:
-        """One value, step by step: what :meth:`decode_many` must agree with."""
-        data = super().decode(value)
-        if data is TOMBSTONE or type(data) is Failure or "level" not in data:
-            return data
-        if not isinstance(data["level"], str):
-            return _wrong_level()
-        return {**data, "level": normal_level(data["level"])}
 
     def salvage(self, value: bytes, error: str) -> Any:
         """Read ``value`` as a plain line; text that starts like JSON is judged as JSON."""

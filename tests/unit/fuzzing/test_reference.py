@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.events import Failure
+from service.events import Failure, SourceRecord
 from service.normalizers.base import TOMBSTONE
 from service.normalizers.json import JsonNormalizer
 from tests.fuzzing.records import Records
@@ -22,7 +22,7 @@ def _reference(value: bytes) -> object:
 
 
 def _service(value: bytes) -> object:
-    data = JsonNormalizer().decode(value)
+    (data,) = JsonNormalizer().decode_many([SourceRecord(value)])
     assert data is not TOMBSTONE
     return data.code if isinstance(data, Failure) else data
 
