@@ -14,12 +14,12 @@ from service.app.changelogs import changelog_problems
 from service.app.drain import drain
 from service.app.edge import Edge
 from service.app.handler_life import CLOSE_AGAIN_S, TICK_S, HandlerLife, closed
+from service.app.process import Process
 from service.app.report import ExitReport
 from service.app.status import snapshot
 from service.consumers.base import Source
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
-from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.delivery.quarantine import Quarantine
 from service.delivery.suspicion import QuarantinePolicy
@@ -74,19 +74,21 @@ class Application:
         self.publisher = KafkaPublisher(
             brokers.producer, linger_s=settings.kafka.producer.linger_ms / 1000
         )
-        quarantine = Quarantine[SourcePartition](QuarantinePolicy(), owner=secrets.randbits(32))
         self.disk = _disk(settings)
+        process = Process(
+            settings=settings,
+            brokers=brokers,
+            publisher=self.publisher,
+            clients=self.clients,
+            quarantine=Quarantine(QuarantinePolicy(), owner=secrets.randbits(32)),
+            disk=self.disk,
+        )
         built: dict[str, BuiltPipeline] = {}
         for name in last_first(settings):
             built[name] = build_pipeline(
+                process,
                 name,
-                settings,
-                self.publisher,
-                self.clients,
                 self._tracing(name, telemetry),
-                brokers=brokers,
-                quarantine=quarantine,
-                disk=self.disk,
                 fed=[built[fed] for fed in dict.fromkeys(fed_by(settings, name))],
             )
         self.pipelines: dict[str, BuiltPipeline] = {

@@ -4,29 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from service.app.brokers import Brokers
 from service.app.build_handlers import Shared, build_handler
 from service.app.chains import kept_together, targets
 from service.app.changelogs import changelogs_of, check
 from service.app.emitter import Emitter
+from service.app.process import Process
 from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
 from service.app.state import PipelineState
 from service.channels import Overflow, Receiver, Sender, channel
 from service.consumers.base import Source, StateKeeper
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
-from service.consumers.kafka_partition import SourcePartition
-from service.delivery.quarantine import Quarantine
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
-from service.handlers.context import Clients, HandlerContext
+from service.handlers.context import HandlerContext
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Pipeline
 from service.publishers.changelog import Changelog, Owner
 from service.publishers.held_back import all_together, by_key, each_alone
-from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
@@ -34,10 +31,8 @@ from service.settings import (
     ChannelSettings,
     KafkaSourceSettings,
     PipelineSettings,
-    Settings,
 )
 from service.settings.chains import group_of
-from service.state.disk import Disk
 from service.telemetry import Tracing
 
 
@@ -115,29 +110,20 @@ class BuiltPipeline:
 
 
 def build_pipeline(
-    name: str,
-    settings: Settings,
-    publisher: KafkaPublisher,
-    clients: Clients,
-    tracing: Tracing,
-    *,
-    brokers: Brokers,
-    quarantine: Quarantine[SourcePartition],
-    disk: Disk | None = None,
-    fed: Sequence[BuiltPipeline] = (),
+    process: Process, name: str, tracing: Tracing, *, fed: Sequence[BuiltPipeline]
 ) -> BuiltPipeline:
     """Build the pipeline called ``name``, behind those that take its results (``fed``).
 
     Raises:
         ConfigurationError: If a handler, its options, a filter or the normalizer does not fit.
     """
-    config = settings.pipelines[name]
+    settings, config = process.settings, process.settings.pipelines[name]
     logged = changelogs_of(name, config, group_of(settings, name))
     check(name, config, logged)
     counters = PipelineCounters(name)
     inbox, receiver = _inbox(config.channel)
-    transactions = _transactions(config, brokers, publisher)
-    edge: Publisher = publisher if transactions is None else transactions
+    transactions = _transactions(config, process)
+    edge: Publisher = process.publisher if transactions is None else transactions
     writer = partial(
         ResultWriter,
         pipeline=name,
@@ -148,8 +134,8 @@ def build_pipeline(
         delay_topics=config.delay_topics,
     )
     shared = Shared(
+        process=process,
         name=name,
-        publisher=publisher,
         edge=edge,
         transactions=transactions,
         writer=writer,
@@ -157,8 +143,6 @@ def build_pipeline(
         early_records=max(1, budget_share(settings, settings.memory.max_records) // 2),
         counters=counters,
         tracing=tracing,
-        clients=clients,
-        disk=disk,
         targets=partial(targets, fed, name),
         delay_topics=config.delay_topics,
     )
@@ -167,7 +151,7 @@ def build_pipeline(
     }
     branches = [each.branch for each in handlers.values()]
     kept = [each.kept for each in handlers.values() if each.kept is not None]
-    state = PipelineState(name, kept, brokers.changelogs())
+    state = PipelineState(name, kept, process.brokers.changelogs())
     built = BuiltPipeline(
         name=name,
         settings=config,
@@ -191,7 +175,7 @@ def build_pipeline(
         fed=fed,
         feeds=list(dict.fromkeys(feed for each in handlers.values() for feed in each.feeds)),
     )
-    _add_sources(built, settings, brokers, quarantine, transactions)
+    _add_sources(built, process, transactions)
     return built
 
 
@@ -211,30 +195,16 @@ def _normalize(config: PipelineSettings, shared: Shared) -> Normalize:
 
 
 def _add_sources(
-    built: BuiltPipeline,
-    settings: Settings,
-    brokers: Brokers,
-    quarantine: Quarantine[SourcePartition],
-    transactions: TransactionalPublisher | None,
+    built: BuiltPipeline, process: Process, transactions: TransactionalPublisher | None
 ) -> None:
-    config, counters = built.settings, built.counters
+    config = built.settings
     for name, source in {**config.sources, **delay_sources(config)}.items():
         full_name = f"{built.name}.{name}"
         if not isinstance(source, KafkaSourceSettings):
-            built.sources[name] = build_source(full_name, source, config, counters)
+            built.sources[name] = build_source(full_name, source, config, built.counters)
             continue
-        kafka = built.sources[name] = build_kafka_source(
-            full_name,
-            source,
-            settings=settings,
-            pipeline=config,
-            brokers=brokers,
-            counters=counters,
-            tracing=built.tracing,
-            quarantine=quarantine,
-            transactions=transactions,
-            state=built.keeper,
-        )
+        kafka = build_kafka_source(full_name, source, built, process, transactions)
+        built.sources[name] = kafka
         built.ask(kafka.permission)
 
 
@@ -248,9 +218,7 @@ def _inbox(config: ChannelSettings) -> tuple[Sender[RecordBatch], Receiver[Recor
     )
 
 
-def _transactions(
-    config: PipelineSettings, brokers: Brokers, publisher: KafkaPublisher
-) -> TransactionalPublisher | None:
+def _transactions(config: PipelineSettings, process: Process) -> TransactionalPublisher | None:
     """What makes an exactly-once pipeline; the settings see to it that it has one Kafka source."""
     if config.delivery != "exactly_once":
         return None
@@ -264,8 +232,8 @@ def _transactions(
     elif orders == {"none"}:
         lane_of = each_alone
     return TransactionalPublisher(
-        publisher,
-        brokers.transactional,
+        process.publisher,
+        process.brokers.transactional,
         group=config.kafka_groups[0],
         delay_groups={
             topic: source.group_id

@@ -10,19 +10,19 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from service.app.emitter import Emitter
+from service.app.process import Process
 from service.app.state import KeptHandler
 from service.consumers.chain import ChainSource
 from service.delivery.circuit import CircuitPolicy
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher
 from service.handlers import load_handler
-from service.handlers.context import Clients, HandlerContext
+from service.handlers.context import HandlerContext
 from service.handlers.state import MemoryStateStore
 from service.metrics import PipelineCounters
 from service.pipeline import Branch
 from service.publishers.chain import ChainPublisher
 from service.publishers.changelog import Changelog
-from service.publishers.kafka import KafkaPublisher
 from service.publishers.protocols import Publisher
 from service.publishers.results import ResultWriter
 from service.publishers.transactions import TransactionalPublisher
@@ -30,7 +30,6 @@ from service.settings import (
     CircuitBreakerSettings,
     HandlerSettings,
 )
-from service.state.disk import Disk
 from service.state.disk_table import DiskTable
 from service.state.keyed import StateStore
 from service.state.store import LoggedStore
@@ -81,6 +80,7 @@ class Shared:
     """What the handlers of one pipeline have in common.
 
     Attributes:
+        process: What all pipelines share.
         name: The pipeline's.
         logged: Changelog topics, by handler and state.
         early_records: After so many changes a checkpoint is taken early.
@@ -88,8 +88,8 @@ class Shared:
         delay_topics: Where records wait for one handler alone.
     """
 
+    process: Process
     name: str
-    publisher: KafkaPublisher
     edge: Publisher
     transactions: TransactionalPublisher | None
     writer: Callable[..., ResultWriter]
@@ -97,8 +97,6 @@ class Shared:
     early_records: int
     counters: PipelineCounters
     tracing: Tracing
-    clients: Clients
-    disk: Disk | None
     targets: Callable[[str], Sequence[ChainSource]]
     delay_topics: Collection[str]
 
@@ -139,7 +137,7 @@ def build_handler(shared: Shared, name: str, config: HandlerSettings) -> BuiltHa
         pipeline=shared.name,
         handler=name,
         options=bound.options,
-        clients=shared.clients,
+        clients=shared.process.clients,
         state=store,
         emit=emitter.emit,
     )
@@ -167,7 +165,8 @@ def _memory(
     topics = shared.logged.get(name)
     if topics is None:
         return MemoryStateStore(clock), None
-    store = LoggedStore(clock, None if shared.disk is None else partial(DiskTable, shared.disk))
+    disk = shared.process.disk
+    store = LoggedStore(clock, None if disk is None else partial(DiskTable, disk))
     changelog = results.changes = Changelog(
         store,
         shared.edge,
@@ -176,7 +175,7 @@ def _memory(
         transactional=shared.transactions is not None,
         early_records=shared.early_records,
     )
-    shared.publisher.changelogs.update(topics.values())
+    shared.process.publisher.changelogs.update(topics.values())
     if shared.transactions is not None:
         shared.transactions.include(changelog)
     return store, changelog

@@ -1,17 +1,15 @@
 """Sources from their settings, one kind after the other."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from service.app.brokers import Brokers
-from service.consumers.base import ConsumerClient, Source, StateKeeper, TopicPartition
+from service.app.process import Process
+from service.consumers.base import ConsumerClient, Source, TopicPartition
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
 from service.consumers.kafka_options import KafkaSourceOptions
-from service.consumers.kafka_partition import SourcePartition
 from service.consumers.websocket import WebSocketSource
 from service.consumers.websocket_client import WebSocketClientSource
 from service.delivery.budget import MemoryBudget
-from service.delivery.quarantine import Quarantine
 from service.errors import ConfigurationError
 from service.metrics import PipelineCounters
 from service.publishers.transactions import TransactionalPublisher
@@ -25,7 +23,9 @@ from service.settings import (
     WebSocketClientSourceSettings,
     WebSocketSourceSettings,
 )
-from service.telemetry import Tracing
+
+if TYPE_CHECKING:
+    from service.app.build import BuiltPipeline
 
 DELAYED: Final = "delay:"
 """Begins the names of sources that read delay topics; no configured name has a colon."""
@@ -91,21 +91,15 @@ def _optional(name: str, source: RabbitMqSourceSettings | LlmSourceSettings) -> 
 def build_kafka_source(
     name: str,
     source: KafkaSourceSettings,
-    *,
-    settings: Settings,
-    pipeline: PipelineSettings,
-    brokers: Brokers,
-    counters: PipelineCounters,
-    tracing: Tracing,
-    quarantine: Quarantine[SourcePartition],
+    built: "BuiltPipeline",
+    process: Process,
     transactions: TransactionalPublisher | None,
-    state: StateKeeper | None,
 ) -> KafkaSource:
-    """The Kafka source called ``name``."""
-    kafka = settings.kafka
+    """The Kafka source called ``name`` of the pipeline ``built``."""
+    settings, pipeline = process.settings, built.settings
 
     def make_client() -> ConsumerClient:
-        return brokers.consumer(source.topics, source.group_id, source.instance_id)
+        return process.brokers.consumer(source.topics, source.group_id, source.instance_id)
 
     return KafkaSource(
         name,
@@ -114,20 +108,20 @@ def build_kafka_source(
             max_records=budget_share(settings, settings.memory.max_records),
             max_bytes=budget_share(settings, settings.memory.max_bytes),
         ),
-        quarantine=quarantine,
-        counters=counters,
+        quarantine=process.quarantine,
+        counters=built.counters,
         group=source.group_id,
-        tracing=tracing,
+        tracing=built.tracing,
         transactions=transactions,
-        state=state,
+        state=built.keeper,
         options=KafkaSourceOptions(
             start=source.start,
             out_of_range=source.out_of_range,
             undecodable=source.undecodable,
             commit_interval_s=pipeline.commit.interval_ms / 1000,
             commit_records=pipeline.commit.records,
-            revoke_timeout_s=kafka.revoke_drain_timeout_s,
-            session_timeout_s=kafka.consumer.session_timeout_ms / 1000,
+            revoke_timeout_s=settings.kafka.revoke_drain_timeout_s,
+            session_timeout_s=settings.kafka.consumer.session_timeout_ms / 1000,
             delay_s=_delay_s(source, pipeline),
         ),
     )
