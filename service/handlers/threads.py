@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from service.events import Event
@@ -86,9 +87,11 @@ class _Daemons(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 -- the standard library's signature
         """Let the threads end after what they run, which is not waited for."""
         del wait
-        while cancel_futures and not self._calls.empty():
-            if (waiting := self._calls.get()) is not None:
-                waiting[0].cancel()
+        with suppress(queue.Empty):
+            # not while there are some: a thread may take the last one after the look
+            while cancel_futures:
+                if (waiting := self._calls.get_nowait()) is not None:
+                    waiting[0].cancel()
         for _ in range(self._started):
             self._calls.put(None)
 

@@ -1,15 +1,19 @@
 import asyncio
+import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
 from service.delivery.failures import describe
 from service.events import Event, RecordBatch, SourceRecord
 from service.handlers.spec import make_spec
+from service.handlers.threads import _Daemons
 
 _EVENT = Event({}, batch=RecordBatch("t", 0, [SourceRecord(b"")], next_offset=1))
 
@@ -154,3 +158,25 @@ async def test_a_thread_that_the_system_refuses_is_asked_for_again(
     async with asyncio.timeout(2):
         assert await bound.call(_EVENT)
     await bound.close()
+
+
+class _Overtaken(queue.SimpleQueue[Any]):
+    """A queue whose next item a thread takes as soon as somebody has seen that there is one."""
+
+    def empty(self) -> bool:
+        empty = super().empty()
+        if not empty:
+            self.get()
+        return empty
+
+
+def test_closing_does_not_wait_for_a_call_that_a_thread_has_just_taken() -> None:
+    pool = _Daemons(1, "pool")
+    pool._calls = _Overtaken()
+    pool._calls.put((Future(), threading.active_count))
+
+    closing = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    closing.start()
+    closing.join(1)
+
+    assert not closing.is_alive()
