@@ -97,8 +97,8 @@ class Application:
         self.handlers = HandlerLife(self.pipelines)
         self.standstill = Standstill()
         for each in self.pipelines.values():
-            for context in each.contexts.values():
-                context.unread = partial(self._unread, each)
+            for handler in each.handlers:
+                handler.context.unread = partial(self._unread, each)
         self.edge: Edge | None = None
         self.started_at_s = asyncio.get_running_loop().time()
         self._drain = asyncio.Event()

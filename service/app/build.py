@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from service.app.build_handlers import Shared, build_handler
+from service.app.build_handlers import BuiltHandler, Shared, build_handler
 from service.app.chains import kept_together, targets
 from service.app.changelogs import changelogs_of, check
-from service.app.emitter import Emitter
 from service.app.process import Process
 from service.app.sources import budget_share, build_kafka_source, build_source, delay_sources
 from service.app.state import PipelineState
@@ -18,7 +17,6 @@ from service.consumers.kafka import KafkaSource
 from service.dispatch import Dispatcher, Normalize
 from service.events import RecordBatch
 from service.handlers import load_handler
-from service.handlers.context import HandlerContext
 from service.metrics import PipelineCounters, PipelineMeter, ReplicaDemand
 from service.normalizers import Limits, load_normalizer
 from service.pipeline import Pipeline
@@ -48,8 +46,7 @@ class BuiltPipeline:
         tracing: Its traced records.
         meter: Rates from the counters.
         demand: How many replicas the pipeline needs, as far as this process can tell.
-        emitters: By handler name.
-        contexts: By handler name.
+        handlers: Its handlers, with what belongs to each.
         state: What its handlers remember.
         keeper: Keeps that, and what the handlers of the pipelines that it feeds remember.
         fed: The pipelines of this process that take results of it.
@@ -65,8 +62,7 @@ class BuiltPipeline:
     tracing: Tracing
     meter: PipelineMeter
     demand: ReplicaDemand
-    emitters: dict[str, Emitter]
-    contexts: dict[str, HandlerContext]
+    handlers: Sequence[BuiltHandler]
     state: PipelineState
     keeper: StateKeeper | None
     fed: Sequence["BuiltPipeline"]
@@ -90,7 +86,7 @@ class BuiltPipeline:
     @property
     def dispatchers(self) -> list[Dispatcher]:
         """One for each of its handlers."""
-        return [branch.dispatcher for branch in self.pipeline.branches]
+        return [each.branch.dispatcher for each in self.handlers]
 
     @property
     def changelogs(self) -> list[Changelog]:
@@ -146,11 +142,8 @@ def build_pipeline(
         targets=partial(targets, fed, name),
         delay_topics=config.delay_topics,
     )
-    handlers = {
-        each: build_handler(shared, each, config.handlers[each]) for each in config.handlers
-    }
-    branches = [each.branch for each in handlers.values()]
-    kept = [each.kept for each in handlers.values() if each.kept is not None]
+    handlers = [build_handler(shared, each, config.handlers[each]) for each in config.handlers]
+    kept = [each.kept for each in handlers if each.kept is not None]
     state = PipelineState(name, kept, process.brokers.changelogs())
     built = BuiltPipeline(
         name=name,
@@ -159,7 +152,7 @@ def build_pipeline(
             name,
             receiver,
             normalize=_normalize(config, shared),
-            branches=branches,
+            branches=[each.branch for each in handlers],
             capacity=config.channel.capacity,
         ),
         inbox=inbox,
@@ -168,12 +161,11 @@ def build_pipeline(
         tracing=tracing,
         meter=PipelineMeter(counters),
         demand=ReplicaDemand(),
-        emitters={each: handler.emitter for each, handler in handlers.items()},
-        contexts={each: handler.context for each, handler in handlers.items()},
+        handlers=handlers,
         state=state,
         keeper=kept_together([state if kept else None, *(each.keeper for each in fed)]),
         fed=fed,
-        feeds=list(dict.fromkeys(feed for each in handlers.values() for feed in each.feeds)),
+        feeds=list(dict.fromkeys(feed for each in handlers for feed in each.feeds)),
     )
     _add_sources(built, process, transactions)
     return built

@@ -17,6 +17,7 @@ from service.delivery.circuit import CircuitPolicy
 from service.delivery.retry import DelayTopic, RetryPolicy
 from service.dispatch import Dispatcher
 from service.handlers import load_handler
+from service.handlers.bound import BoundHandler
 from service.handlers.context import HandlerContext
 from service.handlers.state import MemoryStateStore
 from service.metrics import PipelineCounters
@@ -109,6 +110,11 @@ class BuiltHandler(NamedTuple):
     context: HandlerContext
     kept: KeptHandler | None
     feeds: Sequence[ChainSource]
+
+    @property
+    def bound(self) -> BoundHandler:
+        """The handler itself."""
+        return self.branch.dispatcher.handler
 
 
 def build_handler(shared: Shared, name: str, config: HandlerSettings) -> BuiltHandler:

@@ -1,15 +1,17 @@
 """The life of the handlers: opened one after the other, told the time, closed."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
 
 from service.app.build import BuiltPipeline
+from service.app.build_handlers import BuiltHandler
 from service.delivery.failures import described
 from service.errors import FatalError
 from service.handlers.bound import BoundHandler
+from service.handlers.context import HandlerContext
 from service.handlers.results import MAX_TICK_RESULTS, TICK_AGAIN_RESULTS, to_results
 
 log = structlog.get_logger(__name__)
@@ -84,31 +86,32 @@ class HandlerLife:
 
     async def _open_each(self) -> None:
         for built in self._pipelines.values():
-            for dispatcher in built.dispatchers:
-                handler = dispatcher.handler
-                context = built.contexts[handler.name]
-                try:
-                    await handler.open(context)
-                except Exception as exc:
-                    # of several, and of several pipelines, the traceback alone does not say whose
-                    log.error(  # noqa: TRY400 -- the traceback follows, at the end of the process
-                        "handler does not open",
-                        pipeline=built.name,
-                        handler=handler.name,
-                        error=described(exc),
-                    )
-                    await self._close_again()
-                    raise
-                unused = [name for name in handler.spec.state if name not in context.asked]
-                if unused:  # mostly misspelt on one of the two sides: the other name is forgotten
-                    log.warning(
-                        "declared state is not asked for",
-                        pipeline=built.name,
-                        handler=handler.name,
-                        declared=unused,
-                        asked=sorted(context.asked),
-                    )
-                self._opened.append(handler)
+            for each in built.handlers:
+                await self._open(built.name, each.bound, each.context)
+
+    async def _open(self, pipeline: str, handler: BoundHandler, context: HandlerContext) -> None:
+        try:
+            await handler.open(context)
+        except Exception as exc:
+            # of several, and of several pipelines, the traceback alone does not say whose
+            log.error(  # noqa: TRY400 -- the traceback follows, at the end of the process
+                "handler does not open",
+                pipeline=pipeline,
+                handler=handler.name,
+                error=described(exc),
+            )
+            await self._close_again()
+            raise
+        unused = [name for name in handler.spec.state if name not in context.asked]
+        if unused:  # mostly misspelt on one of the two sides: the other name is forgotten
+            log.warning(
+                "declared state is not asked for",
+                pipeline=pipeline,
+                handler=handler.name,
+                declared=unused,
+                asked=sorted(context.asked),
+            )
+        self._opened.append(handler)
 
     async def _close_again(self) -> None:
         """Close those that are open, the latest first: an earlier one may be in use by a later."""
@@ -131,33 +134,32 @@ class HandlerLife:
         """Begin to tell the time to those that want to know; cancel the tasks to end it."""
         return [
             tasks.create_task(
-                self._tick(built, handler), name=f"tick of {built.name}.{handler.name}"
+                self._tick(built.name, each, tick), name=f"tick of {built.name}.{each.bound.name}"
             )
             for built in self._pipelines.values()
-            for handler in (dispatcher.handler for dispatcher in built.dispatchers)
-            if handler.tick is not None
+            for each in built.handlers
+            if (tick := each.bound.tick) is not None
         ]
 
-    async def _tick(self, built: BuiltPipeline, handler: Any) -> None:
+    async def _tick(self, pipeline: str, each: BuiltHandler, tick: Callable[[float], Any]) -> None:
         """Give a handler the time, and publish what has become due."""
         loop = asyncio.get_running_loop()
         pause_s = TICK_S
         while True:
-            self.ticks_due_s[handler] = loop.time() + pause_s
+            self.ticks_due_s[each.bound] = loop.time() + pause_s
             await asyncio.sleep(pause_s)
-            emitter = built.emitters[handler.name]
             try:
-                results = to_results(handler.tick(loop.time()), MAX_TICK_RESULTS)
+                results = to_results(tick(loop.time()), MAX_TICK_RESULTS)
             except FatalError:
                 raise
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- user's code
                 # A cancellation too is what it has raised: nothing was awaited.
                 # Its events go on, and so do other handlers and pipelines.
                 log.error(  # noqa: TRY400 -- as timers that fail
-                    "tick failed", pipeline=built.name, handler=handler.name, error=repr(exc)
+                    "tick failed", pipeline=pipeline, handler=each.bound.name, error=repr(exc)
                 )
-                emitter.undo()
+                each.emitter.undo()
                 pause_s = TICK_S
                 continue
-            await emitter.emit(results)
+            await each.emitter.emit(results)
             pause_s = TICK_S if len(results) < TICK_AGAIN_RESULTS else 0
