@@ -155,7 +155,8 @@ def model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseMode
             return None
         if depth and path[depth - 1] == "sources":
             here = SOURCE_TYPES.get(str(key), here)
-        here = _unwrapped(here)
+        kinds = alternatives(here)
+        here = kinds[0] if len(kinds) == 1 else here
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
 
 
@@ -169,11 +170,11 @@ def _element(annotation: Any, key: str | int) -> Any:
     return None
 
 
-def _unwrapped(annotation: Any) -> Any:
-    """``annotation`` without ``Annotated`` and ``| None``."""
+def alternatives(annotation: Any) -> list[Any]:
+    """The types that ``annotation`` allows beside ``None``, each without ``Annotated``."""
     if get_origin(annotation) is Annotated:
-        return _unwrapped(get_args(annotation)[0])
+        return alternatives(get_args(annotation)[0])
     if get_origin(annotation) in {Union, types.UnionType}:
-        models = [argument for argument in get_args(annotation) if argument is not type(None)]
-        return _unwrapped(models[0]) if len(models) == 1 else annotation
-    return annotation
+        some = (argument for argument in get_args(annotation) if argument is not type(None))
+        return [kind for argument in some for kind in alternatives(argument)]
+    return [annotation]
