@@ -39,9 +39,9 @@ log = structlog.get_logger(__name__)
 
 START_POLL_S: Final = 0.2
 AFTERWARDS_S: Final = 5.0
-"""Of the grace period, for what comes when handlers are closed: telemetry 2 s, the log 1 s."""
+"""Kept of the grace period for what comes after the handlers: telemetry 2 s, the log 1 s."""
 CLOSE_LEAST_S: Final = 1.0
-"""What handlers have for closing in any case."""
+"""Handlers get at least this long to close."""
 
 
 class Application:

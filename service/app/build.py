@@ -211,7 +211,7 @@ def _inbox(config: ChannelSettings) -> tuple[Sender[RecordBatch], Receiver[Recor
 
 
 def _transactions(config: PipelineSettings, process: Process) -> TransactionalPublisher | None:
-    """What makes an exactly-once pipeline; the settings see to it that it has one Kafka source."""
+    """The publisher of an exactly-once pipeline, which by the settings' rules has one group."""
     if config.delivery != "exactly_once":
         return None
     orders = {

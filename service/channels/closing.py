@@ -16,7 +16,7 @@ class Closing:
 
     @abstractmethod
     def _end(self) -> None:
-        """End this side for good; called at most a few times, must be idempotent."""
+        """End this side for good; idempotent."""
 
     async def aclose(self) -> None:
         """End this side, in the shape of other asynchronous closers; it does not wait."""

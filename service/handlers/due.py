@@ -1,4 +1,4 @@
-"""Which keys are due, when every key has the same patience: the deadlines behind ``tick``.
+"""Which keys are due, when every key has the same time: the deadlines behind ``tick``.
 
 Deadlines are kept in the order in which they were set, so setting, clearing and finding the due
 ones cost O(1) each.  What is kept here is rebuilt from the state when a partition is assigned.
@@ -32,7 +32,7 @@ class Deadlines:
         self._due_at_s: dict[PartitionId, dict[str, float]] = {}
 
     def start(self, place: Place, key: str, now_s: float) -> None:
-        """Give ``key`` its whole patience from now on, whatever was left of it."""
+        """Let ``key`` be due ``patience_s`` from now, whatever was left until then."""
         self.start_many(place, (key,), now_s)
 
     def start_many(self, place: Place, keys: Iterable[str], now_s: float) -> None:

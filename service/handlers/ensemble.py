@@ -83,7 +83,7 @@ class Ensemble:
         self._state = context.state("requests", ttl_s=self._options.ttl_s)
 
     async def assigned(self, topic: str, partition: int) -> None:
-        """Give the open requests of a restored partition a whole deadline again."""
+        """Start the deadlines of a restored partition's open requests anew."""
         place = Partition(topic, partition)
         now_s = asyncio.get_running_loop().time()
         for request, state in self._state.items(place):

@@ -93,7 +93,7 @@ class LlmSentences:
         self._state = context.state("conversations", ttl_s=self._options.ttl_s)
 
     async def assigned(self, topic: str, partition: int) -> None:
-        """Give the open sentences of a restored partition their whole patience again."""
+        """Start the deadlines of a restored partition's open sentences anew."""
         place = Partition(topic, partition)
         self._watch(place, self._state.items(place))
 
@@ -190,7 +190,7 @@ class LlmSentences:
         return zip(wanted, names, indexes, deltas, self._dones(data), strict=True)
 
     def _watch(self, place: Place, conversations: Iterable[tuple[str, Conversation]]) -> None:
-        """Begin the patience with those that have more to say; the others have said it all."""
+        """Start the deadlines of those that have more to say, and clear those of the others."""
         waiting: list[str] = []
         for name, conversation in conversations:
             if conversation["text"] or conversation["ahead"]:

@@ -187,7 +187,7 @@ def _check_name(name: Any) -> None:
     Raises:
         ConfigurationError: If it cannot.
     """
-    if callable(name):  # the brackets are missing, so that what it is put on is its argument
+    if callable(name):  # without brackets its argument is what it stands above
         known = getattr(name, "__name__", "name")
         problem = f'it needs a name in brackets, @handler("{known}")'
         raise ConfigurationError([f"@handler above {known} ({location(name)}): {problem}"])

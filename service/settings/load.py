@@ -16,7 +16,7 @@ from service.settings.problems import MISSING, Problem, file_path, model_problem
 from service.settings.rules import rule_problems
 
 _ROUNDS = 5
-"""Tries to make a whole model by leaving wrong values out, each one level further up at most."""
+"""Most tries to get a whole model by leaving wrong values out; each goes a level up at most."""
 
 
 @dataclass(frozen=True, slots=True)
