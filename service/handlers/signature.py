@@ -197,8 +197,6 @@ def _input_type(
     if is_data_type(annotation):
         return annotation
     shown = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    if get_origin(annotation) is not None:
-        shown = str(annotation)
     if not batched and (get_origin(annotation) or annotation) in _LISTS:
         raise ConfigurationError(
             [f"its first parameter is a list ({shown}), which takes batch= in its declaration"]

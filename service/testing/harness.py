@@ -309,15 +309,12 @@ class Harness(AbstractAsyncContextManager["Harness"]):
         return all(source.connected for source in self.application.kafka_sources)
 
     async def _until(self, condition: Callable[[], bool], complaint: str) -> None:
-        async def poll() -> None:
-            while not condition():
-                if self._running.done():
-                    return  # its failure comes out when the block is left
-                await asyncio.sleep(_POLL_S)
-
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                await poll()
+                while not condition():
+                    if self._running.done():
+                        return  # its failure comes out when the block is left
+                    await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise TimeoutError(f"{complaint}; lag {self.lag()}{self._missing()}") from None
 
