@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.settings.base import Name, Seconds
 from service.settings.edges import (
@@ -101,19 +101,7 @@ class Settings(BaseSettings):
         default_factory=TelemetrySettings, description="Metrics and traces."
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments only.
-
-        The library's environment source drops unknown variables without a word and cannot say
-        where a value came from; :mod:`service.settings.layers` does both.
-        """
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+    def __init__(self, **values: Any) -> None:
+        # The library's own constructor would read the environment, drop unknown variables without
+        # a word, and take a key such as _env_file for an argument; the layers read for themselves.
+        BaseModel.__init__(self, **values)
