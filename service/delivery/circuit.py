@@ -18,8 +18,11 @@ class CircuitState(Enum):
     """Where the circuit is."""
 
     CLOSED = "closed"
+    """Calls may start."""
     OPEN = "open"
+    """None may start yet."""
     HALF_OPEN = "half_open"
+    """One may, as a probe, or has: what becomes of it decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,6 @@ class CircuitBreaker:
         "_age",
         "_opened_at_s",
         "_policy",
-        "_probing",
         "_reset_s",
         "_row",
         "_state",
@@ -74,7 +76,6 @@ class CircuitBreaker:
         self._row = 0
         self._opened_at_s = 0.0
         self._reset_s = policy.reset_s
-        self._probing = False
 
     def state(self, now_s: float) -> CircuitState:
         """Where it is at ``now_s``; open becomes half open by time alone."""
@@ -86,10 +87,9 @@ class CircuitBreaker:
         """A ticket for one call, or ``None`` if none may start now.  O(1)."""
         if self._state is CircuitState.CLOSED:
             return self._age
-        if self.state(now_s) is CircuitState.OPEN or self._probing:
+        if self._state is CircuitState.HALF_OPEN or self.state(now_s) is CircuitState.OPEN:
             return None
         self._state = CircuitState.HALF_OPEN
-        self._probing = True
         return self._age
 
     def retry_at_s(self) -> float | None:
@@ -121,7 +121,7 @@ class CircuitBreaker:
     def cancelled(self, ticket: int) -> None:
         """The call was cancelled, which says nothing about it; a probe's place is free again."""
         if ticket == self._age and self._state is CircuitState.HALF_OPEN:
-            self._probing = False
+            self._state = CircuitState.OPEN  # whose time is over, so the next call is the probe
 
     def _open(self, now_s: float, reset_s: float) -> None:
         self._start_age(CircuitState.OPEN)
@@ -136,4 +136,3 @@ class CircuitBreaker:
         self._state = state
         self._age += 1
         self._row = 0
-        self._probing = False
