@@ -30,12 +30,10 @@ class Lease:
         expires_at_s: When it ends unless renewed; minus infinity when there is none.
     """
 
-    __slots__ = ("_duration_s", "_renewed_at_s", "expires_at_s")
+    __slots__ = ("_duration_s", "expires_at_s")
 
     def __init__(self, session_timeout_s: float) -> None:
         self._duration_s = _SHARE * session_timeout_s
-        self._renewed_at_s: float | None = None
-        # kept, not computed: it is asked for at every batch, several times
         self.expires_at_s = float("-inf")
 
     def renew(self, sent_at_s: float) -> None:
@@ -45,13 +43,10 @@ class Lease:
             sent_at_s: When it was *sent*: the broker's session starts when it reads the request,
                 which can be long before the answer is here.  Late answers never shorten.
         """
-        if self._renewed_at_s is None or sent_at_s > self._renewed_at_s:
-            self._renewed_at_s = sent_at_s
-            self.expires_at_s = sent_at_s + self._duration_s
+        self.expires_at_s = max(self.expires_at_s, sent_at_s + self._duration_s)
 
     def give_up(self) -> None:
         """The group no longer knows this member; only a new join can renew the lease."""
-        self._renewed_at_s = None
         self.expires_at_s = float("-inf")
 
     def held(self, now_s: float) -> bool:
