@@ -79,7 +79,7 @@ class MemoryBudget(Generic[PartitionT]):
             self._closed.add(partition)
             return NO_ROOM
         if partition in self._closed:
-            if self._records.holds(partition) and not (
+            if self._records.held_by(partition) and not (
                 room.records * _REOPEN_PARTS >= self._records.own
                 and room.size_bytes * _REOPEN_PARTS >= self._bytes.own
             ):
@@ -141,9 +141,6 @@ class _Pool(Generic[PartitionT]):
 
     def held_by(self, partition: PartitionT) -> int:
         return self._held.get(partition, 0)
-
-    def holds(self, partition: PartitionT) -> bool:
-        return partition in self._held
 
     def change(self, partition: PartitionT, amount: int) -> None:
         before = self._held.get(partition, 0)

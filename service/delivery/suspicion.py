@@ -148,9 +148,8 @@ class PartitionWatch:
                 self._condemned = self._alone = named
         self.progressed(next_offset)
         if not self._crashes:
-            self._window_end += (
-                self._headroom
-            )  # the commit that opens it allows for the first batch
+            # the commit that opens it allows for the first batch
+            self._window_end += self._headroom
 
     @property
     def caution(self) -> Caution:
