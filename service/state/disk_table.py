@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import structlog
@@ -9,7 +10,7 @@ import structlog
 from service.errors import StateTypeError
 from service.state.disk import Disk
 from service.state.records import Serde
-from service.state.table import EVICT_SHARE, JSON, NO_BYTES, SWEEP_SHARE, Table
+from service.state.table import JSON, NO_BYTES, Table
 
 log = structlog.get_logger(__name__)
 
@@ -195,15 +196,6 @@ class DiskTable(Table):
             cached = self._cache.get(key)
             yield key, stored[_AT.size :] if cached is None else cached.value
 
-    def sweep(self) -> int:
-        """See :meth:`service.state.table.Table.sweep`."""
-        if self._ttl_s is None:
-            return 0
-        now_s = self._clock()
-        self._sweep_at_s = now_s + SWEEP_SHARE * self._ttl_s
-        before_s = now_s - self._ttl_s
-        return self._leave(lambda put_at_s, _: put_at_s <= before_s)
-
     def close(self) -> None:
         """See :meth:`service.state.table.Table.close`."""
         self._cache.clear()
@@ -276,21 +268,18 @@ class DiskTable(Table):
         for entry, at in written:
             entry.fresh, entry.disk_at = False, at
 
-    def _evict(self) -> None:
-        count = max(1, int(self._max_keys * EVICT_SHARE), self._count - self._max_keys)
-        self.evicted += self._leave(lambda _, left: left < count)
+    def _put_by(self, at_s: float) -> list[str]:
+        return [key for key, _ in takewhile(lambda put: put[1] <= at_s, self._by_age())]
 
-    def _leave(self, leaves: Callable[[float, int], bool]) -> int:
-        """Remove the oldest keys while ``leaves(put at, removed so far)``; returns how many."""
+    def _oldest(self, count: int) -> list[str]:
+        return [key for key, _ in islice(self._by_age(), count)]
+
+    def _by_age(self) -> Iterator[tuple[str, float]]:
+        """Every key, those put longest ago first, and when that was."""
         self._write()
         start, end = len(self._ages), len(self._ages) + _AT.size
-        leaving: list[str] = []
         for name, _ in self._disk.scan(self._ages):
-            if not leaves(_put_at(name[start:end])[0], len(leaving)):
-                break
-            leaving.append(name[end:].decode())
-        self._forget(leaving)
-        return len(leaving)
+            yield name[end:].decode(), _put_at(name[start:end])[0]
 
     def _remove(self, key: str) -> None:
         entry = self._entry(key)

@@ -265,12 +265,7 @@ class Table:
             return 0
         now_s = self._clock()
         self._sweep_at_s = now_s + SWEEP_SHARE * self._ttl_s
-        before_s = now_s - self._ttl_s
-        expired: list[str] = []
-        for key, put_at_s in self._put_at_s.items():
-            if put_at_s > before_s:
-                break
-            expired.append(key)
+        expired = self._put_by(now_s - self._ttl_s)
         self._forget(expired)
         return len(expired)
 
@@ -284,10 +279,23 @@ class Table:
         return put_at_s is None or self._clock() - put_at_s >= (self._ttl_s or 0.0)
 
     def _evict(self) -> None:
-        count = max(1, int(self._max_keys * EVICT_SHARE), len(self.values) - self._max_keys)
-        leaving = list(islice(self.values, count))
+        count = max(1, int(self._max_keys * EVICT_SHARE), len(self) - self._max_keys)
+        leaving = self._oldest(count)
         self._forget(leaving)
         self.evicted += len(leaving)
+
+    def _put_by(self, at_s: float) -> list[str]:
+        """Keys that were put at ``at_s`` or before, oldest first."""
+        keys: list[str] = []
+        for key, put_at_s in self._put_at_s.items():
+            if put_at_s > at_s:
+                break
+            keys.append(key)
+        return keys
+
+    def _oldest(self, count: int) -> list[str]:
+        """The ``count`` keys that were put longest ago."""
+        return list(islice(self.values, count))
 
     def _forget(self, keys: Iterable[str]) -> None:
         """Remove keys that nobody has deleted, so that the changelog hears of it."""
