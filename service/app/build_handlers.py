@@ -34,6 +34,7 @@ from service.settings import (
 from service.state.disk_table import DiskTable
 from service.state.keyed import StateStore
 from service.state.store import LoggedStore
+from service.state.table import Table
 from service.telemetry import Tracing
 from service.where import Where, compile_where
 
@@ -172,7 +173,7 @@ def _memory(
     if topics is None:
         return MemoryStateStore(clock), None
     disk = shared.process.disk
-    store = LoggedStore(clock, None if disk is None else partial(DiskTable, disk))
+    store = LoggedStore(clock, Table if disk is None else partial(DiskTable, disk))
     changelog = results.changes = Changelog(
         store,
         shared.edge,

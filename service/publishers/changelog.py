@@ -141,9 +141,7 @@ class Changelog:
         """
         if self._failure is not None:
             raise self._failure
-        if not self._transactional and any(
-            table.dirty for state in self.store.states.values() for table in state.tables.values()
-        ):
+        if not self._transactional and any(table.dirty for table in self.store.tables):
             self._arm()
 
     def results_stored(self, runs: Sequence[Run], owner: object) -> None:
@@ -191,11 +189,7 @@ class Changelog:
     @property
     def lag(self) -> int:
         """Changed keys whose value is not durable yet."""
-        return self.pending + sum(
-            len(table.dirty)
-            for state in self.store.states.values()
-            for table in state.tables.values()
-        )
+        return self.pending + sum(len(table.dirty) for table in self.store.tables)
 
     def permission(self, place: PartitionId) -> Permission:
         """Whether changes of an input partition may be written."""

@@ -56,7 +56,6 @@ class Disk:
         self._owner: int | None = None
         self.directory: Path | None = None
         self.db: Any = None
-        self.write_options: Any = None
 
     def open(self) -> None:
         """Make the database, and remove those of processes that are gone; blocks.
@@ -79,13 +78,13 @@ class Disk:
         # Indexes and filters stay beside that cache, two bytes a key: in it they would push each
         # other out, and a look at one key would read a filter of half a megabyte.
         options.set_block_based_table_factory(blocks)
-        self.write_options = rocksdict.WriteOptions()
-        self.write_options.disable_wal = True
+        write_options = rocksdict.WriteOptions()
+        write_options.disable_wal = True
         try:
             self.db = rocksdict.Rdict(str(self.directory / "db"), options)
         except Exception as exc:
             raise self._refused(exc) from exc
-        self.db.set_write_options(self.write_options)
+        self.db.set_write_options(write_options)
 
     def close(self) -> None:
         """Remove the database; blocks."""

@@ -169,9 +169,9 @@ class LoggedStore:
         states: By name.
     """
 
-    def __init__(self, clock: Callable[[], float], new_table: NewTable | None = None) -> None:
+    def __init__(self, clock: Callable[[], float], new_table: NewTable = Table) -> None:
         self._clock = clock
-        self._new_table: NewTable = Table if new_table is None else new_table
+        self._new_table = new_table
         self._kept: dict[tuple[str, PartitionId], Table] = {}
         self.changes = Undecided()
         self._built_on: list[Note] = []
@@ -319,21 +319,22 @@ class LoggedStore:
                 if not (len(table) or table.logged or id(table) in undecided):
                     del state.tables[partition]
 
+    @property
+    def tables(self) -> Iterator[Table]:
+        """The tables that are worked on, of every state and partition."""
+        return (table for state in self.states.values() for table in state.tables.values())
+
     def keys(self) -> int:
         """Keys held, of every state and partition."""
-        return sum(len(table) for state in self.states.values() for table in state.tables.values())
+        return sum(map(len, self.tables))
 
     def evicted(self) -> int:
         """Keys that left because there were too many, in the tables that are open."""
-        return sum(
-            table.evicted for state in self.states.values() for table in state.tables.values()
-        )
+        return sum(table.evicted for table in self.tables)
 
     def damaged(self) -> int:
         """Keys whose stored value could not be decoded, in the tables that are open."""
-        return sum(
-            table.damaged for state in self.states.values() for table in state.tables.values()
-        )
+        return sum(table.damaged for table in self.tables)
 
 
 def _settle(changes: Iterable[Note]) -> None:
