@@ -8,13 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import perf_counter
 
-from service.clock import wall_clock_ms
-from service.delivery.dead_letters import (
-    DeadLetterRecord,
-    dead_letter,
-    parse_dead_letter,
-    record_bytes,
-)
+from service.delivery.dead_letters import record_bytes
 from service.delivery.delays import Delayed, original_of
 from service.delivery.failures import failure_of
 from service.delivery.identity import ID_HEADER, headrace_id, id_prefix
@@ -28,6 +22,7 @@ from service.events import (
 )
 from service.metrics import PipelineCounters
 from service.publishers.base import OutputTracing
+from service.publishers.dead_letters import DeadLetters
 from service.publishers.encoding import (
     BINARY_CONTENT_TYPE,
     CONTENT_TYPE,
@@ -41,7 +36,6 @@ from service.publishers.encoding import (
     key_of,
     passed_on,
 )
-from service.publishers.graves import Grave
 from service.publishers.plain import PlainWriter, Several, by_count, gathered
 from service.publishers.protocols import Publisher, StateChanges
 from service.publishers.runs import Entry, Run, trace_sent
@@ -83,12 +77,11 @@ class ResultWriter:
         self._pipeline = pipeline
         self._handler = handler
         self._output = output
-        self._dead_letter = dead_letter
         self._counters = counters
         self._idle = idle
         self._delay_topics = delay_topics
         self._tracing = tracing
-        self._graves: dict[str, Grave] = {}
+        self._dead_letters = DeadLetters(publisher, dead_letter, counters, tracing)
         self._plain = PlainWriter(
             publisher, self, name=(pipeline, handler), output=output, tracing=tracing
         )
@@ -97,7 +90,8 @@ class ResultWriter:
     @property
     def topics(self) -> tuple[str, ...]:
         """Topics that are written whatever the handler returns."""
-        return tuple(topic for topic in (self._output, self._dead_letter) if topic is not None)
+        letters = self._dead_letters.topic
+        return (letters,) if self._output is None else (self._output, letters)
 
     async def prepare(self) -> None:
         """Find out about the configured topics, however long the broker takes.  Cancel safe."""
@@ -165,7 +159,7 @@ class ResultWriter:
             written = self._write_one(outcome)
         except PermanentError as exc:
             outcome.failure = failure_of(exc, stage="publish", handler=self._handler)
-            written = self._bury(outcome, outcome.failure)
+            written = self._dead_letters.bury(outcome.batch, outcome.index, outcome.failure)
         if written:
             self._wrote(outcome.batch, (outcome.index,), outcome.count)
         return written
@@ -188,10 +182,10 @@ class ResultWriter:
         await self._publisher.room()
 
     def _topics_of(self, outcome: Outcome) -> set[str]:
-        topics = {self._dead_letter}
+        topics = set(self.topics)
         if outcome.failure is None and not isinstance(outcome.results, dict):
             topics |= {result.topic for result in outcome.results if result.topic is not None}
-        return topics | set(self.topics)
+        return topics
 
     def _write_one(self, outcome: Outcome) -> bool:
         """Write one outcome's records; false if a topic is not known.
@@ -199,9 +193,9 @@ class ResultWriter:
         Raises:
             PermanentError: If a result cannot be published.
         """
-        if outcome.failure is not None:
-            return self._bury(outcome, outcome.failure)
         batch, index, results = outcome.batch, outcome.index, outcome.results
+        if outcome.failure is not None:
+            return self._dead_letters.bury(batch, index, outcome.failure)
         record = batch.records[index]
         if isinstance(results, dict):
             results = (Result(results),)
@@ -266,74 +260,6 @@ class ResultWriter:
             Entry(result.timestamp, key, value, headers, batch, index, self),
         )
 
-    def _bury(self, outcome: Outcome, failure: Failure) -> bool:
-        """Write the dead-letter record of ``outcome``; false if its topic is not known."""
-        if self._dead_letter not in self._publisher.topics:
-            outcome.failure = failure
-            return False
-        batch, index = outcome.batch, outcome.index
-        if self._tracing.active:
-            self._tracing.failed(batch, index, failure.code, failure.detail)
-        self._add_letter(batch, index, failure, self._letter(batch, index, failure))
-        return True
-
-    def _letter(self, batch: RecordBatch, index: int, failure: Failure) -> DeadLetterRecord:
-        """The dead-letter record of one record, as large as the topic takes."""
-        # Not what an earlier pipeline made of it: the origin is where a redrive sends it again.
-        record = batch.original(index)
-        headers, origin = original_of(record.headers)
-        return dead_letter(
-            failure,
-            key=record.key,
-            value=record.value,
-            headers=headers,
-            origin=origin or (batch.topic, batch.partition, record.offset),
-            failed_at_ms=wall_clock_ms(),
-            max_bytes=self._publisher.max_record_bytes(self._dead_letter),
-        )
-
-    def _add_letter(
-        self, batch: RecordBatch, index: int, failure: Failure, letter: DeadLetterRecord
-    ) -> None:
-        topic, publisher = self._dead_letter, self._publisher
-        publisher.add(
-            topic,
-            publisher.partition_for(topic, letter.key, batch.partition),
-            Entry(
-                None,
-                letter.key,
-                letter.value,
-                letter.headers,
-                batch,
-                index,
-                self._grave(failure.code),
-                failed=True,
-            ),
-        )
-
-    def _bury_again(self, entry: Entry) -> bool:
-        """Write a dead letter that was refused once more, cut to what its topic takes."""
-        info = parse_dead_letter(entry.headers)
-        if info is None:
-            return False
-        failure = Failure(
-            info.code, info.detail, stage=info.stage, handler=info.handler, attempts=info.attempts
-        )
-        letter = self._letter(entry.batch, entry.place, failure)
-        before = record_bytes(entry.key, entry.value, entry.headers)
-        if record_bytes(letter.key, letter.value, letter.headers) >= before:
-            return False
-        self._add_letter(entry.batch, entry.place, failure, letter)
-        return True
-
-    def _grave(self, code: str) -> Grave:
-        grave = self._graves.get(code)
-        if grave is None:
-            grave = self._graves[code] = Grave(
-                code, self._counters, self._bury_again, self._tracing
-            )
-        return grave
-
     def failed(self) -> None:
         """Count a produce request that failed."""
         self._counters.publish_failures += 1
@@ -366,4 +292,4 @@ class ResultWriter:
         if self.changes is not None:
             self.changes.results_stored((Run(entry.batch, [entry.place], self),), self)
         failure = Failure("too_large", reason, stage="publish", handler=self._handler)
-        self._bury(Outcome(entry.batch, entry.place), failure)
+        self._dead_letters.bury(entry.batch, entry.place, failure)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.events import RecordBatch, SourceRecord
 from service.metrics import PipelineCounters
 from service.publishers.base import Row
-from service.publishers.graves import Grave
+from service.publishers.dead_letters import Grave
 from service.publishers.held_back import (
     Addressed,
     HeldBack,
