@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from service.consumers.kafka_auth import file_token_provider
+from service.consumers.kafka_auth import TokenProvider
 from service.many_addresses import try_every_address
 from service.rotation import Rotating, read_for_each_connection
 from service.settings import KafkaSettings
@@ -26,9 +26,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.uses_tls:
         options["ssl_context"] = Rotating("certificates", _ssl_contexts(kafka))
     if kafka.uses_sasl and kafka.sasl_mechanism == "OAUTHBEARER":
-        options["sasl_oauth_token_provider"] = file_token_provider(
-            lambda: kafka.sasl_oauth_token() or ""
-        )
+        options["sasl_oauth_token_provider"] = TokenProvider(lambda: kafka.sasl_oauth_token() or "")
     return options
 
 

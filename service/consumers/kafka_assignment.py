@@ -4,7 +4,7 @@ Decides where reading starts; reads nothing itself.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import structlog
@@ -77,14 +77,11 @@ class Assignment:
                 partitions=[str(partition.partition) for partition in held],
             )
 
-    async def _finish(self, held: Iterable[HeldPartition]) -> None:
+    async def _finish(self, held: Collection[HeldPartition]) -> None:
         """Wait until nothing of ``held`` is in flight, up to the revoke deadline."""
-        held = list(held)
         deadline_s = loop_time_s() + self._member.options.revoke_timeout_s
         # Polled, because an event would cost something at every acknowledgement.
-        for _ in range(int(self._member.options.revoke_timeout_s / REVOKE_POLL_S)):
-            if loop_time_s() >= deadline_s or all(each.delivered.in_flight == 0 for each in held):
-                return
+        while loop_time_s() < deadline_s and any(each.delivered.in_flight for each in held):  # noqa: ASYNC110
             await asyncio.sleep(REVOKE_POLL_S)
 
     def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
