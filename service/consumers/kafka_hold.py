@@ -38,8 +38,8 @@ class Hold:
     ) -> int:
         """How many of ``records`` may be tried again by now; holds the partition for the rest.
 
-        None waits longer than its topic says from when it was seen to be there: by a clock that
-        was wrong it, and all that is behind it, might have to wait for years.
+        None waits longer than its topic says, counted from when it was first seen there: stamped
+        by a clock that was wrong, it and all that is behind it might have to wait for years.
 
         Args:
             records: The next ones.

@@ -1,7 +1,7 @@
 """What an earlier owner of a partition told of records that are not finished.
 
-It comes with the commit that we begin from, by offset; each goes to the batch that its record is
-delivered in, and what has not been delivered yet goes into our own commits as it came.
+It comes with the commit that we begin from, by offset.  What is told of a record goes to the batch
+that the record is delivered in; until it is delivered, it goes into our own commits as it came.
 """
 
 from collections.abc import Iterable, Mapping

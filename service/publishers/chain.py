@@ -148,7 +148,7 @@ class ChainPublisher:
         if topic != self.output:
             self._publisher.add_run(topic, partition, run, rows)
             return
-        # Without the time of the row, which is now's: down a chain goes the original's.
+        # Without the row's time, which is that of writing it: a chain passes on the original's.
         entries = [
             Entry(None, key, value, headers, run.batch, place, run.owner)
             for place, (_, key, value, headers) in zip(run.places, rows, strict=True)

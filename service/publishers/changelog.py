@@ -3,8 +3,8 @@
 A changelog record is the value that a key has when it is written, so keys that change often are
 written once per checkpoint, not once per event.  A checkpoint is taken only at a moment when
 every change that counts belongs to a record whose results are queued already; otherwise a crash
-could leave a change in the changelog whose result was never published.  Of a key that a call has
-changed which still waits for something, it has the value from before that call.
+could leave a change in the changelog whose result was never published.  Of a key that was changed
+by a call still under way, it has the value from before that call.
 
 At least once, a checkpoint goes out when the results of its records are durable, and the records
 of a partition are acknowledged when its changes are: state never runs ahead of results, and
@@ -37,7 +37,7 @@ CHECKPOINT_COST_SHARE: Final = 0.05
 CHECKPOINT_RECORDS: Final = 10_000
 """Records that wait at which the next checkpoint is taken early, if nothing else is said."""
 HASTEN_PARTS: Final = 8
-"""One in so many of these is enough where the source has no room for more."""
+"""A source without room for more need not wait for all of these, but for one in so many."""
 RECHECK_S: Final = 0.005
 """Time until another look, when a checkpoint is due but something is half done."""
 
@@ -108,7 +108,8 @@ class Changelog:
     def wrote(self, batch: RecordBatch, index: int, results: int) -> None:
         """The results of a changed record are queued; with this, it waits for its changes too.
 
-        A tick's do not: its partition may wait for long, and the time of the others goes on.
+        But not a tick, which nobody read: its partition may have to wait for long, and meanwhile
+        the time of the others goes on.
 
         Args:
             batch: Its batch.
@@ -127,7 +128,7 @@ class Changelog:
         self._arm(1)
 
     def dropped(self, batch: RecordBatch, index: int) -> None:
-        """A changed record is not ours any more: its changes are in memory for nothing.
+        """A changed record is not ours any more, and its changes in memory count for nothing.
 
         Its partition was released, and is restored before it is worked on again.
         """
@@ -208,8 +209,8 @@ class Changelog:
     def quiet(self) -> bool:
         """Whether every change that counts belongs to a record whose results are queued.
 
-        Calls that go on may have changed more.  To wait for a moment without any could take for
-        ever where they overlap, and nothing would be committed.
+        Calls still under way may have changed more.  Where calls overlap there may never be a
+        moment without one, so nothing would be committed if that were waited for.
         """
         return not self.unwritten and (not self.store.changes or self.store.separable)
 
@@ -316,8 +317,8 @@ class Changelog:
     def refused(self, entry: Entry, reason: str) -> None:
         """Have the next checkpoint say what the key has then; this one waits for it.
 
-        Values are measured before they are sent, but the topic takes less than was known.  It is
-        known by now, so that a value which is still too large is forgotten, as any such value is.
+        Values are measured before they are sent, but the topic takes less than was known then.
+        Now that it is known, a value that is still too large is forgotten, as any such value is.
 
         Raises:
             OutputTooLargeError: If it is no change of ours.

@@ -43,14 +43,14 @@ def take_changes(
 ) -> Changes:
     """What the changelog of ``table`` lacks; from now on it counts as written.
 
-    A value that cannot be made durable is forgotten, here and in the changelog: what is there is
-    an older one, and nobody is to come back to it.
+    A value that cannot be made durable is forgotten, here and in the changelog: the one that is
+    there is older, and nobody is to be given it back.
 
     Args:
         state: Whose table it is.
         place: The input partition.
         table: The table.
-        undecided: Keys whose value is another one, because a call that goes on has changed them.
+        undecided: Keys that a call still under way has changed, with the values to write instead.
         topic: Its changelog.
         limit: Most bytes of key and value that the topic takes.
         handler: The handler's name, for the log.

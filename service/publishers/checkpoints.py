@@ -16,9 +16,9 @@ from service.state.store import LoggedState
 from service.state.table import Table
 
 MOST_UNDER_WAY: Final = 4
-"""Checkpoints of a table that are not durable at which its changes stay behind.
+"""When so many checkpoints of a table are not durable, its changes wait for a later one.
 
-They would fill the memory while its changelog takes nothing, and here they are one a key.
+While a changelog takes nothing, checkpoints would fill the memory; what waits is one change a key.
 """
 
 _PLACEHOLDER: Final = SourceRecord(None)
@@ -74,9 +74,9 @@ class Written(RecordBatch):
     def dropped(self, places: Sequence[int]) -> None:
         """The checkpoint goes on without them, and nobody is to go on with the table.
 
-        It has what its changelog lacks, of records whose results may have been dropped as well.
+        It holds what its changelog lacks, of records whose results may have been dropped as well.
         """
-        self.table.unsettled += 1
+        self.table.unsettled += 1  # and so it is never clean again
         self.ack_many(places)
 
     def let_go(self) -> None:
@@ -136,7 +136,7 @@ class Checkpoint:
         return written
 
     def stored(self, number: int) -> None:
-        """Changes of one table of the partitions with ``number`` are durable, or nobody's."""
+        """One table's changes are durable, or nobody's; it is of a partition with ``number``."""
         self._unstored[number] -= 1
         if self._unstored[number]:
             return

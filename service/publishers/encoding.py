@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 def check_acceptable(
     topic: str, info: TopicInfo, key: bytes | None, timestamp_ms: int | None
 ) -> None:
-    """Refuse what ``topic`` takes from nobody, and would refuse with all that goes along with it.
+    """Refuse what ``topic`` takes from nobody: it would refuse the whole batch along with it.
 
     Args:
         topic: Where the record goes.
@@ -97,10 +97,10 @@ def key_of(result: Result, own: bytes | None) -> bytes | None:
 
 
 def in_time(rows: Sequence[Row], info: TopicInfo, now_ms: int) -> Sequence[Row]:
-    """``rows``, those stamped anew whose time their topic does not take, for another try.
+    """``rows`` for another try: those whose time their topic does not take are stamped anew.
 
-    A clock that was wrong when they were stamped, or checked, has been put right since: with the
-    times that they have they would be refused for as long as it was wrong by.
+    The clock was wrong when they were stamped, or checked, and has been put right since; with the
+    times that they have they would be refused until the clock has caught up with them.
     """
     first_ms, last_ms = now_ms - info.behind_max_ms, now_ms + info.ahead_max_ms
     if all(row[0] is None or first_ms <= row[0] <= last_ms for row in rows):
@@ -133,7 +133,7 @@ def carried(result: Delayed, parent: bytes | None) -> list[tuple[str, bytes]]:
 def passed_on(headers: Headers) -> bytes | None:
     """The input's ``traceparent`` as it is: the output belongs to the same trace.
 
-    One of any length would make an output that no topic takes of an input that fits.
+    A longer one is left out: it could make an output too large for any topic.
     """
     for name, content in headers:
         if name == TRACE_HEADER:

@@ -148,8 +148,8 @@ class HeldBack:
     ) -> set[Hashable]:
         """Hold rows back, or add them and their places to ``places`` and ``go``.
 
-        Of what a record has the first result is not acknowledged, as the record is held from then
-        on until its release, which is.
+        A record's first result is not acknowledged here, every other one is: from the first one on
+        the record is held, and its release acknowledges it.
 
         Returns:
             The lanes of what is held back.

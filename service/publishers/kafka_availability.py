@@ -29,8 +29,8 @@ class Availability:
     """Knows of topics by the present producer, and of refusals by all that there were.
 
     Args:
-        fits: Whether a number of partitions, as the brokers tell it, is one that a batch for a
-            partition of a topic may be sent by.
+        fits: Whether a batch for a partition of a topic may be sent, given how many partitions
+            the brokers say that the topic has.
         changed: Called when one more topic is available.
     """
 
@@ -94,7 +94,7 @@ class Availability:
         self._changed()
 
     def refused(self, topic: str) -> None:
-        """``topic`` has refused a batch; the next one waits, longer from time to time."""
+        """``topic`` has refused a batch; the next one waits, longer each time."""
         self._refused.failed(topic, asyncio.get_running_loop().time())
 
     def stored(self, topic: str) -> None:

@@ -53,7 +53,8 @@ class ResultWriter:
         counters: The pipeline's counters.
         idle: Tells whether nothing more is coming for now, so that batches should go out.
         tracing: Told of the outputs of traced records.
-        delay_topics: Results of what was there, maybe twice after a crash, are named by its origin.
+        delay_topics: Topics in which a record may be twice after a crash, so that its results are
+            named by its origin.
 
     Attributes:
         changes: Told what becomes of the results of records that changed the handler's state;

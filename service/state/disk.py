@@ -127,8 +127,8 @@ class Disk:
         """Write a :meth:`batch`, all of it or nothing.
 
         Raises:
-            DiskRefusedError: If the disk takes it not, because it is full for one.  It is no
-                event's fault, and a process that begins anew has the room that this one leaves.
+            DiskRefusedError: If the disk does not take it, for example because it is full.  That
+                is no event's fault, and the next process has the room that this one leaves.
         """
         try:
             self.db.write(batch)
@@ -139,8 +139,8 @@ class Disk:
         """What is stored under a name, or under each of several; ``None`` for nothing.
 
         Raises:
-            FatalError: If it cannot be read.  It is no event's fault, and a process that begins
-                anew has it from the changelog.
+            FatalError: If it cannot be read.  That is no event's fault, and the next process has
+                it from the changelog.
         """
         try:
             return self.db.get(names)

@@ -159,7 +159,7 @@ class KeyedState(Protocol):
         ...
 
     def undecided(self, place: Place, key: str) -> bool:
-        """Whether a call for an event that goes on has changed ``key``, which may be undone."""
+        """Whether a call that is still under way has changed ``key``; it may yet be undone."""
         ...
 
     def partitions(self) -> Sequence[Partition]:

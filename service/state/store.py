@@ -226,10 +226,10 @@ class LoggedStore:
 
     @property
     def separable(self) -> bool:
-        """Whether what counts can be told from what calls have changed that go on.
+        """Whether what counts can be told apart from what calls still under way have changed.
 
-        Not if one has put the very object again that was there, which it has changed then, and
-        not if something counts already that was put after what such a call had put.
+        Not if one has put back the very object that was there, which it has changed in place, and
+        not if something counts already that was put on top of what such a call had put.
         """
         return not self._built_on and not any(
             before is not None and type(before) not in _UNCHANGING and table.peek(key) is before
@@ -238,7 +238,7 @@ class LoggedStore:
         )
 
     def undecided(self, table: Table) -> dict[str, Any]:
-        """Keys of ``table`` that calls have changed that go on, with the values that count."""
+        """Keys of ``table`` that calls still under way have changed, with the values that count."""
         values: dict[str, Any] = {}
         for _, changed, keys, before in self.changes.notes():
             if changed is table:

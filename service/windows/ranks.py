@@ -23,8 +23,8 @@ Places of negative values are those of their magnitudes below 0, and zeros are a
 class Ranks:
     """Answers as a sketch that has counted the same values does; O(log buckets) a value.
 
-    A bucket that is new takes a walk over all of them, of which there are few; a value smaller
-    than the bound on the buckets lets tell apart opens none.
+    A new bucket takes a walk over all of them, but new ones are few; a value that is too small to
+    have a bucket of its own within the bound opens none.
 
     Args:
         sketch: What has been counted so far, at least one value.

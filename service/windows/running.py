@@ -21,8 +21,8 @@ class Running:
     is right while nothing is added to ``closed``, and to ``last`` only here.
 
     Args:
-        closed: What has come before, in order; ``None`` if ``last`` reports by itself, which is
-            not what merging it into nothing does: that rounds.
+        closed: What has come before, in order; ``None`` if ``last`` reports by itself: merging it
+            into nothing would round its figures once more.
         last: What gets values; with ``closed`` it has values that are folded in, or so many that
             merging would fold them in.
         first_ms: From when on ``closed`` has all that there is.
