@@ -6,6 +6,8 @@ from service.app.process import Process
 from service.consumers.base import ConsumerClient, Source, TopicPartition
 from service.consumers.chain import ChainSource
 from service.consumers.kafka import KafkaSource
+from service.consumers.kafka_member import Member
+from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.websocket import WebSocketSource
 from service.consumers.websocket_client import WebSocketClientSource
@@ -101,19 +103,18 @@ def build_kafka_source(
     def make_client() -> ConsumerClient:
         return process.brokers.consumer(source.topics, source.group_id, source.instance_id)
 
-    return KafkaSource(
+    budget = MemoryBudget[TopicPartition](
+        max_records=budget_share(settings, settings.memory.max_records),
+        max_bytes=budget_share(settings, settings.memory.max_bytes),
+    )
+    member = Member(
         name,
-        make_client,
-        budget=MemoryBudget[TopicPartition](
-            max_records=budget_share(settings, settings.memory.max_records),
-            max_bytes=budget_share(settings, settings.memory.max_bytes),
-        ),
+        budget=budget,
         quarantine=process.quarantine,
         counters=built.counters,
-        group=source.group_id,
+        opening=Opening(transactions, built.keeper, budget),
         tracing=built.tracing,
         transactions=transactions,
-        state=built.keeper,
         options=KafkaSourceOptions(
             start=source.start,
             out_of_range=source.out_of_range,
@@ -125,6 +126,7 @@ def build_kafka_source(
             delay_s=_delay_s(source, pipeline),
         ),
     )
+    return KafkaSource(member, make_client, group=source.group_id)
 
 
 def _delay_s(source: KafkaSourceSettings, pipeline: PipelineSettings) -> float | None:

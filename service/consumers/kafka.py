@@ -19,28 +19,17 @@ import structlog
 
 from service.channels import Sender
 from service.clock import loop_time_s
-from service.consumers.base import (
-    ConsumerClient,
-    SourceTracing,
-    StateKeeper,
-    TopicPartition,
-    Transactions,
-)
+from service.consumers.base import ConsumerClient, TopicPartition
 from service.consumers.kafka_admission import Admission
 from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_committer import Committer
 from service.consumers.kafka_intake import Intake
 from service.consumers.kafka_member import Member
-from service.consumers.kafka_opening import Opening
-from service.consumers.kafka_options import KafkaSourceOptions
-from service.consumers.kafka_partition import HeldPartition, SourcePartition
+from service.consumers.kafka_partition import HeldPartition
 from service.consumers.kafka_watchdog import Watchdog
 from service.delivery.backoff import Backoff
-from service.delivery.budget import MemoryBudget
-from service.delivery.quarantine import Quarantine
 from service.errors import FatalError, ServiceError, first_error
 from service.events import Permission, RecordBatch
-from service.metrics import PipelineCounters
 
 log = structlog.get_logger(__name__)
 
@@ -55,16 +44,9 @@ class KafkaSource:
     """A member of a consumer group, as a source of one pipeline.
 
     Args:
-        name: The source's name in the configuration.
+        member: What the parts share.
         make_client: Builds a new client; called again after each failure.
-        budget: The pipeline's memory budget, shared by its sources.
-        quarantine: What the process's partitions are suspected of, shared by all its sources.
-        counters: The pipeline's counters.
         group: The consumer group, for status and metrics.
-        tracing: Told of traced records.
-        transactions: Commits positions together with results; ``None`` commits to the group.
-        state: Keeps what the handlers remember about a partition; ``None`` if none does.
-        options: See :class:`KafkaSourceOptions`.
 
     Attributes:
         abandoned: After :meth:`close`: where handling has begun and not ended, the lowest
@@ -74,41 +56,21 @@ class KafkaSource:
     """
 
     def __init__(
-        self,
-        name: str,
-        make_client: Callable[[], ConsumerClient],
-        *,
-        budget: MemoryBudget[TopicPartition],
-        quarantine: Quarantine[SourcePartition],
-        counters: PipelineCounters,
-        options: KafkaSourceOptions,
-        group: str,
-        tracing: SourceTracing,
-        transactions: Transactions | None,
-        state: StateKeeper | None,
+        self, member: Member, make_client: Callable[[], ConsumerClient], *, group: str
     ) -> None:
-        self.name = name
+        self.name = member.name
         self.group = group
         self.abandoned: list[str] = []
         self.returned = 0
         self.uncommitted: list[str] = []
         self._make_client = make_client
-        self._opening = Opening(transactions, state, budget)
-        self._member = Member(
-            name,
-            budget=budget,
-            quarantine=quarantine,
-            counters=counters,
-            options=options,
-            opening=self._opening,
-            tracing=tracing,
-            transactions=transactions,
-        )
-        self._committer = Committer(self._member)
-        self._assignment = Assignment(self._member, self._committer)
-        self._admission = Admission(self._member, self._committer)
-        self._intake = Intake(self._member, self._assignment, self._admission)
-        self._watchdog = Watchdog(self._member, self._intake)
+        self._member = member
+        self._opening = member.opening
+        self._committer = Committer(member)
+        self._assignment = Assignment(member, self._committer)
+        self._admission = Admission(member, self._committer)
+        self._intake = Intake(member, self._assignment, self._admission)
+        self._watchdog = Watchdog(member, self._intake)
         self._inbox: Sender[RecordBatch] | None = None
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
