@@ -11,20 +11,18 @@ class Backoff:
     Args:
         initial_s: First bound, in seconds.
         max_s: Largest bound, in seconds.
-        rng: Source of jitter; give one for repeatable tests.
     """
 
-    def __init__(self, *, initial_s: float, max_s: float, rng: random.Random | None = None) -> None:
+    def __init__(self, *, initial_s: float, max_s: float) -> None:
         self._initial_s = initial_s
         self._max_s = max_s
         self._bound_s = initial_s
-        self._rng = rng or random.Random()  # noqa: S311 -- jitter, not secrets
 
     def next_s(self) -> float:
         """Seconds to wait now; the bound doubles for the next time."""
         bound_s = self._bound_s
         self._bound_s = min(self._bound_s * 2, self._max_s)
-        return self._rng.uniform(bound_s / 2, bound_s)
+        return random.uniform(bound_s / 2, bound_s)  # noqa: S311 -- jitter, not secrets
 
     def reset(self) -> None:
         """It worked: begin at the first bound again."""

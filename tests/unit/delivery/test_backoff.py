@@ -1,12 +1,10 @@
 """Waits double, have jitter, are bounded and start over."""
 
-import random
-
 from service.delivery.backoff import Backoff
 
 
 def test_waits_double_up_to_the_largest_with_jitter_in_the_upper_half() -> None:
-    backoff = Backoff(initial_s=1, max_s=8, rng=random.Random(1))
+    backoff = Backoff(initial_s=1, max_s=8)
     bounds_s = [1, 2, 4, 8, 8, 8]
 
     waits_s = [backoff.next_s() for _ in bounds_s]
