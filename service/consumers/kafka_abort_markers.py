@@ -2,8 +2,8 @@
 
 In a compacted topic a marker outlives its transaction, and its batch outlives what it says: the
 broker keeps the last batch of a producer that it knows, emptied, for the epoch in its header.  The
-client takes such a batch for an error, whenever it comes to it, and reads nothing behind it.  As in
-the Java client it ends no transaction here: of the one that it did end nothing is left.
+client takes such a batch for an error each time it meets it, and reads nothing behind it.  Here, as
+in the Java client, it ends no transaction: nothing is left of the one that it did end.
 """
 
 from typing import Any, Final

@@ -70,7 +70,7 @@ class Intake:
         counters.more_in_hand = False
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
-            # asked of what has come only, as a fetch brings a few of perhaps many partitions
+            # only what something has come of is looked at: a few of perhaps many partitions
             come = {*client.arrived(), *self._kept} & member.assigned
             ready = {name for name in come if self.has_room(name)}
             epochs = {name: member.held[name].epoch for name in ready}

@@ -22,9 +22,9 @@ METADATA_MAX_AGE_S: Final = 60.0
 STALL_S: Final = 15.0
 """Rebuild the client when a partition has lag and nothing was fetched for this long."""
 MISSING_S: Final = 3.0
-"""A topic that nobody knows of for so long is told of; a new client has not heard of any."""
+"""A topic is reported as missing after so long: a new client has not heard of any topic yet."""
 MISSING_AGAIN_S: Final = 60.0
-"""Until it is told of again."""
+"""Until it is reported again."""
 
 
 class Watchdog:
@@ -38,7 +38,7 @@ class Watchdog:
     def __init__(self, member: Member, intake: Intake) -> None:
         self._member = member
         self._intake = intake
-        self._tell_at_s: dict[str, float] = {}  # of topics that are missing, when to tell of them
+        self._tell_at_s: dict[str, float] = {}  # of missing topics, when to report them
 
     async def run(self, client: ConsumerClient) -> None:
         """Raise when the client has to be replaced.

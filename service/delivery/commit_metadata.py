@@ -32,7 +32,7 @@ _PREFIX = "hr3:"
 _CRC_BYTES = 4
 _PAYLOAD_MAX_BYTES = (METADATA_MAX_BYTES - len(_PREFIX)) * 3 // 4 - _CRC_BYTES  # base64: 3 in 4
 _ATTEMPTS_MAX_BYTES = 1000
-"""Attempts, and who is finished with what others have left, in what room they leave."""
+"""For attempts and, in the room that they leave, for who is finished with what others have left."""
 _JOURNAL_MAX_BYTES = 40
 _RANGES_MAX_BYTES = _PAYLOAD_MAX_BYTES - _ATTEMPTS_MAX_BYTES - _JOURNAL_MAX_BYTES
 BITMAP_MAX_BYTES = _RANGES_MAX_BYTES - 1

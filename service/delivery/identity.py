@@ -25,7 +25,7 @@ def id_prefix(pipeline: str, handler: str, topic: str, partition: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def first_id_format(pipeline: str, handler: str, topic: str, partition: int) -> bytes:
-    """``%`` it with an offset: the id of the first result, for a fifth less than from its parts.
+    """A format for the ids of first results: ``%`` it with an offset.  A fifth quicker than parts.
 
     >>> first_id_format("logs", "alerts", "50%", 3) % 1234
     b'logs/alerts/50%25/3/1234-0'

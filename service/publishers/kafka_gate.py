@@ -145,7 +145,7 @@ class ProduceGate:
 
 
 class _Request(SendProduceReqHandler):  # type: ignore[misc]
-    """One produce request, which is its own connection to the client."""
+    """One produce request; it takes the place of the client that it is sent through."""
 
     _to_reenqueue: list[Any]
 

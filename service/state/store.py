@@ -149,7 +149,7 @@ class LoggedState:
             table = self.tables[place.topic, place.partition] = self.new_table(Table)
         return table
 
-    def new_table(self, make: "NewTable") -> Table:
+    def new_table(self, make: NewTable) -> Table:
         """An empty table for a partition."""
         return make(self._clock, ttl_s=self._ttl_s, max_keys=self._max_keys, serde=self.serde)
 

@@ -39,8 +39,8 @@ class Table:
 
     Attributes:
         values: The values, or their bytes; of expired keys too, until they are swept.
-        dirty: Keys whose value the changelog does not have, in the order of their changes; what
-            they lead to means nothing.
+        dirty: Keys whose value the changelog does not have, in the order of their changes; the
+            values here mean nothing.
         logged: Whether there is a changelog, so that ``dirty`` counts.
         unsettled: Writes to the changelog that are under way, or were dropped.
         damaged: Keys whose bytes could not be decoded when somebody asked; they are gone.

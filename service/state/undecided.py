@@ -15,7 +15,7 @@ Note: TypeAlias = tuple[Place, Table, Collection[str], Sequence[Any]]
 """For which event which keys of which table changed, and their values before."""
 
 FEW: Final = 16
-"""Up to so many are looked at one by one, which is quicker than to find them."""
+"""Up to so many are looked at one by one, which is quicker than an index."""
 
 
 class Undecided(list[Any]):
@@ -55,7 +55,7 @@ class Undecided(list[Any]):
             partition_too: And those of its partition and no event.
 
         Returns:
-            They, and those left that are older than one of them and changed a key of it.
+            Those, and of what is left the older notes that changed a key which one of them changed.
         """
         if len(self) == 1 and self[0] is not None and self[0][0] is place:
             return [self.pop()], []  # as of nearly every call, and so there is no index
