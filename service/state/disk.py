@@ -78,7 +78,7 @@ class Disk:
         # Indexes and filters stay beside that cache, two bytes a key: in it they would push each
         # other out, and a look at one key would read a filter of half a megabyte.
         options.set_block_based_table_factory(blocks)
-        write_options = rocksdict.WriteOptions()
+        write_options: Any = rocksdict.WriteOptions()  # its stubs take the settings for methods
         write_options.disable_wal = True
         try:
             self.db = rocksdict.Rdict(str(self.directory / "db"), options)
