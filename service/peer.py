@@ -1,8 +1,7 @@
 """What the edges need of one WebSocket, whoever implements it.
 
 The server implements :class:`Peer` over a real socket, tests with a list.  Writing never waits
-and is the caller's to bound: write only while :attr:`Peer.writable`, or after
-:meth:`Peer.ready`, or use :meth:`Peer.deliver`.
+and is the caller's to bound: write only while :attr:`Peer.writable`, or after :meth:`Peer.ready`.
 """
 
 from collections.abc import AsyncIterator
@@ -40,25 +39,12 @@ class Peer(Protocol):
         """Whether it is closed or closing: what is written reaches nobody any more."""
         ...
 
-    @property
-    def address(self) -> str:
-        """Where it comes from, for logs."""
-        ...
-
     def write(self, frames: bytes) -> None:
         """Write whole frames, as :func:`text_frame` makes them; ignored once closed."""
         ...
 
     async def ready(self) -> None:
         """Wait until :attr:`writable`.  Cancel safe.
-
-        Raises:
-            PeerGoneError: If the connection is closed first.
-        """
-        ...
-
-    async def deliver(self, frames: bytes) -> None:
-        """Wait until :attr:`writable`, then write.  A cancelled ``deliver`` has written nothing.
 
         Raises:
             PeerGoneError: If the connection is closed first.

@@ -126,12 +126,6 @@ class EdgeConnection(ServerConnection):
         """See :attr:`service.peer.Peer.gone`."""
         return self.protocol.state is not State.OPEN
 
-    @property
-    def address(self) -> str:
-        """See :attr:`service.peer.Peer.address`."""
-        remote = self.remote_address
-        return str(remote[0]) if remote else ""
-
     def write(self, frames: bytes) -> None:
         """See :meth:`service.peer.Peer.write`."""
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
@@ -152,11 +146,6 @@ class EdgeConnection(ServerConnection):
         await self.drain()  # the write limit is 0: this waits until the socket took everything
         if self.protocol.state is not State.OPEN:
             raise PeerGoneError("the connection is closed")
-
-    async def deliver(self, frames: bytes) -> None:
-        """See :meth:`service.peer.Peer.deliver`."""
-        await self.ready()
-        self.write(frames)
 
     def close_soon(self, code: CloseCode, reason: str) -> None:
         """See :meth:`service.peer.Peer.close_soon`."""
@@ -226,6 +215,12 @@ class EdgeConnection(ServerConnection):
         return state is State.CLOSING or (state is State.CLOSED and bool(self.path))
 
     # -- what it takes of the limits -------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+        remote = self.remote_address
+        return str(remote[0]) if remote else ""
 
     async def serve(self, route: Callable[["EdgeConnection"], Awaitable[None]]) -> None:
         """Run ``route``; the connection counts until it ends, however long the client is gone.

@@ -100,7 +100,8 @@ class CatchUp:
                 # its socket first would have to look for it among the recent events.
                 subscription.peer.write(frames)
                 return
-            await subscription.peer.deliver(frames)
+            await subscription.peer.ready()
+            subscription.peer.write(frames)
             positions: Positions | None = resolved.positions
             while positions is not None:
                 positions = await self._from_log(subscription, feed, positions)

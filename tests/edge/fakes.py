@@ -168,8 +168,6 @@ class FakeReader:
 class FakePeer:
     """Keeps what is written to it; ``stuck`` makes its socket take nothing more."""
 
-    address = "192.0.2.1"
-
     def __init__(self) -> None:
         self.raw: list[bytes] = []
         self.closed: tuple[int, str] | None = None
@@ -195,10 +193,6 @@ class FakePeer:
             await self._moved.wait()
         if self.closed is not None:
             raise PeerGoneError("closed")
-
-    async def deliver(self, frames: bytes) -> None:
-        await self.ready()
-        self.write(frames)
 
     def unstick(self) -> None:
         self.stuck = False

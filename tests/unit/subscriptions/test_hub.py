@@ -638,10 +638,10 @@ async def test_a_client_from_latest_is_served_by_the_passes_without_a_wait_for_i
         log.append("alerts", {"n": n})
     peer = FakePeer()
 
-    async def stuck(_frames: bytes) -> None:
+    async def stuck() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(peer, "deliver", stuck)
+    monkeypatch.setattr(peer, "ready", stuck)
     async with running_hub(log) as hub:
         hub.subscribe(peer, wish(FromLatest()))
         await settle()
