@@ -7,12 +7,15 @@ own.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from itertools import islice
 from weakref import WeakValueDictionary
 
 from service.consumers.topic_reader import ReaderFactory, UnknownTopicError
 from service.errors import BrokerUnavailableError, ServiceError
 from service.metrics import HubCounters
+from service.peer import Peer
 from service.subscriptions.blocks import Block
 from service.subscriptions.encoding import EncodedEvent
 from service.subscriptions.feed import TopicFeed
@@ -72,11 +75,11 @@ class CatchUp:
         self._readers = readers
         self._share = share
         self._counters = counters
-        self._turns = asyncio.Semaphore(HISTORY_READERS)
+        self._reading = asyncio.Semaphore(HISTORY_READERS)
         self._portions = Portions()
         # First come, first served: a thousand who are ready in the same moment would hold the loop
         # up with what they all do then.
-        self._turn = asyncio.Semaphore(STEPS_AT_ONCE)
+        self._turns = asyncio.Semaphore(STEPS_AT_ONCE)
         self._running = 0
         # each lives as long as somebody catches up with it
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
@@ -149,11 +152,7 @@ class CatchUp:
         number: int | None = None
         scan: SharedScan | None = None
         while True:
-            await subscription.peer.ready()
-            async with self._turn:
-                if not subscription.peer.writable:
-                    await asyncio.sleep(0)
-                    continue  # another subscription of the same client was quicker
+            async with self._turn_of(subscription.peer):
                 if feed.window is not window or not covers(window.low, positions):
                     return positions
                 began_s = cpu_clock()
@@ -197,13 +196,10 @@ class CatchUp:
                 place = _place(subscription, history, positions)
                 portion = self._portions.get(place)
                 blocks = {} if portion else await history.read(behind, feed.window.low)
-                await subscription.peer.ready()
-                async with self._turn:
-                    if not subscription.peer.writable:
-                        await asyncio.sleep(0)
-                        continue  # as in the window
+                async with self._turn_of(subscription.peer):
                     began_s = cpu_clock()
-                    if portion is None and (portion := self._portions.get(place)) is None:
+                    portion = portion or self._portions.get(place)  # others may have made it
+                    if portion is None:
                         portion = _of_blocks(subscription, blocks, positions)
                         self._portions.keep(place, portion)
                     positions = portion.following
@@ -218,10 +214,25 @@ class CatchUp:
                 topic,
                 self._readers,
                 share=self._share,
-                turns=self._turns,
+                turns=self._reading,
                 max_bytes=HISTORY_BYTES,
             )
         return history
+
+    @asynccontextmanager
+    async def _turn_of(self, peer: Peer) -> AsyncGenerator[None]:
+        """A turn in which ``peer`` may be written to.
+
+        Raises:
+            PeerGoneError: If it goes away first.
+        """
+        while True:
+            await peer.ready()
+            async with self._turns:
+                if peer.writable:
+                    yield
+                    return
+                await asyncio.sleep(0)  # another subscription of the same client was quicker
 
     def _send(self, subscription: Subscription, portion: Portion) -> None:
         frames = portion.frames(subscription.id_json)
