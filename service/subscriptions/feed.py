@@ -6,7 +6,6 @@ clients; who holds a cursor into its views is the hub's business.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +17,8 @@ from service.consumers.topic_reader import ReaderFactory, TopicChunk, TopicReade
 from service.delivery.backoff import Backoff
 from service.errors import BrokerUnavailableError
 from service.subscriptions.encoding import encode
+from service.subscriptions.extent import SharedExtent, extent_of
+from service.subscriptions.patience import Patience
 from service.subscriptions.positions import (
     FromEarliest,
     FromLatest,
@@ -42,13 +43,6 @@ _SLICE_S = 0.005
 _SLICE_SHARE = 0.25
 """Most of a view that one run may fill: one answer of the broker can hold more than a view, and
 clients that keep up would lose what they had no chance to get.  A pass takes that much of it."""
-
-PATIENCE_S = 1.0
-"""Longest that reading waits for the passes to catch up with a burst.  What comes faster than they
-can write is dropped from then on, and the clients stay in the present."""
-
-_PATIENCE_SHARE = 0.1
-"""What of that is regained in the time that passes."""
 
 
 class ViewKey(NamedTuple):
@@ -125,11 +119,8 @@ class TopicFeed:
         self._caught_up = False
         self._unknown: UnknownTopicError | None = None
         self._made_anew = False
-        self._asking = asyncio.Lock()
-        self._questions = 0
-        self._extent: tuple[dict[int, int], dict[int, int]] | None = None
-        self._waited_s = 0.0
-        self._waited_at_s = 0.0
+        self._extent = SharedExtent()
+        self._patience = Patience()
 
     async def run(self) -> None:
         """Read until cancelled; failures are waited out and never raised."""
@@ -176,7 +167,7 @@ class TopicFeed:
         reader = self._reader
         if reader is None:
             raise BrokerUnavailableError(f"{self.topic}: not connected")
-        beginning, end = await self._stored(reader)
+        beginning, end = await self._extent.ask(reader)
         match start:
             case FromEarliest():
                 return clamp(beginning, beginning, end)
@@ -187,20 +178,6 @@ class TopicFeed:
                 return clamp(found, beginning, end)
             case FromOffsets(offsets):
                 return clamp(self._complete(offsets), beginning, end, made_anew=self._made_anew)
-
-    async def _stored(self, reader: TopicReader) -> tuple[dict[int, int], dict[int, int]]:
-        """Where the log begins and ends, asked once for all who want to know at the same time.
-
-        An answer counts for those who had come before it was asked for: an older one may lie
-        before what a client has got from another process.
-        """
-        begun = self._questions
-        async with self._asking:
-            if self._questions == begun or self._extent is None:
-                self._questions += 1
-                self._extent = None
-                self._extent = await reader.beginning(), await reader.end()
-            return self._extent
 
     async def caught_up(self) -> None:
         """Wait until the reader has caught up with the topic for the first time.
@@ -262,7 +239,7 @@ class TopicFeed:
             await reader.close()
 
     async def _position(self, reader: TopicReader) -> None:
-        beginning, end = await reader.beginning(), await reader.end()
+        beginning, end = await extent_of(reader)
         if self._target is None:
             backlog = self._bounds.window_events // max(len(end), 1)
             start = {p: max(beginning.get(p, 0), last - backlog) for p, last in end.items()}
@@ -326,18 +303,8 @@ class TopicFeed:
         crowded = self._crowded()
         passed = self._on_events(crowded)
         await self._share.used(work_s)
-        if not crowded:
-            return
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        regained_s = (began_s - self._waited_at_s) * _PATIENCE_SHARE
-        waited_s = max(0.0, self._waited_s - regained_s)
-        if waited_s < PATIENCE_S:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S - waited_s):
-                    await passed.wait()
-        self._waited_at_s = loop.time()
-        self._waited_s = waited_s + self._waited_at_s - began_s
+        if crowded:
+            await self._patience.wait_for(passed)
 
     def _crowded(self) -> bool:
         return any(filtered.view.crowded for filtered in self.views.values())
