@@ -6,7 +6,7 @@ caller.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,8 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _command(commands: Any, name: str, text: str, **defaults: Any) -> Any:
     parser = commands.add_parser(name, help=text, description=text)
-    module = defaults.pop("module", name.replace("-", "_"))
-    parser.set_defaults(module=module, command=name, **defaults)
+    parser.set_defaults(**{"module": name.replace("-", "_"), **defaults})
     return parser
 
 
@@ -76,6 +75,16 @@ def _configured(commands: Any, name: str, text: str, **defaults: Any) -> Any:
         help="configuration file; may be repeated, later ones win, HEADRACE_* wins over all",
     )
     return parser
+
+
+def _actions(commands: Any, name: str, text: str, actions: Mapping[str, str]) -> dict[str, Any]:
+    """A command that is one of several actions; returns the parser of each."""
+    parser = _command(commands, name, text)
+    added = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    return {
+        action: _configured(added, action, about, module=name, action=action)
+        for action, about in actions.items()
+    }
 
 
 def _service_commands(commands: Any) -> None:
@@ -161,61 +170,49 @@ def _topic_commands(commands: Any) -> None:
 
 
 def _dead_letter_commands(commands: Any) -> None:
-    dlq = _command(commands, "dlq", "Look at dead letters and send them back.")
-    actions = dlq.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, text in {
+    about = {
         "list": "One line per dead letter.",
         "show": "Dead letters in full, one JSON object a line.",
         "redrive": "Send dead letters back to where they came from.",
         "purge": "Delete the oldest dead letters, up to a time.",
-    }.items():
-        action = _configured(actions, name, text, module="dlq")
-        action.set_defaults(action=name)
+    }
+    actions = _actions(commands, "dlq", "Look at dead letters and send them back.", about)
+    for action in actions.values():
         action.add_argument(
             "--topic", metavar="TOPIC", help="dead-letter topic; needed if there are several"
         )
-        if name != "purge":
-            _dead_letter_filters(action)
-        if name == "redrive":
-            action.add_argument(
-                "--rate",
-                metavar="N",
-                type=_positive_float,
-                default=100.0,
-                help="records a second (100)",
-            )
-            action.add_argument(
-                "--max-redrives",
-                metavar="N",
-                type=_positive_int,
-                default=3,
-                help="leave records alone that came back this often (3)",
-            )
-            action.add_argument(
-                "--dry-run", action="store_true", help="only say what would be sent"
-            )
-        if name == "purge":
-            action.add_argument("--before", metavar="TIME", required=True, help=f"{_TIME}, or now")
-            action.add_argument("--yes", action="store_true", help="do it without asking")
+    for name in ("list", "show", "redrive"):
+        _dead_letter_filters(actions[name])
+    redrive, purge = actions["redrive"], actions["purge"]
+    redrive.add_argument(
+        "--rate", metavar="N", type=_positive_float, default=100.0, help="records a second (100)"
+    )
+    redrive.add_argument(
+        "--max-redrives",
+        metavar="N",
+        type=_positive_int,
+        default=3,
+        help="leave records alone that came back this often (3)",
+    )
+    redrive.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    purge.add_argument("--before", metavar="TIME", required=True, help=f"{_TIME}, or now")
+    purge.add_argument("--yes", action="store_true", help="do it without asking")
 
 
 def _state_commands(commands: Any) -> None:
-    state = _command(commands, "state", "Look at what handlers remember, and make them forget.")
-    actions = state.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, text in {
+    about = {
         "show": "How many keys each state holds, or the value of one.",
         "export": "Every key with its value, one JSON object a line.",
         "reset": "Forget every key; only while the service is stopped.",
-    }.items():
-        action = _configured(actions, name, text, module="state")
-        action.set_defaults(action=name)
+    }
+    text = "Look at what handlers remember, and make them forget."
+    actions = _actions(commands, "state", text, about)
+    for action in actions.values():
         action.add_argument("pipeline", metavar="PIPELINE")
         action.add_argument("handler", metavar="HANDLER")
         action.add_argument("--state", metavar="NAME", help="only this one of its states")
-        if name == "show":
-            action.add_argument("--key", metavar="KEY", help="print the value of this key")
-        if name == "reset":
-            action.add_argument("--yes", action="store_true", help="do it without asking")
+    actions["show"].add_argument("--key", metavar="KEY", help="print the value of this key")
+    actions["reset"].add_argument("--yes", action="store_true", help="do it without asking")
 
 
 def _dead_letter_filters(action: Any) -> None:
