@@ -207,7 +207,7 @@ class _Demo:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self._announce()
-        self._read_to = await self._end_offsets(self._output)
+        self._read_to = (await self._tools.extent(self._output)).end
         began_s = loop.time()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._serve(), name="service")
@@ -292,14 +292,9 @@ class _Demo:
     def _total(self) -> int | None:
         return None if self._duration_s is None else int(self._duration_s * self._rate)
 
-    async def _end_offsets(self, topic: str) -> dict[int, int]:
-        partitions = await self._tools.partitions_of(topic)
-        watermarks = await self._tools.watermarks(topic, partitions)
-        return {number: ends[1] for number, ends in watermarks.items()}
-
     async def _read_the_rest(self) -> None:
         """Wait until every alert that was written is counted."""
-        ends = await self._end_offsets(self._output)
+        ends = (await self._tools.extent(self._output)).end
         try:
             async with asyncio.timeout(_LAST_READ_S):
                 while any(self._read_to[number] < end for number, end in ends.items()):  # noqa: ASYNC110 -- a tail tells of nothing

@@ -94,13 +94,9 @@ async def dead_letters(
 
     Records that are no dead letters of ours are left out.
     """
-    partitions = await kafka.partitions_of(topic)
-    watermarks = await kafka.watermarks(topic, partitions)
-    starts = {number: begin for number, (begin, _) in watermarks.items()}
+    starts, ends = await kafka.extent(topic)
     if filters.since_ms is not None:
-        found = await kafka.offsets_at(topic, partitions, filters.since_ms)
-        starts = {number: _or_end(found[number], watermarks[number][1]) for number in starts}
-    ends = {number: end for number, (_, end) in watermarks.items()}
+        starts = await kafka.offsets_at(topic, filters.since_ms, ends)
     passed = 0
     after = dict(starts)
     async with aclosing(kafka.read(topic, starts, ends)) as chunks:
@@ -117,10 +113,6 @@ async def dead_letters(
                 passed += 1
                 if passed == count:
                     return
-
-
-def _or_end(offset: int | None, end: int) -> int:
-    return end if offset is None else offset
 
 
 async def _list(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
@@ -186,11 +178,9 @@ async def _redrive(settings: Settings, topic: str, arguments: argparse.Namespace
 async def _purge(settings: Settings, topic: str, arguments: argparse.Namespace) -> int:
     before_ms = parse_time(arguments.before)
     async with kafka_tools(settings.kafka) as kafka:
-        partitions = await kafka.partitions_of(topic)
-        watermarks = await kafka.watermarks(topic, partitions)
-        found = await kafka.offsets_at(topic, partitions, before_ms)
-        offsets = {number: _or_end(found[number], end) for number, (_, end) in watermarks.items()}
-        count = sum(offsets[number] - begin for number, (begin, _) in watermarks.items())
+        begin, end = await kafka.extent(topic)
+        offsets = await kafka.offsets_at(topic, before_ms, end)
+        count = sum(offsets[partition] - first for partition, first in begin.items())
         if not count:
             print(f"nothing in {topic} is older", file=sys.stderr)
             return OK

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
@@ -12,12 +12,12 @@ from aiokafka.errors import KafkaError
 
 from service.cli.kafka_clients import (
     CALL_S,
-    KafkaClients,
     KafkaToolError,
     deadline,
     may_be_taken,
     refusal,
 )
+from service.cli.kafka_topics import TopicTools
 from service.consumers.kafka_decompress import DecompressedTooLargeError
 from service.errors import BrokerUnavailableError
 from service.events import Headers
@@ -38,25 +38,47 @@ class StoredRecord:
     headers: Headers
 
 
-class RecordTools(KafkaClients):
+class Extent(NamedTuple):
+    """What is stored of a topic, by partition.
+
+    Attributes:
+        begin: First offset.
+        end: One past the last.
+    """
+
+    begin: dict[int, int]
+    end: dict[int, int]
+
+
+class RecordTools(TopicTools):
     """What can be done with the records of a topic."""
 
-    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
-        """First and next offset of each partition."""
+    async def extent(self, topic: str) -> Extent:
+        """What is stored of ``topic``.
+
+        Raises:
+            ConfigurationError: If there is no such topic.
+        """
+        partitions = range(await self.partitions_of(topic))
         async with self.consumer_client() as consumer:
-            wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+            wanted = [TopicPartition(topic, partition) for partition in partitions]
             begin = await self.call(consumer, "beginning_offsets", wanted)
             end = await self.call(consumer, "end_offsets", wanted)
-        return {at.partition: (begin[at], end[at]) for at in wanted}
+        return Extent(
+            {at.partition: begin[at] for at in wanted}, {at.partition: end[at] for at in wanted}
+        )
 
     async def offsets_at(
-        self, topic: str, partitions: int, timestamp: int
-    ) -> dict[int, int | None]:
-        """First offset at or after ``timestamp`` (ms) per partition; ``None`` if there is none."""
+        self, topic: str, timestamp: int, end: Mapping[int, int]
+    ) -> dict[int, int]:
+        """First offset at or after ``timestamp`` (ms) per partition; its ``end`` if none is."""
         async with self.consumer_client() as consumer:
-            wanted = {TopicPartition(topic, number): timestamp for number in range(partitions)}
+            wanted = {TopicPartition(topic, partition): timestamp for partition in end}
             found = await self.call(consumer, "offsets_for_times", wanted)
-        return {at.partition: None if found[at] is None else found[at].offset for at in wanted}
+        return {
+            at.partition: end[at.partition] if found[at] is None else found[at].offset
+            for at in wanted
+        }
 
     async def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Delete the records below each partition's offset, for good."""

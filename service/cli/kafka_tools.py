@@ -10,15 +10,16 @@ from contextlib import asynccontextmanager
 
 from service.cli.kafka_clients import AccessDeniedError, KafkaToolError
 from service.cli.kafka_groups import Commit, Committed, GroupTools
-from service.cli.kafka_records import RecordTools, StoredRecord
+from service.cli.kafka_records import Extent, RecordTools, StoredRecord
 from service.cli.kafka_rights import Right, Rights, RightsTools
-from service.cli.kafka_topics import HiddenTopicsError, TopicTools
+from service.cli.kafka_topics import HiddenTopicsError
 from service.settings import KafkaSettings
 
 __all__ = [
     "AccessDeniedError",
     "Commit",
     "Committed",
+    "Extent",
     "HiddenTopicsError",
     "KafkaToolError",
     "KafkaTools",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class KafkaTools(TopicTools, GroupTools, RecordTools, RightsTools):
+class KafkaTools(GroupTools, RecordTools, RightsTools):
     """All of it, with one client of each kind: see its bases."""
 
 

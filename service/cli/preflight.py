@@ -177,9 +177,9 @@ async def _access_problems(
 ) -> AsyncIterator[str]:
     """Groups and topics that this user may not use."""
     rights = await kafka.topic_rights(present)
-    for topic, count in present.items():
+    for topic in present:
         here = f"{_named_at(settings, topic)}: topic {topic} ({', '.join(roles[topic])})"
-        if not READ.isdisjoint(roles[topic]) and not await _may_read(kafka, topic, count, rights):
+        if not READ.isdisjoint(roles[topic]) and not await _may_read(kafka, topic, rights):
             yield f"{here} may not be read (READ)"
         if not WRITTEN.isdisjoint(roles[topic]) and Right.WRITE not in rights.get(topic, Right):
             yield f"{here} may not be written (WRITE)"
@@ -201,13 +201,11 @@ async def _access_problems(
                 )
 
 
-async def _may_read(
-    kafka: KafkaTools, topic: str, partitions: int, rights: Mapping[str, Rights]
-) -> bool:
+async def _may_read(kafka: KafkaTools, topic: str, rights: Mapping[str, Rights]) -> bool:
     if topic in rights:
         return Right.READ in rights[topic]
     try:
-        await kafka.watermarks(topic, partitions)  # as much as an old broker can be asked
+        await kafka.extent(topic)  # as much as an old broker can be asked
     except AccessDeniedError:
         return False
     return True

@@ -103,14 +103,13 @@ async def redrive(
         AnotherRedriveError: If another redrive of ``topic`` runs.
     """
     group = f"{GROUP_PREFIX}{topic}"
-    partitions = await kafka.partitions_of(topic)
-    watermarks = await kafka.watermarks(topic, partitions)
-    committed = await kafka.committed(group, topic, partitions)
+    begin, _ = await kafka.extent(topic)
+    committed = await kafka.committed(group, topic, len(begin))
     redriven = {
-        number: Redriven(before.next_offset, before.metadata, watermarks[number][0])
+        number: Redriven(before.next_offset, before.metadata, begin[number])
         for number, before in committed.items()
     }
-    async with kafka.committing(group, topic, range(partitions)) as commit:
+    async with kafka.committing(group, topic, begin) as commit:
         memory = _Memory(kafka, topic, redriven, committed, commit)
         run = _Redrive(kafka, redriven, memory, rate=rate, dry_run=dry_run)
         if not dry_run:

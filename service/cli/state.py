@@ -96,10 +96,7 @@ def topics_of(
 
 async def entries(kafka: KafkaTools, topic: str) -> list[Entry]:
     """The keys that ``topic`` holds now, in the order of their last change."""
-    partitions = await kafka.partitions_of(topic)
-    bounds = await kafka.watermarks(topic, partitions)
-    starts = {number: begin for number, (begin, _) in bounds.items()}
-    ends = {number: end for number, (_, end) in bounds.items()}
+    starts, ends = await kafka.extent(topic)
     latest: dict[tuple[int, bytes], StoredRecord] = {}
     chunks: AsyncIterator[list[StoredRecord]] = kafka.read(topic, starts, ends)
     async for chunk in chunks:

@@ -91,15 +91,10 @@ async def start_offsets(kafka: KafkaTools, topic: str, start: str) -> Mapping[in
         UsageError: If there is no such time.
     """
     at_ms = None if start in {"earliest", "latest"} else parse_time(start)
-    partitions = await kafka.partitions_of(topic)
-    watermarks = await kafka.watermarks(topic, partitions)
+    begin, end = await kafka.extent(topic)
     if at_ms is None:
-        return {number: ends[start == "latest"] for number, ends in watermarks.items()}
-    found = await kafka.offsets_at(topic, partitions, at_ms)
-    return {
-        number: watermarks[number][1] if offset is None else offset
-        for number, offset in found.items()
-    }
+        return end if start == "latest" else begin
+    return await kafka.offsets_at(topic, at_ms, end)
 
 
 def as_event(record: StoredRecord) -> dict[str, Any]:

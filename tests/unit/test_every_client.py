@@ -54,7 +54,7 @@ async def _command() -> None:
 
 async def _reading_command() -> None:
     async with kafka_tools(build_settings({"kafka": NOBODY}).kafka) as tools:
-        await tools.watermarks("logs", 1)
+        await tools.offsets_at("logs", 0, {0: 0})
 
 
 @pytest.mark.real_loops

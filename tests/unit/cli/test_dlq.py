@@ -19,7 +19,7 @@ from service.cli.dlq import (
     line_of,
 )
 from service.cli.kafka_clients import AccessDeniedError, KafkaToolError
-from service.cli.kafka_tools import Commit, Committed, KafkaTools, StoredRecord
+from service.cli.kafka_tools import Commit, Committed, Extent, KafkaTools, StoredRecord
 from service.cli.redrive import AnotherRedriveError, Letter, redrive
 from service.cli.redriven import Redriven
 from service.cli.usage import UsageError
@@ -82,16 +82,12 @@ class FakeKafka:
     async def partitions(self, topics: Iterable[str]) -> dict[str, int | None]:
         return {topic: 1 if topic in self.topics else None for topic in topics}
 
-    async def partitions_of(self, topic: str) -> int:
-        assert topic in self.topics
-        return 1
+    async def extent(self, topic: str) -> Extent:
+        return Extent({0: 0}, {0: len(self.topics[topic]) * self.stride})
 
-    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
-        return dict.fromkeys(range(partitions), (0, len(self.topics[topic]) * self.stride))
-
-    async def offsets_at(self, topic: str, partitions: int, at_ms: int) -> dict[int, int | None]:
+    async def offsets_at(self, topic: str, at_ms: int, end: Mapping[int, int]) -> dict[int, int]:
         found = (r.offset for r in self.topics[topic] if r.timestamp >= at_ms)
-        return dict.fromkeys(range(partitions), next(found, None))
+        return {0: next(found, end[0])}
 
     async def read(
         self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]

@@ -9,6 +9,7 @@ from service.cli import preflight
 from service.cli.kafka_tools import (
     AccessDeniedError,
     Committed,
+    Extent,
     HiddenTopicsError,
     Right,
     Rights,
@@ -48,10 +49,10 @@ class FakeCluster:
     async def group_rights(self, group: str) -> Rights | None:
         return self._rights(group) if self.tells_rights else None
 
-    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
+    async def extent(self, topic: str) -> Extent:
         if topic in self.denied:
             raise AccessDeniedError(topic)
-        return dict.fromkeys(range(partitions), (0, 0))
+        return Extent({}, {})
 
     async def committed(self, group: str, topic: str, partitions: int) -> dict[int, Committed]:
         del topic

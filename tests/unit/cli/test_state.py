@@ -9,7 +9,7 @@ import pytest
 
 from service.cli import state
 from service.cli.arguments import parse_arguments
-from service.cli.kafka_tools import KafkaTools, StoredRecord
+from service.cli.kafka_tools import Extent, KafkaTools, StoredRecord
 from service.cli.state import entries, export, reset, show, topics_of
 from service.cli.usage import UsageError
 from service.errors import ConfigurationError
@@ -39,13 +39,10 @@ class FakeKafka:
         at = len(self.records)
         self.records.append(StoredRecord(TOPIC, partition, at, 1000 + at, key, encoded, ()))
 
-    async def partitions_of(self, topic: str) -> int:
+    async def extent(self, topic: str) -> Extent:
         assert topic == TOPIC
-        return 2
-
-    async def watermarks(self, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
-        del topic
-        return dict.fromkeys(range(partitions), (0, len(self.records)))
+        end = len(self.records)
+        return Extent({0: 0, 1: 0}, {0: end, 1: end})
 
     async def read(
         self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
