@@ -107,8 +107,10 @@ async def _demo(arguments: argparse.Namespace) -> int:
                 for topic, uses in topic_roles(settings).items():
                     configs = topic_settings or (COMPACTED if CHANGELOG in uses else {})
                     await tools.create_topic(topic, _PARTITIONS, 1, configs)
-                own = [] if BOOTSTRAP in os.environ else beside(environ[BOOTSTRAP])
-                return await _Demo(settings, tools, arguments, [*_told(files), *own]).run()
+                notes = [f"settings   {file}" for file in files]
+                if BOOTSTRAP not in os.environ:
+                    notes += beside(environ[BOOTSTRAP])
+                return await _Demo(settings, tools, arguments, notes).run()
         finally:
             writer.close()
 
@@ -134,10 +136,6 @@ def beside(bootstrap: str) -> list[str]:
         f"  export {BOOTSTRAP}={bootstrap}",
         f"  export HEADRACE_SERVER__PORT={server} HEADRACE_ADMIN__PORT={admin}",
     ]
-
-
-def _told(files: Sequence[Path]) -> list[str]:
-    return [f"settings   {file}" for file in files]
 
 
 def with_free_ports(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -257,8 +255,11 @@ class _Demo:
                 yield key_of(value, KEY_FIELDS["logs"]), value
 
         await send_all(
-            self._tools, self._input, Ready(records()), rate=self._rate, bar=_Counter(self._tally)
+            self._tools, self._input, Ready(records()), rate=self._rate, sent=self._count
         )
+
+    def _count(self, events: int) -> None:
+        self._tally.events += events
 
     async def _watch(self, starts: Mapping[int, int]) -> None:
         async with aclosing(self._tools.read(self._output, starts)) as chunks:
@@ -301,13 +302,3 @@ class _Demo:
                     await asyncio.sleep(_TICK_S)
         except TimeoutError:
             print("not every alert was read back", file=sys.stderr)
-
-
-class _Counter:
-    """Counts what was sent, in the place of a progress bar."""
-
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-
-    def update(self, count: int) -> None:
-        self._tally.events += count

@@ -5,7 +5,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from service.cli.progress import progress
 from service.cli.samples import KEY_FIELDS, SAMPLES
 from service.cli.usage import UsageError
 from service.clock import wall_clock_ms
-from service.settings import load_settings
+from service.settings import KafkaSettings, load_settings
 
 _WINDOW = 1000
 """Records in flight before their acknowledgements are awaited."""
@@ -129,14 +129,18 @@ def key_of(value: bytes, field: str | None) -> bytes | None:
 
 
 async def _produce(
-    kafka: Any, arguments: argparse.Namespace, records: Iterator[tuple[bytes | None, bytes]]
+    kafka: KafkaSettings,
+    arguments: argparse.Namespace,
+    records: Iterator[tuple[bytes | None, bytes]],
 ) -> int:
     async with kafka_tools(kafka) as tools:
         await tools.partitions_of(arguments.topic)  # or the client would wait for it for long
         feed = Feed(records, chunk_size(arguments.rate))
         _stop_on_signals(feed)
         with progress(arguments.topic, total=arguments.count) as bar:
-            return await send_all(tools, arguments.topic, feed, rate=arguments.rate, bar=bar)
+            return await send_all(
+                tools, arguments.topic, feed, rate=arguments.rate, sent=bar.update
+            )
 
 
 def _stop_on_signals(feed: Feed[Any]) -> None:
@@ -162,24 +166,30 @@ async def send_all(
     topic: str,
     records: Takes[tuple[bytes | None, bytes]],
     *,
-    rate: float | None = None,
-    bar: Any = None,
+    rate: float | None,
+    sent: Callable[[int], object],
 ) -> int:
-    """Send ``records`` in order, at most ``rate`` a second; how many were acknowledged.
+    """Send ``records`` in order; how many were acknowledged.
 
     What is there is sent at once, however little it is: it may be all that comes for a while.
+
+    Args:
+        tools: Where.
+        topic: Its name.
+        records: Keys and values.
+        rate: Records a second; ``None`` for as many as the broker takes.
+        sent: Called with the number of records that were acknowledged together.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    sent = 0
+    count = 0
     while True:
         chunk = await records.take(chunk_size(rate))
         if not chunk:
-            return sent
+            return count
         futures = [await tools.send(topic, key, value) for key, value in chunk]
         await tools.settle(futures)
-        sent += len(chunk)
-        if bar is not None:
-            bar.update(len(chunk))
+        count += len(chunk)
+        sent(len(chunk))
         if rate is not None:
-            await asyncio.sleep(max(0.0, began_s + sent / rate - loop.time()))
+            await asyncio.sleep(max(0.0, began_s + count / rate - loop.time()))
