@@ -12,14 +12,12 @@ from pydantic import AnyHttpUrl
 from structlog.testing import capture_logs
 
 from service.channels import Overflow, channel
-from service.consumers.llm import (
+from service.consumers.llm import LlmSource, Prompt, _prompts
+from service.consumers.llm_answer import (
     LINE_MAX_BYTES,
-    LlmSource,
     Piece,
-    Prompt,
     ServerSentEvents,
     StreamBrokenError,
-    _prompts,
 )
 from service.events import RecordBatch
 from service.settings import LlmSourceSettings
