@@ -47,6 +47,23 @@ LINGER_S = 30.0
 """How long a topic is read on after its last client left."""
 
 
+class _Watched:
+    """A topic that is read.
+
+    Attributes:
+        feed: What reads it.
+        task: In which it does.
+        retiring: When to see whether nobody watches it any more, if somebody has left.
+    """
+
+    __slots__ = ("feed", "retiring", "task")
+
+    def __init__(self, feed: TopicFeed, task: asyncio.Task[None]) -> None:
+        self.feed = feed
+        self.task = task
+        self.retiring: asyncio.TimerHandle | None = None
+
+
 class SubscriptionHub:
     """All dashboards of this process.
 
@@ -73,11 +90,9 @@ class SubscriptionHub:
         self._writing = LoopShare(WRITING_SHARE, idle_share=WRITING_IDLE_SHARE)
         history = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
         self._catch_up = CatchUp(readers, history, self.counters)
-        self._feeds: dict[str, TopicFeed] = {}
-        self._feed_tasks: dict[str, asyncio.Task[None]] = {}
+        self._feeds: dict[str, _Watched] = {}
         self._groups: dict[tuple[str, ViewKey], Group] = {}
         self._following: dict[Subscription, asyncio.Task[None]] = {}
-        self._retiring: dict[str, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._passed = asyncio.Event()
@@ -91,7 +106,8 @@ class SubscriptionHub:
 
     def stop(self) -> None:
         """Stop reading and writing; connections are the server's to close."""
-        for task in (self._pass_task, *self._feed_tasks.values(), *self._following.values()):
+        reading = [watched.task for watched in self._feeds.values()]
+        for task in (self._pass_task, *reading, *self._following.values()):
             if task is not None:
                 task.cancel()
 
@@ -121,8 +137,8 @@ class SubscriptionHub:
             group.leave(subscription)
             if not group.subscriptions:
                 del self._groups[key]
-                self._feeds[subscription.topic].views.pop(subscription.view_key, None)
-        if not self._watched(subscription.topic):
+                del group.feed.views[subscription.view_key]
+        if not self._is_watched(subscription.topic):
             self._retire_later(subscription.topic)
 
     async def _follow(self, subscription: Subscription, feed: TopicFeed) -> None:
@@ -161,8 +177,8 @@ class SubscriptionHub:
     # -- topics ----------------------------------------------------------------------------
 
     def _feed(self, topic: str, tasks: asyncio.TaskGroup) -> TopicFeed:
-        feed = self._feeds.get(topic)
-        if feed is None:
+        watched = self._feeds.get(topic)
+        if watched is None:
             feed = TopicFeed(
                 topic,
                 self._readers,
@@ -172,26 +188,27 @@ class SubscriptionHub:
                 on_lost=self._lost,
                 on_gone=self._gone,
             )
-            self._feeds[topic] = feed
-            self._feed_tasks[topic] = tasks.create_task(feed.run(), name=f"feed {topic}")
-        return feed
+            task = tasks.create_task(feed.run(), name=f"feed {topic}")
+            watched = self._feeds[topic] = _Watched(feed, task)
+        return watched.feed
 
-    def _watched(self, topic: str) -> bool:
+    def _is_watched(self, topic: str) -> bool:
         return any(s.topic == topic for s in self._following) or any(
             key[0] == topic for key in self._groups
         )
 
     def _retire_later(self, topic: str) -> None:
-        if topic in self._retiring:
-            self._retiring[topic].cancel()
+        watched = self._feeds.get(topic)
+        if watched is None:
+            return
+        if watched.retiring is not None:
+            watched.retiring.cancel()
         loop = asyncio.get_running_loop()
-        self._retiring[topic] = loop.call_later(LINGER_S, self._retire, topic)
+        watched.retiring = loop.call_later(LINGER_S, self._retire, topic)
 
     def _retire(self, topic: str) -> None:
-        self._retiring.pop(topic, None)
-        if topic in self._feeds and not self._watched(topic):
-            del self._feeds[topic]
-            self._feed_tasks.pop(topic).cancel()
+        if not self._is_watched(topic):
+            self._feeds.pop(topic).task.cancel()
 
     def _lost(self, feed: TopicFeed, count: int) -> None:
         for group in self._groups_of(feed):
