@@ -16,12 +16,13 @@ from typing import Final
 import structlog
 
 from service.app import run_service
+from service.app.worker import WORKER_VARIABLE, this_worker
 from service.cli.components import component_problems
 from service.cli.exit_codes import INTERNAL, exit_code_of, message_of
 from service.errors import ConfigurationError
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logging, flush_log
-from service.workers import WORKER_VARIABLE, run_workers, this_worker
+from service.workers import run_workers
 
 log = structlog.get_logger(__name__)
 

@@ -5,14 +5,6 @@ through the kernel (``SO_REUSEPORT``).  The parent reads no records: it starts w
 those that die, answers on the admin port for all of them, and drains them together.
 """
 
-from service.app.worker import WORKER_VARIABLE, this_worker
-from service.workers.merge import merge_metrics, merge_status
 from service.workers.parent import run_workers
 
-__all__ = [
-    "WORKER_VARIABLE",
-    "merge_metrics",
-    "merge_status",
-    "run_workers",
-    "this_worker",
-]
+__all__ = ["run_workers"]

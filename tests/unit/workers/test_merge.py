@@ -1,6 +1,6 @@
 from typing import Any
 
-from service.workers import merge_metrics, merge_status
+from service.workers.merge import merge_metrics, merge_status
 
 
 def _document(**changes: Any) -> dict[str, Any]:
