@@ -16,7 +16,7 @@ def idle_clock() -> float:
 
 async def test_work_is_paid_for_with_waiting() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.25, cpu_clock=idle_clock)
+    share = LoopShare(0.25, cpu_clock=idle_clock, starved_clock=idle_clock)
 
     await share.used(0.1)
     after_one = loop.time()
@@ -28,7 +28,7 @@ async def test_work_is_paid_for_with_waiting() -> None:
 
 async def test_all_callers_share_one_bound() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.5, cpu_clock=idle_clock)
+    share = LoopShare(0.5, cpu_clock=idle_clock, starved_clock=idle_clock)
 
     await asyncio.gather(*(share.used(0.1) for _ in range(5)))
 
@@ -37,7 +37,7 @@ async def test_all_callers_share_one_bound() -> None:
 
 async def test_little_pieces_are_paid_for_together() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.5, cpu_clock=idle_clock)
+    share = LoopShare(0.5, cpu_clock=idle_clock, starved_clock=idle_clock)
     waits_s: list[float] = []
 
     for _ in range(1000):
@@ -51,7 +51,7 @@ async def test_little_pieces_are_paid_for_together() -> None:
 
 async def test_idle_time_is_not_saved_up() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.5, cpu_clock=idle_clock)
+    share = LoopShare(0.5, cpu_clock=idle_clock, starved_clock=idle_clock)
     await asyncio.sleep(10)
 
     await share.used(1)
@@ -61,7 +61,7 @@ async def test_idle_time_is_not_saved_up() -> None:
 
 async def test_a_loop_without_other_work_lets_them_take_more() -> None:
     loop = asyncio.get_running_loop()
-    share = LoopShare(0.1, idle_share=0.5, cpu_clock=idle_clock)
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=idle_clock, starved_clock=idle_clock)
 
     await share.used(0.2)
 
@@ -71,7 +71,7 @@ async def test_a_loop_without_other_work_lets_them_take_more() -> None:
 async def test_a_loop_that_works_for_others_lets_them_take_their_share_only() -> None:
     loop = asyncio.get_running_loop()
     cpu_s = 0.0
-    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s, starved_clock=idle_clock)
     await asyncio.sleep(1)
     cpu_s = 1.1  # a second of others' work, and the tenth that is reported now
 
@@ -83,7 +83,7 @@ async def test_a_loop_that_works_for_others_lets_them_take_their_share_only() ->
 async def test_between_the_two_they_take_what_lies_between() -> None:
     loop = asyncio.get_running_loop()
     cpu_s = 0.0
-    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s, starved_clock=idle_clock)
     await asyncio.sleep(1)
     cpu_s = 0.55  # half of the 0.9 s that they left, and the tenth that is reported now
 
@@ -135,7 +135,7 @@ def test_the_time_without_a_processor_is_asked_of_linux_and_none_where_nobody_co
 async def test_their_own_work_is_nobody_elses() -> None:
     loop = asyncio.get_running_loop()
     cpu_s = 0.0
-    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s)
+    share = LoopShare(0.1, idle_share=0.5, cpu_clock=lambda: cpu_s, starved_clock=idle_clock)
     for _ in range(3):
         cpu_s += 0.2
         await share.used(0.2)
