@@ -107,7 +107,6 @@ class EdgeConnection(ServerConnection):
         """Whether the client waits for an answer, so that it should not be sent away yet."""
         self.path = ""
         self.messages_allowed: TokenBucket | None = None
-        self.cut_as_slow = False
         self._unsent_limit = MAX_UNSENT_BYTES
         self.liveness = Liveness(self.loop.time())
         """Its time limit is the server's to set."""
@@ -182,29 +181,35 @@ class EdgeConnection(ServerConnection):
         """Drop the connection without a word; what is unsent is thrown away."""
         self.transport.abort()
 
-    def supervise(self, now_s: float) -> None:
-        """Ping, and cut who does not answer, does not read or does not close."""
+    def supervise(self, now_s: float) -> bool:
+        """Ping, and cut who does not answer, does not read or does not close.
+
+        Returns:
+            Whether it has just been found too slow.
+        """
         if now_s < self._look_at_s:
-            return
-        self._look(now_s)
+            return False
+        too_slow = self._look(now_s)
         ending = self._cut_at_s is not None
         self._look_at_s = now_s if ending else self.liveness.look_at_s(now_s)
+        return too_slow
 
-    def _look(self, now_s: float) -> None:
+    def _look(self, now_s: float) -> bool:
         if self._cut_at_s is not None:
             if now_s >= self._cut_at_s:
                 self.cut()
-            return
+            return False
         if self._has_ended():
             self._cut_at_s = now_s + CLOSE_GRACE_S
         if self.protocol.state is not State.OPEN:
-            return
+            return False
         if self.liveness.too_slow(now_s, unsent=bool(self.transport.get_write_buffer_size())):
-            self.cut_as_slow = True
             self.close_soon(CloseCode.TOO_SLOW, "too slow; resume with the last next")
-        elif self.liveness.ping_due(now_s):
+            return True
+        if self.liveness.ping_due(now_s):
             self.liveness.pinged(now_s)
             self.transport.write(_PING)
+        return False
 
     def _has_ended(self) -> bool:
         """Whether it was open and has only to be taken down.

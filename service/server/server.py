@@ -256,13 +256,11 @@ class PublicServer:
                     self._recheck(connection)
                 if self._dismissing:
                     self._dismiss(connection)
-                was_slow = connection.cut_as_slow
                 try:
-                    connection.supervise(now_s)
+                    self._counters.disconnected_slow += connection.supervise(now_s)
                 except Exception:  # noqa: BLE001 -- one connection's trouble is not the service's
                     _log.exception("connection supervision failed", address=connection.address)
                     connection.cut()
-                self._counters.disconnected_slow += connection.cut_as_slow and not was_slow
 
     def _recheck(self, connection: EdgeConnection) -> None:
         """Apply changed token files to a connection that was let in before."""
