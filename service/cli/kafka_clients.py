@@ -188,7 +188,7 @@ def refusal(error: BaseException, what: str, right: str = "") -> ServiceError:
 
 
 def may_be_taken(error: BaseException) -> bool:
-    """Whether ``error`` leaves open what becomes, or became, of what was asked for."""
+    """Whether what was asked for may have been done, or may still be, in spite of ``error``."""
     return isinstance(error, KafkaTimeoutError) or (
         isinstance(error, KafkaError) and bool(error.retriable)
     )

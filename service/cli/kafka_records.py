@@ -121,7 +121,7 @@ class RecordTools(TopicTools):
                     await self._refuse_standstill(consumer, topic, ends)
                     moved_s = loop.time()
                 try:
-                    # a get is never cancelled for its time: that would leak a fetch
+                    # no deadline of ours around it: a cancelled getmany() leaks a fetch
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
                 except (KafkaError, DecompressedTooLargeError) as error:
                     raise refusal(error, f"topic {topic}", "READ") from error

@@ -84,8 +84,8 @@ async def redrive(
 ) -> Summary:
     """Send ``letters`` of ``topic`` back, at most ``rate`` a second; ``sent`` is called for each.
 
-    Cancel safety: what was sent before the cancellation is waited for, for as long as any call to
-    a broker, and committed.
+    Cancel safety: what was sent before the cancellation is waited for, no longer than any call to a
+    broker may take, and committed.
 
     Args:
         kafka: Where.

@@ -115,8 +115,8 @@ def as_event(record: StoredRecord) -> dict[str, Any]:
 def json_line(event: dict[str, Any], record: StoredRecord) -> bytes:
     """``event``, which ``record`` has become, as one line of JSON.
 
-    A value that is nested deeper than orjson writes, which reads deeper ones, is shown as text: it
-    may be what killed the service, and must not end who looks at it.
+    A value nested deeper than orjson writes (it reads deeper ones) is shown as text: it may be what
+    killed the service, and must not kill the command that looks at it.
     """
     try:
         return orjson.dumps(event, option=_LINE)

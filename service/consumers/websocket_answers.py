@@ -91,7 +91,7 @@ class Answers:
         """Write what may be written now."""
         if self._gone or self._peer.gone:
             # Also before close(): what a producer has sent outlives it while the pipeline is full,
-            # and to look each tick whether it takes its answers would be for nothing.
+            # and there is no point in looking each tick whether it takes its answers.
             self._unsent.clear()
         elif self._unsent and self._peer.writable:
             portion: list[bytes] = []

@@ -193,8 +193,7 @@ async def _connect(
     """Connect, redirects included, and through the proxy that the environment names.
 
     Raises:
-        InvalidHandshake: If the feed answers something else, as for the rest of what it can do, or
-            the proxy cannot be used.
+        InvalidHandshake: If the feed refuses or answers nonsense, or the proxy cannot be used.
     """
     try:
         return await connect(

@@ -29,7 +29,7 @@ _YES = Verdict(ok=True)
 
 
 def liveness(*, age_s: float) -> Verdict:
-    """Whether a restart would not help.
+    """Whether the event loop turns; if it does not, a restart helps.
 
     Args:
         age_s: Time since the event loop last turned.

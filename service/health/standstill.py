@@ -30,7 +30,7 @@ class Standstill:
         self._seen: dict[Hashable, tuple[int | None, float]] = {}
 
     def look(self, partition: Hashable, front: int | None, now_s: float) -> float:
-        """For how long ``front`` has been in front, in seconds; finer than looks come, not known.
+        """For how long ``front`` has been in front, in seconds; no finer than looks come.
 
         Args:
             partition: Which one.

@@ -230,8 +230,8 @@ class EdgeConnection(ServerConnection):
     async def serve(self, route: Callable[["EdgeConnection"], Awaitable[None]]) -> None:
         """Run ``route``; the connection counts until it ends, however long the client is gone.
 
-        What a producer has sent waits for room in the pipeline without it.  Would it not count any
-        more, one that comes back again and again could fill the memory.
+        What a producer has sent still waits for room in the pipeline.  If the connection no longer
+        counted, a producer that comes back again and again could fill the memory.
         """
         self._served = True
         try:
@@ -280,7 +280,7 @@ class EdgeConnection(ServerConnection):
     def send_data(self) -> None:
         """Answer what is no request, as a POST with a body: the library only ends its side.
 
-        Its caller would be told of an empty answer, and behind a proxy of a bad gateway.
+        The caller would see an empty answer, and behind a proxy a bad gateway.
         """
         problem = self.protocol.handshake_exc
         if isinstance(problem, InvalidMessage) and not self._told_of_request:

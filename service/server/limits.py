@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 SAVED_S: Final = 1.0
-"""What piled up is read without a pause as long as this one."""
+"""What was saved beyond the burst lapses when nothing is taken for so long."""
 
 
 class TokenBucket:
@@ -45,8 +45,8 @@ class TokenBucket:
     def save(self, now_s: float) -> None:
         """Refill beyond the burst for the time since the last call of any kind.
 
-        For when nobody could take: what piled up meanwhile comes at once.  The average stays.  What
-        of it is not taken at once was not needed, and lapses when nothing is taken for a while.
+        For when nobody could take: what piled up meanwhile comes at once, and the average stays the
+        same.  It lapses when nothing is taken for :data:`SAVED_S`: then nothing had piled up.
         """
         self._level += self._gained(now_s)
 

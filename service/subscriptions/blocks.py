@@ -151,7 +151,7 @@ class BlockCursor:
         await share.used(share.cpu_clock() - began_s)
 
     def _let_go(self, reading: "dict[int, Reading]") -> bool:
-        """Let go of what was read too early, and say so, if that is too much."""
+        """Drop what was read too early if it is too much; whether it was."""
         if sum(len(run.records) for run in self._beyond) <= BEYOND_RECORDS:
             return False
         if going_on := {p: each.upto for p, each in reading.items() if not each.complete}:

@@ -1,9 +1,8 @@
 """From wherever a subscription starts to the present, without a gap or a duplicate.
 
 Recent events come from the feed's window.  Older ones are read from the log until the window
-covers the rest; offsets, not times, say where one ends and the other begins.  What has to be
-read, encoded and tested is so once for all who catch up at the same time, each at a pace of its
-own.
+covers the rest; offsets, not times, say where one ends and the other begins.  What is read,
+encoded and tested serves all who catch up at the same time, each at its own pace.
 """
 
 import asyncio

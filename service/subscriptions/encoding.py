@@ -18,7 +18,7 @@ ERROR_HEADER = "headrace-error"
 
 DEEPEST = 500
 """Deepest nesting of a value that is shown as stored.  Readers of JSON stop at some depth, orjson
-at 1024 and Python's own below 1000, and what they read is the frame around the value."""
+at 1024 and Python's own below 1000, and the frame around the value counts too."""
 
 _ORJSON_DEEPEST = 1024
 

@@ -41,8 +41,8 @@ _SLICE_S = 0.005
 """Longest run of encoding before the loop is let go."""
 
 _SLICE_SHARE = 0.25
-"""Most of a view that one run may fill: one answer of the broker can hold more than a view, and
-clients that keep up would lose what they had no chance to get.  A pass takes that much of it."""
+"""Most of a view that one run may fill before the passes get a turn: one answer of the broker can
+hold more than a view, and clients that keep up would lose what they had no chance to get."""
 
 
 class ViewKey(NamedTuple):

@@ -20,8 +20,8 @@ _SLICE_STEP = 8
 """Clients between two looks at the clock."""
 
 _FRESH_S = 0.01
-"""How long clients of a pass get what the first of them got, though there is more by now: whoever
-comes late in a pass would otherwise wait for it twice."""
+"""How long the clients of a pass get what the first of them got, though there is more by now.
+After that it is taken anew: whoever comes late in a long pass would have to wait for the next."""
 
 
 class _Portion(NamedTuple):

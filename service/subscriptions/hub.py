@@ -37,8 +37,8 @@ IDLE_SHARE = 0.5
 """What reading may take of a loop that has nothing else to do."""
 
 WRITING_IDLE_SHARE = 0.8
-"""What passes may take of it.  With a thousand dashboards one takes a tenth of a second, and what
-it has to wait afterwards the events wait too."""
+"""What passes may take of it.  With a thousand dashboards a pass takes a tenth of a second, and
+while the next one has to wait, so do the events."""
 
 CHECKPOINT_S = 15.0
 """How often clients with a filter are told their position though nothing passed it."""

@@ -1,8 +1,7 @@
 """What a subscription that catches up gets next, made once for all that are at the same place.
 
 Whoever came back with the same position and the same filter gets the same bytes: after a restart
-that is nearly everybody.  A portion stays right for ever, it only may be short by now of what has
-come since; the next one has that.
+that is nearly everybody.  A portion never becomes wrong: what has come since is in the next one.
 """
 
 from collections import OrderedDict
@@ -46,7 +45,7 @@ class Portion:
         events: How many.
         following: What is to be read next.
         number: The same in the window it was taken from; 0 elsewhere.
-        full: Whether it holds all that it ever may, although more was there or may come.
+        full: Whether nothing more would be put in it if it were made anew.
         lost: Records before it that are stored no more.
     """
 

@@ -92,10 +92,10 @@ def clamp(
 ) -> Resolved:
     """Move ``wanted`` into what is stored, and count what is gone.
 
-    An offset beyond the end (a topic that was made anew, or a forged position) becomes the end,
-    or the beginning if the topic is known to be another one, of which whoever asks has had nothing.
-    Either is noted, as is a partition that does not exist; an offset before the beginning becomes
-    the beginning, and the offsets between are counted as lost.
+    An offset beyond the end (a topic that was made anew, or a forged position) becomes the end, or
+    the beginning if the topic is known to have been made anew: whoever asks has had nothing of it.
+    That is noted in ``beyond``, as is a partition that does not exist.  An offset before the
+    beginning becomes the beginning, and the offsets between are counted as lost.
     """
     positions: Positions = {}
     lost = 0

@@ -37,7 +37,7 @@ class WorkerAnswers:
     Args:
         count: How many workers there are to be.
         ports: The admin ports of those that have told theirs, by index; followed as it changes.
-        silent: What one is taken to do that does not answer: ``starting`` or ``draining``.
+        silent: Phase of a worker that does not answer: ``starting`` or ``draining``.
     """
 
     def __init__(self, count: int, ports: Mapping[int, int], *, silent: Callable[[], str]) -> None:
