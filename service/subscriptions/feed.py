@@ -255,15 +255,15 @@ class TopicFeed:
         """Continue where the last reader stopped, if that still exists."""
         now = self.window.positions
         wanted = {p: now.get(p, beginning.get(p, 0)) for p in end}
-        gone = {p for p, at in wanted.items() if not beginning.get(p, 0) <= at <= end[p]}
-        if not gone:
+        found = clamp(wanted, beginning, end, made_anew=True)
+        lost = found.lost
+        if not (lost or found.beyond):
             for partition, position in wanted.items():
                 self.window.advance(partition, position)
             return
-        self._made_anew |= any(wanted[p] > end[p] for p in gone)
-        lost = sum(max(beginning.get(p, 0) - wanted[p], 0) for p in gone)
+        self._made_anew |= found.beyond
         _log.error("records were removed before dashboards saw them", topic=self.topic, lost=lost)
-        self._open_window({p: beginning.get(p, 0) if p in gone else at for p, at in wanted.items()})
+        self._open_window(found.positions)
         self._on_lost(self, lost)
 
     def _open_window(self, start: Mapping[int, int]) -> None:
