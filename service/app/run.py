@@ -63,7 +63,7 @@ async def run_service(
         board = StatusBoard(application)
         watchdog = LoopWatchdog(board)
         figures = PageFigures(
-            lambda: status_document(board, version=VERSION, watchdog=watchdog),
+            lambda: status_document(board, watchdog, version=VERSION),
             of_all=None if worker is None else partial(ask_parent, settings.admin.host, worker),
         )
         edge = application.open_to_public(figures, reuse_port=worker is not None)
@@ -84,9 +84,9 @@ async def run_service(
             settings.admin.port if worker is None else 0,
             admin_routes(
                 board,
-                metrics=exposition if settings.telemetry.prometheus else None,
+                watchdog,
                 version=VERSION,
-                watchdog=watchdog,
+                metrics=exposition if settings.telemetry.prometheus else None,
             ),
         )
         admin.start()

@@ -10,9 +10,7 @@ from service.health.watchdog import LoopWatchdog
 from service.metrics import PartitionStatus, PipelineStatus
 
 
-def status_document(
-    board: StatusBoard, *, version: str = "", watchdog: LoopWatchdog | None = None
-) -> dict[str, Any]:
+def status_document(board: StatusBoard, watchdog: LoopWatchdog, *, version: str) -> dict[str, Any]:
     """Everything that is known, fit for JSON.  Safe to call from every thread.
 
     ``stale`` tells that the event loop is blocked: everything under ``pipelines`` is then
@@ -31,10 +29,7 @@ def status_document(
         "live": live.ok,
         "stale": age_s >= STALE_S,
         "age_s": _rounded(age_s),
-        "loop": {
-            "lag_s": _rounded(board.loop_lag_s()),
-            "blocked_in": None if watchdog is None else watchdog.blocked_in,
-        },
+        "loop": {"lag_s": _rounded(board.loop_lag_s()), "blocked_in": watchdog.blocked_in},
         "broker_silent_s": _rounded(status.broker_silent_s),
         "dashboards": status.dashboards,
         "pipelines": {name: _pipeline(each) for name, each in status.pipelines.items()},

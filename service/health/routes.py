@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
@@ -17,35 +18,31 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 def admin_routes(
     board: StatusBoard,
+    watchdog: LoopWatchdog,
     *,
+    version: str,
     metrics: Callable[[], bytes] | None,
-    version: str = "",
-    watchdog: LoopWatchdog | None = None,
 ) -> Mapping[str, Route]:
     """The routes of the admin port.
 
     Args:
         board: Where the event loop leaves its facts.
+        watchdog: Says in what the loop is blocked.
+        version: Shown in ``/status``.
         metrics: Writes Prometheus' text format; called in the admin thread.  Without it there is no
             ``/metrics``.
-        version: Shown in ``/status``.
-        watchdog: Says in what the loop is blocked.
     """
 
     def livez() -> Response:
-        verdict = liveness(age_s=board.age_s())
-        where = None if watchdog is None else watchdog.blocked_in
-        return _probe(verdict, detail="" if where is None else f", in {where}")
+        where = watchdog.blocked_in
+        detail = "" if where is None else f", in {where}"
+        return _probe(liveness(age_s=board.age_s()), detail)
 
     def readyz() -> Response:
         return _probe(readiness(board.latest.status, age_s=board.age_s()))
 
     def status() -> Response:
-        document = status_document(board, version=version, watchdog=watchdog)
-        return Response(
-            content_type="application/json",
-            body=orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
-        )
+        return shown(status_document(board, watchdog, version=version))
 
     routes: dict[str, Route] = {"/livez": livez, "/readyz": readyz, "/status": status}
     if metrics is not None:
@@ -53,7 +50,13 @@ def admin_routes(
     return routes
 
 
-def _probe(verdict: Verdict, *, detail: str = "") -> Response:
+def shown(document: Mapping[str, Any]) -> Response:
+    """The status document as an answer."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return Response(content_type="application/json", body=orjson.dumps(document, option=options))
+
+
+def _probe(verdict: Verdict, detail: str = "") -> Response:
     if verdict.ok:
         return Response(body=b"ok\n")
     return Response(

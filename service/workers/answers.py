@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from service.health.routes import PROMETHEUS_TEXT
+from service.health.routes import PROMETHEUS_TEXT, shown
 from service.health.server import Response
 from service.metrics.registry import READY
 from service.workers.merge import merge_metrics, merge_status
@@ -76,11 +76,7 @@ class WorkerAnswers:
             orjson.loads(body) if status == HTTPStatus.OK else None
             for status, body in self._ask("/status")
         ]
-        body = orjson.dumps(
-            merge_status(documents, silent=self._silent()),
-            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
-        )
-        return Response(content_type="application/json", body=body)
+        return shown(merge_status(documents, silent=self._silent()))
 
     def _ask(self, path: str) -> list[tuple[int, bytes]]:
         """What each worker answers, side by side; 503 for one that does not."""

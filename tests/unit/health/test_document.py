@@ -5,6 +5,7 @@ import pytest
 
 from service.health.board import StatusBoard
 from service.health.document import status_document, without_keys
+from service.health.watchdog import LoopWatchdog
 from service.metrics import (
     Blocking,
     Cause,
@@ -54,7 +55,8 @@ def _document(age_s: float = 0.1) -> dict[str, Any]:
     board = StatusBoard(Source(), clock=lambda: now_s)
     board.beat()
     now_s += age_s
-    document: dict[str, Any] = orjson.loads(orjson.dumps(status_document(board, version="1.2.3")))
+    facts = status_document(board, LoopWatchdog(board), version="1.2.3")
+    document: dict[str, Any] = orjson.loads(orjson.dumps(facts))
     return document
 
 

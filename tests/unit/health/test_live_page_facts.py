@@ -10,6 +10,7 @@ import pytest
 from service.health.board import StatusBoard
 from service.health.document import status_document
 from service.health.routes import admin_routes
+from service.health.watchdog import LoopWatchdog
 from service.metrics import (
     Blocking,
     Cause,
@@ -46,7 +47,8 @@ def board() -> StatusBoard:
 
 @pytest.fixture
 def document(board: StatusBoard) -> dict[str, Any]:
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(status_document(board, version="1.2.3")))
+    facts = status_document(board, LoopWatchdog(board), version="1.2.3")
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(facts))
     return plain
 
 
@@ -79,6 +81,6 @@ def test_the_page_shows_whatever_the_contract_says_of_a_pipeline(document: dict[
 def test_the_admin_port_gives_the_document_that_the_page_gets(
     board: StatusBoard, document: dict[str, Any]
 ) -> None:
-    routes = admin_routes(board, metrics=lambda: b"", version="1.2.3")
+    routes = admin_routes(board, LoopWatchdog(board), version="1.2.3", metrics=None)
 
     assert orjson.loads(routes["/status"]().body) == document

@@ -19,7 +19,7 @@ def _ask(path: str, *, phase: Phase = Phase.RUNNING, age_s: float = 0.0) -> tupl
     board = StatusBoard(Source(phase), clock=lambda: now_s)
     board.beat()
     watchdog = LoopWatchdog(board)
-    routes = admin_routes(board, metrics=lambda: b"# EOF\n", watchdog=watchdog)
+    routes = admin_routes(board, watchdog, version="", metrics=lambda: b"# EOF\n")
     now_s = age_s
     if age_s > 0:
         watchdog.blocked_in = "enrich.py:7 in lookup"
@@ -56,6 +56,7 @@ def test_metrics_are_what_the_writer_writes() -> None:
 
 
 def test_without_a_writer_of_metrics_there_are_none_and_the_rest_stays() -> None:
-    routes = admin_routes(StatusBoard(Source(Phase.RUNNING)), metrics=None)
+    board = StatusBoard(Source(Phase.RUNNING))
+    routes = admin_routes(board, LoopWatchdog(board), version="", metrics=None)
 
     assert sorted(routes) == ["/livez", "/readyz", "/status"]
