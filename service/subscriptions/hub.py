@@ -1,12 +1,9 @@
-"""Serves every subscription, in passes.
+"""All subscriptions of this process: from catching up to the passes, and the topics that are read.
 
-A pass writes to every client that has something to get and whose socket has taken everything so
-far; clients at the same place of the same view get the very same bytes.  Nobody is waited for: a
-client whose socket is full is passed over, and its view drops, conflates or disconnects.
+A topic is read while somebody watches it and a little longer.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
 
 import structlog
@@ -17,14 +14,12 @@ from service.peer import Peer, PeerGoneError
 from service.subscriptions.catch_up import UNKNOWN_TOPIC, CatchUp, SubscriptionLostError
 from service.subscriptions.feed import Bounds, TopicFeed, ViewKey
 from service.subscriptions.group import Group
+from service.subscriptions.passes import Passes
 from service.subscriptions.protocol import Overflow, Subscribe, error_frame
 from service.subscriptions.share import LoopShare
 from service.subscriptions.subscription import Subscription
 
 _log = structlog.get_logger(__name__)
-
-PASS_INTERVAL_S = 0.1
-"""Shortest time between the starts of two passes while everybody keeps up: what coalesces."""
 
 READING_SHARE = 0.25
 """What reading for dashboards may take of an event loop that the pipelines keep busy."""
@@ -39,9 +34,6 @@ IDLE_SHARE = 0.5
 WRITING_IDLE_SHARE = 0.8
 """What passes may take of it.  With a thousand dashboards a pass takes a tenth of a second, and
 while the next one has to wait, so do the events."""
-
-CHECKPOINT_S = 15.0
-"""How often clients with a filter are told their position though nothing passed it."""
 
 LINGER_S = 30.0
 """How long a topic is read on after its last client left."""
@@ -87,22 +79,20 @@ class SubscriptionHub:
         self._bounds = bounds or Bounds()
         self._readers = readers
         self._reading = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
-        self._writing = LoopShare(WRITING_SHARE, idle_share=WRITING_IDLE_SHARE)
         history = LoopShare(READING_SHARE, idle_share=IDLE_SHARE)
         self._catch_up = CatchUp(readers, history, self.counters)
         self._feeds: dict[str, _Watched] = {}
         self._groups: dict[tuple[str, ViewKey], Group] = {}
         self._following: dict[Subscription, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
-        self._urgent = asyncio.Event()
-        self._passed = asyncio.Event()
+        writing = LoopShare(WRITING_SHARE, idle_share=WRITING_IDLE_SHARE)
+        self._passes = Passes(self._groups.values(), writing)
         self._tasks: asyncio.TaskGroup | None = None
         self._pass_task: asyncio.Task[None] | None = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to serve; what runs in the background runs in ``tasks`` until :meth:`stop`."""
         self._tasks = tasks
-        self._pass_task = tasks.create_task(self._pass_forever(), name="subscription passes")
+        self._pass_task = tasks.create_task(self._passes.run(), name="subscription passes")
 
     def stop(self) -> None:
         """Stop reading and writing; connections are the server's to close."""
@@ -166,7 +156,7 @@ class SubscriptionHub:
             group = self._groups[key] = Group(feed, view, self.counters, filtered=filtered)
         group.join(subscription)
         if subscription.gap_due:
-            self._wake.set()
+            self._passes.wake()
 
     def _end(self, subscription: Subscription, code: str, message: str) -> None:
         """Tell the client that its subscription is over; it may try again."""
@@ -184,7 +174,7 @@ class SubscriptionHub:
                 self._readers,
                 bounds=self._bounds,
                 share=self._reading,
-                on_events=self._on_events,
+                on_events=self._passes.on_events,
                 on_lost=self._lost,
                 on_gone=self._gone,
             )
@@ -219,7 +209,7 @@ class SubscriptionHub:
             # What it has missed is counted where it reads.  But a topic that was made anew has
             # offsets that it believes to have: it would pass them over without a word.
             subscription.gap_due |= subscription.topic == feed.topic
-        self._wake.set()
+        self._passes.wake()
 
     def _gone(self, feed: TopicFeed, error: UnknownTopicError) -> None:
         """Tell whoever is in the present; the others find out where they read."""
@@ -230,46 +220,3 @@ class SubscriptionHub:
 
     def _groups_of(self, feed: TopicFeed) -> Iterator[Group]:
         return (group for group in self._groups.values() if group.feed is feed)
-
-    # -- passes ----------------------------------------------------------------------------
-
-    async def _pass_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        checkpoint_at_s = loop.time() + CHECKPOINT_S
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(checkpoint_at_s):
-                    await self._wake.wait()
-            self._wake.clear()
-            self._urgent.clear()
-            began_s = loop.time()
-            behind = await self._pass()
-            self._passed.set()
-            self._passed = asyncio.Event()
-            if began_s >= checkpoint_at_s:
-                checkpoint_at_s = began_s + CHECKPOINT_S
-                for group in self._groups.values():
-                    group.checkpoint()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(began_s + PASS_INTERVAL_S):
-                    await self._urgent.wait()
-            if behind:
-                self._wake.set()
-
-    async def _pass(self) -> bool:
-        """Serve every group once; whether somebody still has to get more."""
-        behind = False
-        for group in list(self._groups.values()):
-            try:
-                behind |= await group.serve(self._writing)
-            except Exception:  # noqa: BLE001 -- the boundary of a task
-                # as for one client
-                _log.exception("subscription pass failed", topic=group.feed.topic)
-                behind = True
-        return behind
-
-    def _on_events(self, urgent: bool) -> asyncio.Event:  # noqa: FBT001 -- a fact, not an option
-        self._wake.set()
-        if urgent:
-            self._urgent.set()
-        return self._passed

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from service.peer import CloseCode
 from service.subscriptions.feed import Bounds
-from service.subscriptions.hub import CHECKPOINT_S, LINGER_S, PASS_INTERVAL_S, SubscriptionHub
+from service.subscriptions.hub import LINGER_S, SubscriptionHub
+from service.subscriptions.passes import CHECKPOINT_S, PASS_INTERVAL_S
 from service.subscriptions.positions import (
     FromEarliest,
     FromLatest,
