@@ -22,6 +22,7 @@ from service.server.limits import TokenBucket
 from service.server.liveness import Liveness
 from service.server.pages import respond
 from service.server.principal import ANYBODY, Principal
+from service.settings import ServerSettings
 
 CLOSE_GRACE_S = 1.0
 """How long a peer has to answer a close frame before it is cut."""
@@ -87,13 +88,24 @@ class ConnectionRegistry:
 
 
 class EdgeConnection(ServerConnection):
-    """Adds to the library's connection what bounds it in memory and time."""
+    """Adds to the library's connection what bounds it in memory and time.
+
+    Args:
+        args: The library's, as ``kwargs``.
+        registry: Every socket of the server.
+        settings: How long it may take nothing, and how much it may send.
+        kwargs: See ``args``.
+    """
 
     transport: asyncio.Transport
 
-    def __init__(self, *args: Any, registry: ConnectionRegistry, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, registry: ConnectionRegistry, settings: ServerSettings, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        now_s, rate = self.loop.time(), settings.max_messages_per_s
         self._registry = registry
+        self._allowed = TokenBucket(rate, rate, now_s)
         self.give_back: Callable[[], None] | None = None
         """Returns what the connection takes of the limits."""
         self.lost = False
@@ -106,10 +118,8 @@ class EdgeConnection(ServerConnection):
         self.owes: Callable[[EdgeConnection], bool] = lambda connection: False  # noqa: ARG005
         """Whether the client waits for an answer, so that it should not be sent away yet."""
         self.path = ""
-        self.messages_allowed: TokenBucket | None = None
         self._unsent_limit = MAX_UNSENT_BYTES
-        self.liveness = Liveness(self.loop.time())
-        """Its time limit is the server's to set."""
+        self.liveness = Liveness(now_s, settings.write_timeout_s)
         self._look_at_s = 0.0
         self._cut_at_s: float | None = None
 
@@ -167,13 +177,11 @@ class EdgeConnection(ServerConnection):
             except ConnectionClosed:
                 return
             self.liveness.read = False
-            allowed = self.messages_allowed
-            if allowed and not allowed.take(self.loop.time()):
+            if not self._allowed.take(self.loop.time()):
                 self.close_soon(CloseCode.TOO_MANY, "too many messages")
                 return
             yield message
-            if allowed:
-                allowed.save(self.loop.time())
+            self._allowed.save(self.loop.time())
 
     # -- supervision -----------------------------------------------------------------------
 

@@ -28,9 +28,9 @@ class Liveness:
 
     Args:
         now_s: The time of now, on the clock of every other one here.
+        limit_s: What takes nothing, or does not answer, for so long is too slow, in seconds.
 
     Attributes:
-        limit_s: What takes nothing, or does not answer, for so long is too slow, in seconds.
         read: Whether somebody reads what the peer sends.  While nobody does, its silence is ours.
         written: Whether it was written to since its last sign of life.
         ping_waits: Whether a ping is to go with what is written next; :meth:`pinged` says it went.
@@ -38,17 +38,17 @@ class Liveness:
 
     __slots__ = (
         "_heard_at_s",
+        "_limit_s",
         "_ping_by_s",
         "_pinged_at_s",
         "_stuck_since_s",
-        "limit_s",
         "ping_waits",
         "read",
         "written",
     )
 
-    def __init__(self, now_s: float) -> None:
-        self.limit_s = 5.0
+    def __init__(self, now_s: float, limit_s: float) -> None:
+        self._limit_s = limit_s
         self.read = True
         self.written = False
         self.ping_waits = False
@@ -82,9 +82,9 @@ class Liveness:
             return now_s >= self._ping_by_s
         if self._unanswered_since_s() is None:
             since_s = now_s - max(self._heard_at_s, self._pinged_at_s or 0.0)
-            after_s = self.limit_s * PING_AFTER_WRITE_SHARE if self.written else PING_IDLE_S
+            after_s = self._limit_s * PING_AFTER_WRITE_SHARE if self.written else PING_IDLE_S
             if since_s >= after_s:
-                self._ping_by_s = now_s + self.limit_s * PING_RIDE_SHARE
+                self._ping_by_s = now_s + self._limit_s * PING_RIDE_SHARE
                 self.ping_waits = True
         return False
 
@@ -102,8 +102,8 @@ class Liveness:
         """When a peer that is being written to has to be pinged, or to have answered."""
         unanswered_since_s = self._unanswered_since_s()
         if unanswered_since_s is None:
-            return self._heard_at_s + self.limit_s * PING_AFTER_WRITE_SHARE
-        return unanswered_since_s + self.limit_s * _ANSWER_SHARE
+            return self._heard_at_s + self._limit_s * PING_AFTER_WRITE_SHARE
+        return unanswered_since_s + self._limit_s * _ANSWER_SHARE
 
     def _is_stuck(self, now_s: float, *, unsent: bool) -> bool:
         """Whether the socket has taken nothing more for too long."""
@@ -112,7 +112,7 @@ class Liveness:
             return False
         if self._stuck_since_s is None:
             self._stuck_since_s = now_s
-        return now_s - self._stuck_since_s >= self.limit_s * (1 - PING_AFTER_WRITE_SHARE)
+        return now_s - self._stuck_since_s >= self._limit_s * (1 - PING_AFTER_WRITE_SHARE)
 
     def _is_silent(self, now_s: float) -> bool:
         """Whether a ping has gone unanswered for too long."""
@@ -122,7 +122,7 @@ class Liveness:
         if not self.read:
             self._pinged_at_s = None  # it is we who do not read: backpressure, not silence
             return False
-        return now_s - unanswered_since_s >= self.limit_s * _ANSWER_SHARE
+        return now_s - unanswered_since_s >= self._limit_s * _ANSWER_SHARE
 
     def _unanswered_since_s(self) -> float | None:
         """When the ping went out whose answer is missing; ``None`` if none is."""

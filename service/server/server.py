@@ -22,7 +22,6 @@ from service.peer import CloseCode
 from service.server.admission import Admission, Route, StatusFor, select_subprotocol
 from service.server.authentication import Authenticator, RefusedError
 from service.server.connection import ConnectionRegistry, EdgeConnection
-from service.server.limits import TokenBucket
 from service.server.pages import Pages
 from service.server.tls import ServerTls
 from service.settings import ServerSettings
@@ -204,7 +203,8 @@ class PublicServer:
             process_request=self._admit,
             select_subprotocol=select_subprotocol,
             create_connection=cast(
-                "type[ServerConnection]", partial(EdgeConnection, registry=self._registry)
+                "type[ServerConnection]",
+                partial(EdgeConnection, registry=self._registry, settings=settings),
             ),
             compression=None,
             open_timeout=OPEN_TIMEOUT_S,
@@ -232,10 +232,6 @@ class PublicServer:
     async def _serve(self, connection: ServerConnection) -> None:
         if not isinstance(connection, EdgeConnection):
             raise TypeError("not made by this server")
-        settings = self._settings
-        rate = settings.max_messages_per_s
-        connection.messages_allowed = TokenBucket(rate, rate, connection.loop.time())
-        connection.liveness.limit_s = settings.write_timeout_s
         await connection.serve(self._routes[connection.path].serve)
 
     # -- supervision -----------------------------------------------------------------------

@@ -7,9 +7,7 @@ from service.server.liveness import LOOK_INTERVAL_S, PING_IDLE_S, Liveness
 
 def peer(limit_s: float = 10.0) -> Liveness:
     """One that was heard of at 0 s."""
-    liveness = Liveness(0.0)
-    liveness.limit_s = limit_s
-    return liveness
+    return Liveness(0.0, limit_s)
 
 
 def test_a_peer_that_was_written_to_is_pinged_after_three_tenths_of_its_limit() -> None:
