@@ -38,11 +38,6 @@ class _Version(argparse.Action):
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed command line; ends the process on ``--help`` and wrong usage."""
-    return build_parser().parse_args(argv)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``headrace``."""
     parser = _Parser(
         prog="headrace",
         description="Kafka and WebSocket events through bounded channels and streams to topics.",
@@ -54,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _topic_commands(commands)
     _dead_letter_commands(commands)
     _state_commands(commands)
-    return parser
+    return parser.parse_args(argv)
 
 
 def _command(commands: Any, name: str, text: str, **defaults: Any) -> Any:

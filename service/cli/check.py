@@ -111,16 +111,16 @@ def _lines(
         if isinstance(value, Mapping) and value:
             below = list(_lines(value, origins, here, set_only=set_only))
             if below:
-                yield f"{indent}{_shown(key)}:"
+                yield f"{indent}{_yaml_key(key)}:"
                 yield from below
             continue
         origin = _origin(origins, here)
         if not set_only or origin != _DEFAULT:
-            text = f"{indent}{_shown(key)}: {_json(value)}"
+            text = f"{indent}{_yaml_key(key)}: {_json(value)}"
             yield f"{text:<{_COLUMN}}  # {origin}"
 
 
-def _shown(key: str) -> str:
+def _yaml_key(key: str) -> str:
     """A key as YAML reads it back: quoted where it would be something else than text."""
     return key if _WORD.fullmatch(key) and key.lower() not in _NO_TEXT else _json(key)
 

@@ -125,9 +125,7 @@ def _end_within(seconds: float, code: int) -> threading.Timer:
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
-    with contextlib.suppress(
-        RuntimeError
-    ):  # the system has no thread to spare: we hope for the best
+    with contextlib.suppress(RuntimeError):  # no thread to be had: we hope for the best
         timer.start()
     return timer
 

@@ -15,7 +15,6 @@ looking it up by its hash tells a client nothing by how long it takes.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -85,7 +84,7 @@ def parse_tokens(text: str) -> Mapping[str, Principal]:
             name=token.name,
             pipelines=token.pipelines,
             topics=token.topics,
-            expires_at_s=_epoch_s(token.expires_at),
+            expires_at_s=token.expires_at and token.expires_at.timestamp(),
         )
     return principals
 
@@ -100,7 +99,3 @@ def load_tokens(path: Path) -> Mapping[str, Principal]:
         return parse_tokens(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"tokens_file: {error}"]) from error
-
-
-def _epoch_s(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()

@@ -1,22 +1,13 @@
 """Where a topic's log begins and ends, asked once for all who want to know at the same time."""
 
 import asyncio
-from typing import NamedTuple
+from typing import TypeAlias
 
 from service.consumers.topic_reader import TopicReader
 from service.subscriptions.positions import Positions
 
-
-class Extent(NamedTuple):
-    """What is stored, by partition.
-
-    Attributes:
-        beginning: First offset.
-        end: One past the last.
-    """
-
-    beginning: Positions
-    end: Positions
+Extent: TypeAlias = tuple[Positions, Positions]
+"""First offset by partition, and one past the last."""
 
 
 class SharedExtent:
@@ -42,14 +33,5 @@ class SharedExtent:
             if self._questions == begun or self._extent is None:
                 self._questions += 1
                 self._extent = None
-                self._extent = await extent_of(reader)
+                self._extent = await reader.beginning(), await reader.end()
             return self._extent
-
-
-async def extent_of(reader: TopicReader) -> Extent:
-    """Ask ``reader``.
-
-    Raises:
-        BrokerUnavailableError: If the broker does not answer.
-    """
-    return Extent(await reader.beginning(), await reader.end())

@@ -17,7 +17,7 @@ from service.consumers.topic_reader import ReaderFactory, TopicChunk, TopicReade
 from service.delivery.backoff import Backoff
 from service.errors import BrokerUnavailableError
 from service.subscriptions.encoding import encode
-from service.subscriptions.extent import SharedExtent, extent_of
+from service.subscriptions.extent import SharedExtent
 from service.subscriptions.patience import Patience
 from service.subscriptions.positions import (
     FromEarliest,
@@ -239,7 +239,7 @@ class TopicFeed:
             await reader.close()
 
     async def _position(self, reader: TopicReader) -> None:
-        beginning, end = await extent_of(reader)
+        beginning, end = await reader.beginning(), await reader.end()
         if self._target is None:
             backlog = self._bounds.window_events // max(len(end), 1)
             start = {p: max(beginning.get(p, 0), last - backlog) for p, last in end.items()}
