@@ -62,9 +62,10 @@ unit: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:randomly --doctest-modules service
 	$(BIN)/pytest -n auto --maxprocesses=4 -o faulthandler_timeout=180 tests/unit
 
-# Most of it waits for sessions and deadlines: three files at a time, each with a broker of its own.
+# Most of it waits for sessions and deadlines: three files at a time, each with a broker of its own,
+# in the order of tests/integration/conftest.py.
 integration: $(VENV)/dev.stamp
-	$(BIN)/pytest -n 3 --dist loadfile $(wildcard $(SUITES))
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(wildcard $(SUITES))
 
 faults: $(VENV)/dev.stamp
 	$(BIN)/pytest -p no:randomly tests/faults

@@ -1,5 +1,7 @@
 """The broker of the integration tests, and which one it is, where nobody can overlook it."""
 
+from collections import Counter
+
 import pytest
 
 from tests.kafka.fixtures import kafka, kafka_bootstrap, kafka_server
@@ -16,6 +18,17 @@ def pytest_configure() -> None:
     choice = choose()
     if choice.refused:  # here, and not when a broker is asked for: that may be in a worker
         pytest.exit(choice.note, returncode=3)
+
+
+@pytest.hookimpl(trylast=True)  # whoever shuffles has done it by then
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, then those of many tests: what is begun last is what everybody waits for.
+
+    A worker is given its next file while it still has up to two tests to do, so that of files of
+    one slow test two can wait behind each other while the other workers have nothing left.
+    """
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, -sizes[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.kafka.client import Kafka, Record
 from tests.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOTAL, KEYS, PARTITIONS = 40_000, 200, 4
 BAD = 7

@@ -14,7 +14,7 @@ import pytest
 from tests.kafka.client import Kafka
 from tests.service_process import ServiceProcess, log_pipeline
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def _setting(kafka: Kafka, total: int) -> dict[str, Any]:

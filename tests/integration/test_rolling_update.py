@@ -19,7 +19,7 @@ from tests.kafka.client import Kafka
 from tests.kafka.load import SteadyLoad
 from tests.service_process import ServiceProcess, log_pipeline
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
 _VALUES: dict[str, Any] = yaml.safe_load(Path("helm/headrace/values.yaml").read_text())
 _PRESTOP_S = float(_VALUES["preStopSleepSeconds"])

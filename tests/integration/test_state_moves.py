@@ -29,7 +29,7 @@ from tests.windowed import (
     wrong,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(480)]
 
 _CHUNK = 100
 _PAUSE_S = 0.05
