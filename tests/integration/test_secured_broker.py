@@ -29,7 +29,7 @@ from service.settings import build_settings
 from service.state.records import encode_key
 from tests.kafka.client import Kafka, Right
 from tests.kafka.fixtures import need_apache
-from tests.kafka.server import KafkaServer
+from tests.kafka.server import QUICK_START, KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -127,6 +127,7 @@ def secured(certificates: Certificates) -> Iterator[KafkaServer]:
     sasl = "listener.name.sasl"
     modules = "org.apache.kafka.common.security"
     with KafkaServer(
+        java_options=QUICK_START,
         listeners={"SASL": "SASL_SSL", "MUTUAL": "SSL"},
         overrides={
             "ssl.keystore.type": "PEM",

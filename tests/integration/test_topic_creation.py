@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.kafka.fixtures import need_apache
-from tests.kafka.server import KafkaServer
+from tests.kafka.server import QUICK_START, KafkaServer
 from tests.service_process import ServiceProcess, log_pipeline, user_environ
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -23,7 +23,8 @@ WATCHED_S = 3.0
 @pytest.fixture(scope="module")
 def server() -> Iterator[KafkaServer]:
     need_apache("makes topics by itself")
-    with KafkaServer(overrides={"auto.create.topics.enable": "true"}) as server:
+    willing = {"auto.create.topics.enable": "true"}
+    with KafkaServer(overrides=willing, java_options=QUICK_START) as server:
         yield server
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tests.kafka.server import KafkaServer, new_cluster_id
+from tests.kafka.server import QUICK_START, KafkaServer, new_cluster_id
 
 _BROKERS = 3
 _HEAP_MB = 320
@@ -31,7 +31,13 @@ class KafkaCluster:
     def __init__(self) -> None:
         cluster_id = new_cluster_id()
         self.brokers: Sequence[KafkaServer] = [
-            KafkaServer(overrides=_SETTINGS, heap_mb=_HEAP_MB, node=number, cluster_id=cluster_id)
+            KafkaServer(
+                overrides=_SETTINGS,
+                heap_mb=_HEAP_MB,
+                java_options=QUICK_START,
+                node=number,
+                cluster_id=cluster_id,
+            )
             for number in range(1, _BROKERS + 1)
         ]
         voters = [broker.voter for broker in self.brokers]

@@ -14,7 +14,7 @@ import pytest
 from service.cli.embedded_broker import embedded_broker
 from tests.kafka.client import Kafka
 from tests.kafka.selection import Broker, choose
-from tests.kafka.server import KafkaServer
+from tests.kafka.server import QUICK_START, KafkaServer
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def kafka_bootstrap() -> Iterator[str]:
         case Broker.GIVEN:
             yield choice.address
         case Broker.APACHE:
-            with KafkaServer() as server:
+            with KafkaServer(java_options=QUICK_START) as server:
                 yield server.bootstrap
         case Broker.EMBEDDED:
             with _embedded() as address:
@@ -45,7 +45,7 @@ async def kafka(kafka_bootstrap: str) -> AsyncIterator[Kafka]:
 def kafka_server() -> Iterator[KafkaServer]:
     """A running Apache Kafka that belongs to one test alone."""
     need_apache("can be killed and paused meaningfully")
-    with KafkaServer() as server:
+    with KafkaServer(java_options=QUICK_START) as server:
         yield server
 
 

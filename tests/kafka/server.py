@@ -28,6 +28,10 @@ _READY = "Kafka Server started"
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
+QUICK_START = ("-XX:TieredStopAtLevel=1",)
+"""Java options for a broker of a test: only the compiler that is quick, for 5 s of a processor a
+start instead of 8.  The other one pays off where a broker is measured.
+"""
 
 # Everything a default broker does for a cluster of many, or for a crowd of consumers that start
 # at the same moment, only makes a test slow: replication, 50 partitions an internal topic, the
@@ -78,6 +82,7 @@ class KafkaServer:
         listeners: More listeners, each with its security protocol; what that needs beyond its
             name goes into ``overrides``.
         format_options: More arguments of the command that formats the storage.
+        java_options: More options of Java's, as `QUICK_START`.
         node: Its number in its cluster.
         cluster_id: That of the cluster; a new one by default.
     """
@@ -92,6 +97,7 @@ class KafkaServer:
         proxy: str | None = None,
         listeners: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
+        java_options: Sequence[str] = (),
         node: int = 1,
         cluster_id: str | None = None,
     ) -> None:
@@ -101,6 +107,7 @@ class KafkaServer:
         self._directory = directory or Path(tempfile.mkdtemp(prefix="headrace-kafka-"))
         self._listeners = dict(listeners or {})
         self._format_options = tuple(format_options)
+        self._java_options = tuple(java_options)
         self._node = node
         self._cluster_id = cluster_id or new_cluster_id()
         ports = free_ports(3 + len(self._listeners))
@@ -172,7 +179,8 @@ class KafkaServer:
         if not self.data_directory.exists():
             self._format()
         seen = len(self.log)
-        argv = self._java("-XX:+UseG1GC", "kafka.Kafka", str(self._settings))
+        options = ("-XX:+UseG1GC", *self._java_options)
+        argv = self._java(options, "kafka.Kafka", str(self._settings))
         if self._cpus is not None:
             argv = ["taskset", "-c", ",".join(map(str, sorted(self._cpus))), *argv]
         with self._log_path.open("ab") as log:
@@ -263,7 +271,8 @@ class KafkaServer:
         self._settings.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
 
     def _format(self) -> None:
-        argv = self._java("-XX:+UseSerialGC", "kafka.tools.StorageTool", "format")
+        options = ("-XX:+UseSerialGC", *QUICK_START)
+        argv = self._java(options, "kafka.tools.StorageTool", "format")
         argv += ["-t", self._cluster_id, "-c", str(self._settings), *self._format_options]
         done = subprocess.run(  # noqa: S603 -- our own command line
             argv, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
@@ -271,11 +280,11 @@ class KafkaServer:
         if done.returncode != 0:
             raise KafkaUnavailableError(f"formatting the storage failed: {done.stdout[-2000:]}")
 
-    def _java(self, collector: str, main: str, *arguments: str) -> list[str]:
+    def _java(self, options: Sequence[str], main: str, *arguments: str) -> list[str]:
         return [
             "java",
             f"-Xmx{self._heap_mb}m",
-            collector,
+            *options,
             f"-Dlog4j2.configurationFile={_LOGGING}",
             "-cp",
             f"{self._jars}/*",
