@@ -39,6 +39,8 @@ async def _configuration(kafka: Kafka) -> tuple[dict[str, str], dict[str, Any]]:
         "admin": {"port": 0},
         "server": {"port": 0},
         "subscriptions": {"topics": []},
+        # so long does each life wait for the partitions of the one that was killed
+        "kafka": {"consumer": {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_000}},
         "pipelines": {
             "front": {
                 "sources": kafka_source,
@@ -73,8 +75,9 @@ async def _produce(kafka: Kafka, topic: str) -> None:
 
 
 async def _stored(kafka: Kafka, names: dict[str, str], count: int) -> None:
-    while sum((await kafka.end_offsets(names["out"])).values()) < count:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while sum((await kafka.end_offsets(names["out"])).values()) < count:
+            await asyncio.sleep(0.01)
 
 
 async def _all_committed(kafka: Kafka, names: dict[str, str]) -> None:
