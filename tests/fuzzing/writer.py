@@ -35,6 +35,7 @@ class Writer:
         self._records = Records(rng)
         self._partitions = partitions
         self._bombs = bombs
+        self._damages: list[Damage] = []
         self.batches: list[Batch] = []
         self.ends = [0] * partitions
 
@@ -95,7 +96,7 @@ class Writer:
         if self._bombs:
             self._bombs -= 1
         else:
-            damage = rng.choice(_OTHERS)
+            damage = self._next_damage()
         # damage to chosen fields needs to find them as they were written
         codec = rng.choice(CODECS[1:]) if damage in {Damage.PAYLOAD, Damage.BOMB} else 0
         batch = self._begin(partition, codec)
@@ -115,6 +116,12 @@ class Writer:
                 )
             )
         return self._end(batch)
+
+    def _next_damage(self) -> Damage:
+        """Each kind once, in any order, before one comes again."""
+        if not self._damages:
+            self._damages = self._rng.sample(_OTHERS, len(_OTHERS))
+        return self._damages.pop()
 
 
 def _partition_of(case: Case, number: int, partitions: int) -> int:
