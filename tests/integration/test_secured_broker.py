@@ -47,7 +47,7 @@ LOWLY_USERS = {
     "produce nothing": "mayfly",
 }
 """May do nothing that they were not given the right to; one for each test of that."""
-EVENTS = 20_000
+EVENTS = 2_000
 """Some 6 MB, so that answers to fetches are as large as they get."""
 
 
@@ -211,7 +211,7 @@ async def test_every_event_gets_through(
     await kafka.produce(
         topics["source"],
         [
-            (None, orjson.dumps({"level": "WARN", "message": f"{number} " + "x" * 250}))
+            (None, orjson.dumps({"level": "WARN", "message": f"{number} " + "x" * 3_000}))
             for number in range(EVENTS)
         ],
     )
