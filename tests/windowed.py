@@ -1,10 +1,11 @@
 """A pipeline of windows on a real broker, what is sent to it, and what its figures must be."""
 
 import asyncio
+import itertools
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -49,16 +50,18 @@ async def make_topics(kafka: Kafka) -> dict[str, str]:
     return topics
 
 
-def values(count: int) -> list[tuple[bytes, bytes]]:
+def endless_values() -> Iterator[tuple[bytes, bytes]]:
     """Values of 50 keys, one each 10 ms of event time, up to 1.5 s out of order."""
     rng = random.Random(7)
-    return [
-        (
-            b"key-%d" % rng.randrange(50),
-            orjson.dumps({"t": START_MS + n * 10 - rng.randrange(1_500), "value": rng.gauss(9, 3)}),
-        )
-        for n in range(count)
-    ]
+    for n in itertools.count():
+        key = b"key-%d" % rng.randrange(50)
+        at_ms = START_MS + n * 10 - rng.randrange(1_500)
+        yield key, orjson.dumps({"t": at_ms, "value": rng.gauss(9, 3)})
+
+
+def values(count: int) -> list[tuple[bytes, bytes]]:
+    """The first of :func:`endless_values`."""
+    return list(itertools.islice(endless_values(), count))
 
 
 def closing(count: int) -> list[tuple[bytes, bytes]]:

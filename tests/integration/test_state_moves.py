@@ -6,6 +6,7 @@ least once may count again what was handled since the last commit, and nothing e
 """
 
 import asyncio
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
@@ -22,10 +23,10 @@ from tests.windowed import (
     closing,
     committed,
     config,
+    endless_values,
     figures,
     make_topics,
     source_records,
-    values,
     wrong,
 )
 
@@ -70,9 +71,9 @@ class _Members:
         return await figures(self._kafka, self.topics["output"])
 
     async def _load(self) -> None:
-        coming = values(200_000)
+        coming = endless_values()
         while not self._over.is_set():
-            chunk = coming[len(self.sent) : len(self.sent) + _CHUNK]
+            chunk = list(itertools.islice(coming, _CHUNK))
             await self._kafka.produce(self.topics["source"], chunk)
             self.sent += chunk
             await asyncio.sleep(_PAUSE_S)
