@@ -186,6 +186,7 @@ def _partition(look: _Look, source: KafkaSource, held: HeldPartition) -> Partiti
         rebalancing_s=source.rebalancing_s(),
         restoring_s=source.restoring_s(held),
         paused=paused,
+        forbidden=source.refused(held),
     )
     return PartitionStatus(
         topic=held.partition.topic,

@@ -73,6 +73,18 @@ class OffsetGoneError(ServiceError):
         self.position = position
 
 
+class TopicsRefusedError(ServiceError):
+    """The broker does not let us read topics; what belongs to others is not concerned.
+
+    Args:
+        topics: Their names.
+    """
+
+    def __init__(self, topics: Collection[str]) -> None:
+        super().__init__(f"not allowed to read {', '.join(sorted(topics))}")
+        self.topics = frozenset(topics)
+
+
 class ClientFailedError(ServiceError):
     """The client cannot go on and has to be replaced by a new one."""
 
@@ -134,6 +146,7 @@ class ClientHealth:
         failed: Why one of the client's own tasks ended, or ``None``.
         rebalancing: A rebalance is under way.
         missing: Topics that are to be read and that no broker knows of.
+        hidden: Topics that are to be read and that no broker may tell us of.
         throttled_until_s: Until when a quota of a broker's holds this client back.
     """
 
@@ -143,6 +156,7 @@ class ClientHealth:
     failed: str | None
     rebalancing: bool
     missing: Collection[str] = ()
+    hidden: Collection[str] = ()
     throttled_until_s: float = 0.0
 
 
@@ -186,6 +200,7 @@ class ConsumerClient(Protocol):
 
         Raises:
             OffsetGoneError: If a position is out of range.
+            TopicsRefusedError: If a topic may not be read.
             ClientFailedError: If the client has to be replaced.
         """
         ...
@@ -207,6 +222,7 @@ class ConsumerClient(Protocol):
         """Store the group's positions.
 
         Raises:
+            TopicsRefusedError: If those of some topics are refused; the others are stored.
             CommitRefusedError: If the group no longer accepts this member's commits.
             BrokerUnavailableError: If the outcome is unknown.
         """

@@ -108,7 +108,9 @@ class KafkaSource:
     def lag(self, partition: HeldPartition) -> int | None:
         """Records that are stored and not yet durable here; ``None`` while unknown."""
         client = self._member.client
-        end = None if client is None else client.end_offset_seen(partition.partition)
+        end = self._member.refusals.end(partition.partition)
+        if end is None and client is not None:
+            end = client.end_offset_seen(partition.partition)
         if end is None or partition.offsets is None:
             return None
         return max(0, end - partition.offsets.next_offset)
@@ -129,6 +131,10 @@ class KafkaSource:
     def rebalancing_s(self) -> float:
         """For how long the group has been without an assignment for us."""
         return _since(self._member.rebalancing_since_s)
+
+    def refused(self, partition: HeldPartition) -> bool:
+        """Whether the broker does not let us read the partition's topic."""
+        return partition.partition.topic in self._member.refusals
 
     def restoring_s(self, partition: HeldPartition) -> float:
         """For how long the state of a partition has been restored; 0 if it is not."""

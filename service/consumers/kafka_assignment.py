@@ -146,8 +146,11 @@ class Assignment:
             position = held.resume(committed.get(name), starts.get(name, 0))
             client.seek(name, position)
             log.info("partition ready", source=member.name, partition=str(name), position=position)
-        # One commit opens them all; what it does not reach, the first dispatch waits for.
-        await self._committer.commit_quietly()
+        # One commit opens them all; what it does not reach, the first dispatch waits for.  Where
+        # each has a transaction of its own it is not tried before a fetch has shown that the topic
+        # may be read: one that is refused costs a producer.
+        if member.transactions is None:
+            await self._committer.commit_quietly()
 
     async def _judge_suspended(self, client: ConsumerClient) -> None:
         """Let what is in hand of partitions that came back be published, if nobody had them."""

@@ -18,6 +18,7 @@ from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
     KafkaError,
+    TopicAuthorizationFailedError,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import SyncGroupRequest
@@ -31,6 +32,7 @@ from service.consumers.base import (
     CommittedOffset,
     Fetched,
     TopicPartition,
+    TopicsRefusedError,
     partition_set,
 )
 from service.consumers.kafka_answers import keep_member, refuse_unanswered
@@ -221,6 +223,8 @@ class KafkaConsumerClient:
                 )
         except (CommitFailedError, IllegalStateError) as exc:
             raise CommitRefusedError(repr(exc)) from exc
+        except TopicAuthorizationFailedError as exc:  # and there was no other error
+            raise TopicsRefusedError(exc.args[0]) from exc
         except (KafkaError, OSError, TimeoutError) as exc:
             raise BrokerUnavailableError(f"commit: {exc!r}") from exc
 
@@ -298,7 +302,13 @@ class KafkaConsumerClient:
             failed=_failure(consumer),
             rebalancing=consumer._subscription.reassignment_in_progress,  # noqa: SLF001
             throttled_until_s=self._throttled_until_s,
-            missing=[name for name in self._topics if cluster.partitions_for_topic(name) is None],
+            missing=[
+                name
+                for name in self._topics
+                if cluster.partitions_for_topic(name) is None
+                and name not in cluster.unauthorized_topics
+            ],
+            hidden=[name for name in self._topics if name in cluster.unauthorized_topics],
         )
 
     def _require(self) -> AIOKafkaConsumer:

@@ -14,6 +14,7 @@ from service.consumers.base import (
     CommitRefusedError,
     CommittedOffset,
     TopicPartition,
+    TopicsRefusedError,
     Transactions,
 )
 from service.consumers.kafka_member import Member
@@ -111,13 +112,17 @@ class Committer:
             due = {
                 name: offset
                 for name in member.assigned
-                if (offset := member.held[name].due(loop_time_s(), leaving=leaving)) is not None
+                if name.topic not in member.refusals
+                and (offset := member.held[name].due(loop_time_s(), leaving=leaving)) is not None
             }
             if not due:
                 return
             began_s = loop_time_s()
             try:
                 await client.commit(due)
+            except TopicsRefusedError as exc:
+                member.refused(exc.topics)
+                due = {name: due[name] for name in due if name.topic not in exc.topics}
             except ServiceError:
                 member.counters.commit_failures += 1
                 if self.failing_since_s is None:
@@ -145,6 +150,7 @@ class Committer:
             held
             for name in self._member.assigned
             if (held := self._member.held[name]).phase in _COMMITTED
+            and name.topic not in self._member.refusals
         ]
         answers = await asyncio.gather(
             *(self._commit_transaction(transactions, held, leaving=leaving) for held in running)

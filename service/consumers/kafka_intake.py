@@ -4,6 +4,7 @@ It never blocks the group: heartbeats and rebalances run in the client's own tas
 be read (a corrupt batch, a position that is gone) is decided by policy here.
 """
 
+import contextlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -20,11 +21,13 @@ from service.consumers.base import (
     MixedBatchError,
     OffsetGoneError,
     TopicPartition,
+    TopicsRefusedError,
 )
 from service.consumers.kafka_admission import Admission
 from service.consumers.kafka_assignment import Assignment
 from service.consumers.kafka_member import Member
 from service.consumers.kafka_partition import HeldPartition, Phase
+from service.errors import BrokerUnavailableError
 from service.events import CHUNK_BYTES, CHUNK_RECORDS, Failure, Record, RecordBatch, SourceRecord
 
 log = structlog.get_logger(__name__)
@@ -70,14 +73,19 @@ class Intake:
         counters.more_in_hand = False
         while not member.stopping.is_set():
             await self._assignment.prepare(client)
-            # only what something has come of is looked at: a few of perhaps many partitions
-            come = {*client.arrived(), *self._kept} & member.assigned
+            if member.refusals:
+                await self._look_after_refused(client)
+            # asked of what has come only, as a fetch brings a few of perhaps many partitions
+            come = self._come(client)
             ready = {name for name in come if self.has_room(name)}
             epochs = {name: member.held[name].epoch for name in ready}
             try:
                 fetched = client.take(ready.difference(self._kept))
             except OffsetGoneError as exc:
                 await self._reset(client, exc)
+                continue
+            except TopicsRefusedError as exc:
+                member.refused(exc.topics)
                 continue
             fetched += self._take_kept(ready)
             if come != ready:
@@ -94,12 +102,21 @@ class Intake:
                     counters.poll_s += loop_time_s() - began_s
                 continue
             member.last_contact_s = loop_time_s()
+            self._read(fetched)
             for place, answer in enumerate(fetched, 1):
                 # Its partition may have come and gone while the answers before it waited for room.
                 # Reading begins elsewhere then, and what lies between would pass for a hole.
                 if member.held[answer.partition].epoch == epochs[answer.partition]:
                     await self._accept(answer, inbox, last=place == len(fetched))
             counters.more_in_hand = False
+
+    def _come(self, client: ConsumerClient) -> AbstractSet[TopicPartition]:
+        """Partitions of which there may be something, an error too, and that are not at rest."""
+        member = self._member
+        come = {*client.arrived(), *self._kept} & member.assigned
+        if member.refusals:
+            come = {name for name in come if not self._resting(name)}
+        return come
 
     def has_room(self, name: TopicPartition) -> bool:
         """Whether a fetch of the partition could be taken now."""
@@ -113,9 +130,41 @@ class Intake:
         held = self._member.held.get(name)
         if held is None or held.phase is not Phase.RUNNING or held.closing:
             return False
-        if not self._member.lease_valid():
+        if not self._member.lease_valid() or self._resting(name):
             return False
         return not held.hold.until_s or held.hold.until_s <= loop_time_s()
+
+    def _resting(self, name: TopicPartition) -> bool:
+        """Whether its topic was refused, and is not to be tried yet."""
+        return self._member.refusals.resting(name.topic)
+
+    def _read(self, fetched: Sequence[Fetched]) -> None:
+        """Where something was read, the right is there again."""
+        member = self._member
+        for answer in fetched if member.refusals else ():
+            if member.refusals.read(topic := answer.partition.topic):
+                log.info("input topic may be read", source=member.name, topic=topic)
+
+    async def _look_after_refused(self, client: ConsumerClient) -> None:
+        """Have what was refused fetched anew, each topic when its rest is over.
+
+        And ask where it ends: no fetch tells how far we are behind.
+        """
+        member = self._member
+        now_s = loop_time_s()
+        for topic in member.refusals.over(now_s):
+            log.info("input topic may be read", source=member.name, topic=topic)
+        due = member.refusals.due(now_s)
+        for topic in member.refusals.unmeasured():
+            names = [name for name in member.assigned if name.topic == topic]
+            with contextlib.suppress(BrokerUnavailableError):
+                member.refusals.ends_are(topic, await client.end_offsets(names))
+        for name in member.assigned:
+            held = member.held[name]
+            if name.topic in due and held.phase is Phase.RUNNING:
+                # What was fetched before is old, or has lost what came before it.
+                self._kept.pop(name, None)
+                client.seek(name, held.expected_offset)
 
     def _take_kept(self, ready: AbstractSet[TopicPartition]) -> list[Fetched]:
         """What was kept for partitions that have room now, as far as it still is ours."""

@@ -14,6 +14,7 @@ from service.consumers.base import ConsumerClient, SourceTracing, TopicPartition
 from service.consumers.kafka_opening import Opening
 from service.consumers.kafka_options import KafkaSourceOptions
 from service.consumers.kafka_partition import HeldPartition, Phase, SourcePartition
+from service.consumers.kafka_refusals import Refusals
 from service.consumers.room import RoomWanted
 from service.delivery.budget import MemoryBudget
 from service.delivery.lease import Lease
@@ -50,6 +51,7 @@ class Member:
         last_contact_s: ``loop.time()`` of the last sign of life of a broker.
         finished_since_commit: Records that have become durable since the last commit.
         room: Told of each batch that is done.
+        refusals: Which topics may not be read.
         stopping: Nothing more is to be taken from Kafka.
     """
 
@@ -84,6 +86,7 @@ class Member:
         self.last_contact_s: float | None = None
         self.finished_since_commit = 0
         self.room = RoomWanted()
+        self.refusals = Refusals()
         self.stopping = asyncio.Event()
         self._clock: Callable[[], float] | None = None
 
@@ -128,7 +131,17 @@ class Member:
             and held.phase is Phase.RUNNING
             and not held.closing
             and not self.stopping.is_set()
+            # to wait for a commit of what nobody may commit would hold up the others
+            and not (self.refusals and self.refusals.resting(held.partition.topic))
         )
+
+    def refused(self, topics: Iterable[str]) -> None:
+        """The broker does not let us read ``topics``: they wait, and the others go on."""
+        for topic in topics:
+            if self.refusals.refused(topic, loop_time_s()):
+                log.error(
+                    "input topic may not be read", source=self.name, topic=topic, grant="READ"
+                )
 
     def lose(self, partitions: Iterable[TopicPartition]) -> None:
         """Somebody else may have got ``partitions``: keep what is in hand until that is known.

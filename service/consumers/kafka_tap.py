@@ -17,13 +17,14 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from service.consumers.base import (
     ClientFailedError,
     Fetched,
     OffsetGoneError,
     TopicPartition,
+    TopicsRefusedError,
 )
 from service.consumers.kafka_abort_markers import is_abort, read_on_behind_empty_markers
 from service.consumers.kafka_batches import Batch, Decoded
@@ -141,6 +142,8 @@ def _raise_fetch_error(partition: TopicPartition, error: Exception) -> None:
     if isinstance(error, OffsetOutOfRangeError):
         offsets: dict[Any, int] = error.args[0] if error.args else {}
         raise OffsetGoneError(partition, next(iter(offsets.values()), -1)) from error
+    if isinstance(error, TopicAuthorizationFailedError):
+        raise TopicsRefusedError([partition.topic]) from error
     raise ClientFailedError(f"fetching {partition}: {error!r}") from error
 
 

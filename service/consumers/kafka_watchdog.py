@@ -54,7 +54,7 @@ class Watchdog:
             await asyncio.sleep(WATCH_INTERVAL_S)
             health = client.health()
             now_s = loop_time_s()
-            self._tell_missing(health.missing, now_s)
+            self._tell_missing(health.missing, health.hidden, now_s)
             if health.failed is not None:
                 raise ClientFailedError(health.failed)
             if now_s - health.last_metadata_at_s > METADATA_MAX_AGE_S:
@@ -74,16 +74,23 @@ class Watchdog:
             elif now_s - progress_at_s > STALL_S:
                 raise ClientFailedError(f"nothing fetched for {STALL_S:g} s although there is lag")
 
-    def _tell_missing(self, missing: Collection[str], now_s: float) -> None:
+    def _tell_missing(
+        self, missing: Collection[str], hidden: Collection[str], now_s: float
+    ) -> None:
         """Say which topics are waited for; nothing else names them, as nothing fails."""
         source = self._member.name
-        for topic in self._tell_at_s.keys() - set(missing):
+        waited_for = {*missing, *hidden}
+        for topic in self._tell_at_s.keys() - waited_for:
             del self._tell_at_s[topic]
-        for topic in missing:
+        for topic in waited_for:
             tell_at_s = self._tell_at_s.setdefault(topic, now_s + MISSING_S)
-            if now_s >= tell_at_s:
+            if now_s < tell_at_s:
+                continue
+            self._tell_at_s[topic] = now_s + MISSING_AGAIN_S
+            if topic in missing:
                 log.warning("input topic does not exist", source=source, topic=topic)
-                self._tell_at_s[topic] = now_s + MISSING_AGAIN_S
+            else:
+                log.error("input topic may not be read", source=source, topic=topic, grant="READ")
 
     def _starved(self) -> bool:
         """Whether the poll loop waits for a fetch although a partition has room and lag."""

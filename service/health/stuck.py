@@ -70,6 +70,7 @@ class PartitionFacts:
         rebalancing_s: Since when the group has been handing out partitions.
         restoring_s: Since when its state is being restored, with success or not.
         paused: Intake is paused on purpose.
+        forbidden: The topic may not be read.
     """
 
     oldest: RecordFacts | None = None
@@ -80,6 +81,7 @@ class PartitionFacts:
     rebalancing_s: float = 0.0
     restoring_s: float = 0.0
     paused: bool = False
+    forbidden: bool = False
 
 
 def blocking(facts: PartitionFacts) -> Blocking | None:
@@ -114,6 +116,8 @@ def _of_the_group_or_broker(facts: PartitionFacts) -> Cause | None:
             # A handler that was busy before the rebalance began is what the revocation waits for.
             return Cause.SLOW_HANDLER if oldest.state_s > facts.rebalancing_s else Cause.REBALANCE
         return Cause.REBALANCE
+    if facts.forbidden:  # which has a share in commits that fail
+        return Cause.FORBIDDEN
     if facts.commit_failing_s > HELD_S:
         return Cause.BROKER
     return None

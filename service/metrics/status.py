@@ -33,6 +33,8 @@ class Cause(StrEnum):
     """Records wait for a slot because everything ahead of them is busy."""
     PAUSED = "paused"
     """Intake of the partition is paused on purpose."""
+    FORBIDDEN = "forbidden"
+    """The broker does not let the partition's topic be read."""
     REBALANCE = "rebalance"
     """The group is handing out partitions."""
     STATE = "state"

@@ -179,6 +179,7 @@ const CAUSES = {
   broker: "Kafka does not answer or does not acknowledge",
   backpressure: "everything ahead of it is busy",
   paused: "the partition is paused",
+  forbidden: "the service has no right to read the topic",
   rebalance: "the group is handing out partitions",
   state: "its state is being restored",
 };

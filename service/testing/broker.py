@@ -166,6 +166,7 @@ class MemoryBroker:
         produce_faults: Errors that the next batches fail with, one each; a
             ``ProduceUnknownError`` comes after the batch is stored, as when its answer is lost.
         produce_delay_s: How long the broker takes to answer a batch.
+        unreadable: Topics that nobody may read.
         down: Nothing is answered while true; see :meth:`stop` and :meth:`start`.
     """
 
@@ -177,6 +178,7 @@ class MemoryBroker:
         self.commit_faults: deque[ServiceError] = deque()
         self.produce_faults: deque[ServiceError] = deque()
         self.produce_delay_s = 0.0
+        self.unreadable: set[str] = set()
         self.down = False
         self._changed: asyncio.Event | None = None
 

@@ -14,6 +14,7 @@ from service.consumers.base import (
     Fetched,
     OffsetGoneError,
     TopicPartition,
+    TopicsRefusedError,
 )
 from service.errors import BrokerUnavailableError
 from service.events import Headers, Permission, Record, SourceRecord
@@ -100,6 +101,9 @@ class MemoryConsumer:
             return []
         # Also during a rebalance: what Kafka's client has fetched before it, it hands out then.
         wanted = sorted(set(partitions) & self._assignment() & self._positions.keys())
+        # before anything is fetched, which would be lost with the error
+        if refused := self._broker.unreadable & {partition.topic for partition in wanted}:
+            raise TopicsRefusedError(refused)
         fetched = (self._fetch(partition) for partition in wanted)
         return [answer for answer in fetched if answer is not None]
 
@@ -141,9 +145,14 @@ class MemoryConsumer:
             raise CommitRefusedError("the group does not know this member")
         if not offsets.keys() <= member.assignment:
             raise CommitRefusedError("a partition of somebody else")
+        refused = self._broker.unreadable & {partition.topic for partition in offsets}
         for partition, offset in offsets.items():
+            if partition.topic in refused:
+                continue
             self._group.offsets[partition] = offset
             self._broker.commits.append(Commit(self._group_name, partition, offset))
+        if refused:
+            raise TopicsRefusedError(refused)
 
     async def committed(
         self, partitions: Collection[TopicPartition]

@@ -43,6 +43,8 @@ LOWLY_USERS = {
     "at_least_once, small": "modest",
     "exactly_once, small": "more-modest",
     **{command: f"may-{command}" for command in ("tail", "redrive", "purge", "produce", "create")},
+    "at_least_once, half": "half-blind",
+    "exactly_once, half": "blind-in-one-eye",
     "reset": "may-reset",
     "produce nothing": "mayfly",
 }
@@ -385,6 +387,64 @@ async def test_a_missing_right_to_write_is_told_and_nothing_is_lost(
     assert sum(committed.values()) == 0
     assert "TopicAuthorizationFailed" in service.log
     assert len(alerts) == 1
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_topics_that_may_not_be_read_do_not_hold_up_the_others(
+    *,
+    kafka: Kafka,
+    secured: KafkaServer,
+    certificates: Certificates,
+    tmp_path: Path,
+    delivery: str,
+) -> None:
+    topics, user = await _topics(kafka), LOWLY_USERS[f"{delivery}, half"]
+    source, output, dead, group = topics.values()
+    known = await kafka.create_topic(kafka.unique("known"))
+    hidden = await kafka.create_topic(kafka.unique("hidden"))
+    for topic in (source, known, hidden):
+        await kafka.produce(topic, [(None, b"ERROR: one")])
+    await kafka.allow(
+        user,
+        [
+            ("topic", source, "READ"),
+            ("topic", known, "DESCRIBE"),
+            *(("topic", name, "WRITE") for name in (output, dead)),
+            ("group", group, "READ"),
+            ("transactional id", f"{group}/*", "WRITE"),
+        ],
+    )
+    settings = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
+    config = log_pipeline(**topics, pipeline={"delivery": delivery}, kafka=settings)
+    config["pipelines"]["logs"]["sources"]["kafka"]["topics"] += [known, hidden]
+
+    async with ServiceProcess(secured.address("SASL"), config, tmp_path) as service:
+        await service.wait_logged("input topic may not be read", count=2)
+        await kafka.consume(output, 1, timeout_s=30, read_committed=True)
+        await _until_ready(service)
+        status = await service.status()
+        _, metrics = await service.get("/metrics")
+        await kafka.allow(user, [("topic", name, "READ") for name in (known, hidden)])
+        alerts = await kafka.consume(output, 3, timeout_s=60, read_committed=True)
+        assert await service.terminate() == 0
+
+    assert {event["topic"] for event in service.events("input topic may not be read")} == {
+        known,
+        hidden,
+    }
+    assert not service.events("kafka client failed")
+    rows = status["pipelines"]["logs"]["partitions"]
+    (row,) = (row for row in rows if row["topic"] == known)
+    assert row["lag"] == 1
+    assert row["blocking"]["cause"] == "forbidden"
+    (line,) = (
+        line
+        for line in metrics.decode().splitlines()
+        if line.startswith("service_partition_blocked") and known in line and "forbidden" in line
+    )
+    assert float(line.split()[-1]) == 1
+    assert len(alerts) == 3
+    assert sum((await kafka.committed(group, known)).values()) == 1
 
 
 async def test_missing_rights_are_told_beforehand(

@@ -10,13 +10,19 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaError,
     NotCoordinatorForGroupError,
+    TopicAuthorizationFailedError,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from service.consumers import kafka_client
-from service.consumers.base import CommitRefusedError, CommittedOffset, TopicPartition
+from service.consumers.base import (
+    CommitRefusedError,
+    CommittedOffset,
+    TopicPartition,
+    TopicsRefusedError,
+)
 from service.consumers.kafka_client import KafkaConsumerClient
 from service.errors import BrokerUnavailableError
 
@@ -59,6 +65,7 @@ class Consumer:
         self._client = SimpleNamespace(
             cluster=SimpleNamespace(
                 _last_successful_refresh_ms=1_000_000.0,
+                unauthorized_topics=set[str](),
                 partitions_for_topic={"logs": {0}}.get,
             ),
             _sync_task=None,
@@ -193,6 +200,30 @@ async def test_topics_that_no_broker_knows_of_are_named(client: KafkaConsumerCli
     cluster.partitions_for_topic = {}.get
 
     assert list(client.health().missing) == ["logs"]
+    assert list(client.health().hidden) == []
+
+
+async def test_a_topic_that_we_may_not_know_of_is_not_called_missing(
+    client: KafkaConsumerClient,
+) -> None:
+    cluster = consumer_of(client)._client.cluster
+    cluster.partitions_for_topic = {}.get
+    cluster.unauthorized_topics = {"logs", "of others"}
+
+    assert list(client.health().missing) == []
+    assert list(client.health().hidden) == ["logs"]
+
+
+async def test_a_commit_that_is_refused_for_a_topic_names_it(client: KafkaConsumerClient) -> None:
+    async def refuse(_: object) -> None:
+        raise TopicAuthorizationFailedError({"secret"})
+
+    consumer_of(client).commit = refuse
+
+    with pytest.raises(TopicsRefusedError) as refused:
+        await client.commit({TopicPartition("logs", 0): CommittedOffset(7)})
+
+    assert refused.value.topics == {"secret"}
 
 
 @pytest.mark.parametrize(

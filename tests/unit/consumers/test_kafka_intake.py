@@ -9,6 +9,7 @@ from service.consumers.base import Fetched, TopicPartition
 from service.consumers.kafka_hold import Hold
 from service.consumers.kafka_intake import POLL_WAIT_S, Intake
 from service.consumers.kafka_partition import Phase
+from service.consumers.kafka_refusals import Refusals
 from service.consumers.room import RoomWanted, first_of
 from service.delivery.budget import MemoryBudget
 from service.events import SourceRecord
@@ -73,7 +74,7 @@ class Reading:
             held=self.held, assigned={HERE, THERE}, budget=self.budget, client=client,
             stopping=asyncio.Event(), counters=self.counters, last_contact_s=0.0,
             lease_valid=lambda: True, options=SimpleNamespace(delay_s=None), room=RoomWanted(),
-            opening=SimpleNamespace(hasten=self._hasten),
+            opening=SimpleNamespace(hasten=self._hasten), refusals=Refusals(),
         )  # fmt: skip
         self.hastened = 0
         self.room: RoomWanted = member.room

@@ -26,7 +26,7 @@ from aiokafka.consumer.fetcher import (
 )
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
@@ -46,6 +46,7 @@ from service.consumers.base import (
     Fetched,
     OffsetGoneError,
     TopicPartition,
+    TopicsRefusedError,
 )
 from service.consumers.kafka_checksum import StoredBatches
 from service.consumers.kafka_tap import GetmanyTap, PrefetchTap, make_tap
@@ -501,6 +502,17 @@ def test_any_other_fetch_error_and_a_broken_coordinator_ask_for_a_new_client() -
     client._coordinator = SimpleNamespace(check_errors=broken)
     with pytest.raises(ClientFailedError):
         PrefetchTap(client).take({OURS})
+
+
+def test_a_topic_that_may_not_be_read_is_no_reason_for_a_new_client() -> None:
+    client = Client()
+    error = TopicAuthorizationFailedError("logs")
+    client._fetcher._records[PARTITION] = FetchError(error=error, backoff=0.0)
+
+    with pytest.raises(TopicsRefusedError) as refused:
+        PrefetchTap(client).take({OURS})
+
+    assert refused.value.topics == {"logs"}
 
 
 def test_during_a_rebalance_nothing_is_taken() -> None:
