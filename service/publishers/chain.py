@@ -180,6 +180,11 @@ class ChainPublisher:
         """See :class:`~service.publishers.protocols.Publisher`."""
         return self._publisher.full or any(chain.waiting for chain in self._chains)
 
+    @property
+    def tight(self) -> bool:
+        """See :class:`~service.publishers.protocols.Publisher`."""
+        return self._publisher.tight
+
     def room(self) -> Coroutine[Any, Any, None]:
         """Wait until every batch has its place in a channel, and the publisher has room.
 

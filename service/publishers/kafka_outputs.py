@@ -121,6 +121,11 @@ class KafkaOutputs(OutputTopics):
         """Whether :meth:`room` would wait, after the run of :meth:`add` that has ended last."""
         return self._shares.full
 
+    @property
+    def tight(self) -> bool:
+        """Never: what is queued goes out in requests of its own size."""
+        return False
+
     def room(self) -> Room:
         """What to await before more is added to the same topics; see :class:`Shares`."""
         return self._shares.room()

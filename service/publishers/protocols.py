@@ -53,6 +53,11 @@ class Publisher(Protocol):
         """Whether :meth:`room` would wait; to be asked in the step of :meth:`added`."""
         ...
 
+    @property
+    def tight(self) -> bool:
+        """Whether so little may be queued that :meth:`room` is to be awaited at each record."""
+        ...
+
     def room(self) -> Awaitable[None]:
         """What to await before more is added; to be asked for in the step of :meth:`added`."""
         ...

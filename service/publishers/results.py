@@ -105,9 +105,11 @@ class ResultWriter:
         Returns:
             Something to await before more is published, or ``None``.
         """
+        publisher = self._publisher
+        if publisher.tight and self.changes is None:
+            return self._write_in_steps(outcomes)
         began_s = perf_counter()
         late = self._write(outcomes)
-        publisher = self._publisher
         publisher.added(urgent=self._idle())
         self._counters.publish_s += perf_counter() - began_s
         if late:
@@ -172,6 +174,21 @@ class ResultWriter:
             for index in indexes:
                 if (batch, index) in changes.unwritten:
                     changes.wrote(batch, index, results)
+
+    async def _write_in_steps(self, outcomes: Sequence[Handled | Outcome | None]) -> None:
+        """Write one record after the other, where already these could be too much at a time.
+
+        Not of a handler with state: what all of them have changed waits for the last one's results.
+        """
+        for item in outcomes:
+            if item is None:
+                continue
+            for outcome in [item] if isinstance(item, Outcome) else item.outcomes():
+                late = self._write([outcome])
+                self._publisher.added(urgent=self._idle())
+                if late:
+                    await self._write_late(late)
+                await self._publisher.room()
 
     async def _write_late(self, outcomes: list[Outcome]) -> None:
         """Write outcomes whose topics have to be looked up first, in order."""

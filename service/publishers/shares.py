@@ -98,6 +98,10 @@ class Shares:
         """What a topic may hold when all that they have in common is full."""
         return self._own_bytes // max(1, len(self._of))
 
+    def bound(self, common_bytes: int) -> None:
+        """What all topics may hold together, from the next :meth:`look` or settling on."""
+        self._common_bytes = common_bytes
+
     def look(self) -> None:
         """Let those wait who have to, now that a run of :meth:`Share.add` has ended."""
         self._empty.clear()

@@ -32,13 +32,14 @@ from service.publishers.output import OutputPartition
 from service.publishers.runs import Entry, Run, count_by_owner
 from service.publishers.shares import Room, Shares
 from service.publishers.transaction_batches import SEND_TIMEOUT_S, send_outputs
+from service.publishers.transaction_bound import TransactionBound
 
 log = structlog.get_logger(__name__)
 
 Partition = tuple[str, int]
 
 QUEUED_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Output waiting for its transaction at which publishing waits."""
+"""Output waiting for its transaction at which publishing waits; less where that takes too long."""
 STOP_TIMEOUT_S: Final = 2.0
 PARTITIONS_MAX: Final = 32
 """Input partitions of one process beyond which the price, a client each, is worth a warning."""
@@ -128,6 +129,8 @@ class TransactionalPublisher:
         self._changelogs: list[Changelog] = []
         self._shares = Shares(QUEUED_BYTES_MAX, 0)
         self._backlog = self._shares.of(group)
+        self._bound = TransactionBound(QUEUED_BYTES_MAX, time_s=SEND_TIMEOUT_S)
+        self._under_way_bytes = 0
 
     def include(self, changelog: Changelog) -> None:
         """Make the changes of ``changelog`` part of every transaction of their partition."""
@@ -214,8 +217,13 @@ class TransactionalPublisher:
         """Whether :meth:`room` would wait."""
         return self._shares.full
 
+    @property
+    def tight(self) -> bool:
+        """Whether transactions have run out of time: then no more at once than has to be."""
+        return self._bound.lowered
+
     def room(self) -> Room:
-        """Awaited, waits until no more than :data:`QUEUED_BYTES_MAX` is queued.  Cancel safe."""
+        """Awaited, waits until no more is queued than may be.  Cancel safe."""
         return self._shares.room()
 
     # -- as the committer of a source --------------------------------------------------------
@@ -291,28 +299,55 @@ class TransactionalPublisher:
             return False
         outputs, records, size_bytes = queue.outputs, queue.records, queue.size_bytes
         queue.outputs, queue.records, queue.size_bytes = {}, 0, 0
-        producer = queue.producer
         began_s = asyncio.get_running_loop().time()
+        self._under_way_bytes += size_bytes
         try:
-            await producer.begin()
-            sent = await send_outputs(
-                producer, outputs.values(), self._shared.takes_less, fits=self._shared.fits
-            )
-            if due is not None:
-                positions = {partition: (due.next_offset, due.metadata)}
-                group = self._delay_groups.get(partition[0], self._group)
-                await producer.send_offsets(group, positions)
-            await producer.commit()
+            sent = await self._send(queue.producer, partition, due, outputs.values(), began_s)
         except FencedError:
             raise
         except (ServiceError, TimeoutError) as exc:
-            await producer.abort()
+            await queue.producer.abort()
             reason = str(exc) or f"no answer within {SEND_TIMEOUT_S:g} s"
             raise TransactionFailedError(f"{partition[0]}/{partition[1]}: {reason}") from exc
         finally:
+            self._under_way_bytes -= size_bytes
+            self._shares.bound(self._bound.size_bytes)
             self._backlog.settle(records, size_bytes)
         self._tell_owners(sent, began_s)
         return True
+
+    async def _send(
+        self,
+        producer: TransactionalClient,
+        partition: Partition,
+        due: Position | None,
+        outputs: Collection[OutputPartition],
+        began_s: float,
+    ) -> Mapping[str, list[Run]]:
+        """One transaction, from its beginning to its commit; returns what was sent, by topic.
+
+        Raises:
+            FencedError: If another member owns the partition's id by now.
+            ServiceError: If it is not certain that it was committed.
+            TimeoutError: If the results have taken too long.
+        """
+        bound, clock = self._bound, asyncio.get_running_loop().time
+        await producer.begin()
+        try:
+            sent = await send_outputs(
+                producer, outputs, self._shared.takes_less, fits=self._shared.fits
+            )
+        except TimeoutError:
+            bound.ran_out(self._under_way_bytes, began_s=began_s, now_s=clock())
+            log.warning("transaction ran out of time", next_bytes=bound.size_bytes)
+            raise
+        if due is not None:
+            positions = {partition: (due.next_offset, due.metadata)}
+            group = self._delay_groups.get(partition[0], self._group)
+            await producer.send_offsets(group, positions)
+        await producer.commit()
+        bound.ended(self._under_way_bytes, took_s=clock() - began_s)
+        return sent
 
     def _tell_owners(self, sent: Mapping[str, list[Run]], began_s: float) -> None:
         """Tell the writers what has become visible."""

@@ -151,7 +151,11 @@ class ProducerOptions(Section):
         default=540_000, description="Idle time after which a connection is closed, in ms."
     )
     transaction_timeout_ms: Millis = Field(
-        default=60_000, description="Time after which the broker aborts an open transaction, in ms."
+        default=60_000,
+        ge=30_000,
+        description="Time after which the broker aborts an open transaction, in ms; at least 30 s, "
+        "as one is given up by the service after 20 s without an answer to its results, and "
+        "whoever is aborted by the broker looks fenced.",
     )
 
 

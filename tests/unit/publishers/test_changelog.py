@@ -58,6 +58,8 @@ class FakePublisher:
     def added(self, *, urgent: bool) -> None:
         assert urgent
 
+    tight = False
+
     @property
     def full(self) -> bool:
         return False

@@ -33,7 +33,7 @@ class Publisher:
         self.topics = {"out": TopicInfo(4, 2_000), "dead": TopicInfo(1, 2_000)}
         self.queued: list[tuple[str, int, int, Row]] = []
         self.runs = 0
-        self.full = False
+        self.full = self.tight = False
 
     def max_record_bytes(self, topic: str) -> int:
         return self.topics[topic].max_message_bytes

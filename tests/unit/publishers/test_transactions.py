@@ -1,13 +1,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from service import Event, Result, handler
 from service.errors import TransactionFailedError
 from service.events import RecordBatch, SourceRecord
-from service.publishers.base import ProduceUnknownError, Row, TopicInfo
+from service.publishers.base import BatchWriter, ProduceUnknownError, Row, TopicInfo
 from service.publishers.kafka import KafkaPublisher
 from service.publishers.runs import Run
 from service.publishers.transactions import TransactionalPublisher
@@ -90,6 +91,45 @@ async def test_a_failed_commit_starts_over_and_shows_nothing_twice(headrace: Hea
         assert len(service.outputs()) == 9
         ids = [record.header("headrace-id") for record in service.records()]
         assert len(set(ids)) == 9
+
+
+class Throttled(MemoryTransactions):
+    """Of a broker that lets so many bytes a second through, of all its producers together."""
+
+    bytes_per_s: ClassVar[float]
+    free_at_s: ClassVar[float]
+
+    async def send(self, topic: str, partition: int, batch: BatchWriter, **more: Any) -> Any:
+        stored = await super().send(topic, partition, batch, **more)
+        loop = asyncio.get_running_loop()
+        Throttled.free_at_s = max(loop.time(), self.free_at_s) + batch.size_bytes / self.bytes_per_s
+        answered: asyncio.Future[int] = loop.create_future()
+
+        def answer() -> None:
+            if not answered.done():
+                answered.set_result(stored.result())
+
+        loop.call_at(self.free_at_s, answer)
+        return answered
+
+
+@pytest.mark.parametrize("handlers", [["large"], ["large", "large_too"]], ids=["one", "two"])
+async def test_what_a_quota_lets_through_too_slowly_goes_out_in_smaller_transactions(
+    handlers: list[str],
+) -> None:
+    config = _exactly_once(**dict.fromkeys(handlers, "transactions.large"))
+    service = Harness(config, partitions=2)
+    Throttled.bytes_per_s, Throttled.free_at_s = 400_000, 0.0
+    make = partial(Throttled, service.broker)
+    service.brokers.transactional = make  # type: ignore[method-assign]
+    async with service:
+        for number in range(2_000):
+            await service.send({"n": number}, key=f"k{number}")
+        await service.advance(600)
+
+        assert sorted(output["n"] for output in service.outputs()) == sorted(
+            number for number in range(2_000) for _ in handlers
+        )
 
 
 async def test_a_record_of_two_handlers_is_published_in_one_piece(headrace: Headrace) -> None:
