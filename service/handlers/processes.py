@@ -48,6 +48,7 @@ class ProcessCalls:
         Raises:
             TransientError: If the handler raised one, or its process died.
             PermanentError: If the handler raised one.
+            FatalError: If the handler raised one.
             HandlerFailedError: If it raised anything else, or cannot be made there.
         """
         request = frame(Portable.of(event))

@@ -14,8 +14,10 @@ from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from service.delivery.failures import describe
+from service.delivery.retry import decisive
 from service.errors import (
     ConfigurationError,
+    FatalError,
     HandlerFailedError,
     PermanentError,
     TransientError,
@@ -105,7 +107,7 @@ class Reply(NamedTuple):
     """
 
     kind: str
-    """``value``, ``transient``, ``permanent`` or ``unexpected``."""
+    """``value``, ``transient``, ``permanent``, ``fatal`` or ``unexpected``."""
     value: Any = None
     message: str = ""
     code: str = ""
@@ -117,6 +119,7 @@ class Reply(NamedTuple):
         Raises:
             TransientError: If the handler raised one.
             PermanentError: If the handler raised one; it has the same code.
+            FatalError: If the handler raised one.
             HandlerFailedError: If it raised anything else.
         """
         if self.kind == "value":
@@ -127,6 +130,8 @@ class Reply(NamedTuple):
             error = PermanentError(self.message)
             error.code = self.code  # type: ignore[misc]  # the class's default, for this one error
             raise error
+        if self.kind == "fatal":
+            raise FatalError(self.message)
         raise HandlerFailedError(self.message)
 
 
@@ -137,18 +142,24 @@ def answer(call: Callable[[Event], Any], request: Portable) -> bytes:
         if isinstance(value, Iterator):  # read here, as it cannot leave the process
             value = list(islice(value, MAX_RESULTS + 1))
         reply = Reply("value", value)
-    except TransientError as error:
-        asked_s = getattr(error, "retry_after_s", None)  # not of a subclass that forgot our own
-        reply = Reply("transient", message=words_of(error), retry_after_s=asked_s)
-    except PermanentError as error:
-        reply = Reply("permanent", message=words_of(error), code=code_of(error))
     except Exception as error:  # noqa: BLE001 -- the task boundary of this process
-        reply = Reply("unexpected", message=describe(error))
+        reply = _reply_to(decisive(error))
     try:
         return frame(reply)
     except Exception as error:  # noqa: BLE001 -- pickle raises whatever the value's class raises
         message = f"the handler's result cannot leave its process: {error}"
         return frame(Reply("permanent", message=message, code="handler"))
+
+
+def _reply_to(error: Exception) -> Reply:
+    if isinstance(error, TransientError):
+        asked_s = getattr(error, "retry_after_s", None)  # not of a subclass that forgot our own
+        return Reply("transient", message=words_of(error), retry_after_s=asked_s)
+    if isinstance(error, PermanentError):
+        return Reply("permanent", message=words_of(error), code=code_of(error))
+    if isinstance(error, FatalError):
+        return Reply("fatal", message=words_of(error))
+    return Reply("unexpected", message=describe(error))
 
 
 def frame(value: Any) -> bytes:

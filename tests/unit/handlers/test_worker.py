@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from service.errors import HandlerFailedError, PermanentError, SchemaError, TransientError
+from service.errors import (
+    FatalError,
+    HandlerFailedError,
+    PermanentError,
+    SchemaError,
+    TransientError,
+)
 from service.events import SAME_KEY, Event, RecordBatch, Result, SourceRecord
 from service.handlers.results import MAX_RESULTS
 from service.handlers.worker import FRAME_HEADER_BYTES, Portable, Reply, answer
@@ -76,6 +82,25 @@ def test_an_error_that_is_made_carelessly_keeps_its_meaning() -> None:
 def test_any_other_error_is_told_by_its_kind_and_place_and_not_by_its_words() -> None:
     with pytest.raises(HandlerFailedError, match=r"^KeyError in call \(test_worker\.py:\d+\)$"):
         _answered(_raising(KeyError("secret"))).unwrap()
+
+
+def test_of_a_group_the_gravest_error_counts_as_in_the_loop() -> None:
+    others = [KeyError("x"), TransientError("busy")]
+
+    with pytest.raises(TransientError, match="busy"):
+        _answered(_raising(ExceptionGroup("", [TransientError("busy")]))).unwrap()
+    group = ExceptionGroup("", [*others, SchemaError("a.b", "not text")])
+    with pytest.raises(PermanentError, match=r"a\.b: not text") as caught:
+        _answered(_raising(ExceptionGroup("", [group]))).unwrap()
+    with pytest.raises(FatalError, match="out of disk"):
+        _answered(_raising(ExceptionGroup("", [*others, FatalError("out of disk")]))).unwrap()
+
+    assert caught.value.code == "schema"
+
+
+def test_a_fatal_error_is_no_records_fault_either() -> None:
+    with pytest.raises(FatalError, match="out of disk"):
+        _answered(_raising(FatalError("out of disk"))).unwrap()
 
 
 def test_an_iterator_is_read_before_it_leaves() -> None:
