@@ -128,7 +128,8 @@ class HandlerContext:
                 forgotten, and counted as evicted.
 
         Raises:
-            ConfigurationError: If that state has been asked for already, or ``go_off`` is async.
+            ConfigurationError: If that state has been asked for already, or ``go_off`` is async
+                or does not take a timer.
         """
         wall_ms = wall_clock_ms() - int(asyncio.get_running_loop().time() * 1000)
         timers = KeyTimers(self._kept(name, max_keys, go_off), go_off, wall_ms=wall_ms)
@@ -175,11 +176,27 @@ class HandlerContext:
             raise ConfigurationError(
                 [f"the timers {name!r}: go_off is async, but what it returns is not waited for"]
             )
+        if not _takes_timer(go_off):
+            raise ConfigurationError(
+                [f"the timers {name!r}: go_off is called with the timer only, and does not take it"]
+            )
         if name in self.asked:
             raise ConfigurationError(
                 [f"the state {name!r} is in use already: give these timers another name"]
             )
         return self.state(name, max_keys=max_keys)
+
+
+def _takes_timer(go_off: GoOff) -> bool:
+    try:
+        signature = inspect.signature(go_off)
+    except ValueError:  # what is written in C does not always say
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def _nothing_unread(topic: str, partition: int) -> bool:

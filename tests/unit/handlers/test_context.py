@@ -104,3 +104,16 @@ async def test_a_timer_that_is_async_is_refused_before_any_is_set() -> None:
     for timers in (_context(Clients()).timers, _context(Clients()).event_timers):
         with pytest.raises(ConfigurationError, match="go_off is async"):
             timers(go_off)
+
+
+async def test_a_timer_that_does_not_take_what_it_is_called_with_is_refused_at_once() -> None:
+    def nothing() -> None: ...
+
+    def two(timer: Timer, key: str) -> None: ...
+
+    def named(*, timer: Timer) -> None: ...
+
+    for go_off in (nothing, two, named):
+        for timers in (_context(Clients()).timers, _context(Clients()).event_timers):
+            with pytest.raises(ConfigurationError, match="go_off is called with the timer only"):
+                timers(go_off)  # type: ignore[arg-type]
