@@ -6,6 +6,7 @@ from typing import Any
 
 from service.consumers.kafka_auth import TokenProvider
 from service.many_addresses import try_every_address
+from service.refused_certificates import tell_of_refused_certificates
 from service.rotation import Rotating, read_for_each_connection
 from service.settings import KafkaSettings
 from service.silent_brokers import wait_briefly_for_silent_brokers
@@ -20,6 +21,7 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     read_for_each_connection()
     wait_briefly_for_silent_brokers()
     try_every_address()
+    tell_of_refused_certificates()
     options = kafka.connection_options()
     if "sasl_plain_password" in options and kafka.sasl_plain_password_file is not None:
         options["sasl_plain_password"] = Rotating("password", kafka.sasl_password)

@@ -20,6 +20,8 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from service.refused_certificates import HungUpError
+
 LOGGER: Final = "aiokafka"
 """Whose errors have an address, a port and an exception; a test pins it."""
 
@@ -72,8 +74,8 @@ def step_of(error: Exception) -> str:
         return "connection: no answer in time"
     if isinstance(error, socket.gaierror):
         return f"name: {error.strerror}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.strerror or error}"
+    if isinstance(error, ssl.SSLError | HungUpError):
+        return f"TLS: {getattr(error, 'strerror', None) or error}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"connection: {os.strerror(error.errno)}"
     return (
