@@ -73,8 +73,12 @@ class OffsetGoneError(ServiceError):
         self.position = position
 
 
-class TopicsRefusedError(ServiceError):
-    """The broker does not let us read topics; what belongs to others is not concerned.
+class ClientFailedError(ServiceError):
+    """The client cannot go on and has to be replaced by a new one."""
+
+
+class TopicsRefusedError(ClientFailedError):
+    """The broker does not let us read topics; who reads others as well may go on with these.
 
     Args:
         topics: Their names.
@@ -83,10 +87,6 @@ class TopicsRefusedError(ServiceError):
     def __init__(self, topics: Collection[str]) -> None:
         super().__init__(f"not allowed to read {', '.join(sorted(topics))}")
         self.topics = frozenset(topics)
-
-
-class ClientFailedError(ServiceError):
-    """The client cannot go on and has to be replaced by a new one."""
 
 
 class CommitRefusedError(ServiceError):

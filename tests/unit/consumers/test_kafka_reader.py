@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import FetchError
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from service.consumers import kafka_reader
 from service.consumers.kafka_reader import KafkaReader
 from service.consumers.topic_reader import TopicChunk
+from service.errors import BrokerUnavailableError
 from tests.unit.consumers.test_kafka_runs import undecodable
 from tests.unit.consumers.test_kafka_tap import Client, batch
 
@@ -98,6 +101,17 @@ async def test_a_batch_with_a_wrong_checksum_is_read_twice_and_then_left_behind(
 
     assert values_of(runs) == [b"a", b"b", b"c", b"d"]
     assert runs[-1].next_offset == 6
+
+
+async def test_a_topic_that_may_not_be_read_makes_its_reader_useless(
+    consumer: Consumer, reader: KafkaReader
+) -> None:
+    reader.seek({0: 0})
+    error = TopicAuthorizationFailedError("logs")
+    consumer._fetcher._records[ClientPartition("logs", 0)] = FetchError(error=error, backoff=0.0)
+
+    with pytest.raises(BrokerUnavailableError, match="not allowed to read logs"):
+        await reader.read()
 
 
 async def test_what_lies_before_the_position_in_its_batch_is_not_read(
