@@ -84,7 +84,7 @@ def parse_tokens(text: str) -> Mapping[str, Principal]:
             name=token.name,
             pipelines=token.pipelines,
             topics=token.topics,
-            expires_at_s=token.expires_at and token.expires_at.timestamp(),
+            expires_at_s=None if token.expires_at is None else token.expires_at.timestamp(),
         )
     return principals
 
