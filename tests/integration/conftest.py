@@ -1,6 +1,8 @@
 """The broker of the integration tests, and which one it is, where nobody can overlook it."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -8,6 +10,13 @@ from tests.kafka.fixtures import kafka, kafka_bootstrap, kafka_server
 from tests.kafka.selection import Broker, choose
 
 __all__ = ["kafka", "kafka_bootstrap", "kafka_server"]
+
+
+@pytest.fixture
+async def ending() -> AsyncIterator[AsyncExitStack]:
+    """Ends what a failed test leaves running."""
+    async with AsyncExitStack() as stack:
+        yield stack
 
 
 def pytest_report_header() -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240
 TOTAL, KEYS, PARTITIONS = 40_000, 200, 4
 BAD = 7
 """What the second pipeline does not like: messages that end in it."""
-
-
-@pytest.fixture
-async def ending() -> AsyncIterator[AsyncExitStack]:
-    """Ends what a failed test leaves running."""
-    async with AsyncExitStack() as stack:
-        yield stack
 
 
 async def _configuration(kafka: Kafka) -> tuple[dict[str, str], dict[str, Any]]:

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,13 @@ import orjson
 import pytest
 
 from tests.kafka.client import Kafka
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, log_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def _setting(kafka: Kafka, total: int) -> dict[str, Any]:
-    topics = {
-        "source": kafka.unique("logs"),
-        "output": kafka.unique("alerts"),
-        "dead_letter": kafka.unique("dead"),
-    }
-    for topic in topics.values():
-        await kafka.create_topic(topic, 4)
+    topics = await log_topics(kafka)
     await kafka.produce(
         topics["source"],
         [
@@ -35,7 +28,7 @@ async def _setting(kafka: Kafka, total: int) -> dict[str, Any]:
             for number in range(total)
         ],
     )
-    return {**topics, "group": kafka.unique("group")}
+    return topics
 
 
 def _config(topics: dict[str, Any]) -> dict[str, Any]:
@@ -65,13 +58,6 @@ async def _check(kafka: Kafka, topics: dict[str, Any], total: int) -> None:
         message = int(orjson.loads(alert.value or b"")["message"])
         sequences.setdefault(alert.key, []).append(message)
     assert all(sequence == sorted(sequence) for sequence in sequences.values())
-
-
-@pytest.fixture
-async def ending() -> AsyncIterator[AsyncExitStack]:
-    """Ends what a failed test leaves running."""
-    async with AsyncExitStack() as stack:
-        yield stack
 
 
 async def test_five_kills_in_the_middle_show_no_result_twice(

@@ -3,16 +3,14 @@
 import asyncio
 import signal
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
 from tests.kafka.client import Kafka, Record
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, log_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -33,17 +31,6 @@ ERROR: Unhandled exception in UI renderer.
 """
 
 
-async def _topics(kafka: Kafka, partitions: int = 4) -> dict[str, Any]:
-    topics = {
-        "source": kafka.unique("logs"),
-        "output": kafka.unique("alerts"),
-        "dead_letter": kafka.unique("dead"),
-    }
-    for topic in topics.values():
-        await kafka.create_topic(topic, partitions)
-    return {**topics, "group": kafka.unique("group")}
-
-
 async def _committed(kafka: Kafka, group: str, topic: str, total: int) -> None:
     """Wait until the group has committed ``total`` records."""
     async with asyncio.timeout(60):
@@ -60,7 +47,7 @@ def _by_key(records: list[Record]) -> dict[bytes | None, list[int]]:
 
 
 async def test_the_thirteen_lines_give_five_alerts_in_order(kafka: Kafka, tmp_path: Path) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     await kafka.produce(
         topics["source"], [(b"app", line.encode()) for line in THIRTEEN_LINES.splitlines()]
     )
@@ -81,17 +68,10 @@ async def test_the_thirteen_lines_give_five_alerts_in_order(kafka: Kafka, tmp_pa
     assert exit_code == 0
 
 
-@pytest.fixture
-async def ending() -> AsyncIterator[AsyncExitStack]:
-    """Ends what a failed test leaves running."""
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
 async def test_sigterm_in_the_middle_loses_nothing_and_repeats_nothing(
     kafka: Kafka, tmp_path: Path, ending: AsyncExitStack
 ) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     total, keys = 100_000, 500
     events = [
         (
@@ -128,7 +108,7 @@ async def test_sigterm_in_the_middle_loses_nothing_and_repeats_nothing(
 async def test_what_does_not_decode_is_dead_lettered_unchanged_and_the_partition_goes_on(
     kafka: Kafka, tmp_path: Path
 ) -> None:
-    topics = await _topics(kafka, partitions=1)
+    topics = await log_topics(kafka, partitions=1)
     good = orjson.dumps({"level": "ERROR", "message": "1"})
     bad = {
         b"\xff\xfe": b"decode",
@@ -161,7 +141,7 @@ async def test_what_does_not_decode_is_dead_lettered_unchanged_and_the_partition
 
 
 async def test_a_second_signal_stops_at_once(kafka: Kafka, tmp_path: Path) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     (tmp_path / "slow_handlers.py").write_text(
         "import asyncio\nasync def never(event):\n    await asyncio.sleep(3600)\n"
     )

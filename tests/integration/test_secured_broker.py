@@ -30,7 +30,7 @@ from service.state.records import encode_key
 from tests.kafka.client import Kafka, Right
 from tests.kafka.fixtures import need_apache
 from tests.kafka.server import QUICK_START, KafkaServer
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, log_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -185,13 +185,6 @@ def _settings(way: str, certificates: Certificates, directory: Path) -> dict[str
     return {**tls, "security_protocol": "SASL_SSL", "sasl_mechanism": way, **login}
 
 
-async def _topics(kafka: Kafka) -> dict[str, Any]:
-    topics = {name: kafka.unique(name) for name in ("source", "output", "dead_letter")}
-    for topic in topics.values():
-        await kafka.create_topic(topic, 4)
-    return {**topics, "group": kafka.unique("group")}
-
-
 async def _until_ready(service: ServiceProcess) -> None:
     async with asyncio.timeout(10):
         while (await service.get("/readyz"))[0] != 200:
@@ -209,7 +202,7 @@ async def test_every_event_gets_through(
     way: str,
     delivery: str,
 ) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     await kafka.produce(
         topics["source"],
         [
@@ -237,7 +230,7 @@ async def test_every_event_gets_through(
 async def test_a_wrong_password_is_told_and_a_right_one_is_taken_up(
     kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
 ) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     await kafka.produce(topics["source"], [(None, b"ERROR: one")])
     settings = _settings("PLAIN", certificates, tmp_path)
     (tmp_path / "secret").write_text("wrong")
@@ -262,7 +255,7 @@ async def test_a_wrong_password_is_told_and_a_right_one_is_taken_up(
 async def test_an_unknown_authority_is_told(
     kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
 ) -> None:
-    topics = await _topics(kafka)
+    topics = await log_topics(kafka)
     settings = _settings("PLAIN", certificates, tmp_path)
     del settings["ssl_cafile"]
 
@@ -286,7 +279,7 @@ async def test_the_rights_that_the_documentation_names_are_enough(
     tmp_path: Path,
     delivery: str,
 ) -> None:
-    topics, user = await _topics(kafka), LOWLY_USERS[delivery]
+    topics, user = await log_topics(kafka), LOWLY_USERS[delivery]
     source, output, dead, group = topics.values()
     rights: list[Right] = [
         *(("topic", source, operation) for operation in ("READ", "DESCRIBE")),
@@ -364,7 +357,7 @@ async def test_topics_whose_limit_may_not_be_read_are_not_sent_too_much_for_ever
 async def test_a_missing_right_to_write_is_told_and_nothing_is_lost(
     kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
 ) -> None:
-    topics, user = await _topics(kafka), LOWLY_USERS["mute"]
+    topics, user = await log_topics(kafka), LOWLY_USERS["mute"]
     source, output, dead, group = topics.values()
     rights: list[Right] = [
         ("topic", source, "READ"),
@@ -450,7 +443,7 @@ async def test_topics_that_may_not_be_read_do_not_hold_up_the_others(
 async def test_missing_rights_are_told_beforehand(
     kafka: Kafka, secured: KafkaServer, certificates: Certificates, tmp_path: Path
 ) -> None:
-    topics, user = await _topics(kafka), LOWLY_USERS["checked"]
+    topics, user = await log_topics(kafka), LOWLY_USERS["checked"]
     source, output, dead, group = topics.values()
     settings = {**_settings("PLAIN", certificates, tmp_path), "sasl_plain_username": user}
     config = log_pipeline(**topics, kafka=settings)

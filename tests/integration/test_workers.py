@@ -12,20 +12,9 @@ import orjson
 import pytest
 
 from tests.kafka.client import Kafka
-from tests.service_process import ServiceProcess, log_pipeline
+from tests.service_process import ServiceProcess, log_pipeline, log_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-
-async def _setting(kafka: Kafka) -> dict[str, Any]:
-    topics = {
-        "source": kafka.unique("logs"),
-        "output": kafka.unique("alerts"),
-        "dead_letter": kafka.unique("dead"),
-    }
-    for topic in topics.values():
-        await kafka.create_topic(topic, 4)
-    return {**topics, "group": kafka.unique("group")}
 
 
 async def _until_shared(service: ServiceProcess) -> dict[str, Any]:
@@ -47,7 +36,7 @@ async def _until_shared(service: ServiceProcess) -> dict[str, Any]:
 async def test_two_workers_share_the_partitions_and_drain_together(
     kafka: Kafka, tmp_path: Path
 ) -> None:
-    topics = await _setting(kafka)
+    topics = await log_topics(kafka)
     events = [
         (b"k%d" % (n % 50), orjson.dumps({"level": "ERROR", "message": str(n)}))
         for n in range(4_000)
@@ -76,7 +65,7 @@ async def test_two_workers_share_the_partitions_and_drain_together(
 
 
 async def test_a_worker_that_dies_is_replaced(kafka: Kafka, tmp_path: Path) -> None:
-    topics = await _setting(kafka)
+    topics = await log_topics(kafka)
     settings = {"consumer": {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_000}}
     config = log_pipeline(**topics, workers=2, kafka=settings)
 
@@ -155,7 +144,7 @@ async def test_what_killed_workers_leave_behind_does_not_fill_the_container(
 async def test_workers_whose_parent_is_killed_drain_and_leave_the_partitions_to_others(
     kafka: Kafka, tmp_path: Path
 ) -> None:
-    topics = await _setting(kafka)
+    topics = await log_topics(kafka)
     config = log_pipeline(**topics, workers=2)
     events = [(b"k%d" % (n % 50), b"ERROR: %d" % n) for n in range(2_000)]
 

@@ -14,6 +14,8 @@ from typing import Any, Self
 import orjson
 import yaml
 
+from tests.kafka.client import Kafka
+
 _STOP_TIMEOUT_S = 60.0
 
 
@@ -59,6 +61,14 @@ def log_pipeline(
         },
         **settings,
     }
+
+
+async def log_topics(kafka: Kafka, partitions: int = 4) -> dict[str, Any]:
+    """New topics, and a group, by the names that :func:`log_pipeline` has for them."""
+    topics = {name: kafka.unique(name) for name in ("source", "output", "dead_letter")}
+    for topic in topics.values():
+        await kafka.create_topic(topic, partitions)
+    return {**topics, "group": kafka.unique("group")}
 
 
 class ServiceProcess:
