@@ -391,7 +391,7 @@ async def test_topics_that_may_not_be_read_do_not_hold_up_the_others(
     tmp_path: Path,
     delivery: str,
 ) -> None:
-    topics, user = await _topics(kafka), LOWLY_USERS[f"{delivery}, half"]
+    topics, user = await log_topics(kafka), LOWLY_USERS[f"{delivery}, half"]
     source, output, dead, group = topics.values()
     known = await kafka.create_topic(kafka.unique("known"))
     hidden = await kafka.create_topic(kafka.unique("hidden"))
