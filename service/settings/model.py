@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         default_factory=TelemetrySettings, description="Metrics and traces."
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         # The library's own constructor would read the environment, drop unknown variables without
         # a word, and take a key such as _env_file for an argument; the layers read for themselves.
         BaseModel.__init__(self, **values)

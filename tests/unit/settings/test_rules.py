@@ -28,6 +28,7 @@ MISCONFIGURATIONS = {
     # values that are wrong by themselves
     "an unknown top-level key": ("kafak: {}", "kafak", "did you mean kafka?"),
     "a key that begins with a line": ("_env_file: x", "_env_file", "is no known key"),
+    "a key that Python has a use for": ("self: x", "self", "is no known key"),
     "an unknown nested key": ("server: {prot: 1}", "server.prot", "did you mean port?"),
     "a broker without a port": (
         "kafka: {bootstrap_servers: [broker]}",
