@@ -189,7 +189,7 @@ class HandlerContext:
 
 def _takes_timer(go_off: GoOff) -> bool:
     try:
-        signature = inspect.signature(go_off)
+        signature = inspect.signature(go_off, follow_wrapped=False)
     except ValueError:  # what is written in C does not always say
         return True
     try:

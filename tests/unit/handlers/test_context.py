@@ -1,4 +1,5 @@
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -117,3 +118,16 @@ async def test_a_timer_that_does_not_take_what_it_is_called_with_is_refused_at_o
         for timers in (_context(Clients()).timers, _context(Clients()).event_timers):
             with pytest.raises(ConfigurationError, match="go_off is called with the timer only"):
                 timers(go_off)  # type: ignore[arg-type]
+
+
+async def test_a_timer_is_called_as_its_outermost_decorator_says() -> None:
+    def keyed(timer: Timer, key: str) -> None: ...
+
+    @functools.wraps(keyed)
+    def go_off(timer: Timer) -> None:
+        keyed(timer, timer.key)
+
+    context = _context(Clients())
+    made = [context.timers(go_off, name="late"), context.event_timers(go_off, name="left")]
+
+    assert context.made_timers == made
