@@ -146,12 +146,17 @@ class Committer:
         Raises:
             ClientFailedError: If another member owns one of our partitions: rejoin.
         """
+        member = self._member
         running = [
-            held
-            for name in self._member.assigned
-            if (held := self._member.held[name]).phase in _COMMITTED
-            and name.topic not in self._member.refusals
+            held for name in member.assigned if (held := member.held[name]).phase in _COMMITTED
         ]
+        if member.refusals:
+            refused = [held for held in running if held.partition.topic in member.refusals]
+            running = [held for held in running if held.partition.topic not in member.refusals]
+            news = () if leaving else member.refusals.news()
+            for held in refused:
+                if held.partition.topic in news:  # its results would keep the room of the others'
+                    self._begin_anew(held)
         answers = await asyncio.gather(
             *(self._commit_transaction(transactions, held, leaving=leaving) for held in running)
         )
@@ -182,8 +187,7 @@ class Committer:
             log.warning("transaction failed", source=member.name, error=str(exc))
             self.rests.failed(name, loop_time_s())
             if held.epoch == epoch and name in member.assigned:
-                member.drop([name])
-                held.assign(loop_time_s())
+                self._begin_anew(held)
             return True
         if committed:
             self.rests.worked(name)
@@ -193,3 +197,8 @@ class Committer:
                 for offset in due:
                     held.confirmed(offset, now_s)
         return True
+
+    def _begin_anew(self, held: HeldPartition) -> None:
+        """Forget what is in hand and queued of a partition: it is done again from the commit on."""
+        self._member.drop([held.partition])
+        held.assign(loop_time_s())

@@ -23,6 +23,7 @@ class _Refusal:
     length_s: float
     until_s: float
     tried: bool = False
+    told: bool = False
     measured: bool = False
     ends: Mapping[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
@@ -59,6 +60,13 @@ class Refusals:
             known.length_s = min(REST_MAX_S, 2 * known.length_s)
             known.until_s, known.tried, known.measured = now_s + known.length_s, False, False
         return known is None
+
+    def news(self) -> list[str]:
+        """Topics that are refused and were not before; each is told once."""
+        news = [topic for topic, known in self._topics.items() if not known.told]
+        for topic in news:
+            self._topics[topic].told = True
+        return news
 
     def resting(self, topic: str) -> bool:
         """Whether a topic was refused and :meth:`due` has not told it since."""

@@ -1,5 +1,7 @@
 """Topics that may not be read wait, the others go on, and so do they once they may."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,8 +21,14 @@ async def slow(event: Event) -> dict[str, Any]:
     return {"n": event.data["n"]}
 
 
-def _config(delivery: str) -> dict[str, Any]:
-    config = pipeline_of(slow)
+@handler("refusals.large")
+async def large(event: Event) -> dict[str, Any]:
+    await asyncio.sleep(event.data["wait_s"])
+    return {"n": event.data["n"], "text": "x" * event.data["length"]}
+
+
+def _config(delivery: str, called: Callable[..., Any] = slow) -> dict[str, Any]:
+    config = pipeline_of(called)
     config["pipelines"]["test"]["delivery"] = delivery
     config["pipelines"]["test"]["sources"]["kafka"]["topics"] = ["input", "other"]
     return config
@@ -84,6 +92,25 @@ async def test_a_right_that_is_taken_away_and_given_back_costs_no_record(deliver
     assert [n for n in _numbers(service) if n % 2 == 0] == list(range(0, 60, 2))
     assert service.committed("other") == service.committed() == {0: 30}
     assert row.blocking is None
+
+
+async def test_what_was_in_hand_of_a_topic_that_is_refused_leaves_the_others_their_room() -> None:
+    async with Harness(_config("exactly_once", large)) as service:
+        for n in range(40):
+            await service.send({"n": n, "wait_s": 5, "length": 500_000}, topic="other", key=f"{n}")
+        await service.advance(1)
+        service.broker.unreadable.add("other")
+        await service.advance(20)
+        for n in range(40, 50):
+            await service.send({"n": n, "wait_s": 0, "length": 1}, key=f"{n}")
+            await service.advance(1)
+        seen = _numbers(service)
+        service.broker.unreadable.clear()
+        await service.advance(REST_MAX_S + 20)
+        await service.settle()
+
+    assert seen == list(range(40, 50))
+    assert sorted(_numbers(service)) == list(range(50))
 
 
 @given(st.lists(st.sampled_from(["refused", "read", "look"]), max_size=60))
