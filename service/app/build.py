@@ -178,7 +178,7 @@ def _normalize(config: PipelineSettings, shared: Shared) -> Normalize:
             Limits(config.limits.max_value_bytes, config.limits.max_depth),
             config.normalizer_options,
         ),
-        failed=shared.writer(shared.edge, handler="", output=None).publish,
+        failed=shared.writer(shared.edge, handler="", output=None).publish_at_once,
         counters=shared.counters,
         tracing=shared.tracing,
         delay_topics=shared.delay_topics,

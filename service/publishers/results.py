@@ -105,9 +105,15 @@ class ResultWriter:
         Returns:
             Something to await before more is published, or ``None``.
         """
-        publisher = self._publisher
-        if publisher.tight and self.changes is None:
+        if self._publisher.tight and self.changes is None:
             return self._write_in_steps(outcomes)
+        return self.publish_at_once(outcomes)
+
+    def publish_at_once(
+        self, outcomes: Sequence[Handled | Outcome | None]
+    ) -> Awaitable[None] | None:
+        """:meth:`publish`, all before it returns, for who cannot wait; but if a topic is new."""
+        publisher = self._publisher
         began_s = perf_counter()
         late = self._write(outcomes)
         publisher.added(urgent=self._idle())

@@ -132,6 +132,23 @@ async def test_what_a_quota_lets_through_too_slowly_goes_out_in_smaller_transact
         )
 
 
+async def test_while_transactions_are_small_what_cannot_be_decoded_is_a_dead_letter() -> None:
+    service = Harness(_exactly_once(large="transactions.large"))
+    Throttled.bytes_per_s, Throttled.free_at_s = 8_000, 0.0
+    make = partial(Throttled, service.broker)
+    service.brokers.transactional = make  # type: ignore[method-assign]
+    async with service:
+        for number in range(20):  # more than goes out in the time of a transaction
+            await service.send({"n": number}, key=f"k{number}")
+        await service.advance(22)
+        await service.send(b"{", key="k")
+        await service.advance(100)
+
+        assert [letter.code for letter in service.dead_letters()] == ["decode"]
+        assert service.committed() == {0: 21}
+        assert len(service.outputs()) == 20
+
+
 async def test_a_record_of_two_handlers_is_published_in_one_piece(headrace: Headrace) -> None:
     async with headrace(
         _exactly_once(fast="transactions.copy", slow="transactions.slow_copy")
