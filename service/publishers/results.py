@@ -112,7 +112,7 @@ class ResultWriter:
     def publish_at_once(
         self, outcomes: Sequence[Handled | Outcome | None]
     ) -> Awaitable[None] | None:
-        """:meth:`publish`, all before it returns, for who cannot wait; but if a topic is new."""
+        """As :meth:`publish`, for callers that cannot wait; all is queued unless a topic is new."""
         publisher = self._publisher
         began_s = perf_counter()
         late = self._write(outcomes)
