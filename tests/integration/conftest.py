@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A worker is given its next file while it still has up to two tests to do, so that of files of
     one slow test two can wait behind each other while the other workers have nothing left.
     """
+    here = Path(__file__).parent
+    if not all(item.path.is_relative_to(here) for item in items):
+        return  # unit tests among them keep the order in which they were shuffled
     sizes = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, -sizes[item.path]))
 

@@ -1,4 +1,4 @@
-"""Twenty thousand records, many of them bad in every way that is known, through Apache Kafka.
+"""Fifty thousand records, many of them bad in every way that is known, through Apache Kafka.
 
 What each must become is in ``tests/fuzzing``; ``make soak`` runs a million.
 """
@@ -13,7 +13,7 @@ from tests.kafka.server import KafkaServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
-RECORDS = 20_000
+RECORDS = 50_000
 SEED = 7
 
 
