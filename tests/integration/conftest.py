@@ -1,5 +1,6 @@
 """The broker of the integration tests, and which one it is, where nobody can overlook it."""
 
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -25,6 +26,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore Ctrl-C, and so would all that we start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     choice = choose()
     if choice.refused:  # here, and not when a broker is asked for: that may be in a worker
         pytest.exit(choice.note, returncode=3)
